@@ -1,0 +1,40 @@
+# Everything runs in .venv, which is made and brought up to date when the dependencies change.
+PYTHON ?= python3
+PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+.PHONY: demo test test-all lint format bench clean
+
+demo: .venv/.installed  ## the whole loop on pick_place: demonstrations, training, 100 unseen episodes
+	.venv/bin/python -m simscaleai.tools.demo
+
+test: lint  ## linters, types and the fast tests
+	.venv/bin/python -m pytest -m "not slow"
+
+test-all: lint  ## every test
+	.venv/bin/python -m pytest
+
+lint: .venv/.installed-dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format: .venv/.installed-dev
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: .venv/.installed  ## every benchmark, one table each
+	for script in benchmarks/*.py; do .venv/bin/python $$script || exit 1; done
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
+
+.venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e .
+	touch $@
+
+.venv/.installed-dev: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e ".[dev]"
+	touch $@ .venv/.installed
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv

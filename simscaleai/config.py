@@ -1,0 +1,150 @@
+"""Settings from a file and from `key=value` words, into a dataclass.
+
+The dataclass is the schema: its defaults come first, then a YAML file, then overrides such as
+`lr=3e-4` or `cameras.0.width=64`, then keyword values. A list replaces the list before it; a mapping
+is merged into the one before it. Values are checked against the fields' types and unknown keys are
+refused. A file is data and nothing else: `${...}` is refused, and nothing in it names code to run.
+
+    @dataclass
+    class Settings:
+        lr: float = 1e-4
+        seed: int | None = None
+
+    load_config(Settings, overrides=["lr=3e-4"], seed=1)   # Settings(lr=0.0003, seed=1)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
+from yaml import MarkedYAMLError, YAMLError
+
+from simscaleai.errors import MissingFileError, UserError, unknown_name
+
+T = TypeVar("T")
+
+
+def load_config(
+    cls: type[T],
+    path: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    **values: Any,
+) -> T:
+    """Build `cls` from its defaults, a YAML file, overrides and keyword values, in this order.
+
+    Args:
+      cls: a dataclass whose fields may be numbers, strings, paths, lists, dicts and dataclasses.
+      path: a YAML file with a mapping of field names; None for none.
+      overrides: words `key=value`, the value in YAML syntax; dots and indices reach into nested fields.
+      **values: field values as Python objects.
+
+    Raises:
+      MissingFileError: there is no file `path`.
+      UserError: an unknown key, a value of the wrong type, or text that is not YAML.
+    """
+    config = _structured(cls, "the defaults")
+    if path is not None:
+        config = _merge(cls, config, _read(Path(path)), str(path))
+    for word in overrides:
+        _override(cls, config, word)
+    if values:
+        config = _merge(cls, config, values, "the keyword arguments")
+    try:
+        return OmegaConf.to_object(config)  # type: ignore[return-value]
+    except MissingMandatoryValue as error:
+        raise UserError(f"The {cls.__name__} setting {error.full_key!r} needs a value.") from None
+
+
+def to_yaml(config: Any) -> str:
+    """A dataclass instance as YAML text that `load_config` reads back."""
+    return OmegaConf.to_yaml(_structured(config, "the configuration"))
+
+
+def _structured(schema: Any, source: str) -> DictConfig:
+    cls = schema if isinstance(schema, type) else type(schema)
+    try:
+        return OmegaConf.structured(schema)
+    except OmegaConfBaseException as error:
+        raise _refused(cls, error, source) from None
+
+
+def _read(path: Path) -> Any:
+    try:
+        with path.open(encoding="utf-8") as file:
+            data = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    except FileNotFoundError:
+        raise MissingFileError(f"There is no configuration file {str(path)!r}.") from None
+    except (YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        raise UserError(f"{path} is not valid YAML: {_first_line(error)}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path} must hold a mapping of settings, not a {type(data).__name__}.")
+    return data
+
+
+def _merge(cls: type, config: DictConfig, data: dict[str, Any], source: str) -> DictConfig:
+    _refuse_interpolation(data.values(), source)
+    try:
+        merged = OmegaConf.merge(config, OmegaConf.create(data))
+    except (OmegaConfBaseException, TypeError) as error:
+        raise _refused(cls, error, source) from None
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _override(cls: type, config: DictConfig, word: str) -> None:
+    key, equals, text = word.partition("=")
+    if not equals or not key:
+        raise UserError(f"{word!r} is not an override; write key=value, for example lr=3e-4.")
+    try:
+        parsed = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{word!r}: the value is not valid YAML: {_first_line(error)}") from None
+    assert isinstance(parsed, dict)
+    _refuse_interpolation(parsed.values(), repr(word))
+    try:
+        OmegaConf.update(config, key, parsed["value"], merge=True)
+    except (OmegaConfBaseException, TypeError, ValueError, IndexError) as error:
+        raise _refused(cls, error, repr(word)) from None
+
+
+def _refuse_interpolation(values: Iterable[Any], source: str) -> None:
+    for value in values:
+        if isinstance(value, str) and "${" in value:
+            raise UserError(f"{source}: {value!r} refers to another value; write the value itself.")
+        if isinstance(value, dict):
+            _refuse_interpolation(value.values(), source)
+        elif isinstance(value, list | tuple):
+            _refuse_interpolation(value, source)
+
+
+def _refused(cls: type, error: Exception, source: str) -> UserError:
+    """OmegaConf's complaint as one sentence that says where the value came from."""
+    if isinstance(error, ConfigKeyError | ConfigAttributeError):
+        owner = error.object_type if dataclasses.is_dataclass(error.object_type) else cls
+        known = [field.name for field in dataclasses.fields(owner)]
+        name = str(error.key)
+        if name not in known:
+            return UserError(f"{source}: {unknown_name(f'{owner.__name__} setting', name, known)}")
+    key = getattr(error, "full_key", None)
+    where = f"{cls.__name__} setting {key!r}: " if key else ""
+    return UserError(f"{source}: {where}{_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong without the paragraph of context that libraries add."""
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {str(error.problem).rstrip('.')}."
+    lines = str(error).strip().splitlines()
+    return f"{lines[0].rstrip('.')}." if lines else type(error).__name__

@@ -1,0 +1,81 @@
+"""What a policy relies on in its environment, as plain data.
+
+A dataset records the contract of the environment that made it, a checkpoint that of the data it was
+trained on, and evaluation compares the two with the environment at hand: a policy never runs on
+observations, actions or a control rate that it was not trained for without an error that lists every
+difference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from simscaleai.errors import UserError
+
+
+@dataclass(frozen=True)
+class EnvContract:
+    """One environment as its policy sees it.
+
+    Attributes:
+      env_name: the registered name.
+      env_config: the settings that rebuild it: `SimConfig` fields as JSON values.
+      obs_shapes: {key: shape} of one observation.
+      obs_dtypes: {key: NumPy dtype name}.
+      action_dim: width of an action; every entry lies in [-1, 1].
+      control_dt: seconds between two actions.
+    """
+
+    env_name: str
+    env_config: dict[str, Any] = field(default_factory=dict)
+    obs_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    obs_dtypes: dict[str, str] = field(default_factory=dict)
+    action_dim: int = 4
+    control_dt: float = 0.05
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values only."""
+        data = asdict(self)
+        data["obs_shapes"] = {k: list(v) for k, v in self.obs_shapes.items()}
+        return data
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> EnvContract:
+        """Inverse of `to_dict`; fields it does not know are left out."""
+        known = {k: data[k] for k in cls.__dataclass_fields__ if k in data}
+        shapes = {k: tuple(v) for k, v in known.get("obs_shapes", {}).items()}
+        return cls(**{**known, "obs_shapes": shapes})
+
+    def differences(self, env: EnvContract) -> list[str]:
+        """What the environment `env` lacks or does otherwise, one sentence each; empty if it fits.
+
+        Keys that the environment has beyond this contract do no harm.
+        """
+        found = []
+        for key, shape in self.obs_shapes.items():
+            if key not in env.obs_shapes:
+                found.append(f"observation {key!r} {shape} is missing")
+            elif shape != env.obs_shapes[key]:
+                found.append(
+                    f"observation {key!r} has shape {env.obs_shapes[key]}, expected {shape}"
+                )
+            elif self.obs_dtypes.get(key) != env.obs_dtypes.get(key):
+                found.append(
+                    f"observation {key!r} is {env.obs_dtypes.get(key)},"
+                    f" expected {self.obs_dtypes.get(key)}"
+                )
+        if self.action_dim != env.action_dim:
+            found.append(f"actions have {env.action_dim} entries, expected {self.action_dim}")
+        if abs(self.control_dt - env.control_dt) > 1e-9:
+            found.append(f"control_dt is {env.control_dt} s, expected {self.control_dt} s")
+        return found
+
+    def require(self, env: EnvContract) -> None:
+        """Raise UserError with every difference at once unless `env` fits."""
+        found = self.differences(env)
+        if found:
+            raise UserError(
+                f"The environment {env.env_name!r} does not fit the policy trained on"
+                f" {self.env_name!r}: " + "; ".join(found) + "."
+            )

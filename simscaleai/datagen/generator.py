@@ -1,0 +1,298 @@
+"""Generating a dataset of demonstrations: plan, run, finalize.
+
+    stats = generate_dataset("reach", 200, "data/reach.h5", policy_type="scripted")
+
+Promises:
+
+- Episode k is a function of the arguments that describe the data, the seed and k: the file has the
+  same content (`content_hash`) for any number of workers, any batch width, interrupted or not.
+- The output appears whole or not at all. Until then finished episodes are in `<output>.parts/`,
+  from where `resume=True` goes on after Ctrl-C, a crash or a power cut.
+- A file that is there is not touched unless `overwrite=True`, and then replaced only at the end.
+
+Trap: with `workers` > 1 processes are spawned, which import the main script again; it needs the usual
+`if __name__ == "__main__":`, and environments of your own must be registered when it is imported.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from simscaleai.contract import EnvContract
+from simscaleai.datagen.finalize import finalize, made_before
+from simscaleai.datagen.parts import Finished, PartsFolder
+from simscaleai.datagen.policies import policy_sha256
+from simscaleai.datagen.progress import ProgressBar
+from simscaleai.datagen.recipe import Recipe, model_sha256
+from simscaleai.datagen.workers import Job, Worker, WorkerPool, make_env
+from simscaleai.errors import ExistingFileError, UserError
+
+MAX_ATTEMPTS = 20  # attempts per wanted episode, for `only_success`
+_MIN_ATTEMPTS = 100
+RECORDER_BYTES = 512 * 2**20
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C; the message says what is kept and how to go on."""
+
+
+def generate_dataset(
+    env_name: str = "reach",
+    n_episodes: int = 100,
+    output_path: str = "data/dataset.h5",
+    policy_type: str = "random",
+    domain_randomization: bool = True,
+    max_steps: int = 200,
+    seed: int = 42,
+    *,
+    randomize: str | None = None,
+    only_success: bool = False,
+    noise: float = 0.0,
+    valid_fraction: float = 0.1,
+    workers: int = 1,
+    num_envs: int = 64,
+    resume: bool = False,
+    overwrite: bool = False,
+    show_progress: bool = True,
+    env_kwargs: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Run episodes and write them to one HDF5 file.
+
+    Args:
+      env_name: a registered environment.
+      n_episodes: how many episodes the file shall hold.
+      output_path: the file; its folder is created.
+      policy_type: "random", "scripted" (the task's expert) or the path of a checkpoint.
+      domain_randomization: whether to randomize, at level "default" unless `randomize` names one.
+      max_steps: an episode that has not ended by itself is truncated here.
+      seed: the master seed; any non-negative integer.
+      randomize: a level of domain randomization; stands above `domain_randomization`.
+      only_success: keep the first `n_episodes` episodes that succeed; others are tried and left out.
+      noise: standard deviation of Gaussian noise on the executed actions. The recorded action stays
+        that of the policy, so that a clone learns to come back from where the noise has led.
+      valid_fraction: part of the episodes that /mask/valid names; the rest is /mask/train.
+      workers: processes; 1 runs in this one.
+      num_envs: the most simulations one worker steps at once.
+      resume: go on with what an unfinished run of the same arguments has left; nothing to do if the
+        output is complete.
+      overwrite: replace an existing output, or drop an unfinished run of other arguments.
+      show_progress: draw a progress bar on stderr, if that is a terminal.
+      env_kwargs: further settings of the environment (`SimConfig` fields).
+
+    Returns:
+      {"total_episodes", "total_steps", "mean_episode_length", "mean_reward" (mean over episodes of
+      the summed reward), "success_rate" (of the episodes in the file), "output_path",
+      "file_size_mb", "attempts", "attempt_success_rate" (of all episodes that were run),
+      "content_hash", "train_episodes", "valid_episodes", "resumed_episodes", "seconds"}.
+
+    Raises:
+      ExistingFileError: the output, or an unfinished run of it, is there.
+      UserError: an argument is wrong, `resume` meets a run of other arguments, or `only_success`
+        a policy that hardly ever succeeds.
+      Interrupted: Ctrl-C (a KeyboardInterrupt).
+    """
+    began = time.perf_counter()
+    output = Path(output_path)
+    folder = PartsFolder(output)
+    job = Job(
+        env_name=env_name,
+        env_kwargs=dict(env_kwargs or {}),
+        randomization=randomize or ("default" if domain_randomization else None),
+        max_steps=max_steps,
+        policy_type=str(policy_type),
+        noise=float(noise),
+        seed=seed,
+        only_success=only_success,
+        num_envs=num_envs,
+        num_threads=0 if workers <= 1 else max(1, _cpus() // workers),
+        folder=folder.path,
+    )
+    _check(job, n_episodes, valid_fraction, workers)
+    if output.is_dir():
+        raise UserError(f"{output} is a folder; give the path of the file to write.")
+    if not (resume or overwrite):
+        _refuse_existing(output, folder)
+    recipe = _recipe(job, n_episodes, valid_fraction)
+    if resume and output.exists() and not (overwrite and folder.exists()):
+        made, statistics = made_before(output)
+        differences = recipe.differences(made)
+        if not differences:
+            folder.remove()
+            seconds = time.perf_counter() - began
+            return _result(statistics, output, seconds=seconds, resumed=n_episodes)
+        if not overwrite:
+            raise _other_run(output, differences)
+    unfinished = folder.recipe() if resume and folder.exists() else None
+    if unfinished is not None and (differences := recipe.differences(unfinished)):
+        if not overwrite:
+            raise _other_run(folder.path, differences)
+        unfinished = None
+    folder.open(recipe.to_dict(), keep=unfinished is not None)
+    try:
+        resumed = len(folder.finished())
+        environment = EnvContract.from_dict(recipe.environment)
+        job = replace(job, num_envs=_affordable(num_envs, environment, max_steps))
+        with ProgressBar(n_episodes, only_success=only_success, show=show_progress) as bar:
+            chosen = _run(job, recipe, workers, folder, bar)
+            bar.writing()
+            statistics = finalize(recipe, folder, chosen, output)
+    except KeyboardInterrupt:
+        flags = "--resume --overwrite" if output.exists() else "--resume"
+        raise Interrupted(
+            f"Stopped: {len(folder.finished())} finished episodes are kept in {folder.path}; run"
+            f" the same command with {flags} to go on."
+        ) from None
+    finally:
+        folder.close()
+    return _result(statistics, output, seconds=time.perf_counter() - began, resumed=resumed)
+
+
+def _run(
+    job: Job, recipe: Recipe, workers: int, folder: PartsFolder, bar: ProgressBar
+) -> list[Finished]:
+    """Run what is missing, in rounds; return the episodes of the dataset in order."""
+    finished = folder.finished()
+    bar.start(finished.values())
+    pool: Worker | WorkerPool | None = None
+    try:
+        while todo := _missing(recipe, finished):
+            if pool is None:
+                crew = min(workers, len(todo))
+                pool = Worker(job) if crew == 1 else WorkerPool(job, crew)
+            pool.run(todo, bar.add)
+            finished = folder.finished()
+            assert all(i in finished for i in todo)
+    except Hopeless:
+        folder.remove()  # the same attempts would fail again
+        raise
+    finally:
+        if pool is not None:
+            pool.close()
+    chosen = [finished[i] for i in sorted(finished) if finished[i].kept]
+    return chosen[: recipe.n_episodes]
+
+
+class Hopeless(UserError):
+    """The policy succeeds too rarely for `only_success`."""
+
+
+def _missing(recipe: Recipe, finished: Mapping[int, Finished]) -> list[int]:
+    """The episodes to run next: [] once the dataset is determined.
+
+    With `only_success` these are as many more attempts as will probably do. The dataset is then the
+    first n successes in order of index, and so too many attempts do no harm.
+    """
+    wanted = recipe.n_episodes
+    if not recipe.only_success:
+        return [i for i in range(wanted) if i not in finished]
+    # A killed run leaves holes: whatever lies before the last attempt has to be known.
+    attempts = max(finished, default=-1) + 1
+    holes = [i for i in range(attempts) if i not in finished]
+    if holes:
+        return holes
+    successes = sum(f.success for f in finished.values())
+    limit = max(MAX_ATTEMPTS * wanted, _MIN_ATTEMPTS)
+    if successes >= wanted:
+        return []
+    if attempts >= limit:
+        raise Hopeless(
+            f"Only {successes} of {attempts} attempts of the policy {recipe.policy!r} succeeded, and"
+            f" {wanted} successes were asked for; use a better policy such as 'scripted', a longer"
+            " max_steps, or leave out only_success."
+        )
+    rate = (successes + 1) / (attempts + 1)
+    more = math.ceil((wanted - successes) / rate)
+    return list(range(attempts, min(attempts + more, limit)))
+
+
+def _result(
+    statistics: dict[str, Any], output: Path, *, seconds: float, resumed: int
+) -> dict[str, Any]:
+    return {
+        **statistics,
+        "output_path": str(output),
+        "file_size_mb": output.stat().st_size / 1e6,
+        "resumed_episodes": resumed,
+        "seconds": seconds,
+    }
+
+
+def _recipe(job: Job, n_episodes: int, valid_fraction: float) -> Recipe:
+    checkpoint = policy_sha256(job.policy_type)
+    env = make_env(job, 1)
+    try:
+        return Recipe(
+            n_episodes=n_episodes,
+            seed=job.seed,
+            policy=job.policy_type,
+            policy_sha256=checkpoint,
+            randomization=job.randomization,
+            max_steps=job.max_steps,
+            noise=job.noise,
+            only_success=job.only_success,
+            valid_fraction=valid_fraction,
+            environment=env.contract.to_dict(),
+            mujoco_version=mujoco.__version__,
+            model_sha256=model_sha256(env.model),
+        )
+    finally:
+        env.close()
+
+
+def _check(job: Job, n_episodes: int, valid_fraction: float, workers: int) -> None:
+    """Raise one UserError that names every argument out of range."""
+    rules = {
+        f"n_episodes {n_episodes} (at least 1)": n_episodes >= 1,
+        f"max_steps {job.max_steps} (at least 1)": job.max_steps >= 1,
+        f"seed {job.seed} (at least 0)": job.seed >= 0,
+        f"noise {job.noise} (0 or more)": 0 <= job.noise < math.inf,
+        f"valid_fraction {valid_fraction} (0 to less than 1)": 0 <= valid_fraction < 1,
+        f"workers {workers} (at least 1)": workers >= 1,
+        f"num_envs {job.num_envs} (at least 1)": job.num_envs >= 1,
+    }
+    wrong = [rule for rule, holds in rules.items() if not holds]
+    if wrong:
+        raise UserError("Out of range: " + ", ".join(wrong) + ".")
+
+
+def _refuse_existing(output: Path, folder: PartsFolder) -> None:
+    if output.exists():
+        raise ExistingFileError(
+            f"{output} exists; choose another output or replace it with --overwrite."
+        )
+    if folder.exists():
+        raise ExistingFileError(
+            f"{folder.path} holds an unfinished run; go on with --resume or drop it with"
+            " --overwrite."
+        )
+
+
+def _other_run(path: Path, differences: list[str]) -> UserError:
+    return UserError(
+        f"{path} was made with other settings ({'; '.join(differences)}); give the same ones or"
+        " start again with --overwrite."
+    )
+
+
+def _affordable(num_envs: int, environment: EnvContract, max_steps: int) -> int:
+    """How many rows can be recorded in RECORDER_BYTES: for images fewer than `num_envs`."""
+    row = sum(
+        math.prod(shape) * np.dtype(environment.obs_dtypes[key]).itemsize
+        for key, shape in environment.obs_shapes.items()
+    )
+    return max(1, min(num_envs, RECORDER_BYTES // (row * max_steps)))
+
+
+def _cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

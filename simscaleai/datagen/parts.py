@@ -1,0 +1,187 @@
+"""Finished episodes set aside in `<output>.parts/` until the dataset is complete.
+
+A part is a file with a few hundred episodes, written under a temporary name, synced and renamed: it
+is there whole or not at all. Each names the episodes it holds, so that a run that was killed, at
+whatever moment, goes on with those that are missing. `recipe.json` says what is being generated.
+
+    reach.h5.parts/
+      recipe.json    what decides the content; written first
+      lock           held by the process that is generating
+      <random>.npz   columns of all its episodes, concatenated, and `episodes` (JSON)
+      dataset.h5     the complete dataset, for the moment before it is renamed to the output
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from simscaleai.errors import UserError
+from simscaleai.storage.atomic import SUFFIX, atomic_path, leftovers
+from simscaleai.storage.episode import OBS, Episode
+
+_COLUMNS = ("actions", "rewards", "dones", "states")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One finished episode as a part lists it; `kept` is False if its arrays were not wanted."""
+
+    index: int
+    seed: int
+    success: bool
+    length: int
+    reward: float
+    language: str
+    randomization: dict[str, Any]
+    kept: bool
+
+
+class PartsFolder:
+    """The folder of parts that belongs to an output file."""
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.path = output.with_name(output.name + ".parts")
+        self.dataset = self.path / "dataset.h5"
+        self._recipe = self.path / "recipe.json"
+        self._lock: IO[str] | None = None
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    def recipe(self) -> dict[str, Any] | None:
+        """What the parts here were made for; None if that was not written yet."""
+        try:
+            recipe = json.loads(self._recipe.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self._recipe} is damaged; start again with --overwrite.") from error
+        return recipe if isinstance(recipe, dict) else {}
+
+    def open(self, recipe: dict[str, Any], *, keep: bool) -> None:
+        """Take the folder for a run of `recipe`; without `keep` what lies in it is removed."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        for path in [*self.path.iterdir(), *leftovers(self.output)]:
+            is_part = path.suffix == ".npz" and not path.name.endswith(SUFFIX)
+            if path.name != "lock" and not (keep and (is_part or path == self._recipe)):
+                path.unlink()
+        if not self._recipe.exists():
+            with atomic_path(self._recipe) as temporary:
+                temporary.write_text(json.dumps(recipe, indent=2, sort_keys=True))
+
+    def close(self) -> None:
+        """Let go of the folder and leave it."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def remove(self) -> None:
+        """Remove the folder with everything in it, unless another process is at work there."""
+        if self.exists():
+            if self._lock is None:
+                self._take_lock()
+            shutil.rmtree(self.path, ignore_errors=True)
+        self.close()
+
+    def parts(self) -> list[Path]:
+        return sorted(self.path.glob("*.npz"))
+
+    def finished(self) -> dict[int, Finished]:
+        """{episode index: what a part says about it}, over all parts."""
+        found: dict[int, Finished] = {}
+        for part in self.parts():
+            for episode in read_list(part):
+                found.setdefault(episode.index, episode)
+        return found
+
+    def _take_lock(self) -> None:
+        self._lock = open(self.path / "lock", "w")  # noqa: SIM115 - held until close()
+        try:
+            import fcntl
+        except ImportError:  # Windows: two runs on one output are up to the user
+            return
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.close()
+            raise UserError(
+                f"Another process is generating {self.output}; wait for it or choose another output."
+            ) from error
+
+
+def write_part(folder: Path, episodes: Sequence[Episode], keep: Sequence[bool]) -> None:
+    """Set `episodes` aside as one part; of those with `keep` False only the fact is noted."""
+    listed = [
+        Finished(
+            index=e.index,
+            seed=e.seed,
+            success=e.success,
+            length=len(e),
+            reward=float(np.sum(e.rewards, dtype=np.float64)),
+            language=e.language,
+            randomization=e.randomization,
+            kept=kept,
+        )
+        for e, kept in zip(episodes, keep, strict=True)
+    ]
+    columns: dict[str, Any] = {"episodes": np.array(json.dumps([vars(f) for f in listed]))}
+    wanted = [e.arrays() for e, kept in zip(episodes, keep, strict=True) if kept]
+    if wanted:
+        columns |= {key: np.concatenate([a[key] for a in wanted]) for key in wanted[0]}
+    # No temporary name ends in .npz, so that half a part never looks like a part.
+    with (
+        atomic_path(folder / f"{secrets.token_hex(8)}.npz") as temporary,
+        open(temporary, "wb") as f,
+    ):
+        np.savez(f, **columns)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def read_list(part: Path) -> list[Finished]:
+    """What a part says about its episodes."""
+    with _open(part) as columns:
+        return [Finished(**values) for values in json.loads(str(columns["episodes"]))]
+
+
+def read_part(part: Path) -> Iterator[Episode]:
+    """The episodes that a part kept, with what it knows about each."""
+    with _open(part) as columns:
+        listed = [Finished(**values) for values in json.loads(str(columns["episodes"]))]
+        arrays = {key: columns[key] for key in columns.files if key != "episodes"}
+    stop = 0
+    for about in listed:
+        if not about.kept:
+            continue
+        start, stop = stop, stop + about.length
+        cut = {key: value[start:stop] for key, value in arrays.items()}
+        yield Episode(
+            obs={key[len(OBS) :]: value for key, value in cut.items() if key not in _COLUMNS},
+            **{key: cut[key] for key in _COLUMNS},
+            index=about.index,
+            seed=about.seed,
+            success=about.success,
+            language=about.language,
+            randomization=about.randomization,
+        )
+
+
+def _open(part: Path) -> Any:
+    try:
+        return np.load(part, allow_pickle=False)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{part} is damaged; delete it and run again with --resume: its episodes are redone."
+        ) from error

@@ -1,0 +1,80 @@
+"""The progress bar of data generation: episodes, speed, success so far, time left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from simscaleai.datagen.parts import Finished
+from simscaleai.datagen.workers import Progress as Done
+
+
+class ProgressBar:
+    """A context manager; draws on stderr, and nothing where that is no terminal.
+
+    Args:
+      total: episodes to come; with `only_success`, successes.
+      only_success: whether only successes advance the bar.
+    """
+
+    def __init__(self, total: int, *, only_success: bool, show: bool) -> None:
+        console = Console(stderr=True)
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]:.1f} episodes/s"),
+            TextColumn("success {task.fields[success]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not (show and console.is_terminal),
+            transient=True,
+        )
+        self._task = self._bar.add_task("episodes", total=total, rate=0.0, success="-")
+        self._only_success = only_success
+        self._episodes = self._successes = 0
+        self._run = 0
+        self._began = time.monotonic()
+
+    def __enter__(self) -> ProgressBar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bar.stop()
+
+    def start(self, finished: Iterable[Finished]) -> None:
+        """Begin to count time, from what an earlier run has finished."""
+        for episode in finished:
+            self._count(1, int(episode.success))
+        self._began = time.monotonic()
+
+    def add(self, done: Done) -> None:
+        """Count episodes that were run."""
+        self._run += done.episodes
+        self._count(done.episodes, done.successes)
+
+    def writing(self) -> None:
+        self._bar.update(self._task, description="writing the file")
+
+    def _count(self, episodes: int, successes: int) -> None:
+        self._episodes += episodes
+        self._successes += successes
+        seconds = max(time.monotonic() - self._began, 1e-3)
+        self._bar.update(
+            self._task,
+            completed=self._successes if self._only_success else self._episodes,
+            rate=self._run / seconds,
+            success=f"{self._successes / self._episodes:.1%}" if self._episodes else "-",
+        )

@@ -1,0 +1,232 @@
+"""Is a dataset what it should be? All findings at once, and the hash of its content.
+
+    report = validate_dataset("data/reach.h5")
+    if not report.ok:
+        print("\\n".join(report.errors))
+
+Errors are what breaks training or cannot be right: missing or misshapen arrays, NaN, actions out of
+bounds, content that differs from the checksum stored when it was written. Warnings are what deserves
+a look: a dimension that never changes, the same episode twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai.errors import UserError
+from simscaleai.observations import is_image_key
+from simscaleai.storage.episode import (
+    IDENTITY,
+    OBS,
+    array_checksum,
+    combine_digests,
+    episode_digest,
+)
+from simscaleai.storage.episodes import EpisodeFile, open_dataset
+
+_SHOWN = 5
+_ACTION_SLACK = 1e-6
+_REQUIRED = ("actions", "rewards")
+
+
+@dataclass
+class Report:
+    """What `validate_dataset` found.
+
+    Attributes:
+      path: the file.
+      episodes, steps: how much was read.
+      successes: episodes marked as successful.
+      content_hash: of what was read; "" if something could not be read.
+      errors, warnings: one sentence each; `ok` is that there are no errors.
+    """
+
+    path: str
+    episodes: int = 0
+    steps: int = 0
+    successes: int = 0
+    content_hash: str = ""
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.errors
+
+
+def content_hash(path: str | Path) -> str:
+    """A hash of what a dataset holds: values, attributes and splits of its episodes.
+
+    It does not depend on the order or the names of the episodes, nor on compression and chunks.
+    """
+    with open_dataset(path) as data:
+        checksums = [data.checksum(i) for i in range(len(data))]
+        return _content_hash(data, checksums)
+
+
+def validate_dataset(path: str | Path) -> Report:
+    """Read a whole dataset and report everything that is wrong with it.
+
+    Raises:
+      UserError: the file is missing, no dataset at all, or refused for safety.
+    """
+    with open_dataset(path) as data:
+        return _Validation(data).run()
+
+
+class _Validation:
+    """One pass over a file; the episodes with a complaint are collected per complaint."""
+
+    def __init__(self, data: EpisodeFile) -> None:
+        self.data = data
+        self.errors: dict[str, list[str]] = {}
+        self.warnings: dict[str, list[str]] = {}
+        self.shapes: dict[str, tuple[tuple[int, ...], str]] = {}
+        self.ranges: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+
+    def run(self) -> Report:
+        data = self.data
+        checksums = []
+        for i, episode in enumerate(data.episodes):
+            try:
+                checksums.append(self._episode(i, episode.name))
+            except UserError as error:
+                self._error(str(error), episode.name)
+        self._duplicates(checksums)
+        self._constant()
+        self._contract()
+        self._masks()
+        complete = len(checksums) == len(data)
+        found = _content_hash(data, checksums) if complete and not self.errors else ""
+        stored = data.attribute("content_hash")
+        if found and stored is not None and stored != found:
+            self._error("the content hash differs from the one stored: attributes were changed")
+        return Report(
+            path=str(data.path),
+            episodes=len(data),
+            steps=sum(e.length for e in data.episodes),
+            successes=sum(bool(e.success) for e in data.episodes),
+            content_hash=found,
+            errors=_sentences(self.errors),
+            warnings=_sentences(self.warnings),
+        )
+
+    def _error(self, what: str, name: str = "") -> None:
+        self.errors.setdefault(what, []).append(name)
+
+    def _episode(self, i: int, name: str) -> str:
+        """Check one episode; return its checksum."""
+        data = self.data
+        arrays = {key: data.read(i, key) for key in data.keys(i)}
+        for key in _REQUIRED:
+            if key not in arrays:
+                self._error(f"{key} are missing", name)
+        if not any(key.startswith(OBS) for key in arrays):
+            self._error("there are no observations", name)
+        self._layout(arrays, name)
+        for key, value in arrays.items():
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                self._error(f"{key} has NaN or infinite values", name)
+            elif not is_image_key(key.removeprefix(OBS)) and len(value):
+                self._extend(key, value)
+        actions = arrays.get("actions")
+        if actions is not None and len(actions) == 0:
+            self._error("there are no steps", name)
+        elif actions is not None and np.abs(actions).max() > 1 + _ACTION_SLACK:
+            self._error("actions leave [-1, 1]", name)
+        dones = arrays.get("dones")
+        if dones is not None and (dones[:-1].any() or not dones[-1:].all()):
+            self._error("dones are not up at the last step, and only there", name)
+        checksum = array_checksum(arrays)
+        stored = data.episode_attribute(i, "checksum")
+        if stored is not None and stored != checksum:
+            self._error("the content differs from the checksum stored with it", name)
+        return checksum
+
+    def _layout(self, arrays: dict[str, NDArray[Any]], name: str) -> None:
+        """Every episode has the arrays of the first, with rows of the same shape and dtype."""
+        layout = {key: (value.shape[1:], value.dtype.name) for key, value in arrays.items()}
+        self.shapes = self.shapes or layout
+        for key in sorted(layout.keys() ^ self.shapes.keys()):
+            self._error(f"{key} is in some episodes and not in others", name)
+        for key in sorted(layout.keys() & self.shapes.keys()):
+            if layout[key] != self.shapes[key]:
+                self._error(f"{key} is {layout[key]}, but {self.shapes[key]} before", name)
+
+    def _extend(self, key: str, value: NDArray[Any]) -> None:
+        low, high = value.min(axis=0), value.max(axis=0)
+        if key in self.ranges and self.ranges[key][0].shape == low.shape:
+            low = np.minimum(low, self.ranges[key][0])
+            high = np.maximum(high, self.ranges[key][1])
+        self.ranges[key] = low, high
+
+    def _duplicates(self, checksums: Sequence[str]) -> None:
+        first: dict[str, int] = {}
+        for i, checksum in enumerate(checksums):
+            if first.setdefault(checksum, i) != i:
+                twin = self.data.episodes[first[checksum]].name
+                what = f"an episode is a copy of {twin}"
+                self.warnings.setdefault(what, []).append(self.data.episodes[i].name)
+
+    def _constant(self) -> None:
+        for key, (low, high) in sorted(self.ranges.items()):
+            if not key.startswith(OBS) and key != "actions":
+                continue
+            still = np.flatnonzero(np.atleast_1d(low == high))
+            if len(still):
+                which = ", ".join(map(str, still))
+                self.warnings.setdefault(f"{key}: dimension {which} never changes", [])
+
+    def _contract(self) -> None:
+        contract = self.data.contract
+        if contract is None:
+            self.warnings.setdefault("env_args names no environment contract", [])
+            return
+        for key, shape in contract.obs_shapes.items():
+            found = self.shapes.get(OBS + key)
+            if found is None:
+                self._error(f"the observation {key!r} of the contract is missing")
+            elif found[0] != shape or found[1] != contract.obs_dtypes.get(key, found[1]):
+                self._error(f"obs/{key} is {found}, and the contract says {shape}")
+
+    def _masks(self) -> None:
+        total = self.data.attribute("total")
+        steps = sum(e.length for e in self.data.episodes)
+        if total is not None and total != steps:
+            self._error(f"the attribute total is {total}, but there are {steps} steps")
+        try:
+            splits = self.data.splits()
+        except UserError as error:
+            self._error(str(error))
+            return
+        if not splits:
+            self.warnings.setdefault("there is no split into train and valid", [])
+        both = set(splits.get("train", [])) & set(splits.get("valid", []))
+        for i in sorted(both):
+            self._error("an episode is in train and in valid", self.data.episodes[i].name)
+
+
+def _content_hash(data: EpisodeFile, checksums: Sequence[str]) -> str:
+    splits = {name: set(members) for name, members in data.splits().items()}
+    digests = []
+    for i, checksum in enumerate(checksums):
+        about = {k: data.episode_attribute(i, k) for k in (*IDENTITY, "model_sha256")}
+        digests.append(episode_digest(checksum, about, [m for m in splits if i in splits[m]]))
+    return combine_digests(digests, data.attribute("env_args", "{}"))
+
+
+def _sentences(found: dict[str, list[str]]) -> list[str]:
+    """One sentence per complaint, naming a few of the episodes that have it."""
+    sentences = []
+    for what, names in found.items():
+        named = [n for n in names if n]
+        shown = ", ".join(named[:_SHOWN]) + (", ..." if len(named) > _SHOWN else "")
+        count = f" ({len(named)} episodes: {shown})" if len(named) > 1 else f" ({shown})"
+        sentences.append(what + (count if named else ""))
+    return sentences

@@ -1,0 +1,278 @@
+"""Who runs the episodes: this process, or several spawned ones that do exactly the same.
+
+A worker gets episode indices, runs them on its own vector environment and sets them aside as parts.
+It shares nothing with the others, and its episodes are the same wherever they run; all it tells is
+how far it is.
+
+Ctrl-C reaches only the main process, which asks the others to stop: each drops the episodes that it
+is in the middle of and keeps those that are finished. A worker whose main process is gone ends at once.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from simscaleai.datagen.parts import write_part
+from simscaleai.datagen.policies import make_policy
+from simscaleai.datagen.rollout import roll_out
+from simscaleai.errors import UserError
+from simscaleai.storage.episode import Episode
+
+PART_EPISODES = 256
+PART_BYTES = 64 * 2**20
+PART_SECONDS = 5.0
+_REPORT_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to know.
+
+    Attributes:
+      env_name, env_kwargs, randomization, max_steps: the environment.
+      policy_type, noise, seed: see `generate_dataset`.
+      only_success: set aside only the arrays of episodes that succeeded.
+      num_envs: the most rows a worker steps at once.
+      num_threads: physics threads of one worker; 0: all cores.
+      folder: where parts go.
+      part_episodes: how many episodes make a part.
+    """
+
+    env_name: str
+    randomization: str | None
+    max_steps: int
+    policy_type: str
+    noise: float
+    seed: int
+    only_success: bool
+    num_envs: int
+    num_threads: int
+    folder: Path
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    part_episodes: int = PART_EPISODES
+
+
+class Progress(NamedTuple):
+    """What was done since the last report."""
+
+    episodes: int
+    successes: int
+    steps: int
+
+
+Report = Callable[[Progress], None]
+
+
+def make_env(job: Job, num_envs: int) -> Any:
+    """The vector environment of a job, with `num_envs` rows."""
+    from simscaleai.sim import make_vec_env
+
+    randomization: dict[str, Any] = {"domain_randomization": job.randomization is not None}
+    if job.randomization is not None:
+        randomization["randomization_level"] = job.randomization
+    return make_vec_env(
+        job.env_name,
+        num_envs,
+        autoreset_mode="disabled",
+        num_threads=job.num_threads,
+        **{**job.env_kwargs, **randomization, "max_episode_steps": job.max_steps},
+    )
+
+
+class Worker:
+    """Runs episodes in this process; the environment is kept from one call to the next."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._env: Any = None
+        self._policy: Any = None
+
+    def run(
+        self, indices: Sequence[int], report: Report, stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Run the episodes `indices` and set them aside; what is finished is kept in any event."""
+        job = self.job
+        missing = set(indices)
+        pending = _Pending(job)
+        try:
+            # A few long episodes at the end would keep a wide batch of idle rows stepping: they
+            # are begun again on a narrow one.
+            while missing and not stop():
+                self._prepare(len(missing))
+                for episode in roll_out(
+                    self._env,
+                    self._policy,
+                    sorted(missing),
+                    seed=job.seed,
+                    max_steps=job.max_steps,
+                    noise=job.noise,
+                    leave=self._env.num_envs // 4,
+                    stop=stop,
+                ):
+                    missing.discard(episode.index)
+                    pending.add(episode)
+                    report(Progress(1, int(episode.success), len(episode)))
+        finally:
+            pending.flush()
+
+    def close(self) -> None:
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+
+    def _prepare(self, count: int) -> None:
+        """Have an environment of a width that fits `count` episodes."""
+        if self._env is not None and self._env.num_envs <= 2 * count:
+            return
+        self.close()
+        self._env = make_env(self.job, batch_width(count, self.job.num_envs))
+        self._policy = make_policy(self.job.policy_type, self._env)
+
+
+def batch_width(count: int, limit: int) -> int:
+    """How many rows to step at once for `count` episodes: at most `limit`, in even turns.
+
+    100 episodes on at most 64 rows are two turns of 50, not 64 and then 36 with idle rows.
+    """
+    turns = -(-count // limit)
+    return -(-count // turns)
+
+
+class _Pending:
+    """Finished episodes that are not on disk yet."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._episodes: list[Episode] = []
+        self._bytes = 0
+        self._since = time.monotonic()
+
+    def add(self, episode: Episode) -> None:
+        self._episodes.append(episode)
+        self._bytes += sum(value.nbytes for value in episode.arrays().values())
+        if (
+            len(self._episodes) >= self._job.part_episodes
+            or self._bytes >= PART_BYTES
+            or time.monotonic() - self._since >= PART_SECONDS
+        ):
+            self.flush()
+
+    def flush(self) -> None:
+        if self._episodes:
+            keep = [e.success or not self._job.only_success for e in self._episodes]
+            write_part(self._job.folder, self._episodes, keep)
+        self._episodes, self._bytes, self._since = [], 0, time.monotonic()
+
+
+class WorkerPool:
+    """Several workers in processes of their own; the same interface as `Worker`."""
+
+    def __init__(self, job: Job, count: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._members: list[tuple[Any, Connection]] = []
+        self._busy: dict[Connection, Any] = {}
+        for _ in range(count):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, job), daemon=True)
+            process.start()
+            theirs.close()
+            self._members.append((process, ours))
+
+    def run(self, indices: Sequence[int], report: Report) -> None:
+        """Share `indices` out and wait for all; on Ctrl-C, for what is finished to be kept."""
+        for k, (_, pipe) in enumerate(self._members):
+            pipe.send(list(indices[k :: len(self._members)]))
+        self._busy = {pipe: process for process, pipe in self._members}
+        try:
+            self._listen(report)
+        except KeyboardInterrupt:
+            for pipe in self._busy:
+                pipe.send(None)
+            self._listen(report)
+            raise
+
+    def close(self) -> None:
+        for process, pipe in self._members:
+            pipe.close()  # ends the worker
+            process.join(10)
+            if process.is_alive():
+                process.kill()
+
+    def _listen(self, report: Report) -> None:
+        while self._busy:
+            for pipe in wait(list(self._busy)):
+                assert isinstance(pipe, Connection)
+                try:
+                    message = pipe.recv()
+                except (EOFError, OSError):
+                    process = self._busy[pipe]
+                    process.join(5)
+                    raise UserError(
+                        f"A worker process ended by itself (exit code {process.exitcode}),"
+                        " perhaps for lack of memory; finished episodes are kept, run again with"
+                        " --resume and fewer --workers."
+                    ) from None
+                if isinstance(message, Progress):
+                    report(message)
+                elif isinstance(message, Exception):
+                    raise message
+                else:
+                    del self._busy[pipe]
+
+
+def _serve(pipe: Connection, job: Job) -> None:
+    """The main function of a worker process: a list of indices in, progress and None out."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if job.num_threads:  # read by torch when a policy imports it
+        os.environ.setdefault("OMP_NUM_THREADS", str(job.num_threads))
+    worker = Worker(job)
+    sender = _Sender(pipe)
+    try:
+        while True:
+            indices = pipe.recv()
+            if indices is not None:
+                worker.run(indices, sender.add, stop=pipe.poll)
+                sender.send()
+                pipe.send(None)
+    except (EOFError, BrokenPipeError):
+        pass  # the main process has closed the pipe
+    except UserError as error:
+        pipe.send(error)
+    except Exception:
+        pipe.send(RuntimeError("A worker process failed:\n" + traceback.format_exc()))
+
+
+class _Sender:
+    """Sends progress, but not at every episode."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._sum = Progress(0, 0, 0)
+        self._sent = 0.0
+
+    def add(self, progress: Progress) -> None:
+        self._sum = Progress(*(a + b for a, b in zip(self._sum, progress, strict=True)))
+        if time.monotonic() - self._sent > _REPORT_SECONDS:
+            self.send()
+
+    def send(self) -> None:
+        self._pipe.send(self._sum)
+        self._sum, self._sent = Progress(0, 0, 0), time.monotonic()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,35 @@
+"""Mistakes a user can make, as exceptions that a command prints in one sentence.
+
+A `UserError` names the offender, what is allowed and the remedy; the command line turns it into
+that sentence and exit code 2. Broken internal invariants are asserts, never a `UserError`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A wrong name, value, shape or file that the caller can put right."""
+
+
+class MissingFileError(UserError, FileNotFoundError):
+    """A file that should be read is not there."""
+
+
+class ExistingFileError(UserError, FileExistsError):
+    """A file that would be written is there already and was not offered for overwriting."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the closest of `known`, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is not one of `known`; `kind` says what it names."""
+    names = sorted(known)
+    listed = ", ".join(names) or "none"
+    return UserError(f"Unknown {kind} {name!r}; known: {listed}.{did_you_mean(name, names)}")

@@ -1,0 +1,83 @@
+"""Models by name.
+
+    @register_model("mine")
+    class Mine(nn.Module):
+        def __init__(self, state_dim: int = 20, action_dim: int = 4) -> None: ...
+        def forward(self, batch): ...   # -> {"loss": scalar, "predicted_actions": (B, A), ...}
+        def predict(self, obs): ...     # {"state": (B, state_dim), ...} -> (B, A)
+
+A constructor that takes `state_dim`, `action_dim`, `image_size` or the like is given those of the
+dataset. A model may declare as attributes what it works on; these are the defaults:
+
+    obs_keys = ("state",)      observation entries that it reads, such as "state" and "image"
+    uses_language = False      whether batch["language"] and predict(obs, language=...) are wanted
+    action_horizon = 1         how many consecutive actions one sample holds
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from simscaleai.errors import UserError, did_you_mean
+from simscaleai.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_models = Registry("model", {"bc": "simscaleai.models.bc:BehaviorCloning"})
+_Class = TypeVar("_Class", bound=type)
+
+
+def register_model(name: str) -> Callable[[_Class], _Class]:
+    """Decorator that gives a model class a name; UserError if another class has it."""
+
+    def register(cls: _Class) -> _Class:
+        _models.register(name, cls)
+        return cls
+
+    return register
+
+
+def create_model(name: str, **kwargs: Any) -> nn.Module:
+    """Build a model; it remembers `(name, kwargs)` as `registered`, so that it can be built again.
+
+    Raises:
+      UserError: no model has this name, or it takes no such argument; lists the known ones.
+    """
+    cls = _models.get(name)
+    known = model_arguments(name)
+    anything = any(p.kind is p.VAR_KEYWORD for p in _parameters(name))
+    for key in kwargs:
+        if key not in known and not anything:
+            raise UserError(
+                f"The model {name!r} takes no argument {key!r}; known: {', '.join(known)}."
+                f"{did_you_mean(key, known)}"
+            )
+    model = cls(**kwargs)
+    model.registered = (name, dict(kwargs))
+    return model
+
+
+def model_arguments(name: str) -> dict[str, Any]:
+    """{argument: default} of a model's constructor, in order; no `**kwargs`."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {p.name: p.default for p in _parameters(name) if p.kind in named}
+
+
+def _parameters(name: str) -> list[inspect.Parameter]:
+    return list(inspect.signature(_models.get(name)).parameters.values())
+
+
+def list_models() -> list[str]:
+    """All names, sorted; imports no model."""
+    return _models.names()
+
+
+class ModelRegistry:
+    """The same three functions under one name."""
+
+    register = staticmethod(register_model)
+    create = staticmethod(create_model)
+    list = staticmethod(list_models)

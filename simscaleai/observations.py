@@ -1,0 +1,80 @@
+"""What an observation is made of, and the only place that flattens one.
+
+An observation is a dict {key: array}. The keys that are not images, concatenated in sorted order,
+are its `state`: the flat vector that models and agents learn from. The same functions serve NumPy
+arrays and torch tensors, single observations and batches: only the last axis is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+IMAGE_PREFIXES = ("image", "depth", "segmentation")
+
+
+def is_image_key(key: str) -> bool:
+    """Whether `key` holds a picture (H, W, C): `image`, `images/<camera>`, `depth/<camera>`, ..."""
+    return key.startswith(IMAGE_PREFIXES)
+
+
+@dataclass(frozen=True)
+class ObsSpec:
+    """Shapes and dtypes of one environment's observation, keys in sorted order."""
+
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, str]
+
+    @classmethod
+    def of(cls, obs: Mapping[str, Any], *, batched: bool = False) -> ObsSpec:
+        """The spec of an example; with `batched`, the leading axis is left out."""
+        keys = sorted(obs)
+        skip = 1 if batched else 0
+        return cls(
+            {k: tuple(int(s) for s in np.shape(obs[k])[skip:]) for k in keys},
+            {k: str(obs[k].dtype) for k in keys},
+        )
+
+    @property
+    def state_keys(self) -> list[str]:
+        """The keys that make up `state`, in order."""
+        return [k for k in self.shapes if not is_image_key(k)]
+
+    @property
+    def image_keys(self) -> list[str]:
+        return [k for k in self.shapes if is_image_key(k)]
+
+    @property
+    def state_dim(self) -> int:
+        return sum(int(np.prod(self.shapes[k])) for k in self.state_keys)
+
+
+def flatten_state(obs: Mapping[str, Any], keys: list[str] | None = None) -> Any:
+    """Concatenate the vector-valued entries of an observation into its state.
+
+    Args:
+      obs: {key: (..., d)} of NumPy arrays or torch tensors with equal leading axes; images are left out.
+      keys: which entries, in which order; by default all that are not images, sorted.
+
+    Returns:
+      (..., sum of d), of the entries' array type.
+    """
+    if keys is None:
+        keys = sorted(k for k in obs if not is_image_key(k))
+    parts = [obs[k] for k in keys]
+    return array_namespace(parts[0]).concat(parts, axis=-1)
+
+
+def unflatten_state(state: Any, spec: ObsSpec) -> dict[str, Any]:
+    """Cut a state (..., spec.state_dim) into {key: (..., d)}: the inverse of `flatten_state`."""
+    parts: dict[str, Any] = {}
+    start = 0
+    for key in spec.state_keys:
+        width = int(np.prod(spec.shapes[key]))
+        parts[key] = state[..., start : start + width]
+        start += width
+    return parts

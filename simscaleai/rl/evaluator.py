@@ -1,0 +1,209 @@
+"""Closed-loop evaluation: how often a policy succeeds, how sure that is, and where it fails.
+
+    results = evaluate_policy(env, policy.predict, EvalConfig(n_episodes=50))
+    results = evaluate_checkpoint("checkpoints/final.pt")
+
+Success is counted once (at any step) and at the end; the interval is Wilson's at 95 %; every failure
+is attributed to a stage of the task. The episodes of a suite are the same for every policy.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from simscaleai.errors import UserError
+from simscaleai.rl.episodes import EpisodeResult, episode_seed, run_batch, run_single
+from simscaleai.rl.statistics import wilson_interval
+from simscaleai.sim.factory import make_vec_env, sim_config
+from simscaleai.sim.vector_env import TaskVectorEnv
+from simscaleai.storage.atomic import atomic_path
+
+ROWS = 128  # episodes at once, by default
+
+
+@dataclass
+class EvalConfig:
+    """How `evaluate_policy` runs.
+
+    Attributes:
+      n_episodes: how many episodes.
+      max_steps: control steps after which an episode is over, besides the environment's own limit.
+      deterministic: passed to a `predict_fn` that takes an argument of this name.
+      render: show each step; the environment must be made with `render_mode="human"`.
+      save_videos: write `<video_dir>/episode_<i>.mp4`; needs `render_mode="rgb_array"`.
+      video_dir: created if need be.
+      seed: which suite of episodes.
+    """
+
+    n_episodes: int = 20
+    max_steps: int = 200
+    deterministic: bool = True
+    render: bool = False
+    save_videos: bool = False
+    video_dir: str = "eval_videos"
+    seed: int = 0
+
+
+def evaluate_policy(
+    env: Any, predict_fn: Callable[..., Any], config: EvalConfig | None = None
+) -> dict[str, Any]:
+    """Run episodes and sum them up.
+
+    Args:
+      env: a single Gymnasium environment whose info has `success`, or a `TaskVectorEnv` with
+        autoreset disabled, whose rows then run at once.
+      predict_fn: an observation to an action; of all rows at once for a vector environment.
+      config: how many episodes, which ones, and what is shown.
+
+    Returns:
+      {"success_rate", "mean_reward", "std_reward", "mean_length", "min_reward", "max_reward"}, and
+      "success_ci" (low, high), "success_at_end", "n_episodes", "failure_stages" {stage: count} and
+      "episodes", one dict each with its seed.
+    """
+    config = config or EvalConfig()
+    if config.n_episodes < 1:
+        raise UserError(f"n_episodes is {config.n_episodes}; it must be at least 1.")
+    if "deterministic" in inspect.signature(predict_fn).parameters:
+        predict_fn = partial(predict_fn, deterministic=config.deterministic)
+    seeds = [episode_seed(config.seed, i) for i in range(config.n_episodes)]
+    if isinstance(env, TaskVectorEnv):
+        return summarize(run_batch(env, predict_fn, seeds, config.max_steps))
+    episodes = []
+    for index, seed in enumerate(seeds):
+        frames: list[Any] = []
+        watch = partial(_watch, env, config, frames)
+        episodes.append(run_single(env, predict_fn, seed, index, config.max_steps, watch))
+        if config.save_videos:
+            from simscaleai.storage.video import write_video
+
+            fps = env.metadata.get("render_fps", 20)
+            write_video(Path(config.video_dir) / f"episode_{index}.mp4", frames, fps)
+    return summarize(episodes)
+
+
+def evaluate_checkpoint(
+    path: str | Path,
+    n_episodes: int = 100,
+    seed: int = 0,
+    env_name: str | None = None,
+    num_envs: int | None = None,
+    randomize: str | None = None,
+    output_dir: str | Path | None = None,
+    device: str = "auto",
+    show_progress: bool = True,
+) -> dict[str, Any]:
+    """Evaluate a trained policy in the environment that its checkpoint names.
+
+    Args:
+      path: a checkpoint.
+      n_episodes: how many episodes, run side by side.
+      seed: which suite of episodes.
+      env_name: another environment; it must fit the policy.
+      num_envs: rows that run at once.
+      randomize: randomization level; None for none, whatever the data had.
+      output_dir: where `eval_info.json` goes; beside the checkpoint by default.
+      device: where the model runs.
+      show_progress: whether to draw a progress bar on stderr.
+
+    Returns:
+      What `evaluate_policy` does, and "checkpoint", "env_name" and "output_path".
+
+    Raises:
+      UserError: the checkpoint cannot be read, or its policy does not fit the environment.
+    """
+    from simscaleai.models.policy import ModelPolicy
+
+    policy = ModelPolicy.from_checkpoint(path, device)
+    env = _environment(policy.contract, env_name, num_envs or min(n_episodes, ROWS), randomize)
+    if policy.contract is not None:
+        policy.contract.require(env.contract)
+    policy.instruction = env.task.instructions[0]
+    seeds = [episode_seed(seed, i) for i in range(n_episodes)]
+    running: Iterable[EpisodeResult] = run_batch(
+        env, policy.act, seeds, env.config.max_episode_steps, policy.reset
+    )
+    running = track(
+        running,
+        "Evaluating",
+        total=n_episodes,
+        console=Console(stderr=True),
+        disable=not show_progress,
+    )
+    folder = Path(output_dir) if output_dir is not None else Path(path).parent
+    results = {
+        "checkpoint": str(path),
+        "env_name": env.contract.env_name,
+        **summarize(running),
+        "seed": seed,
+        "randomize": randomize,
+        "output_path": str(folder / "eval_info.json"),
+    }
+    with atomic_path(folder / "eval_info.json") as temporary:
+        temporary.write_text(json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def summarize(results: Iterable[EpisodeResult]) -> dict[str, Any]:
+    """The metrics of `evaluate_policy` for finished episodes."""
+    episodes = sorted(results, key=lambda episode: episode.index)
+    rewards = np.array([e.reward for e in episodes])
+    successes = sum(e.success for e in episodes)
+    stages = Counter(e.stage for e in episodes if e.stage is not None)
+    return {
+        "success_rate": successes / len(episodes),
+        "success_ci": wilson_interval(successes, len(episodes)),
+        "success_at_end": sum(e.success_at_end for e in episodes) / len(episodes),
+        "mean_reward": float(rewards.mean()),
+        "std_reward": float(rewards.std()),
+        "mean_length": float(np.mean([e.length for e in episodes])),
+        "min_reward": float(rewards.min()),
+        "max_reward": float(rewards.max()),
+        "n_episodes": len(episodes),
+        "failure_stages": dict(stages),
+        "episodes": [e.to_dict() for e in episodes],
+    }
+
+
+def _environment(
+    contract: Any, env_name: str | None, num_envs: int, randomize: str | None
+) -> TaskVectorEnv:
+    """The environment that the policy was trained for, or `env_name` with the same settings."""
+    if contract is None and env_name is None:
+        raise UserError(
+            "The checkpoint does not say which environment its policy is for; name it with env_name."
+        )
+    settings: dict[str, Any] = dict(contract.env_config) if contract is not None else {}
+    settings["domain_randomization"] = randomize is not None
+    if randomize is not None:
+        settings["randomization_level"] = randomize
+    if contract is not None and "image" not in contract.obs_shapes:
+        settings["cameras"] = []
+    if env_name is not None and contract is not None and env_name != contract.env_name:
+        settings.pop("xml_path", None)  # the scene belongs to the other task
+    config = sim_config(None, **{"cameras": [], **settings})
+    name = env_name or contract.env_name
+    return make_vec_env(name, num_envs, autoreset_mode="disabled", config=config)
+
+
+def _watch(env: Any, config: EvalConfig, frames: list[Any]) -> None:
+    """Show or keep the present picture."""
+    if not (config.render or config.save_videos):
+        return
+    frame = env.render()
+    if config.save_videos:
+        if frame is None:
+            raise UserError(
+                "save_videos needs pictures; make the environment with render_mode='rgb_array'."
+            )
+        frames.append(frame)

@@ -1,0 +1,18 @@
+"""Simulation: environments by name, one or many at once.
+
+from simscaleai.sim import make_env
+env = make_env("pick_place")
+"""
+
+from simscaleai.sim.base_env import BaseRobotEnv, CameraConfig, SimConfig
+from simscaleai.sim.factory import list_envs, make_env, make_vec_env, register_env
+
+__all__ = [
+    "BaseRobotEnv",
+    "CameraConfig",
+    "SimConfig",
+    "list_envs",
+    "make_env",
+    "make_vec_env",
+    "register_env",
+]

@@ -1,0 +1,247 @@
+"""One robot environment: the Gymnasium loop around MuJoCo, with six hooks that make it a task.
+
+A subclass that reads and writes `self.model` and `self.data` needs nothing else of this package. Our
+own tasks are written over arrays instead (`sim.task.Task`) and reach this class through `TaskEnv`.
+
+Per episode the order is: state reset -> randomization -> `_reset_task` -> forward -> `_get_obs`; per
+step: `_apply_action` -> substeps -> forward -> `_get_obs`, `_get_reward`, `_is_terminated`.
+
+Promise: episode k after `reset(seed=s)` is a pure function of (s, k) and the configuration. The first
+reset without a seed uses `SimConfig.seed`, or fresh entropy if that is None.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from simscaleai import seeding
+from simscaleai.errors import UserError
+from simscaleai.sim.scene import count_substeps, load_model
+
+
+@dataclass
+class CameraConfig:
+    """One camera's picture; `fov` is the vertical field of view in degrees."""
+
+    name: str = "wrist_cam"
+    width: int = 128
+    height: int = 128
+    fov: float = 60.0
+    render_depth: bool = True
+    render_segmentation: bool = False
+
+
+@dataclass
+class SimConfig:
+    """Settings of an environment.
+
+    Attributes:
+      xml_path: scene file; empty for the task's own.
+      dt: physics timestep, s.
+      control_dt: time between two actions, s; a whole multiple of `dt`.
+      max_episode_steps: control steps until an episode is truncated.
+      cameras: the first one gives the observation `image`; none, no pictures.
+      domain_randomization: whether every episode runs on slightly different physics and looks.
+      seed: seeds the first reset; an argument of `reset` wins.
+      randomization_level: "light", "default" or "heavy".
+      ik: how a displacement of the hand becomes joint targets: "dls" or "jacobian_transpose".
+    """
+
+    xml_path: str = ""
+    dt: float = 0.002
+    control_dt: float = 0.05
+    max_episode_steps: int = 200
+    cameras: list[CameraConfig] = field(default_factory=lambda: [CameraConfig()])
+    domain_randomization: bool = False
+    seed: int | None = None
+    randomization_level: str = "default"
+    ik: str = "dls"
+
+
+class BaseRobotEnv(gymnasium.Env, abc.ABC):
+    """See the module docstring."""
+
+    metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 20}
+
+    def __init__(self, config: SimConfig, render_mode: str | None = None) -> None:
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise UserError(
+                f"render_mode is {render_mode!r}; it may be None, 'human' or 'rgb_array'."
+            )
+        if config.max_episode_steps < 1:
+            raise UserError(
+                f"max_episode_steps is {config.max_episode_steps}; it must be at least 1."
+            )
+        self.config = config
+        self.render_mode = render_mode
+        self.substeps = count_substeps(config.dt, config.control_dt)
+        self.model = load_model(self._scene_path(), config.dt)
+        self.data = mujoco.MjData(self.model)
+        self._seed: int | None = None
+        self._episode = 0
+        self._step_count = 0
+        self._cameras: Any = None
+        self._viewer: Any = None
+        self.observation_space = self._build_observation_space()
+        self.action_space = self._build_action_space()
+
+    # the loop
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Start the next episode, or the first one of `seed`."""
+        if seed is None and self._seed is None:
+            seed = self.config.seed
+        super().reset(seed=seed)
+        if seed is not None or self._seed is None:
+            self._seed, self._episode = self.np_random_seed, 0
+        else:
+            self._episode += 1
+        assert self._seed is not None
+        self._step_count = 0
+        mujoco.mj_resetData(self.model, self.data)
+        if self.config.domain_randomization:
+            rng = seeding.generator(self._seed, "randomization", self._episode)
+            self._apply_domain_randomization(rng)
+        self._reset_task(seeding.generator(self._seed, "task", self._episode))
+        self._forward()
+        self._begin_episode()
+        return self._get_obs(), self._reset_info()
+
+    def step(
+        self, action: NDArray[Any]
+    ) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
+        """Apply `action` for one control step; UserError if it is not a finite action of the space."""
+        self._apply_action(check_actions(action, self.action_space.shape or ()))
+        mujoco.mj_step(self.model, self.data, self.substeps)
+        self._forward()
+        self._step_count += 1
+        self._end_step()
+        obs = self._get_obs()
+        reward = self._get_reward()
+        terminated = self._is_terminated()
+        truncated = self._step_count >= self.config.max_episode_steps
+        if self.render_mode == "human":
+            self.render()
+        return obs, reward, terminated, truncated, self._get_info()
+
+    def _forward(self) -> None:
+        # positions and velocities, so that hooks see this state and not the one a substep ago
+        mujoco.mj_step1(self.model, self.data)
+
+    # pictures
+
+    def render_camera(
+        self, camera_name: str | None = None, depth: bool = False, segmentation: bool = False
+    ) -> dict[str, NDArray[Any]]:
+        """Take a picture; None is the first configured camera, or the scene's first.
+
+        Returns:
+          {"rgb": (H, W, 3) uint8}, with `depth` also {"depth": (H, W) float32 in m}, with
+          `segmentation` also {"segmentation": (H, W) int32 geom ids, -1 for none}.
+        """
+        if self._cameras is None:
+            from simscaleai.sim.rendering import CameraRenderer
+
+            self._cameras = CameraRenderer(self.model, self.config.cameras)
+        pictures: dict[str, NDArray[Any]] = self._cameras.render(
+            self.data, camera_name, depth=depth, segmentation=segmentation
+        )
+        return pictures
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """The picture for `render_mode`: an array, or a window that is kept up to date."""
+        if self.render_mode == "rgb_array":
+            return self.render_camera()["rgb"]
+        if self.render_mode == "human":
+            if self._viewer is None:
+                from simscaleai.sim.rendering import open_window
+
+                self._viewer = open_window(self.model, self.data)
+            self._viewer.sync()
+        return None
+
+    def close(self) -> None:
+        """Release the window and the renderer; harmless when called again."""
+        for item in (self._cameras, self._viewer):
+            if item is not None:
+                item.close()
+        self._cameras = self._viewer = None
+
+    # hooks that a subclass must give
+
+    @abc.abstractmethod
+    def _build_observation_space(self) -> spaces.Space[Any]:
+        """The space of `_get_obs`; `self.model` is ready."""
+
+    @abc.abstractmethod
+    def _build_action_space(self) -> spaces.Space[Any]:
+        """The space of actions, a Box."""
+
+    @abc.abstractmethod
+    def _get_obs(self) -> dict[str, NDArray[Any]]:
+        """The observation of the present state; new arrays."""
+
+    @abc.abstractmethod
+    def _get_reward(self) -> float:
+        """The reward of the step that just ended."""
+
+    @abc.abstractmethod
+    def _is_terminated(self) -> bool:
+        """Whether the episode is over, by success or failure."""
+
+    @abc.abstractmethod
+    def _reset_task(self, rng: np.random.Generator) -> None:
+        """Place robot and objects; the state is at the model's defaults."""
+
+    # hooks that a subclass may give
+
+    def _apply_action(self, action: NDArray[np.float64]) -> None:
+        """Write `self.data.ctrl`; by default the action is the control vector."""
+        if action.shape != (self.model.nu,):
+            raise UserError(
+                f"The action has shape {action.shape} and the model {self.model.nu} controls;"
+                " override _apply_action."
+            )
+        self.data.ctrl[:] = action
+
+    def _get_info(self) -> dict[str, Any]:
+        """What `step` and `reset` say beside the observation."""
+        return {"step": self._step_count}
+
+    def _apply_domain_randomization(self, rng: np.random.Generator) -> None:
+        """Change `self.model` for one episode; called if `SimConfig.domain_randomization`."""
+
+    def _scene_path(self) -> str:
+        if not self.config.xml_path:
+            raise UserError("SimConfig.xml_path is empty; give this environment a scene file.")
+        return self.config.xml_path
+
+    def _begin_episode(self) -> None:
+        """Called once the state of a new episode is complete."""
+
+    def _end_step(self) -> None:
+        """Called once per step after physics, before anything is read."""
+
+    def _reset_info(self) -> dict[str, Any]:
+        return self._get_info()
+
+
+def check_actions(action: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """A clipped float64 copy of an action, or UserError if its shape or a value is wrong."""
+    checked = np.array(action, dtype=np.float64)
+    if checked.shape != shape:
+        raise UserError(f"The action has shape {checked.shape}; this environment takes {shape}.")
+    # max and min propagate NaN and are cheaper than a mask
+    if not (np.isfinite(checked.max()) and np.isfinite(checked.min())):
+        raise UserError("The action has NaN or infinite entries; every entry must lie in [-1, 1].")
+    return checked.clip(-1.0, 1.0)

@@ -1,0 +1,125 @@
+"""Environments by name: single ones, vector ones, and their registration with Gymnasium.
+
+    env = make_env("reach", cameras=[], dt=0.005)
+    envs = make_vec_env("pick_place", 64, domain_randomization=True)
+
+After `import simscaleai.sim` also `gymnasium.make("simscaleai/PickPlace-v0")` and
+`gymnasium.make_vec("simscaleai/PickPlace-v0", num_envs=64)`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+
+from simscaleai.config import load_config
+from simscaleai.errors import UserError
+from simscaleai.registry import Registry
+from simscaleai.sim.base_env import SimConfig
+from simscaleai.sim.task import Task
+from simscaleai.sim.task_env import TaskEnv
+from simscaleai.sim.vector_env import TaskVectorEnv
+
+_ENVS = Registry(
+    "environment",
+    {
+        "reach": "simscaleai.sim.envs.reach_env:ReachEnv",
+        "pick_place": "simscaleai.sim.envs.pick_place_env:PickPlaceEnv",
+    },
+)
+
+
+def make_env(env_name: str, render_mode: str | None = None, **kwargs: Any) -> gymnasium.Env:
+    """Make a single environment.
+
+    Args:
+      env_name: one of `list_envs()`.
+      render_mode: None, "rgb_array" or "human".
+      **kwargs: `SimConfig` fields, and `config`: a `SimConfig` or a YAML file that they override.
+
+    Raises:
+      UserError: an unknown name, field or value.
+    """
+    entry = _ENVS.get(env_name)
+    config = sim_config(kwargs.pop("config", None), **kwargs)
+    if issubclass(entry, Task):
+        entry = type(f"{entry.__name__}Env", (TaskEnv,), {"task_class": entry})
+    env: gymnasium.Env = entry(config, render_mode)
+    return env
+
+
+def make_vec_env(
+    env_name: str,
+    num_envs: int,
+    *,
+    autoreset_mode: str = "next_step",
+    num_threads: int = 0,
+    config: SimConfig | str | Path | None = None,
+    **kwargs: Any,
+) -> TaskVectorEnv:
+    """Make `num_envs` environments that step together; without cameras unless asked.
+
+    Args:
+      env_name: one of `list_envs()` that is made from a `Task`.
+      num_envs: how many rows.
+      autoreset_mode: "next_step", "same_step" or "disabled"; see `sim.vector_env`.
+      num_threads: threads that simulate; 0 is one for each core.
+      config: a `SimConfig` or a YAML file.
+      **kwargs: `SimConfig` fields, which override `config`.
+
+    Raises:
+      UserError: an unknown name, field or value, or an environment that has no `Task`.
+    """
+    if config is None:
+        kwargs.setdefault("cameras", [])
+    entry = _ENVS.get(env_name)
+    task_class = entry if issubclass(entry, Task) else getattr(entry, "task_class", None)
+    if task_class is None:
+        raise UserError(
+            f"The environment {env_name!r} has no Task and cannot run in a batch; use"
+            " gymnasium.vector.SyncVectorEnv with make_env instead."
+        )
+    return TaskVectorEnv(
+        task_class,
+        num_envs,
+        sim_config(config, **kwargs),
+        autoreset_mode=autoreset_mode,
+        num_threads=num_threads,
+    )
+
+
+def register_env(name: str, cls: type) -> None:
+    """Give an environment class (called as `cls(config, render_mode)`) or a `Task` class a name."""
+    _ENVS.register(name, cls)
+    _register_with_gymnasium()
+
+
+def list_envs() -> list[str]:
+    """All environment names, sorted."""
+    return _ENVS.names()
+
+
+def sim_config(config: SimConfig | str | Path | None = None, **values: Any) -> SimConfig:
+    """A checked `SimConfig` from a `SimConfig` or a YAML file, and field values that override it."""
+    if isinstance(config, SimConfig):
+        values = {**vars(config), **values}
+        config = None
+    return load_config(SimConfig, config, **values)
+
+
+def _register_with_gymnasium() -> None:
+    for name in list_envs():
+        title = "".join(part.capitalize() for part in name.split("_"))
+        env_id = f"simscaleai/{title}-v0"
+        if env_id not in gymnasium.registry:
+            gymnasium.register(
+                id=env_id,
+                entry_point="simscaleai.sim.factory:make_env",
+                vector_entry_point="simscaleai.sim.factory:make_vec_env",
+                kwargs={"env_name": name},
+            )
+
+
+_register_with_gymnasium()

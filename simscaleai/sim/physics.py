@@ -1,0 +1,184 @@
+"""The arrays that a task sees: n simulations of one model behind one interface.
+
+`SingleSim` is one `MjData` (n = 1) and `BatchSim` a `mujoco.batch.Batch` (n rows on a thread pool).
+Both give each MjData field as an (n, ...) array under MjData's name, so that a task, a controller
+or an expert is written once. State fields (qpos, qvel, ctrl, mocap_pos, mocap_quat) may be written;
+everything else is read.
+
+Promise: after `step` and `forward` every position- and velocity-dependent field describes the
+state as it is now, not one substep ago, and row i of a batch is bit-identical to a single
+simulation that was driven in the same way.
+
+Trap: the arrays are live. Copy what must outlive the next call.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import mujoco
+import numpy as np
+from mujoco.batch import Batch
+from numpy.typing import NDArray
+
+Rows = NDArray[np.intp]
+"""Sorted, unique row numbers (k,)."""
+
+FIELDS = (
+    "qpos",
+    "qvel",
+    "ctrl",
+    "mocap_pos",
+    "mocap_quat",
+    "site_xpos",
+    "site_xmat",
+    "xaxis",
+    "xanchor",
+)
+_STAGE = mujoco.mjtStage.mjSTAGE_VEL.value
+_STATE = (
+    mujoco.mjtState.mjSTATE_TIME
+    | mujoco.mjtState.mjSTATE_QPOS
+    | mujoco.mjtState.mjSTATE_QVEL
+    | mujoco.mjtState.mjSTATE_ACT
+    | mujoco.mjtState.mjSTATE_MOCAP_POS
+    | mujoco.mjtState.mjSTATE_MOCAP_QUAT
+)
+
+
+class Sim(ABC):
+    """n simulations of `model`; see the module docstring.
+
+    Attributes:
+      n: how many rows.
+      model: the model they share, at its nominal values.
+      memory: what a task or controller remembers, {name: (n, ...)}; written through `remember`.
+    """
+
+    n: int
+    model: mujoco.MjModel
+    qpos: NDArray[np.float64]  # (n, nq)
+    qvel: NDArray[np.float64]  # (n, nv)
+    ctrl: NDArray[np.float64]  # (n, nu)
+    mocap_pos: NDArray[np.float64]  # (n, nmocap, 3)
+    mocap_quat: NDArray[np.float64]  # (n, nmocap, 4)
+    site_xpos: NDArray[np.float64]  # (n, nsite, 3), world frame
+    site_xmat: NDArray[np.float64]  # (n, nsite, 9), row-major rotation to the world frame
+    xaxis: NDArray[np.float64]  # (n, njnt, 3), joint axes in the world frame
+    xanchor: NDArray[np.float64]  # (n, njnt, 3), joint anchors in the world frame
+
+    def __init__(self, n: int, model: mujoco.MjModel) -> None:
+        self.n = n
+        self.model = model
+        self.memory: dict[str, NDArray[Any]] = {}
+
+    @abstractmethod
+    def step(self, nstep: int, rows: Rows | None = None) -> None:
+        """Advance `rows` (all by default) by `nstep` substeps at their present `ctrl`."""
+
+    @abstractmethod
+    def reset(self, rows: Rows) -> None:
+        """Put `rows` at the model's defaults, time 0; call `forward` once their state is written."""
+
+    @abstractmethod
+    def forward(self, rows: Rows) -> None:
+        """Make derived fields of `rows` those of their present state."""
+
+    @abstractmethod
+    def parameter(self, name: str) -> NDArray[Any]:
+        """The MjModel field `name` per simulation, (n, ...), for writing; see `set_const`."""
+
+    @abstractmethod
+    def set_const(self, rows: Rows) -> None:
+        """Recompute what MuJoCo derives from masses, sizes and poses, for `rows`."""
+
+    @abstractmethod
+    def states(self) -> NDArray[np.float64]:
+        """Copies of [time, qpos, qvel, act, mocap_pos, mocap_quat], (n, nstate), for replay."""
+
+    @abstractmethod
+    def load_states(self, states: NDArray[np.float64]) -> None:
+        """Set every row to its recorded state (n, nstate), and refresh derived fields."""
+
+
+def state_size(model: mujoco.MjModel) -> int:
+    """How many numbers `Sim.states` gives for one simulation of `model`."""
+    return mujoco.mj_stateSize(model, int(_STATE))
+
+
+class SingleSim(Sim):
+    """One MjData of a model, which it may change: hand it a model of its own."""
+
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        super().__init__(1, model)
+        self.data = data
+        for name in FIELDS:
+            setattr(self, name, getattr(data, name)[None])
+
+    def step(self, nstep: int, rows: Rows | None = None) -> None:
+        mujoco.mj_step(self.model, self.data, nstep)
+        mujoco.mj_step1(self.model, self.data)
+
+    def reset(self, rows: Rows) -> None:
+        mujoco.mj_resetData(self.model, self.data)
+
+    def forward(self, rows: Rows) -> None:
+        mujoco.mj_step1(self.model, self.data)
+
+    def parameter(self, name: str) -> NDArray[Any]:
+        values: NDArray[Any] = getattr(self.model, name)[None]
+        return values
+
+    def set_const(self, rows: Rows) -> None:
+        mujoco.mj_setConst(self.model, self.data)
+
+    def states(self) -> NDArray[np.float64]:
+        state = np.empty((1, state_size(self.model)))
+        mujoco.mj_getState(self.model, self.data, state[0], int(_STATE))
+        return state
+
+    def load_states(self, states: NDArray[np.float64]) -> None:
+        mujoco.mj_setState(self.model, self.data, states[0], int(_STATE))
+        mujoco.mj_step1(self.model, self.data)
+
+
+class BatchSim(Sim):
+    """n rows of a `mujoco.batch.Batch` on `num_threads` threads (0: all cores)."""
+
+    def __init__(self, model: mujoco.MjModel, n: int, num_threads: int = 0) -> None:
+        super().__init__(n, model)
+        self.batch = Batch(model, n, num_threads)
+        for name in FIELDS:
+            setattr(self, name, self.batch.bind(name))
+        parts = (
+            ["time", "qpos", "qvel"]
+            + (["act"] if model.na else [])
+            + (["mocap_pos", "mocap_quat"] if model.nmocap else [])
+        )
+        self._state_parts = [self.batch.bind(part).reshape(n, -1) for part in parts]
+
+    def step(self, nstep: int, rows: Rows | None = None) -> None:
+        self.batch.step(rows, nstep, _STAGE)
+
+    def reset(self, rows: Rows) -> None:
+        self.batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+
+    def forward(self, rows: Rows) -> None:
+        self.batch.forward(rows, _STAGE)
+
+    def parameter(self, name: str) -> NDArray[Any]:
+        return self.batch.expand(name)
+
+    def set_const(self, rows: Rows) -> None:
+        self.batch.set_const(rows)
+
+    def states(self) -> NDArray[np.float64]:
+        return np.concatenate(self._state_parts, axis=1)
+
+    def load_states(self, states: NDArray[np.float64]) -> None:
+        start = 0
+        for part in self._state_parts:
+            part[:] = states[:, start : start + part.shape[1]]
+            start += part.shape[1]
+        self.batch.forward(None, _STAGE)

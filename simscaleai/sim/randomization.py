@@ -1,0 +1,218 @@
+"""Domain randomization as data: which parameter, in which way, how far.
+
+A `Parameter` is one draw per episode, and its `Target`s are where that draw goes: fields of the model,
+per simulation, or `qpos`, the initial state. `Randomizer` turns uniform numbers that come from
+outside into draws, writes every field as its nominal value changed by the draws of this episode
+(never by those of the one before), and returns what it drew.
+
+Trap: making a `Randomizer` gives every simulation its own copy of the fields it changes. "Off" is not
+making one, and leaves the model shared and untouched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai.errors import unknown_name
+from simscaleai.sim.physics import Rows, Sim
+from simscaleai.sim.robots import panda
+
+LEVELS = {"light": 0.5, "default": 1.0, "heavy": 2.0}
+"""Each level's ranges as a multiple of the widths in `PARAMETERS`."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Elements that a draw changes.
+
+    Attributes:
+      field: an MjModel field that the batch can hold per simulation, or "qpos".
+      names: of the bodies, geoms, ... that the field is about; the scene may lack some or all.
+      columns: which columns of those rows; all by default. For qpos: offsets into the joint's numbers.
+      power: a scaling draw acts as (1 + draw) ** power.
+    """
+
+    field: str
+    names: tuple[str, ...]
+    columns: tuple[int, ...] | None = None
+    power: int = 1
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One uniform draw from [-width, width]: "scale" multiplies by 1 + draw, "add" adds it.
+
+    An adding draw has one number per column of its target, in the field's unit; a scaling one is a
+    single number.
+    """
+
+    name: str
+    mode: str
+    width: tuple[float, ...]
+    targets: tuple[Target, ...]
+
+
+LIGHTS = ("key", "fill")
+OBJECT = ("object",)
+RGB = (0, 1, 2)
+GRIP_PAIRS = ("left_grip", "right_grip")
+ARM = panda.ARM_JOINTS
+
+PARAMETERS = (
+    Parameter("light_brightness", "scale", (0.3,), (Target("light_diffuse", LIGHTS),)),
+    Parameter("light_position", "add", (0.3, 0.3, 0.2), (Target("light_pos", LIGHTS),)),  # m
+    Parameter("object_colour", "add", (0.15,) * 3, (Target("geom_rgba", OBJECT, RGB),)),
+    Parameter("table_colour", "add", (0.15,) * 3, (Target("mat_rgba", ("table",), RGB),)),
+    Parameter(
+        "friction",
+        "scale",
+        (0.3,),
+        (
+            Target("pair_friction", GRIP_PAIRS, (0, 1)),  # both tangential directions
+            Target("geom_friction", OBJECT, (0,)),
+        ),
+    ),
+    Parameter(
+        "object_mass",
+        "scale",
+        (0.4,),
+        (Target("body_mass", OBJECT), Target("body_inertia", OBJECT)),
+    ),
+    Parameter("joint_damping", "scale", (0.4,), (Target("dof_damping", ARM),)),
+    # stiffness of the position servos: gain and bias are the same number; their damping stays
+    Parameter(
+        "actuator_gain",
+        "scale",
+        (0.1,),
+        (Target("actuator_gainprm", ARM, (0,)), Target("actuator_biasprm", ARM, (1,))),
+    ),
+    # at constant mass inertia goes with the square; the object rests at half its height
+    Parameter(
+        "object_size",
+        "scale",
+        (0.08,),
+        (
+            Target("geom_size", OBJECT),
+            Target("body_inertia", OBJECT, power=2),
+            Target("qpos", OBJECT, (2,)),
+        ),
+    ),
+    Parameter("object_position", "add", (0.02, 0.02), (Target("qpos", OBJECT, (0, 1)),)),  # m
+    Parameter("arm_posture", "add", (0.03,), (Target("qpos", ARM, (0,)),)),  # rad, all joints alike
+)
+
+# mj_setConst derives inverse weights and bounding volumes from these
+_CONSTANT_INPUTS = {"body_mass", "body_inertia", "geom_size"}
+# MjModel's accessor for the names that a field's prefix stands for
+_ACCESSORS = {
+    "actuator": "actuator",
+    "body": "body",
+    "dof": "joint",
+    "geom": "geom",
+    "light": "light",
+    "mat": "mat",
+    "pair": "pair",
+    "qpos": "joint",
+}
+
+
+class Randomizer:
+    """Draws and applies the parameters that the scene of `sim` has, at `level`."""
+
+    def __init__(self, sim: Sim, level: str = "default") -> None:
+        if level not in LEVELS:
+            raise unknown_name("randomization level", level, LEVELS)
+        self.sim = sim
+        self.parameters: list[tuple[Parameter, list[tuple[Target, NDArray[np.intp]]]]] = []
+        for parameter in PARAMETERS:
+            found = [(t, _indices(sim.model, t)) for t in parameter.targets]
+            found = [(t, ids) for t, ids in found if len(ids)]
+            if found:
+                self.parameters.append((parameter, found))
+        self.widths = LEVELS[level] * np.concatenate([p.width for p, _ in self.parameters])
+        fields = {t.field for _, found in self.parameters for t, _ in found} - {"qpos"}
+        self.values = {field: sim.parameter(field) for field in sorted(fields)}
+        self.nominal = {field: values[0].copy() for field, values in self.values.items()}
+        self.constants = bool(fields & _CONSTANT_INPUTS)
+
+    @property
+    def num_uniforms(self) -> int:
+        """How many uniform numbers one episode's draws take."""
+        return len(self.widths)
+
+    def draw(self, u: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Draws {parameter: (k, d)} for uniform numbers (k, num_uniforms) in [0, 1)."""
+        flat = (2 * u - 1) * self.widths
+        draws, start = {}, 0
+        for parameter, _ in self.parameters:
+            stop = start + len(parameter.width)
+            draws[parameter.name] = flat[:, start:stop]
+            start = stop
+        return draws
+
+    def apply_to_model(self, rows: Rows, draws: dict[str, NDArray[np.float64]]) -> None:
+        """Give `rows` (k,) the model of their draws; reset them afterwards."""
+        for field, values in self.values.items():
+            values[rows] = self.nominal[field]
+        for parameter, found in self.parameters:
+            for target, ids in found:
+                if target.field != "qpos":
+                    _change(self.values[target.field], rows, ids, parameter, target, draws)
+        for field in self.values.keys() & {"geom_rgba", "mat_rgba"}:
+            self.values[field][rows] = np.clip(self.values[field][rows], 0.0, 1.0)
+        if self.constants:
+            self.sim.set_const(rows)
+
+    def apply_to_state(self, rows: Rows, draws: dict[str, NDArray[np.float64]]) -> None:
+        """Change the initial state of `rows` (k,), once it is written, by their draws."""
+        qpos = self.sim.qpos[:, :, None]  # (n, nq, 1): one column per number
+        for parameter, found in self.parameters:
+            for target, ids in found:
+                if target.field == "qpos":
+                    _change(qpos, rows, ids, parameter, target, draws)
+
+
+def _indices(model: mujoco.MjModel, target: Target) -> NDArray[np.intp]:
+    """Rows of the target's field; for qpos, every number the target names."""
+    accessor = getattr(model, _ACCESSORS[target.field.split("_")[0]])
+    ids: list[int] = []
+    for name in target.names:
+        try:
+            item = accessor(name)
+        except KeyError:
+            continue
+        if target.field == "qpos":
+            assert target.columns is not None
+            ids += [int(item.qposadr[0]) + c for c in target.columns]
+        else:
+            ids.append(int(item.dofadr[0]) if target.field.startswith("dof") else int(item.id))
+    return np.array(ids, dtype=np.intp)
+
+
+def _change(
+    values: NDArray[Any],
+    rows: Rows,
+    ids: NDArray[np.intp],
+    parameter: Parameter,
+    target: Target,
+    draws: dict[str, NDArray[np.float64]],
+) -> None:
+    """Apply one parameter's draw to the target's elements of values (n, m, c) or (n, m), in place."""
+    draw = draws[parameter.name]
+    if values.ndim == 2:
+        values = values[:, :, None]
+    old = values[rows[:, None], ids]  # (k, len(ids), c), a copy
+    whole = target.columns is None or target.field == "qpos"
+    columns: Any = slice(None) if whole else list(target.columns or ())
+    if parameter.mode == "scale":
+        old[..., columns] *= ((1 + draw) ** target.power)[:, None, :]
+    elif target.field == "qpos":
+        old += draw[:, :, None]  # one draw for each number, or one for all
+    else:
+        old[..., columns] += draw[:, None, :]
+    values[rows[:, None], ids] = old

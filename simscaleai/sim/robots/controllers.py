@@ -1,0 +1,123 @@
+"""From an action (n, 4) to joint and gripper targets, `ctrl` (n, 8).
+
+The action is a displacement of the tool centre point (5 cm per control step at 1) and a movement of
+the fingers (+1 opens, -1 closes them fully in one step). The hand keeps pointing straight down. The
+joints' own position servos follow the targets; how far the hand gets within one control step is
+physics.
+
+A displacement is measured from where the hand is, plus what was left of the last one up to
+`CARRY` metres: so a zero action holds still under load instead of sagging, and an obstacle cannot
+wind the target up.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai.errors import UserError, unknown_name
+from simscaleai.sim.arrays import Array, array_namespace, clip
+from simscaleai.sim.physics import Rows, Sim
+from simscaleai.sim.robots import kinematics, panda
+
+MAX_DISPLACEMENT = 0.05  # m per control step at |action| = 1
+CARRY = 0.005  # m
+DAMPING = 0.05
+POSTURE_GAIN = 0.1  # share of the way to the home posture per control step, in the null space
+IK_METHODS = ("dls", "jacobian_transpose")
+_POINTING_DOWN = np.array([1.0, 0, 0, 0, -1, 0, 0, 0, -1])
+
+
+class EndEffectorController:
+    """Moves the tool centre point of the Panda in `model`; `ik` is one of `IK_METHODS`."""
+
+    action_dim = 4
+
+    def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
+        if ik not in IK_METHODS:
+            raise unknown_name("ik method", ik, IK_METHODS)
+        self.ik = ik
+        missing = [n for n in panda.ARM_JOINTS if _missing(model, mujoco.mjtObj.mjOBJ_JOINT, n)]
+        if missing or _missing(model, mujoco.mjtObj.mjOBJ_SITE, panda.EE_SITE):
+            raise UserError(
+                "The scene has no Panda: joints joint1..joint7 and site 'ee' are needed;"
+                ' write <include file="panda.xml"/> in it.'
+            )
+        ids = [model.joint(name).id for name in panda.ARM_JOINTS]
+        self.site = model.site(panda.EE_SITE).id
+        # the arm's joints and actuators follow each other in panda.xml: slices are cheaper than lists
+        self.joints = slice(ids[0], ids[0] + 7)
+        start = int(model.joint(ids[0]).qposadr[0])
+        self.qpos = slice(start, start + 7)
+        self.fingers = [int(model.joint(name).qposadr[0]) for name in panda.FINGER_JOINTS]
+        first = model.actuator(panda.ARM_JOINTS[0]).id
+        self.ctrl = slice(first, first + 7)
+        self.gripper = model.actuator(panda.GRIPPER_ACTUATOR).id
+        self.low, self.high = model.actuator_ctrlrange[self.ctrl].T.copy()
+        self.max_step = np.array(panda.VELOCITY_LIMITS) * control_dt
+        self.home = np.array(panda.HOME_ARM)
+        self.workspace = np.array(panda.WORKSPACE_LOW), np.array(panda.WORKSPACE_HIGH)
+        self.rotation_error = kinematics.rotation_error_map(_POINTING_DOWN)
+        self.damping = DAMPING**2 * np.eye(6)
+
+    def reset(self, sim: Sim, rows: Rows) -> None:
+        """Start from where the hand of `rows` is, holding still."""
+        sim.ctrl[rows, self.ctrl] = sim.qpos[rows, self.qpos]
+        sim.ctrl[rows, self.gripper] = sim.qpos[rows, self.fingers[0]]
+        setpoint = sim.memory.setdefault("setpoint", np.zeros((sim.n, 3)))
+        setpoint[rows] = sim.site_xpos[rows, self.site]
+
+    def apply(self, sim: Sim, action: NDArray[np.float64], rows: Rows | None = None) -> None:
+        """Write `sim.ctrl` for actions (n, 4) in [-1, 1]; rows left out keep theirs."""
+        setpoint, ctrl = self.targets(
+            action,
+            sim.memory["setpoint"],
+            sim.qpos[:, self.qpos],
+            sim.site_xpos[:, self.site],
+            sim.site_xmat[:, self.site],
+            sim.xaxis[:, self.joints],
+            sim.xanchor[:, self.joints],
+        )
+        fingers = sim.ctrl[:, self.gripper] + panda.FINGER_TRAVEL * action[:, 3]
+        fingers = clip(fingers, 0.0, panda.FINGER_TRAVEL)
+        if rows is None:
+            sim.memory["setpoint"][:] = setpoint
+            sim.ctrl[:, self.ctrl] = ctrl
+            sim.ctrl[:, self.gripper] = fingers
+        else:
+            sim.memory["setpoint"][rows] = setpoint[rows]
+            sim.ctrl[rows, self.ctrl] = ctrl[rows]
+            sim.ctrl[rows, self.gripper] = fingers[rows]
+
+    def targets(
+        self,
+        action: Array,
+        setpoint: Array,
+        q: Array,
+        position: Array,
+        xmat: Array,
+        axes: Array,
+        anchors: Array,
+    ) -> tuple[Array, Array]:
+        """The new setpoint (n, 3) and arm joint targets (n, 7); all arguments lead with n."""
+        xp = array_namespace(q)
+        left = clip(setpoint - position, -CARRY, CARRY)
+        setpoint = position + left + MAX_DISPLACEMENT * action[:, :3]
+        setpoint = clip(setpoint, *self.workspace)
+        # one product per row: the result must not depend on n
+        rotation = (xmat[:, None, :] @ self.rotation_error)[:, 0]
+        error = xp.concat((setpoint - position, rotation), axis=-1)
+        posture = POSTURE_GAIN * (self.home - q)
+        jacobian_t = kinematics.geometric_jacobian(axes, anchors, position)
+        if self.ik == "dls":
+            step = kinematics.damped_least_squares(jacobian_t, error, posture, self.damping)
+        else:
+            step = kinematics.jacobian_transpose(jacobian_t, error, posture)
+        # all joints slow down together, so that the hand keeps its direction
+        excess = (abs(step) / self.max_step).max(axis=-1, keepdims=True)
+        return setpoint, clip(q + step / xp.maximum(excess, 1.0), self.low, self.high)
+
+
+def _missing(model: mujoco.MjModel, kind: mujoco.mjtObj, name: str) -> bool:
+    return mujoco.mj_name2id(model, kind, name) < 0

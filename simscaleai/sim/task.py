@@ -1,0 +1,106 @@
+"""What a task is: its start, its observation, its reward and its end, over arrays with a leading n.
+
+One definition serves the single environment (n = 1) and row i of a vector environment, so that the
+two agree bit by bit. For that to hold every function works row by row: elementwise arithmetic and
+per-row products, never a sum over n, and never a matrix product with n as a dimension.
+
+A subclass gives the class attributes and the five methods marked below. What it must remember
+(`lifted`) lives in `sim.memory`, is declared in `memory` and changes in `update` alone, which runs
+once per control step after physics. Randomness comes in as uniform numbers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai.policy import Policy
+from simscaleai.sim.arrays import Array
+from simscaleai.sim.physics import Rows, Sim
+from simscaleai.sim.robots.controllers import EndEffectorController
+
+
+class Task(ABC):
+    """See the module docstring.
+
+    Attributes:
+      name: the registered name.
+      xml: file of the scene under `assets/`.
+      instructions: sentences that tell a person what to do; episodes name one.
+      num_uniforms: how many uniform numbers place one episode's start.
+      memory: {name: dtype} of per-row state beyond physics; zero at the start of an episode.
+      reward_weights: {term: weight}; the reward is the weighted sum of `reward_terms`.
+      stages: failure stages, from the first that an episode can miss to the last; see `stage`.
+    """
+
+    name: ClassVar[str]
+    xml: ClassVar[str]
+    instructions: ClassVar[tuple[str, ...]]
+    num_uniforms: ClassVar[int]
+    memory: ClassVar[dict[str, type]] = {}
+    reward_weights: ClassVar[dict[str, float]]
+    stages: ClassVar[tuple[str, ...]]
+
+    def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
+        self.model = model
+        self.controller = EndEffectorController(model, control_dt, ik)
+
+    @abstractmethod
+    def initial_state(self, u: Array) -> dict[str, Array]:
+        """Where an episode starts: {"qpos": (k, nq), "mocap_pos": (k, nmocap, 3)} for u (k, num_uniforms)."""
+
+    @abstractmethod
+    def observe(self, sim: Sim) -> dict[str, Array]:
+        """The observation, {key: (n, d) float32}; new arrays."""
+
+    @abstractmethod
+    def info(self, sim: Sim) -> dict[str, Array]:
+        """Distances (m) and flags, {key: (n,)}; `success` among them, which also ends an episode."""
+
+    @abstractmethod
+    def reward_terms(self, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
+        """{term: (n,)} before weighting, from this step's `info` and action (n, 4).
+
+        Except for the bonus of success every term is <= 0 at every step: the best that a policy can
+        do is to finish soon.
+        """
+
+    @abstractmethod
+    def expert(self) -> Policy:
+        """A scripted policy that solves the task."""
+
+    def update(self, sim: Sim) -> None:  # noqa: B027 - most tasks remember nothing
+        """Bring `sim.memory` up to date with the state after a control step."""
+
+    def stage(self, seen: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+        """Which of `stages` each failed episode ended in: (n,) indices.
+
+        Args:
+          seen: {info key: (n,)}: flags `<flag>` as they were at the end, and `ever_<flag>` whether they were
+            ever up.
+        """
+        return np.zeros(len(next(iter(seen.values()))), dtype=np.intp)
+
+    def reward(self, terms: Mapping[str, Array]) -> Array:
+        """The weighted sum of `terms`, (n,)."""
+        weights = self.reward_weights
+        total: Array = 0.0
+        for name, value in terms.items():
+            total = total + weights[name] * value
+        return total
+
+    def write_initial_state(self, sim: Sim, rows: Rows, u: NDArray[np.float64]) -> None:
+        """Put `rows` of a reset simulation where `u` (k, num_uniforms) says."""
+        for field, value in self.initial_state(u).items():
+            getattr(sim, field)[rows] = value
+
+    def begin(self, sim: Sim, rows: Rows) -> None:
+        """Forget what `rows` remember; call once their derived fields are current."""
+        for name, dtype in self.memory.items():
+            sim.memory.setdefault(name, np.zeros(sim.n, dtype=dtype))[rows] = 0
+        self.controller.reset(sim, rows)

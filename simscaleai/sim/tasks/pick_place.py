@@ -1,0 +1,216 @@
+"""Pick up a 4 cm cube by friction and bring it to a target on or above the table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai.policy import Policy
+from simscaleai.sim.arrays import Array, closeness, float32, norm
+from simscaleai.sim.physics import Sim
+from simscaleai.sim.robots import panda
+from simscaleai.sim.robots.controllers import MAX_DISPLACEMENT
+from simscaleai.sim.task import Task
+from simscaleai.sim.tasks.reach import start_configuration
+
+THRESHOLD = 0.03  # m between cube and target
+LIFT_HEIGHT = 0.03  # m above where the cube rests that counts as lifted
+HALF_SIZE = 0.02  # m
+CUBE_LOW = np.array([0.36, -0.22])  # m, centre of the cube on the table
+CUBE_HIGH = np.array([0.64, 0.22])
+AIR_LOW, AIR_HIGH = 0.10, 0.30  # m, height of a target in the air
+MIN_TRAVEL = 0.10  # m between cube and target on the table plane, at the start
+GRIP_REGION = (0.025, 0.01, 0.025)  # m around the tool centre point, hand frame: held within
+SQUEEZE = 0.004  # m that a finger is kept from going further in
+STOPPED = 0.02  # m/s, speed of a finger that does not close any more
+
+
+class PickPlace(Task):
+    """See the module docstring."""
+
+    name = "pick_place"
+    xml = "pick_place.xml"
+    instructions = ("pick up the red cube and bring it to the green target",)
+    num_uniforms = 7
+    memory = {"lifted": bool}
+    reward_weights = {
+        "reach": 0.5,
+        "grasp": 0.5,
+        "lift": 0.5,
+        "place": 1.0,
+        "action": 0.01,
+        "success": 20.0,
+    }
+    stages = ("never_reached", "missed_grasp", "dropped", "misplaced")
+
+    def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
+        super().__init__(model, control_dt, ik)
+        self.target = int(model.body("target").mocapid[0])
+        self.finger_dof = int(model.joint(panda.FINGER_JOINTS[0]).dofadr[0])
+        self.grip_region = np.array(GRIP_REGION)
+        start = int(model.joint("object").qposadr[0])
+        self.position = slice(start, start + 3)
+        self.quaternion = slice(start + 3, start + 7)
+        self.start = start_configuration(model)
+
+    def initial_state(self, u: Array) -> dict[str, Array]:
+        k = len(u)
+        cube = CUBE_LOW + u[:, 0:2] * (CUBE_HIGH - CUBE_LOW)
+        target = CUBE_LOW + u[:, 2:4] * (CUBE_HIGH - CUBE_LOW)
+        # a target closer than MIN_TRAVEL moves straight away from the cube
+        away = target - cube
+        distance = np.sqrt(away[:, :1] * away[:, :1] + away[:, 1:] * away[:, 1:]) + 1e-9
+        target = cube + away * (np.clip(distance, MIN_TRAVEL, None) / distance)
+        in_air = u[:, 4] < 0.5
+        height = np.where(in_air, AIR_LOW + u[:, 5] * (AIR_HIGH - AIR_LOW), HALF_SIZE)
+        yaw = (u[:, 6] - 0.5) * 2.0 * math.pi
+        qpos = np.broadcast_to(self.start, (k, self.model.nq)).copy()
+        qpos[:, self.position] = np.column_stack((cube, np.full(k, HALF_SIZE)))
+        zero = np.zeros(k)
+        qpos[:, self.quaternion] = np.column_stack((np.cos(yaw / 2), zero, zero, np.sin(yaw / 2)))
+        return {"qpos": qpos, "mocap_pos": np.column_stack((target, height))[:, None, :]}
+
+    def observe(self, sim: Sim) -> dict[str, Array]:
+        arm = self.controller
+        left, right = arm.fingers
+        return {
+            "ee_pos": float32(sim.site_xpos[:, arm.site]),
+            "gripper_state": float32((sim.qpos[:, left] + sim.qpos[:, right])[:, None]),
+            "joint_pos": float32(sim.qpos[:, arm.qpos]),
+            "joint_vel": float32(sim.qvel[:, arm.joints]),
+            "object_pos": float32(sim.qpos[:, self.position]),
+            "object_quat": float32(sim.qpos[:, self.quaternion]),
+            "target_pos": float32(sim.mocap_pos[:, self.target]),
+        }
+
+    def update(self, sim: Sim) -> None:
+        sim.memory["lifted"] |= sim.qpos[:, self.position.start + 2] > HALF_SIZE + LIFT_HEIGHT
+
+    def info(self, sim: Sim) -> dict[str, Array]:
+        cube = sim.qpos[:, self.position]
+        to_cube = cube - sim.site_xpos[:, self.controller.site]
+        place_dist = norm(sim.mocap_pos[:, self.target] - cube)
+        lifted = sim.memory["lifted"].copy()
+        return {
+            "reach_dist": norm(to_cube),
+            "place_dist": place_dist,
+            "grasped": self._grasped(sim, to_cube),
+            "lifted": lifted,
+            "success": lifted & (place_dist < THRESHOLD),
+        }
+
+    def _grasped(self, sim: Sim, to_cube: Array) -> Array:
+        """Whether the fingers hold the cube, (n,).
+
+        They are sent further in than they are, have stopped all the same, and the cube's centre is
+        between the pads.
+        """
+        hand = sim.site_xmat[:, self.controller.site]
+        n = len(hand)
+        local = abs((to_cube[:, None, :] @ hand.reshape(n, 3, 3))[:, 0])  # in the hand's frame
+        finger, speed = self.controller.fingers[0], sim.qvel[:, self.finger_dof]
+        blocked = sim.qpos[:, finger] - sim.ctrl[:, self.controller.gripper] > SQUEEZE
+        between = (local < self.grip_region).all(axis=1)
+        return blocked & between & (abs(speed) < STOPPED)
+
+    def reward_terms(self, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
+        return {
+            "reach": closeness(info["reach_dist"], 0.1) - 1.0,
+            "grasp": info["grasped"] - 1.0,
+            "lift": info["lifted"] - 1.0,
+            "place": closeness(info["place_dist"], 0.1) - 1.0,
+            "action": -norm(action),
+            "success": info["success"] * 1.0,
+        }
+
+    def stage(self, seen: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+        reached = seen["ever_grasped"] | (seen["min_reach_dist"] < 0.03)
+        held = seen["ever_grasped"] & seen["ever_lifted"]
+        return np.where(~reached, 0, np.where(~held, 1, np.where(~seen["grasped"], 2, 3)))
+
+    def expert(self) -> Policy:
+        return PickPlaceExpert()
+
+
+def half_extent(axis: tuple[Array, Array, Array], quat: Array, half_size: Array) -> Array:
+    """How far a box reaches from its centre along a unit vector, (n,).
+
+    Args:
+      axis: three (n,) components, world frame.
+      quat: (n, 4) orientation of the box, w first.
+      half_size: (n, 3) or (1, 3), m.
+    """
+    x, y, z = axis
+    w, i, j, k = quat[:, 0], quat[:, 1], quat[:, 2], quat[:, 3]
+    # the columns of the rotation matrix, dotted with the axis
+    along_i = (1 - 2 * (j * j + k * k)) * x + 2 * (i * j + w * k) * y + 2 * (i * k - w * j) * z
+    along_j = 2 * (i * j - w * k) * x + (1 - 2 * (i * i + k * k)) * y + 2 * (j * k + w * i) * z
+    along_k = 2 * (i * k + w * j) * x + 2 * (j * k - w * i) * y + (1 - 2 * (i * i + j * j)) * z
+    return (
+        abs(along_i) * half_size[:, 0]
+        + abs(along_j) * half_size[:, 1]
+        + abs(along_k) * half_size[:, 2]
+    )
+
+
+class PickPlaceExpert:
+    """Hovers, descends, closes, lifts, carries, lowers: each step from the observation alone.
+
+    Every phase is a condition on where things are now, so that a cube that slipped out sends the hand
+    back to it.
+    """
+
+    hover = 0.07  # m above the cube until the hand is over it
+    travel = 0.09  # m, height of a carried cube's centre on its way to a target on the table
+    aligned = 0.008  # m off the cube's axis that lets the hand descend
+    pull = 0.015  # m per control step, while the fingers may still be closing
+    near = 0.014  # m from the cube's centre that lets the fingers close
+    slack = (
+        0.15  # share of the cube's width that its true one may differ and still count as gripped
+    )
+
+    def reset(self, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+        """Remembers nothing."""
+
+    def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        ee, cube, target = obs["ee_pos"], obs["object_pos"], obs["target_pos"]
+        off = _norm2(cube - ee)
+        above = ee[:, 2] - cube[:, 2]
+        half = np.full((1, 3), HALF_SIZE)
+        zero = np.zeros(len(ee))
+        width = 2 * half_extent((zero, zero + 1, zero), obs["object_quat"], half)
+        near = (off < self.near) & (abs(above) < self.near)
+        gripped = near & (obs["gripper_state"][:, 0] < width * (1 + self.slack))
+
+        # free hand: stay on a funnel over the cube, narrow at the bottom
+        funnel = np.clip((off - self.aligned) * 5.0, 0.0, self.hover)
+        slow = np.clip(1.0 - (funnel - above) / 0.02, 0.0, 1.0)  # low beside the cube: rise first
+        approach = cube - ee
+        approach[:, :2] *= slow[:, None]
+        approach[:, 2] += funnel
+
+        # cube in hand: up, across, then down onto the target
+        aside = _norm2(target - cube)
+        over = np.clip((aside - 0.01) / 0.015, 0.0, 1.0) * np.clip(
+            self.travel - target[:, 2], 0.0, None
+        )
+        carry = target - cube
+        lifted = np.clip((cube[:, 2] - HALF_SIZE - LIFT_HEIGHT) / 0.01, 0.0, 1.0)
+        carry[:, :2] *= lifted[:, None]
+        resting = cube[:, 2] < HALF_SIZE + 0.005
+        carry[:, 2] = np.where(resting, self.pull, carry[:, 2] + over)
+
+        move = np.where(gripped[:, None], carry, np.where(near[:, None], cube - ee, approach))
+        action = np.empty((len(ee), 4), dtype=np.float32)
+        action[:, :3] = np.clip(move / MAX_DISPLACEMENT, -1, 1)
+        action[:, 3] = np.where(near, -1.0, 1.0)
+        return action
+
+
+def _norm2(x: NDArray[Any]) -> NDArray[Any]:
+    return np.sqrt(x[:, 0] * x[:, 0] + x[:, 1] * x[:, 1])

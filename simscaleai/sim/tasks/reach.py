@@ -1,0 +1,90 @@
+"""Bring the tool centre point to a target in the air."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai.policy import Policy
+from simscaleai.sim.arrays import Array, closeness, float32, norm
+from simscaleai.sim.physics import Sim
+from simscaleai.sim.robots import panda
+from simscaleai.sim.robots.controllers import MAX_DISPLACEMENT
+from simscaleai.sim.task import Task
+
+THRESHOLD = 0.02  # m; for the bonus, for success and for the end alike
+TARGET_LOW = np.array([0.3, -0.3, 0.1])  # m
+TARGET_HIGH = np.array([0.7, 0.3, 0.5])
+
+
+class Reach(Task):
+    """See the module docstring."""
+
+    name = "reach"
+    xml = "reach.xml"
+    instructions = ("reach the green target",)
+    num_uniforms = 3
+    reward_weights = {"distance": 1.0, "closeness": 0.5, "action": 0.01, "success": 10.0}
+    stages = ("never_reached",)
+
+    def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
+        super().__init__(model, control_dt, ik)
+        self.target = int(model.body("target").mocapid[0])
+        self.start = start_configuration(model)
+
+    def initial_state(self, u: Array) -> dict[str, Array]:
+        qpos = np.broadcast_to(self.start, (len(u), self.model.nq))
+        target = TARGET_LOW + u * (TARGET_HIGH - TARGET_LOW)
+        return {"qpos": qpos, "mocap_pos": target[:, None, :]}
+
+    def observe(self, sim: Sim) -> dict[str, Array]:
+        arm = self.controller
+        return {
+            "ee_pos": float32(sim.site_xpos[:, arm.site]),
+            "joint_pos": float32(sim.qpos[:, arm.qpos]),
+            "joint_vel": float32(sim.qvel[:, arm.joints]),
+            "target_pos": float32(sim.mocap_pos[:, self.target]),
+        }
+
+    def info(self, sim: Sim) -> dict[str, Array]:
+        distance = norm(sim.mocap_pos[:, self.target] - sim.site_xpos[:, self.controller.site])
+        return {"distance": distance, "success": distance < THRESHOLD}
+
+    def reward_terms(self, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
+        distance = info["distance"]
+        return {
+            "distance": -distance,
+            "closeness": closeness(distance, 0.1) - 1.0,
+            "action": -norm(action),
+            "success": info["success"] * 1.0,
+        }
+
+    def expert(self) -> Policy:
+        return ReachExpert()
+
+
+class ReachExpert:
+    """Goes straight to the target."""
+
+    def reset(self, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+        """Remembers nothing."""
+
+    def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        move = (obs["target_pos"] - obs["ee_pos"]) / MAX_DISPLACEMENT
+        action = np.zeros((len(move), 4), dtype=np.float32)
+        action[:, :3] = np.clip(move, -1, 1)
+        return action
+
+
+def start_configuration(model: mujoco.MjModel) -> NDArray[np.float64]:
+    """qpos (nq,) with the arm at home and the gripper open; everything else as in the scene."""
+    qpos = model.qpos0.copy()
+    for name, angle in zip(panda.ARM_JOINTS, panda.HOME_ARM, strict=True):
+        qpos[model.joint(name).qposadr[0]] = angle
+    for name in panda.FINGER_JOINTS:
+        qpos[model.joint(name).qposadr[0]] = panda.FINGER_TRAVEL
+    return qpos

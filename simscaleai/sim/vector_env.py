@@ -1,0 +1,271 @@
+"""A `Task` on n rows of a batch, as a Gymnasium vector environment.
+
+    envs = make_vec_env("pick_place", 256)
+    obs, info = envs.reset(seed=0)
+    obs, reward, terminated, truncated, info = envs.step(actions)  # actions (256, 4)
+
+Row i is bit-identical to the single environment reset with seed + i and given row i's actions.
+
+How a finished row goes on is declared by `autoreset_mode`, as in Gymnasium:
+  "next_step": its next step ignores the action, starts the next episode and rewards 0;
+  "same_step": it starts at once; `info["final_obs"]` {key: (n, ...)} holds what it saw last, where
+    `info["_final_obs"]` (n,) is True;
+  "disabled": the caller resets it, `reset(options={"reset_mask": done})`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import mujoco
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from simscaleai import seeding
+from simscaleai.contract import EnvContract
+from simscaleai.errors import UserError, unknown_name
+from simscaleai.sim.base_env import SimConfig, check_actions
+from simscaleai.sim.physics import BatchSim, Rows
+from simscaleai.sim.randomization import Randomizer
+from simscaleai.sim.rendering import CameraRenderer
+from simscaleai.sim.scene import ASSETS, count_substeps, load_model
+from simscaleai.sim.spaces import action_space, env_contract, observation_space
+from simscaleai.sim.task import Task
+
+AUTORESET_MODES = {
+    "next_step": AutoresetMode.NEXT_STEP,
+    "same_step": AutoresetMode.SAME_STEP,
+    "disabled": AutoresetMode.DISABLED,
+}
+
+
+class TaskVectorEnv(VectorEnv):
+    """`num_envs` environments of `task_class` on `num_threads` threads (0: all cores)."""
+
+    def __init__(
+        self,
+        task_class: type[Task],
+        num_envs: int,
+        config: SimConfig,
+        *,
+        autoreset_mode: str = "next_step",
+        num_threads: int = 0,
+    ) -> None:
+        if num_envs < 1:
+            raise UserError(f"num_envs is {num_envs}; it must be at least 1.")
+        if autoreset_mode not in AUTORESET_MODES:
+            raise unknown_name("autoreset mode", autoreset_mode, AUTORESET_MODES)
+        self.num_envs = num_envs
+        self.config = config
+        self.metadata = {
+            "autoreset_mode": AUTORESET_MODES[autoreset_mode],
+            "render_modes": ["rgb_array"],
+            "render_fps": 20,
+        }
+        self._autoreset = autoreset_mode
+        self.substeps = count_substeps(config.dt, config.control_dt)
+        self.model = load_model(config.xml_path or ASSETS / task_class.xml, config.dt)
+        self.sim = BatchSim(self.model, num_envs, num_threads)
+        self.task = task_class(self.model, config.control_dt, config.ik)
+        self._randomizer: Randomizer | None = None
+        self._draws: dict[str, NDArray[np.float64]] = {}
+        if config.domain_randomization:
+            self._randomizer = Randomizer(self.sim, config.randomization_level)
+        self.single_observation_space: spaces.Dict = observation_space(
+            self.task, self.sim, config.cameras
+        )
+        self.single_action_space = action_space(self.task)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._renderer: CameraRenderer | None = None
+        self._seeds: list[int] | None = None
+        self._episodes = np.zeros(num_envs, dtype=np.int64)
+        self._steps = np.zeros(num_envs, dtype=np.int64)
+        self._done = np.zeros(num_envs, dtype=bool)
+        self._all_rows = np.arange(num_envs)
+        self._true = np.ones(num_envs, dtype=bool)
+        self._true.flags.writeable = False
+        self._still = np.zeros((num_envs, 4))
+
+    @property
+    def contract(self) -> EnvContract:
+        """What a policy relies on here."""
+        return env_contract(self.task.name, self.config, self.single_observation_space)
+
+    def states(self) -> NDArray[np.float64]:
+        """The physics states for replay, (n, nstate); see `Sim.states`."""
+        return self.sim.states()
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Start new episodes.
+
+        Args:
+          seed: row i starts episode 0 of seed + i, or of seed[i]; None goes on to the next episode.
+          options: {"reset_mask": (n,) bool} resets those rows alone.
+
+        Returns:
+          The observations {key: (n, ...)} of all rows, and info; `seed` and, where randomization is on,
+          `randomization` are in it.
+        """
+        mask = (options or {}).get("reset_mask")
+        mask = self._true if mask is None else np.asarray(mask, dtype=bool)
+        if mask.shape != (self.num_envs,):
+            raise UserError(f"reset_mask has shape {mask.shape}; it must be ({self.num_envs},).")
+        rows = np.flatnonzero(mask)
+        self._seed_rows(seed, rows)
+        self._begin(rows)
+        info = self._info(self.task.info(self.sim), self._still)
+        return self._observe(), self._with_reset_info(info, mask)
+
+    def step(
+        self, actions: NDArray[Any]
+    ) -> tuple[
+        dict[str, NDArray[Any]],
+        NDArray[np.float64],
+        NDArray[np.bool_],
+        NDArray[np.bool_],
+        dict[str, Any],
+    ]:
+        """One control step of every row, for actions (n, 4) in [-1, 1]."""
+        if self._seeds is None:
+            raise UserError("step was called before reset; call reset first.")
+        actions = check_actions(actions, (self.num_envs, 4))
+        begun = self._done.copy() if self._autoreset == "next_step" and self._done.any() else None
+        moving = None if begun is None else np.flatnonzero(~begun)
+        self.task.controller.apply(self.sim, actions, moving)
+        self.sim.step(self.substeps, moving)
+        self._steps += 1
+        if begun is not None:
+            self._episodes[begun] += 1
+            self._begin(np.flatnonzero(begun))
+            actions[begun] = 0.0
+        self.task.update(self.sim)
+        measured = self.task.info(self.sim)
+        info = self._info(measured, actions)
+        reward = self.task.reward(info["reward_terms"])
+        terminated = measured["success"].copy()
+        truncated = self._steps >= self.config.max_episode_steps
+        if begun is not None:
+            reward[begun] = 0.0
+            terminated[begun] = False
+            self._with_reset_info(info, begun)
+        done = terminated | truncated
+        obs = self._observe()
+        if self._autoreset == "same_step" and done.any():
+            info["final_obs"], info["_final_obs"] = obs, done
+            self._episodes[done] += 1
+            self._begin(np.flatnonzero(done))
+            obs = self._observe()
+            self._with_reset_info(info, done)
+        self._done = done
+        return obs, reward, terminated, truncated, info
+
+    def _seed_rows(self, seed: int | Sequence[int | None] | None, rows: Rows) -> None:
+        n = self.num_envs
+        if self._seeds is None and seed is None:
+            seed = self.config.seed if self.config.seed is not None else self.np_random_seed
+        if seed is None:
+            self._episodes[rows] += 1
+            return
+        given: Sequence[int | None]
+        if isinstance(seed, (int, np.integer)):
+            self._np_random_seed = int(seed)
+            given = range(int(seed), int(seed) + n)
+        else:
+            given = seed
+        if len(given) != n:
+            raise UserError(
+                f"reset got {len(given)} seeds for {n} environments; give one for each."
+            )
+        if self._seeds is None:
+            self._seeds = [0] * n
+        for i in rows:
+            value = given[i]
+            if value is None:
+                self._episodes[i] += 1
+            else:
+                self._seeds[i] = int(value)
+                self._episodes[i] = 0
+
+    def _begin(self, rows: Rows) -> None:
+        """Put `rows` at the start of their episodes."""
+        assert self._seeds is not None
+        if self._randomizer is not None:
+            u = self._uniforms("randomization", rows, self._randomizer.num_uniforms)
+            draws = self._randomizer.draw(u)
+            for name, value in draws.items():
+                known = self._draws.setdefault(name, np.zeros((self.num_envs, value.shape[1])))
+                known[rows] = value
+            self._randomizer.apply_to_model(rows, draws)
+        self.sim.reset(rows)
+        self.task.write_initial_state(
+            self.sim, rows, self._uniforms("task", rows, self.task.num_uniforms)
+        )
+        if self._randomizer is not None:
+            self._randomizer.apply_to_state(rows, draws)
+        self.sim.forward(rows)
+        self.task.begin(self.sim, rows)
+        self._steps[rows] = 0
+        self._done[rows] = False
+
+    def _uniforms(self, stream: str, rows: Rows, count: int) -> NDArray[np.float64]:
+        assert self._seeds is not None
+        u = np.empty((len(rows), count))
+        for j, i in enumerate(rows):
+            u[j] = seeding.generator(self._seeds[i], stream, int(self._episodes[i])).random(count)
+        return u
+
+    def _observe(self) -> dict[str, NDArray[Any]]:
+        obs = self.task.observe(self.sim)
+        if self.config.cameras:
+            obs["image"] = self._pictures()
+        return obs
+
+    def _pictures(self) -> NDArray[np.uint8]:
+        """What the first camera of every row sees, (n, H, W, 3)."""
+        camera = self.config.cameras[0]
+        if self._renderer is None:
+            self._drawn = self.sim.batch.get_model(0)
+            self._renderer = CameraRenderer(self._drawn, [camera])
+            self._data = mujoco.MjData(self._drawn)
+        pictures = np.empty((self.num_envs, camera.height, camera.width, 3), dtype=np.uint8)
+        for i in range(self.num_envs):
+            if self._randomizer is not None:  # looks are the row's own
+                self.sim.batch.get_model(i, self._drawn)
+            self.sim.batch.get_data(i, self._data)
+            mujoco.mj_step1(self._drawn, self._data)
+            pictures[i] = self._renderer.render(self._data)["rgb"]
+        return pictures
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Release the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def _info(
+        self, measured: Mapping[str, NDArray[Any]], actions: NDArray[np.float64]
+    ) -> dict[str, Any]:
+        info: dict[str, Any] = {"step": self._steps.copy(), **measured}
+        info["is_success"] = info["success"]
+        terms = self.task.reward_terms(measured, actions)
+        info["reward_terms"] = terms
+        # Gymnasium pairs each key with a mask of the rows that have it
+        info.update({f"_{key}": self._true for key in list(info)})
+        return info
+
+    def _with_reset_info(self, info: dict[str, Any], mask: NDArray[np.bool_]) -> dict[str, Any]:
+        info["seed"], info["_seed"] = np.array(self._seeds), mask
+        if self._randomizer is not None:
+            info["randomization"] = {name: value.copy() for name, value in self._draws.items()}
+            info["_randomization"] = mask
+        return info

@@ -1,0 +1,59 @@
+"""Files that appear whole or not at all.
+
+    with atomic_path("runs/final.pt") as temporary:
+        write_everything_to(temporary)
+
+The temporary file lies in the folder of the final one, so that the last step is a rename on one file
+system. What was at the final path stays readable until that rename, and after it only the new file
+is. A process killed in between leaves a file named `.<name>.<random>.tmp`; `leftovers` finds those.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SUFFIX = ".tmp"
+
+
+@contextmanager
+def atomic_path(final: str | Path) -> Iterator[Path]:
+    """Yield a path to write to; it becomes `final` if the block ends well, else it is removed.
+
+    The folder of `final` is created. A file already at `final` is replaced: whoever must not replace
+    one asks before. The data is on disk (fsync of file and folder) when the block has ended.
+    """
+    final = Path(final)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}{SUFFIX}")
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, final)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        _sync(final.parent)
+
+
+def leftovers(final: str | Path) -> list[Path]:
+    """Temporary files of `final` that killed processes left, or that another one is writing now."""
+    final = Path(final)
+    start = f".{final.name}."
+    if not final.parent.is_dir():
+        return []
+    names = (p.name for p in final.parent.iterdir())
+    found = [n for n in names if n.startswith(start) and n.endswith(SUFFIX)]
+    return [final.parent / n for n in sorted(found)]
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,124 @@
+"""One recorded episode, and what identifies its content.
+
+Row t of every array belongs together: the observation and physics state before action t, action t,
+and the reward and done flag that followed. Digests here depend on values alone: not on compression,
+chunks, the order of episodes or the name an episode has in its file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai import seeding
+
+SCHEMA_VERSION = 1
+OBS = "obs/"
+
+IDENTITY = ("seed", "success", "policy", "language", "randomization", "mujoco_version")
+"""Attributes that belong to an episode's content, beside its arrays and `model_sha256`."""
+
+
+@dataclass
+class Episode:
+    """T steps of one environment.
+
+    Attributes:
+      obs: {key: (T, ...)} before each action; vectors float32, images uint8 (T, H, W, 3).
+      actions: (T, action_dim) float32 in [-1, 1].
+      rewards: (T,) float32.
+      dones: (T,) bool; True where the episode ended.
+      states: (T, nstate) float64 [time, qpos, qvel, act, mocap_pos, mocap_quat] before each action.
+      index: which episode of its run this is (not stored); `seed` is what it ran on.
+      success: whether the task was solved.
+      policy: who acted: "random", "scripted" or a checkpoint.
+      language: the instruction.
+      randomization: {parameter: sampled value} as JSON values; empty when it was off.
+      mujoco_version, model_sha256: which physics, of which compiled model.
+    """
+
+    obs: dict[str, NDArray[Any]]
+    actions: NDArray[np.float32]
+    rewards: NDArray[np.float32]
+    dones: NDArray[np.bool_]
+    states: NDArray[np.float64]
+    index: int = 0
+    seed: int = 0
+    success: bool = False
+    policy: str = ""
+    language: str = ""
+    randomization: dict[str, Any] = field(default_factory=dict)
+    mujoco_version: str = ""
+    model_sha256: str = ""
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """{path below the demo's group: array}, in sorted order."""
+        named = {OBS + k: v for k, v in self.obs.items()}
+        named |= {
+            "actions": self.actions,
+            "dones": self.dones,
+            "rewards": self.rewards,
+            "states": self.states,
+        }
+        return dict(sorted(named.items()))
+
+    def attributes(self) -> dict[str, Any]:
+        """The attributes of the demo's group that describe the episode."""
+        return {
+            "num_samples": len(self),
+            "seed": self.seed,
+            "success": self.success,
+            "policy": self.policy,
+            "language": self.language,
+            "randomization": json.dumps(self.randomization, sort_keys=True),
+            "mujoco_version": self.mujoco_version,
+            "model_sha256": self.model_sha256,
+        }
+
+
+def array_checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over names, dtypes, shapes and little-endian values, in sorted order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        value = arrays[name]
+        little = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
+        digest.update(f"{name} {little.dtype.str} {value.shape}\n".encode())
+        digest.update(little.data)
+    return digest.hexdigest()
+
+
+def episode_digest(checksum: str, attributes: Mapping[str, Any], masks: Iterable[str]) -> str:
+    """SHA-256 of an episode: its arrays' checksum, its attributes and the splits it is in."""
+    content = [checksum, sorted(masks), *(attributes.get(k) for k in (*IDENTITY, "model_sha256"))]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def combine_digests(digests: Iterable[str], env_args: str) -> str:
+    """The content hash of a file: of its episodes in any order, and of its environment."""
+    content = json.dumps([sorted(digests), env_args])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def split_episodes(count: int, seed: int, valid_fraction: float) -> dict[str, list[int]]:
+    """Positions 0..count-1 as sorted lists {"train": ..., "valid": ...}; the same at every call.
+
+    The validation part has round(count * valid_fraction) episodes, but at least one where there are
+    two or more and the fraction is not 0; the training part is never empty.
+    """
+    size = round(count * valid_fraction)
+    if valid_fraction > 0 and count > 1:
+        size = min(max(size, 1), count - 1)
+    order = seeding.generator(seed, "split").permutation(count)
+    return {
+        "train": sorted(int(i) for i in order[size:]),
+        "valid": sorted(int(i) for i in order[:size]),
+    }

@@ -1,0 +1,234 @@
+"""Reading HDF5 files from strangers: every object is looked at before it is followed.
+
+An HDF5 file can name other files (external links, external storage, virtual datasets), run a filter
+plugin, or declare terabytes in a few bytes. Nothing of that is followed here: an object is reached
+through hard links only, and a dataset is opened only if it is plain numbers stored in this file, of
+a size that this file can hold. Each refusal is one `UserError` sentence that names file and object.
+
+Limits: a vector dataset (time, d) at most 256 MiB, an image dataset 4 GiB, a chunk 256 MiB, one read
+1 GiB; what a whole file declares at most 200 times its size (or 1 GiB, whichever is more).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from h5py import h5d, h5g, h5l, h5o, h5s, h5t, h5z
+from numpy.typing import NDArray
+
+from simscaleai.errors import MissingFileError, UserError
+
+_MIB = 2**20
+MAX_VECTOR_BYTES = 256 * _MIB
+MAX_IMAGE_BYTES = 4096 * _MIB
+MAX_CHUNK_BYTES = 256 * _MIB
+MAX_READ_BYTES = 1024 * _MIB
+MAX_TOTAL_BYTES = 1024 * _MIB
+MAX_FILE_RATIO = 200
+MAX_DEFLATE_RATIO = 1100  # deflate reaches 1032 : 1 at best
+MAX_TEXT = 16 * _MIB
+_BUILTIN_FILTERS = {
+    h5z.FILTER_DEFLATE,
+    h5z.FILTER_SHUFFLE,
+    h5z.FILTER_FLETCHER32,
+    h5z.FILTER_LZF,
+}
+
+
+class SafeFile:
+    """An HDF5 file opened for reading; use it as a context manager or call `close`."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise MissingFileError(
+                f"The dataset {self.path} does not exist; make one with `simscale datagen`."
+            )
+        try:
+            self._file = h5py.File(self.path, "r")
+            self._size = os.path.getsize(self.path)
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be read as an HDF5 file ({_first_line(error)}); it may be"
+                " incomplete or of another format."
+            ) from error
+        self._declared: dict[str, int] = {}
+        self._total = 0
+
+    @property
+    def root(self) -> h5g.GroupID:
+        return h5g.open(self._file.id, b"/")
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> SafeFile:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def refuse(self, name: str, why: str) -> UserError:
+        """The error for an object that will not be read."""
+        return UserError(f"{self.path}: {name!r} {why}; the file is refused.")
+
+    def names(self, group: h5g.GroupID) -> list[str]:
+        """The names of a group's members, whatever they are."""
+        return [_text(name) for name in group]
+
+    def has(self, group: h5g.GroupID, name: str) -> bool:
+        return bool(group.links.exists(name.encode()))
+
+    def group(self, parent: h5g.GroupID, name: str, label: str) -> h5g.GroupID:
+        """The member group `name` of `parent`; `label` is what errors call it."""
+        group = self._open(parent, name, label)
+        if not isinstance(group, h5g.GroupID):
+            raise self.refuse(label, "is not a group")
+        return group
+
+    def is_group(self, parent: h5g.GroupID, name: str, label: str) -> bool:
+        return isinstance(self._open(parent, name, label), h5g.GroupID)
+
+    def dataset(self, parent: h5g.GroupID, name: str, label: str) -> h5d.DatasetID:
+        """The member dataset `name` of `parent`, after every check of this module."""
+        dataset = self._open(parent, name, label)
+        if not isinstance(dataset, h5d.DatasetID):
+            raise self.refuse(label, "is not a dataset")
+        self._check_dtype(dataset, label)
+        self._check_storage(dataset, label)
+        return dataset
+
+    def read(
+        self, dataset: h5d.DatasetID, label: str, start: int = 0, stop: int | None = None
+    ) -> NDArray[Any]:
+        """Rows start..stop of a dataset from `dataset`, as a new array in native byte order."""
+        length = dataset.shape[0]
+        start, stop, _ = slice(start, stop).indices(length)
+        shape = (max(stop - start, 0), *dataset.shape[1:])
+        dtype = dataset.dtype.newbyteorder("=")
+        if math.prod(shape) * dtype.itemsize > MAX_READ_BYTES:
+            raise UserError(
+                f"{self.path}: {label!r} is too long to read at once; read a range of steps."
+            )
+        out = np.empty(shape, dtype)
+        if out.size == 0:
+            return out
+        try:
+            if shape[0] == length:
+                dataset.read(h5s.ALL, h5s.ALL, out)
+            else:
+                space = dataset.get_space()
+                space.select_hyperslab((start,) + (0,) * (len(shape) - 1), shape)
+                dataset.read(h5s.create_simple(shape), space, out)
+        except OSError as error:
+            raise self.refuse(label, f"cannot be decoded ({_first_line(error)})") from error
+        return out
+
+    def attribute(self, obj: h5g.GroupID, name: str, label: str, default: Any = None) -> Any:
+        """A scalar attribute as str, bool, int or float; `default` if there is none."""
+        attributes = h5py.Group(obj).attrs
+        try:
+            if name not in attributes:
+                return default
+            shape = attributes.get_id(name).shape
+            value = attributes[name] if shape in ((), (1,)) else None
+        except (OSError, TypeError, ValueError, KeyError, RuntimeError, UnicodeError) as error:
+            raise self.refuse(label, f"has an unreadable attribute {name!r}") from error
+        if isinstance(value, np.ndarray) and value.shape == (1,):
+            value = value[0]
+        if isinstance(value, bytes):
+            value = value.decode(errors="replace")
+        if isinstance(value, np.generic):
+            value = value.item()
+        if not isinstance(value, str | bool | int | float) or len(str(value)) > MAX_TEXT:
+            raise self.refuse(label, f"has an attribute {name!r} that is no single text or number")
+        return value
+
+    def strings(self, parent: h5g.GroupID, name: str, label: str, limit: int) -> list[str]:
+        """A dataset (k,) of texts, fixed-length as robomimic writes them or of variable length."""
+        dataset = self._open(parent, name, label)
+        if not isinstance(dataset, h5d.DatasetID):
+            raise self.refuse(label, "is not a dataset")
+        kind = dataset.get_type()
+        if not isinstance(kind, h5t.TypeStringID):
+            raise self.refuse(label, "is not a list of names")
+        self._check_storage(dataset, label)
+        if dataset.rank != 1 or dataset.shape[0] > limit or kind.get_size() > 4096:
+            raise self.refuse(label, "lists more names than there are episodes")
+        try:
+            values = h5py.Dataset(dataset)[()]
+        except OSError as error:
+            raise self.refuse(label, f"cannot be decoded ({_first_line(error)})") from error
+        return [v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in values]
+
+    def _open(self, parent: h5g.GroupID, name: str, label: str) -> h5py.h5i.ObjectID:
+        try:
+            kind = parent.links.get_info(name.encode()).type
+        except KeyError:
+            raise UserError(
+                f"{self.path}: {label!r} is missing; it is not a complete dataset."
+            ) from None
+        if kind == h5l.TYPE_EXTERNAL:
+            raise self.refuse(label, "is a link into another file")
+        if kind != h5l.TYPE_HARD:
+            raise self.refuse(label, "is a soft link")
+        try:
+            return h5o.open(parent, name.encode())
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise self.refuse(label, f"cannot be opened ({_first_line(error)})") from error
+
+    def _check_dtype(self, dataset: h5d.DatasetID, label: str) -> None:
+        kind = dataset.get_type()
+        try:
+            plain = kind.dtype.kind in "biuf"
+        except (TypeError, ValueError):
+            plain = False
+        if isinstance(kind, h5t.TypeEnumID):  # of the enumerations only NumPy's booleans
+            plain = plain and kind.dtype.kind == "b"
+        if not plain:
+            raise self.refuse(label, "does not hold plain numbers")
+
+    def _check_storage(self, dataset: h5d.DatasetID, label: str) -> None:
+        props = dataset.get_create_plist()
+        layout = props.get_layout()
+        if layout == h5d.VIRTUAL:
+            raise self.refuse(label, "is a virtual dataset, which reads from other files")
+        if props.get_external_count() > 0:
+            raise self.refuse(label, "keeps its values in another file")
+        filters = props.get_nfilters()
+        for i in range(filters):
+            if props.get_filter(i)[0] not in _BUILTIN_FILTERS:
+                raise self.refuse(label, "needs a compression plugin; only gzip and lzf are read")
+        shape = dataset.shape  # not before the layout is known: it may look into other files
+        if not shape:
+            raise self.refuse(label, "has no axis of time")
+        size = dataset.get_type().get_size()
+        declared = math.prod(shape) * size
+        limit = MAX_VECTOR_BYTES if len(shape) <= 2 else MAX_IMAGE_BYTES
+        if declared > limit:
+            raise self.refuse(label, f"declares {declared} bytes, more than {limit}")
+        if layout == h5d.CHUNKED and math.prod(props.get_chunk()) * size > MAX_CHUNK_BYTES:
+            raise self.refuse(label, f"has chunks of more than {MAX_CHUNK_BYTES} bytes")
+        stored = dataset.get_storage_size()
+        ratio = MAX_DEFLATE_RATIO if filters else 1
+        if declared > stored * ratio or stored > self._size:
+            raise self.refuse(label, f"declares {declared} bytes but stores {stored}")
+        self._total += declared - self._declared.get(label, 0)
+        self._declared[label] = declared
+        if self._total > max(MAX_TOTAL_BYTES, MAX_FILE_RATIO * self._size):
+            raise self.refuse(
+                label, f"brings what this file of {self._size} bytes unpacks to {self._total} bytes"
+            )
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode(errors="replace") if isinstance(name, bytes) else name
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

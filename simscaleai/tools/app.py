@@ -1,0 +1,60 @@
+"""The Typer application: how commands end when a user made a mistake, and how they show examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from simscaleai.errors import UserError
+
+RANDOMIZE = "--randomize"
+
+
+class Group(TyperGroup):
+    """Ends a command with one sentence and exit code 2 where the user made a mistake."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            message = str(error)
+        except typer.TyperException as error:  # a wrong command or option
+            command = getattr(error, "ctx", None) or ctx
+            message = f"{error.format_message().rstrip('.')}; see {command.command_path} --help."
+        except OSError as error:
+            if error.filename is None:
+                raise
+            message = f"{error.filename}: {error.strerror}."
+        except KeyboardInterrupt as stop:  # may say what is kept and how to go on
+            typer.echo(str(stop) or "Stopped.", err=True)
+            raise typer.Exit(130) from None
+        typer.echo(f"Error: {message}", err=True)
+        raise typer.Exit(2)
+
+
+class RandomizeCommand(TyperCommand):
+    """Lets `--randomize` stand without a level, which then is `default`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for i, word in enumerate(args):
+            if word == RANDOMIZE and (i + 1 == len(args) or args[i + 1].startswith("-")):
+                args = [*args[: i + 1], "default", *args[i + 1 :]]
+                break
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    name="simscale",
+    cls=Group,
+    help="Simulate a robot arm, generate demonstrations, train policies, evaluate them in closed loop.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def examples(*commands: str) -> str:
+    """The epilog of a command's help: one line for each example."""
+    return "\n\n".join(["[bold]Examples[/bold]", *commands])

@@ -1,0 +1,40 @@
+"""What the commands print: tables on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
+    """Print a table; long cells are folded, never cut."""
+    shown = Table(title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*map(escape, row))
+    Console().print(shown)
+
+
+def results(title: str, values: Mapping[str, Any]) -> None:
+    """Print the numbers and words among `values`, one line each; lists and the like are left out."""
+    rows = [(key.replace("_", " "), text(key, value)) for key, value in values.items()]
+    table(title, ["what", "value"], [row for row in rows if row[1]])
+
+
+def text(key: str, value: Any) -> str:
+    """A value as a person reads it: rates and intervals in percent, "" for what is no number or word."""
+    if key.endswith(("_rate", "_ci")) or key == "success_at_end":
+        parts = value if isinstance(value, tuple | list) else [value]
+        return " to ".join(f"{100 * part:.1f} %" for part in parts)
+    if isinstance(value, bool) or value is None:
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {text('', part)}" for name, part in value.items())
+    return str(value) if isinstance(value, str | int) else ""

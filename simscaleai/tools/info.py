@@ -1,0 +1,84 @@
+"""What this machine offers: versions, devices and which render engines really draw a picture."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+LIBRARIES = ("mujoco", "torch", "numpy", "gymnasium", "h5py", "omegaconf")
+GL_BACKENDS = ("egl", "osmesa", "glfw")
+PROBE_SECONDS = 20
+
+# Drawn in a process of its own: a broken GL library can abort the process that asks.
+_DRAW = """
+import mujoco
+scene = "<mujoco><worldbody><light/><geom size='.1'/></worldbody></mujoco>"
+model = mujoco.MjModel.from_xml_string(scene)
+data = mujoco.MjData(model)
+mujoco.mj_forward(model, data)
+with mujoco.Renderer(model, 16, 16) as renderer:
+    renderer.update_scene(data)
+    assert renderer.render().shape == (16, 16, 3)
+"""
+
+
+def versions() -> dict[str, str]:
+    """{library: version}, with Python and the operating system."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def devices() -> dict[str, str]:
+    """{device: what it is}; imports torch."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found = {"cpu": f"{cores} cores, {torch.get_num_threads()} threads in PyTorch"}
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    found["cuda"] = ", ".join(names) or "no"
+    found["mps"] = "yes" if torch.backends.mps.is_available() else "no"
+    return found
+
+
+def render_engines() -> dict[str, str]:
+    """{engine: "works" or why it does not}; takes seconds, as each one draws a picture."""
+    found = {f"gl ({backend})": _runs(_DRAW, MUJOCO_GL=backend) for backend in GL_BACKENDS}
+    if importlib.util.find_spec("mujoco_warp") is None:
+        return found | {"warp": "not installed: pip install mujoco-warp"}
+    return found | {"warp": _runs("import mujoco_warp")}
+
+
+def assets() -> Path:
+    """The folder of the bundled scenes."""
+    import simscaleai
+
+    return Path(simscaleai.__file__).parent / "sim" / "assets"
+
+
+def _runs(code: str, **variables: str) -> str:
+    # PyOpenGL reads its platform from a variable that would overrule the backend asked for.
+    env = {key: value for key, value in os.environ.items() if key != "PYOPENGL_PLATFORM"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", f"{code}\nprint('it runs')"],
+            env=env | variables,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no: nothing after {PROBE_SECONDS} s"
+    if "it runs" in done.stdout:
+        return "works"
+    lines = done.stderr.strip().splitlines()
+    return f"no: {lines[-1]}" if lines else f"no: exit code {done.returncode}"

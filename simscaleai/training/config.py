@@ -1,0 +1,118 @@
+"""Settings of a training run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from simscaleai.errors import UserError, unknown_name
+from simscaleai.models.inference import resolve_device
+
+AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass
+class TrainConfig:
+    """Every setting of a run; the defaults suit a first try.
+
+    Attributes:
+      model_name, model_kwargs: the registered model and its arguments. What describes the data
+        (`state_dim`, `action_dim`, image size) is taken from the dataset where it is not given.
+      dataset_path: HDF5 file; "" trains on made-up data.
+      batch_size: samples per step.
+      num_workers: processes that read images; data that lies in memory is read without any.
+      lr, weight_decay: of AdamW.
+      warmup_steps: steps of linear warmup, followed by a cosine down to 0 at `max_steps`.
+      max_steps: optimizer steps.
+      grad_clip: largest norm of the gradient; 0 for no limit.
+      use_amp, amp_dtype: mixed precision in "bfloat16" or "float16". It is used on GPUs; on a CPU it
+        would be slower than single precision and is left out.
+      distributed, backend: training by several processes; not in this release.
+      checkpoint_dir: folder of checkpoints and `metrics.jsonl`.
+      save_every: steps between checkpoints; 0 for the final one only.
+      resume_from: checkpoint to go on from.
+      log_every, eval_every: steps between records, and between evaluations; 0 for none in between.
+      use_wandb, wandb_project, wandb_run_name: also record with Weights & Biases.
+      device: "auto", "cpu", "cuda", "cuda:1", "mps".
+      seed: decides initial weights, data order and dropout.
+      show_progress: progress bar, or lines where the output is no terminal.
+    """
+
+    model_name: str = "bc"
+    model_kwargs: dict[str, Any] = field(default_factory=dict)
+    dataset_path: str = ""
+    batch_size: int = 32
+    num_workers: int = 4
+    lr: float = 1e-4
+    weight_decay: float = 1e-5
+    warmup_steps: int = 500
+    max_steps: int = 100_000
+    grad_clip: float = 1.0
+    use_amp: bool = True
+    amp_dtype: str = "bfloat16"
+    distributed: bool = False
+    backend: str = "nccl"
+    checkpoint_dir: str = "checkpoints"
+    save_every: int = 5000
+    resume_from: str | None = None
+    log_every: int = 100
+    eval_every: int = 1000
+    use_wandb: bool = False
+    wandb_project: str = "simscaleai"
+    wandb_run_name: str | None = None
+    device: str = "auto"
+    seed: int = 0
+    show_progress: bool = True
+
+    @property
+    def resolved_device(self) -> str:
+        """The device that `device` stands for here; UserError if it is not there."""
+        return resolve_device(self.device)
+
+    @property
+    def amp_torch_dtype(self) -> torch.dtype:
+        """The dtype named by `amp_dtype`; UserError for an unknown one."""
+        if self.amp_dtype not in AMP_DTYPES:
+            raise unknown_name("amp_dtype", self.amp_dtype, AMP_DTYPES)
+        return AMP_DTYPES[self.amp_dtype]
+
+    @property
+    def uses_amp(self) -> bool:
+        """Whether mixed precision is used on the device at hand."""
+        return self.use_amp and torch.device(self.resolved_device).type == "cuda"
+
+    @property
+    def effective_warmup(self) -> int:
+        """`warmup_steps`, shrunk to a tenth of a run that is not longer than it."""
+        if self.warmup_steps < self.max_steps:
+            return self.warmup_steps
+        return self.max_steps // 10
+
+    def learning_rate(self, step: int) -> float:
+        """Of the update number `step`, counted from 0."""
+        warmup = self.effective_warmup
+        if step < warmup:
+            return self.lr * (step + 1) / warmup
+        progress = (step - warmup) / max(self.max_steps - warmup, 1)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+    def check(self) -> None:
+        """Raise one UserError with everything that is out of range."""
+        least = {"batch_size": 1, "max_steps": 1}
+        least |= dict.fromkeys(
+            ("num_workers", "warmup_steps", "grad_clip", "save_every", "log_every", "eval_every"), 0
+        )
+        least |= dict.fromkeys(("lr", "weight_decay", "seed"), 0)
+        wrong = [
+            f"{name} is {getattr(self, name)}, at least {low} is allowed"
+            for name, low in least.items()
+            if not getattr(self, name) >= low
+        ]
+        if self.distributed:
+            wrong.append("distributed is true, and this release trains in one process")
+        if wrong:
+            raise UserError("The training settings do not work: " + "; ".join(wrong) + ".")
+        _ = self.resolved_device, self.amp_torch_dtype

@@ -1,0 +1,162 @@
+"""A whole training run from settings alone: what `simscale train` does.
+
+train_policy(TrainConfig(dataset_path="data/reach.h5", max_steps=1000))
+policy = ModelPolicy.from_checkpoint("checkpoints/final.pt")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from simscaleai import seeding
+from simscaleai.errors import UserError
+from simscaleai.models.normalization import Normalizer
+from simscaleai.models.policy import ModelPolicy, obs_keys, uses_language
+from simscaleai.models.registry import create_model, model_arguments
+from simscaleai.observations import is_image_key
+from simscaleai.storage.episodes import open_dataset
+from simscaleai.training.config import TrainConfig
+from simscaleai.training.data.dataset import (
+    DataSpec,
+    DummyTrajectoryDataset,
+    TrajectoryDataset,
+    read_spec,
+)
+from simscaleai.training.data.loader import make_loader
+from simscaleai.training.trainer import Trainer
+
+AnyDataset = TrajectoryDataset | DummyTrajectoryDataset
+
+
+def train_policy(
+    config: TrainConfig, eval_fn: Callable[[ModelPolicy], Any] | None = None
+) -> dict[str, float]:
+    """Train the configured model on the configured dataset; return the last metrics.
+
+    The policy is in `<checkpoint_dir>/final.pt`, with all that is needed to run it.
+
+    Args:
+      config: the settings.
+      eval_fn: called with the policy every `eval_every` steps, for closed-loop evaluation.
+
+    Raises:
+      UserError: settings, model and dataset do not fit together.
+    """
+    return build_trainer(config, eval_fn).train()
+
+
+def build_trainer(
+    config: TrainConfig, eval_fn: Callable[[ModelPolicy], Any] | None = None
+) -> Trainer:
+    """The trainer of `train_policy`, before its first step."""
+    config.check()
+    model, train, valid = _model_and_data(config)
+    normalizer = Normalizer({"state": train.statistics()["state"]} if train.state_dim else {})
+    policy = ModelPolicy(model, train.spec.obs, normalizer, train.contract)
+
+    def loader(data: AnyDataset, shuffle: bool) -> Any:
+        return make_loader(
+            data,
+            config.batch_size if shuffle else max(config.batch_size, 1024 if data.in_memory else 1),
+            config.seed,
+            num_workers=config.num_workers,
+            shuffle=shuffle,
+            pin_memory=config.resolved_device.startswith("cuda"),
+        )
+
+    evaluation = loader(valid, False) if valid is not None and len(valid) else None
+    return Trainer(policy, loader(train, True), config, evaluation, eval_fn)
+
+
+def _model_and_data(config: TrainConfig) -> tuple[nn.Module, AnyDataset, AnyDataset | None]:
+    """The model fitted to the data, and the data with what the model reads: train and valid."""
+    if not config.dataset_path:
+        if config.show_progress:
+            Console(stderr=True).print("No dataset was given: training on made-up data.")
+        model = _create(config, config.model_kwargs)
+        return model, _made_up(model, config), None
+    with open_dataset(config.dataset_path) as file:
+        everything = read_spec(file)
+    model = _create(config, _fitted_arguments(config, everything))
+    options: dict[str, Any] = {
+        "seq_len": getattr(model, "action_horizon", 1),
+        "obs_keys": _keys_to_load(model, everything, config),
+        "include_language": uses_language(model),
+    }
+    train, valid = (
+        TrajectoryDataset(config.dataset_path, split=split, **options)
+        for split in ("train", "valid")
+    )
+    return model, train, valid
+
+
+def _create(config: TrainConfig, kwargs: dict[str, Any]) -> nn.Module:
+    """A model whose initial weights depend on the seed alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seeding.derive_seed(config.seed, "weights"))
+        return create_model(config.model_name, **kwargs)
+
+
+def _fitted_arguments(config: TrainConfig, spec: DataSpec) -> dict[str, Any]:
+    """`model_kwargs`, completed by what the data says where the model takes it and none is given.
+
+    Raises:
+      UserError: the arguments given contradict the data; lists every difference.
+    """
+    facts: dict[str, Any] = {"state_dim": spec.obs.state_dim, "action_dim": spec.action_dim}
+    if "image" in spec.obs.shapes:
+        height, width, channels = spec.obs.shapes["image"]
+        facts |= {"image_channels": channels, "in_channels": channels}
+        if height == width:
+            facts["image_size"] = height
+    given = config.model_kwargs
+    # A state_dim of 0 is a choice, to learn from images alone.
+    wrong = [
+        f"{k} is {given[k]}, the dataset has {v}"
+        for k, v in facts.items()
+        if given.get(k, v) != v and not (k == "state_dim" and given[k] == 0)
+    ]
+    if wrong:
+        raise UserError(
+            f"The settings of model {config.model_name!r} do not fit {config.dataset_path!r}: "
+            + "; ".join(wrong)
+            + "; leave them out to take them from the dataset."
+        )
+    taken = model_arguments(config.model_name)
+    return {**{k: v for k, v in facts.items() if k in taken}, **given}
+
+
+def _keys_to_load(model: nn.Module, spec: DataSpec, config: TrainConfig) -> list[str]:
+    """Images that the model reads, and all vectors if it reads any state; by default all there is."""
+    there = list(spec.obs.shapes)
+    wanted = obs_keys(model)
+    if wanted is None:
+        return there
+    missing = [k for k in wanted if k not in there and not (k == "state" and spec.obs.state_keys)]
+    if missing:
+        raise UserError(
+            f"The model {config.model_name!r} reads {', '.join(missing)}, which"
+            f" {config.dataset_path!r} does not have; it has {', '.join(there)}."
+        )
+    state = any(not is_image_key(k) for k in wanted)
+    return [k for k in there if (k in wanted if is_image_key(k) else state)]
+
+
+def _made_up(model: nn.Module, config: TrainConfig) -> DummyTrajectoryDataset:
+    """Samples of the shapes that the model takes by its arguments."""
+    arguments = {**model_arguments(config.model_name), **config.model_kwargs}
+    size = arguments.get("image_size", 128)
+    return DummyTrajectoryDataset(
+        obs_dim=arguments.get("state_dim", 20),
+        action_dim=arguments.get("action_dim", 4),
+        image_size=(size, size),
+        include_image="image" in (obs_keys(model) or ()),
+        include_language=uses_language(model),
+        seed=config.seed,
+        seq_len=getattr(model, "action_horizon", 1),
+    )

@@ -1,0 +1,394 @@
+"""What `generate_dataset` promises, on an environment without physics."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import json
+import os
+
+import h5py
+import numpy as np
+import pytest
+
+from simscaleai.datagen import Interrupted, content_hash, generate_dataset, generator, workers
+from simscaleai.datagen.rollout import episode_seed
+from simscaleai.datagen.workers import batch_width
+from simscaleai.errors import ExistingFileError, MissingFileError, UserError
+from simscaleai.storage.episodes import open_dataset
+
+pytestmark = pytest.mark.usefixtures("point_env")
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "data" / "point.h5"
+
+
+def generate(output, n=20, **changes):
+    return generate_dataset("point", n, output, **{"policy_type": "scripted", **changes})
+
+
+def test_documented_signature_and_keys(output):
+    parameters = inspect.signature(generate_dataset).parameters
+    documented = {
+        "env_name": "reach",
+        "n_episodes": 100,
+        "output_path": "data/dataset.h5",
+        "policy_type": "random",
+        "domain_randomization": True,
+        "max_steps": 200,
+        "seed": 42,
+    }
+    assert {k: parameters[k].default for k in list(parameters)[: len(documented)]} == documented
+    stats = generate(output)
+    assert {
+        "total_episodes",
+        "total_steps",
+        "mean_episode_length",
+        "mean_reward",
+        "success_rate",
+        "output_path",
+        "file_size_mb",
+    } <= stats.keys()
+    with open_dataset(output) as data:
+        lengths = [e.length for e in data.episodes]
+        returns = [data.read(i, "rewards").sum(dtype=float) for i in range(20)]
+        wins = [e.success for e in data.episodes]
+        assert stats["content_hash"] == data.attribute("content_hash")
+    assert stats["total_episodes"] == 20
+    assert stats["total_steps"] == sum(lengths)
+    assert stats["mean_episode_length"] == pytest.approx(np.mean(lengths))
+    assert stats["mean_reward"] == pytest.approx(np.mean(returns))
+    assert stats["success_rate"] == np.mean(wins) == 1.0
+    assert stats["file_size_mb"] == output.stat().st_size / 1e6
+    assert stats["content_hash"] == content_hash(output)
+
+
+def test_rows_of_an_episode_belong_together(output):
+    """obs[t] and states[t] are before actions[t]; rewards[t] is what followed."""
+    generate(output, n=30, num_envs=7, noise=0.3)
+    with open_dataset(output) as data:
+        for i, episode in enumerate(data.episodes):
+            obs, target = data.read(i, "obs/position"), data.read(i, "obs/target")
+            states, actions = data.read(i, "states"), data.read(i, "actions")
+            assert episode.seed == episode_seed(42, i)
+            np.testing.assert_array_equal(obs[0], 0)
+            np.testing.assert_allclose(states[:, 0], 0.05 * np.arange(episode.length))
+            np.testing.assert_allclose(states[:, 1:4], obs, atol=1e-7)
+            # The recorded action is what the expert wants; what moved the point has noise on it.
+            clean = np.clip((target - obs) / 0.05, -1, 1)
+            np.testing.assert_allclose(actions[:, :3], clean, atol=1e-6)
+            moved = np.diff(states[:, 1:4], axis=0)
+            assert np.abs(moved - actions[:-1, :3] * 0.05).max() > 0.003
+            after = -np.linalg.norm(target[1:] - obs[1:], axis=1)
+            np.testing.assert_allclose(data.read(i, "rewards")[:-1], after, atol=1e-6)
+            assert data.read(i, "dones").tolist() == [False] * (episode.length - 1) + [True]
+            assert episode.language in ("go to the point", "find the point")
+
+
+def test_content_does_not_depend_on_the_batch(tmp_path):
+    settings = {"n": 40, "noise": 0.2, "max_steps": 9, "policy_type": "scripted"}
+    hashes = set()
+    for width in (1, 3, 8, 64):
+        path = tmp_path / f"{width}.h5"
+        stats = generate(path, num_envs=width, **settings)
+        assert 0 < stats["success_rate"] < 1  # some are cut off
+        hashes |= {stats["content_hash"], content_hash(path)}
+    assert len(hashes) == 1
+    for change in ({"seed": 1}, {"noise": 0.1}, {"max_steps": 8}, {"n": 41}):
+        assert (
+            generate(tmp_path / "other.h5", overwrite=True, **{**settings, **change})[
+                "content_hash"
+            ]
+            not in hashes
+        )
+
+
+@pytest.mark.parametrize("policy", ["random", "scripted"])
+def test_episode_k_does_not_depend_on_how_many_there_are(tmp_path, policy):
+    generate(tmp_path / "a.h5", n=5, policy_type=policy, noise=0.1, num_envs=2)
+    generate(tmp_path / "b.h5", n=17, policy_type=policy, noise=0.1, num_envs=8)
+    with open_dataset(tmp_path / "a.h5") as a, open_dataset(tmp_path / "b.h5") as b:
+        assert [a.checksum(i) for i in range(5)] == [b.checksum(i) for i in range(5)]
+        assert a.checksum(0) != a.checksum(1)
+
+
+def test_randomization_is_recorded(output):
+    generate(output, n=9, num_envs=4)
+    with h5py.File(output) as file:
+        for demo in file["data"].values():
+            gain = json.loads(demo.attrs["randomization"])["gain"]
+            assert gain == pytest.approx(demo["obs/target"][0, 0])
+    generate(output, overwrite=True, domain_randomization=False)
+    with h5py.File(output) as file:
+        assert file["data/demo_0"].attrs["randomization"] == "{}"
+
+
+def test_a_level_stands_above_the_switch(output, point_env):
+    for switch, level, expected in (
+        (True, None, "default"),
+        (False, None, None),
+        (False, "light", "light"),
+        (True, "heavy", "heavy"),
+    ):
+        generate(output, 1, domain_randomization=switch, randomize=level, overwrite=True)
+        assert point_env[-1].randomization == expected
+
+
+def test_only_success_keeps_the_first_successes(tmp_path):
+    settings = {"max_steps": 7, "noise": 0.1}
+    everything = generate(tmp_path / "all.h5", n=60, **settings)
+    assert 0.2 < everything["success_rate"] < 0.8
+    with open_dataset(tmp_path / "all.h5") as data:
+        wins = [e.seed for e in data.episodes if e.success][:12]
+    hashes = set()
+    for width in (1, 3, 8):
+        stats = generate(
+            tmp_path / f"{width}.h5", n=12, num_envs=width, only_success=True, **settings
+        )
+        with open_dataset(tmp_path / f"{width}.h5") as data:
+            assert [e.seed for e in data.episodes] == wins
+            assert all(e.success for e in data.episodes)
+        assert stats["total_episodes"] == 12
+        assert stats["success_rate"] == 1.0
+        assert stats["attempt_success_rate"] == 12 / stats["attempts"] < 1
+        hashes.add(stats["content_hash"])
+    assert len(hashes) == 1
+
+
+def test_only_success_gives_up(output):
+    with pytest.raises(UserError, match=r"Only 0 of 100 attempts .*'random' .*use a better policy"):
+        generate(output, 2, policy_type="random", max_steps=3, only_success=True)
+    assert not list(output.parent.iterdir())
+
+
+def test_an_existing_output_is_refused(output):
+    generate(output, 3)
+    before = output.read_bytes()
+    with pytest.raises(ExistingFileError, match=r"point\.h5 exists; .*--overwrite"):
+        generate(output, 3)
+    assert output.read_bytes() == before
+    first = content_hash(output)
+    assert generate(output, 4, overwrite=True)["total_episodes"] == 4
+    assert content_hash(output) != first
+    assert [p.name for p in output.parent.iterdir()] == ["point.h5"]
+
+
+class Kill(Exception):
+    """Stands for whatever ends a run."""
+
+
+@pytest.fixture
+def killed(output, point_env, monkeypatch):
+    """A run of 40 episodes that ended after a few; the function runs on with other arguments."""
+
+    def run(error=Kill, **changes):
+        monkeypatch.setattr(workers, "PART_EPISODES", 4)
+        make_env = workers.make_env
+
+        def dying(job, n):
+            env = make_env(job, n)
+            step = env.step
+
+            def count(action):
+                env.deaths = getattr(env, "deaths", 0) + 1
+                if env.deaths > 15:
+                    raise error
+                return step(action)
+
+            env.step = count
+            return env
+
+        monkeypatch.setattr(workers, "make_env", dying)
+        with pytest.raises(error if error is Kill else Interrupted) as caught:
+            generate(output, 40, num_envs=8, **changes)
+        monkeypatch.setattr(workers, "make_env", make_env)
+        return caught.value
+
+    return run
+
+
+def test_resume_goes_on_where_it_ended(output, killed, tmp_path):
+    expected = generate(tmp_path / "whole.h5", 40)["content_hash"]
+    killed()
+    assert not output.exists()
+    with pytest.raises(ExistingFileError, match=r"unfinished run; go on with --resume"):
+        generate(output, 40)
+    stats = generate(output, 40, resume=True, num_envs=3)
+    assert 0 < stats["resumed_episodes"] < 40
+    assert stats["content_hash"] == content_hash(output) == expected
+    assert [p.name for p in output.parent.iterdir()] == ["point.h5"]
+
+
+def test_resume_of_only_success_fills_holes(output, killed, tmp_path):
+    settings = {"max_steps": 7, "noise": 0.1, "only_success": True}
+    expected = generate(tmp_path / "whole.h5", 40, **settings)["content_hash"]
+    killed(**settings)
+    assert generate(output, 40, resume=True, **settings)["content_hash"] == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_death_before_any_file_operation(output, tmp_path, monkeypatch):
+    """A process that vanishes right before its k-th change of the disk, for every k."""
+    monkeypatch.setattr(workers, "PART_EPISODES", 4)
+    settings = {"n": 12, "num_envs": 8, "show_progress": False}
+    expected = generate(tmp_path / "whole.h5", **settings)["content_hash"]
+    for k in itertools.count():
+        child = os.fork()
+        if child == 0:
+            countdown = itertools.count(k, -1)
+            for name in ("fsync", "replace", "unlink", "rmdir", "mkdir"):
+                monkeypatch.setattr(os, name, _deadly(getattr(os, name), countdown))
+            generate(output, **settings)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        stray = [p.name for p in output.parent.iterdir()] if output.parent.exists() else []
+        assert len(stray) <= 3
+        if output.exists():
+            assert content_hash(output) == expected
+        stats = generate(output, resume=True, **settings)
+        assert stats["content_hash"] == content_hash(output) == expected
+        assert [p.name for p in output.parent.iterdir()] == ["point.h5"]
+        output.unlink()
+        if os.waitstatus_to_exitcode(status) == 0:
+            break
+        assert os.waitstatus_to_exitcode(status) == 9
+    assert k > 20  # 12 episodes in 3 parts: that many operations there were
+
+
+def _deadly(function, countdown):
+    def call(*args, **kwargs):
+        if next(countdown) == 0:
+            os._exit(9)
+        return function(*args, **kwargs)
+
+    return call
+
+
+def test_overwrite_drops_an_unfinished_run(output, killed):
+    killed()
+    assert generate(output, 5, overwrite=True)["resumed_episodes"] == 0
+    assert [p.name for p in output.parent.iterdir()] == ["point.h5"]
+
+
+def test_resume_with_other_arguments_lists_the_differences(output, killed):
+    killed()
+    for _ in range(2):  # first against the parts, then against the finished file
+        with pytest.raises(UserError, match=r"other settings") as caught:
+            generate(output, 41, resume=True, noise=0.5)
+        assert "n_episodes: 40 instead of 41" in str(caught.value)
+        assert "noise: 0.0 instead of 0.5" in str(caught.value)
+        assert "seed" not in str(caught.value)
+        generate(output, 40, resume=True)
+
+
+def test_resume_of_a_complete_file_does_nothing(output, point_env):
+    first = generate(output, 6)
+    before = output.stat()
+    point_env.clear()
+    again = generate(output, 6, resume=True, num_envs=2)
+    assert sum(env.row_steps for env in point_env) == 0
+    assert output.stat().st_mtime_ns == before.st_mtime_ns
+    for key in first.keys() - {"seconds", "resumed_episodes"}:
+        assert again[key] == first[key]
+
+
+def test_resume_without_anything_begins(output):
+    assert generate(output, 3, resume=True)["total_episodes"] == 3
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(output, killed):
+    error = killed(KeyboardInterrupt)
+    kept = int(str(error).split()[1])
+    assert kept > 0
+    assert "--resume to go on" in str(error)
+    assert isinstance(error, KeyboardInterrupt)
+    assert generate(output, 40, resume=True)["resumed_episodes"] == kept
+
+
+def test_overwriting_keeps_the_old_file_until_the_new_one_is_complete(output, killed):
+    generate(output, 2)
+    old = content_hash(output)
+    error = killed(KeyboardInterrupt, overwrite=True)
+    assert "--resume --overwrite" in str(error)
+    assert content_hash(output) == old
+    stats = generate(output, 40, resume=True, overwrite=True)
+    assert stats["resumed_episodes"] > 0
+    assert content_hash(output) == stats["content_hash"] != old
+
+
+def test_a_second_process_on_the_same_output_is_refused(output, monkeypatch):
+    roll_out = workers.roll_out
+
+    def meanwhile(*args, **kwargs):
+        with pytest.raises(UserError, match="Another process is generating"):
+            generate(output, 5, resume=True)
+        return roll_out(*args, **kwargs)
+
+    monkeypatch.setattr(workers, "roll_out", meanwhile)
+    generate(output, 5)
+
+
+def test_a_damaged_part_is_named(output, killed):
+    killed()
+    part = min((output.parent / "point.h5.parts").glob("*.npz"))
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(UserError, match=rf"{part.name} is damaged; delete it"):
+        generate(output, 40, resume=True)
+    part.unlink()
+    assert generate(output, 40, resume=True)["total_episodes"] == 40
+
+
+def test_long_stragglers_end_on_a_narrow_batch(output, point_env, monkeypatch):
+    """One episode of 150 steps among short ones must not keep 32 rows busy to its end."""
+
+    class Stuck:
+        def reset(self, mask, seeds):
+            self.seeds = list(seeds)
+
+        def act(self, obs):
+            move = np.clip((obs["target"] - obs["position"]) / 0.05, -1, 1)
+            stuck = np.array([s == episode_seed(42, 30) for s in self.seeds])
+            action = np.zeros((len(move), 4), np.float32)
+            action[:, :3] = np.where(stuck[:, None], 0, move)
+            return action
+
+    make_env = workers.make_env
+
+    def make(job, n):
+        env = make_env(job, n)
+        env.task.expert = Stuck
+        return env
+
+    monkeypatch.setattr(workers, "make_env", make)
+    stats = generate(output, 32, num_envs=32, max_steps=150)
+    assert stats["success_rate"] == 31 / 32
+    assert sum(env.row_steps for env in point_env) < 32 * 150 / 5
+
+
+def test_batch_width():
+    assert batch_width(100, 64) == 50
+    assert batch_width(64, 64) == 64
+    assert batch_width(65, 64) == 33
+    assert batch_width(3, 64) == 3
+    assert batch_width(1000, 1) == 1
+
+
+def test_images_narrow_the_batch():
+    contract = generator.EnvContract("x", {}, {"image": (128, 128, 3)}, {"image": "uint8"})
+    # 512 MiB / (128 * 128 * 3 B * 200 steps) = 54.6 rows
+    assert generator._affordable(64, contract, 200) == 54
+    assert generator._affordable(64, contract, 20_000) == 1
+
+
+def test_wrong_arguments_are_named_together(output):
+    with pytest.raises(UserError) as caught:
+        generate(output, 0, workers=0, noise=-1.0, valid_fraction=1.0, seed=-1)
+    for name in ("n_episodes 0", "workers 0", "noise -1.0", "valid_fraction 1.0", "seed -1"):
+        assert name in str(caught.value)
+    with pytest.raises(
+        MissingFileError, match=r"Unknown policy 'scriptd'.*Did you mean 'scripted'"
+    ):
+        generate(output, policy_type="scriptd")
+    assert not output.parent.exists()

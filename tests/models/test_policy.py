@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from simscaleai.contract import EnvContract
+from simscaleai.errors import UserError
+from simscaleai.models import create_model
+from simscaleai.models.normalization import Normalizer, Statistics
+from simscaleai.models.policy import ROWS, ModelPolicy
+from simscaleai.observations import ObsSpec
+from simscaleai.storage.checkpoint import save_checkpoint
+
+WIDTHS = {"ee_pos": 3, "joint_pos": 7, "object_quat": 4}
+
+
+def observations(n: int, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {k: rng.normal(size=(n, d)).astype(np.float32) for k, d in WIDTHS.items()}
+
+
+def make_policy(contract: EnvContract | None = None) -> ModelPolicy:
+    torch.manual_seed(0)
+    spec = ObsSpec({k: (d,) for k, d in WIDTHS.items()}, dict.fromkeys(WIDTHS, "float32"))
+    statistics = {"state": Statistics.of(torch.randn(50, 14) * 3 + 1)}
+    model = create_model("bc", state_dim=14, hidden_dim=256, dropout=0.3)
+    return ModelPolicy(model, spec, Normalizer(statistics), contract)
+
+
+def test_a_row_does_not_depend_on_the_others() -> None:
+    policy = make_policy()
+    obs = observations(200)
+    whole = policy.act(obs)
+    for start in range(0, 200, 7):
+        part = policy.act({k: v[start : start + 7] for k, v in obs.items()})
+        np.testing.assert_array_equal(part, whole[start : start + 7])
+    for i in range(2 * ROWS):
+        one = policy.act({k: v[i : i + 1] for k, v in obs.items()})
+        np.testing.assert_array_equal(one[0], whole[i])
+
+
+def test_actions_are_float32_and_bounded() -> None:
+    actions = make_policy().act({k: v * 1e6 for k, v in observations(5).items()})
+    assert actions.dtype == np.float32 and actions.shape == (5, 4)
+    assert np.abs(actions).max() <= 1 and np.isfinite(actions).all()
+
+
+def test_acting_leaves_mode_randomness_and_inputs_alone() -> None:
+    policy = make_policy().train()
+    obs = observations(3)
+    copy = {k: v.copy() for k, v in obs.items()}
+    before = torch.get_rng_state()
+    first = policy.act(obs)
+    policy.reset(np.ones(3, bool), [1, 2, 3])
+    np.testing.assert_array_equal(first, policy.act(obs))
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(m.training for m in policy.modules())
+    for key, value in copy.items():
+        np.testing.assert_array_equal(obs[key], value)
+
+
+def test_misfitting_observations_are_all_named() -> None:
+    obs = {**observations(2), "extra": np.zeros((2, 9)), "joint_pos": np.zeros((2, 6), np.float32)}
+    del obs["ee_pos"]
+    with pytest.raises(UserError) as error:
+        make_policy().act(obs)
+    assert "'ee_pos' is missing" in str(error.value)
+    assert "'joint_pos' has rows of shape (6,), expected (7,)" in str(error.value)
+
+
+def test_contract_is_narrowed_to_what_the_policy_reads() -> None:
+    shapes = {**{k: (d,) for k, d in WIDTHS.items()}, "image": (8, 8, 3)}
+    contract = EnvContract("reach", {}, shapes, dict.fromkeys(shapes, "float32"))
+    found = make_policy(contract).contract
+    assert found is not None and set(found.obs_shapes) == set(found.obs_dtypes) == set(WIDTHS)
+
+
+def test_checkpoints_that_hold_no_policy_are_clear_errors(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path / "a.pt", {"weights": {}})
+    with pytest.raises(UserError, match="holds no model"):
+        ModelPolicy.from_checkpoint(path)
+    policy = make_policy()
+    payload = {"policy": policy.description(), "weights": dict(policy.state_dict())}
+    del payload["weights"]["normalizer.state_mean"]
+    with pytest.raises(UserError, match=r"normalizer\.state_mean is missing"):
+        ModelPolicy.from_checkpoint(save_checkpoint(path, payload))
+    payload["policy"]["model_name"] = "gone"
+    with pytest.raises(UserError, match=r"Unknown model 'gone'; known: .*bc"):
+        ModelPolicy.from_checkpoint(save_checkpoint(path, payload))

@@ -1,0 +1,109 @@
+"""Imports go down only, and dangerous calls have one home or none."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "simscaleai"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# What a part may import lies strictly below it, or in the part itself; the base modules are one part.
+LEVELS = {"tools": 3, "datagen": 2, "training": 2, "rl": 2, "sim": 1, "models": 1}
+
+# {part: libraries it never imports, wherever in a file}.
+FORBIDDEN = {
+    "sim": {"torch"},
+    "datagen": {"torch"},
+    "storage": {"mujoco"},
+    "models": {"mujoco", "gymnasium"},
+    "training": {"mujoco", "gymnasium"},
+}
+
+
+def part(dotted: str) -> str:
+    """'simscaleai.sim.task' -> 'sim'; a base module -> ''."""
+    second = dotted.split(".")[1] if "." in dotted else ""
+    return second if second in LEVELS else ""
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import hides its layer"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def upward(importer: str, imported: str) -> bool:
+    """Whether a module of the part `importer` may not import from the part `imported`."""
+    return imported != importer and LEVELS.get(imported, 0) >= LEVELS.get(importer, 0)
+
+
+def test_the_rule_itself() -> None:
+    assert not upward("tools", "rl")
+    assert not upward("sim", "")
+    assert not upward("sim", "sim")
+    assert upward("sim", "rl")
+    assert upward("training", "rl")
+    assert upward("", "models")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_down(path: Path) -> None:
+    own = part("simscaleai." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts))
+    home = path.relative_to(PACKAGE).parts[0]
+    for name in imports(path):
+        library = name.split(".")[0]
+        if library == "simscaleai":
+            assert not upward(own, part(name)), f"{path} imports {name} from a layer above it"
+        assert library not in FORBIDDEN.get(home, set()), f"{path} imports {name}"
+
+
+# A training loop that never imports `sim` is what lets closed-loop evaluation come in as a function.
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        ("simscaleai.sim, simscaleai.datagen", "torch"),
+        ("simscaleai.models, simscaleai.training", "mujoco"),
+        ("simscaleai.tools.cli", "torch"),
+        ("simscaleai.tools.cli", "mujoco"),
+    ],
+)
+def test_import_does_not_load(modules: str, absent: str) -> None:
+    code = f"import sys, {modules}; sys.exit({absent!r} in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def names_used(path: Path) -> set[str]:
+    """Every called name and imported module, dotted as written: {'eval', 'torch.load', 'pickle'}."""
+    tree = ast.parse(path.read_text())
+    calls = {ast.unparse(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+    return calls | set(imports(path)) | {name.split(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_code_from_data(path: Path) -> None:
+    used = names_used(path)
+    assert not used & {"eval", "exec", "pickle", "dill", "cloudpickle", "marshal", "joblib"}
+    if path != PACKAGE / "storage" / "checkpoint.py":
+        assert not {name for name in used if name.endswith("torch.load")}
+
+
+def test_torch_load_takes_weights_only() -> None:
+    path = PACKAGE / "storage" / "checkpoint.py"
+    calls = [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+    ]
+    assert calls
+    for call in calls:
+        keywords = {k.arg: ast.unparse(k.value) for k in call.keywords}
+        assert keywords.get("weights_only") == "True"

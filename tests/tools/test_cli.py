@@ -1,0 +1,158 @@
+"""The command line: fast help, one sentence for a mistake, and commands that do what they print."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import h5py
+import pytest
+
+from simscaleai import __version__
+from simscaleai.errors import UserError
+from simscaleai.tools import cli
+
+COMMANDS = ["list-envs", "list-models", "info", "datagen", "train", "eval", "validate"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of `simscale words`."""
+    with pytest.raises(SystemExit) as end:
+        cli.main(list(words))
+    out, err = capsys.readouterr()
+    assert isinstance(end.value.code, int)
+    return end.value.code, out, err
+
+
+def test_help_answers_at_once() -> None:
+    command = [sys.executable, "-m", "simscaleai.tools.cli", "--help"]
+    seconds = []
+    for _ in range(3):  # the fastest of three: the machine may be busy with other tests
+        start = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 1.0
+    assert all(command in done.stdout for command in COMMANDS)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "--version") == (0, f"simscale {__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_shows_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, command, "--help")
+    assert code == 0
+    assert f"simscale {command}" in out.partition("Examples")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], "No such command 'trian'"),
+        (["eval"], "Missing argument 'CHECKPOINT'; see simscale eval --help."),
+        (["datagen", "--n-episodes", "0"], "'--n-episodes'"),
+        (["datagen", "--env-name", "rech", "--output", "x.h5"], "Did you mean 'reach'?"),
+        (["datagen", "--policy", "none.pt", "--output", "x.h5"], "none.pt"),
+        (["datagen", "--randomize", "hevy", "--output", "x.h5"], "'hevy'"),
+        (["train", "--model", "bcc"], "Did you mean 'bc'?"),
+        (["train", "lerning_rate=1"], "Unknown TrainConfig setting 'lerning_rate'"),
+        (["train", "--dataset", "none.h5"], "none.h5"),
+        (["train", "--config", "none.yaml"], "none.yaml"),
+        (["eval", "none.pt"], "none.pt"),
+        (["eval", "text.pt"], "text.pt"),
+        (["validate", "none.h5"], "none.h5"),
+        (["validate", "text.pt"], "text.pt"),
+    ],
+)
+def test_a_mistake_is_one_sentence(words, message, capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.pt").write_text("not a checkpoint")
+    code, _, err = run(capsys, *words)
+    assert code == 2
+    *notices, last = err.splitlines()
+    assert last.startswith("Error: ")
+    assert message in last
+    assert not any("Traceback" in line for line in notices)
+    assert [path.name for path in tmp_path.iterdir()] == ["text.pt"]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("list-envs", ["pick_place", "reach", "target_pos"]),
+        ("list-models", ["bc", "hidden_dim"]),
+        ("info", ["mujoco", "torch", "cpu", "gl (egl)"]),
+    ],
+)
+def test_tables(command: str, words: list[str], capsys) -> None:
+    code, out, _ = run(capsys, command)
+    assert code == 0
+    assert all(word in out for word in words)
+
+
+def test_datagen_writes_a_dataset_and_checks_it(capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["datagen", "--n-episodes", "3", "--output", "new/reach.h5"]
+    code, out, _ = run(capsys, *words)
+    assert code == 0
+    assert "verdict │ good" in out
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["reach.h5"]
+
+    code, _, err = run(capsys, *words)
+    assert code == 2
+    assert err == (
+        "Error: new/reach.h5 exists; choose another output or replace it with --overwrite.\n"
+    )
+    assert run(capsys, *words, "--overwrite")[0] == 0
+    assert "verdict │ good" in run(capsys, "validate", "new/reach.h5")[1]
+
+
+def test_validate_fails_on_a_broken_dataset(capsys, tmp_path) -> None:
+    file = tmp_path / "reach.h5"
+    run(capsys, "datagen", "--n-episodes", "2", "--output", str(file))
+    with h5py.File(file, "r+") as data:
+        data["data/demo_1/actions"][0, 0] = float("nan")
+    code, out, _ = run(capsys, "validate", str(file))
+    assert code == 1
+    assert "NaN" in out
+    assert "demo_1" in out
+
+
+def test_only_mistakes_are_caught(capsys, monkeypatch) -> None:
+    def fail(error: Exception):
+        def versions() -> dict[str, str]:
+            raise error
+
+        return versions
+
+    monkeypatch.setattr("simscaleai.tools.info.versions", fail(PermissionError(13, "Denied", "f")))
+    assert run(capsys, "info") == (2, "", "Error: f: Denied.\n")
+    monkeypatch.setattr("simscaleai.tools.info.versions", fail(UserError("Do this.")))
+    assert run(capsys, "info") == (2, "", "Error: Do this.\n")
+    monkeypatch.setattr("simscaleai.tools.info.versions", fail(ValueError("a defect")))
+    with pytest.raises(ValueError, match="a defect"):
+        cli.main(["info"])
+
+
+@pytest.mark.parametrize(
+    ("words", "level"),
+    [
+        ([], None),
+        (["--randomize"], "default"),
+        (["--randomize", "heavy"], "heavy"),
+        (["--randomize", "--seed", "1"], "default"),
+        (["--randomize=light"], "light"),
+    ],
+)
+def test_randomize_takes_an_optional_level(words, level, capsys, monkeypatch) -> None:
+    seen = {}
+    monkeypatch.setattr(cli, "_check", lambda dataset: None)
+    monkeypatch.setattr(
+        "simscaleai.datagen.generate_dataset", lambda *_, **given: seen.update(given) or {}
+    )
+    code, _, err = run(capsys, "datagen", *words)
+    assert (code, err) == (0, "")
+    assert seen["randomize"] == level
+    assert seen["domain_randomization"] == (level is not None)
