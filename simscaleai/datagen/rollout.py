@@ -42,7 +42,6 @@ def roll_out(
     seed: int,
     max_steps: int,
     noise: float = 0.0,
-    leave: int = 0,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Episode]:
     """Run the episodes `indices` and yield each as it ends, in no particular order.
@@ -52,7 +51,6 @@ def roll_out(
       policy: who acts; its own action is what is recorded.
       seed: the dataset's master seed; see `episode_seed`.
       noise: standard deviation of what is added to the executed action (not to the recorded one).
-      leave: end when no more than so many episodes are running and none is waiting; these are dropped.
       stop: asked at every step; once True, unfinished episodes are dropped.
     """
     n = env.num_envs
@@ -83,8 +81,7 @@ def roll_out(
                     rng = seeding.generator(seeds[row], "exploration")
                     slots = (step + np.arange(max_steps)) % max_steps
                     exploration[slots, row] = rng.normal(0.0, noise, exploration.shape[::2])
-        running = int((index >= 0).sum())
-        if running <= leave and running < n:
+        if not (index >= 0).any():
             return
         states = env.states()
         action = np.array(policy.act(obs), np.float32)

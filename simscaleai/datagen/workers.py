@@ -102,26 +102,20 @@ class Worker:
     ) -> None:
         """Run the episodes `indices` and set them aside; what is finished is kept in any event."""
         job = self.job
-        missing = set(indices)
+        self._prepare(len(indices))
         pending = _Pending(job)
         try:
-            # A few long episodes at the end would keep a wide batch of idle rows stepping: they
-            # are begun again on a narrow one.
-            while missing and not stop():
-                self._prepare(len(missing))
-                for episode in roll_out(
-                    self._env,
-                    self._policy,
-                    sorted(missing),
-                    seed=job.seed,
-                    max_steps=job.max_steps,
-                    noise=job.noise,
-                    leave=self._env.num_envs // 4,
-                    stop=stop,
-                ):
-                    missing.discard(episode.index)
-                    pending.add(episode)
-                    report(Progress(1, int(episode.success), len(episode)))
+            for episode in roll_out(
+                self._env,
+                self._policy,
+                indices,
+                seed=job.seed,
+                max_steps=job.max_steps,
+                noise=job.noise,
+                stop=stop,
+            ):
+                pending.add(episode)
+                report(Progress(1, int(episode.success), len(episode)))
         finally:
             pending.flush()
 

@@ -10,7 +10,7 @@ How a finished row goes on is declared by `autoreset_mode`, as in Gymnasium:
   "next_step": its next step ignores the action, starts the next episode and rewards 0;
   "same_step": it starts at once; `info["final_obs"]` {key: (n, ...)} holds what it saw last, where
     `info["_final_obs"]` (n,) is True;
-  "disabled": the caller resets it, `reset(options={"reset_mask": done})`.
+  "disabled": it stands still, at no cost, until `reset(options={"reset_mask": done})`.
 """
 
 from __future__ import annotations
@@ -139,23 +139,27 @@ class TaskVectorEnv(VectorEnv):
         if self._seeds is None:
             raise UserError("step was called before reset; call reset first.")
         actions = check_actions(actions, (self.num_envs, 4))
-        begun = self._done.copy() if self._autoreset == "next_step" and self._done.any() else None
-        moving = None if begun is None else np.flatnonzero(~begun)
+        # rows whose episode is over do not move: they begin the next one, or stand still
+        over = self._done.copy() if self._autoreset != "same_step" and self._done.any() else None
+        moving = None if over is None else np.flatnonzero(~over)
+        begun = over if self._autoreset == "next_step" else None
         self.task.controller.apply(self.sim, actions, moving)
         self.sim.step(self.substeps, moving)
-        self._steps += 1
+        self._steps[slice(None) if moving is None else moving] += 1
+        if over is not None:
+            actions[over] = 0.0
         if begun is not None:
             self._episodes[begun] += 1
             self._begin(np.flatnonzero(begun))
-            actions[begun] = 0.0
         self.task.update(self.sim)
         measured = self.task.info(self.sim)
         info = self._info(measured, actions)
         reward = self.task.reward(info["reward_terms"])
         terminated = measured["success"].copy()
         truncated = self._steps >= self.config.max_episode_steps
+        if over is not None:
+            reward[over] = 0.0
         if begun is not None:
-            reward[begun] = 0.0
             terminated[begun] = False
             self._with_reset_info(info, begun)
         done = terminated | truncated

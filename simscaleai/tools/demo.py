@@ -23,8 +23,8 @@ FOLDER = Path("runs/demo")
 def run_demo(
     folder: Path = FOLDER,
     env_name: str = "pick_place",
-    n_demonstrations: int = 1000,
-    max_steps: int = 12_000,
+    n_demonstrations: int = 2000,
+    max_steps: int = 8000,
     n_episodes: int = 100,
 ) -> dict[str, Any]:
     """Run the loop in `folder`, print its table and write it to `summary.json`.
@@ -45,7 +45,7 @@ def run_demo(
         "scripted",
         domain_randomization=False,
         only_success=True,
-        noise=0.3,
+        noise=0.2,
         overwrite=True,
     )
     clock.append(time.perf_counter())

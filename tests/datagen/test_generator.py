@@ -340,33 +340,6 @@ def test_a_damaged_part_is_named(output, killed):
     assert generate(output, 40, resume=True)["total_episodes"] == 40
 
 
-def test_long_stragglers_end_on_a_narrow_batch(output, point_env, monkeypatch):
-    """One episode of 150 steps among short ones must not keep 32 rows busy to its end."""
-
-    class Stuck:
-        def reset(self, mask, seeds):
-            self.seeds = list(seeds)
-
-        def act(self, obs):
-            move = np.clip((obs["target"] - obs["position"]) / 0.05, -1, 1)
-            stuck = np.array([s == episode_seed(42, 30) for s in self.seeds])
-            action = np.zeros((len(move), 4), np.float32)
-            action[:, :3] = np.where(stuck[:, None], 0, move)
-            return action
-
-    make_env = workers.make_env
-
-    def make(job, n):
-        env = make_env(job, n)
-        env.task.expert = Stuck
-        return env
-
-    monkeypatch.setattr(workers, "make_env", make)
-    stats = generate(output, 32, num_envs=32, max_steps=150)
-    assert stats["success_rate"] == 31 / 32
-    assert sum(env.row_steps for env in point_env) < 32 * 150 / 5
-
-
 def test_batch_width():
     assert batch_width(100, 64) == 50
     assert batch_width(64, 64) == 64

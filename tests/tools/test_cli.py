@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from simscaleai import __version__
 from simscaleai.errors import UserError
 from simscaleai.tools import cli
+from simscaleai.training import TrainConfig
 
 COMMANDS = ["list-envs", "list-models", "info", "datagen", "train", "eval", "validate"]
 
@@ -118,6 +121,56 @@ def test_validate_fails_on_a_broken_dataset(capsys, tmp_path) -> None:
     assert code == 1
     assert "NaN" in out
     assert "demo_1" in out
+
+
+def test_the_loop(capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "datagen", "--n-episodes", "4", "--output", "reach.h5")[0] == 0
+    code, out, _ = run(capsys, "train", "--dataset", "reach.h5", "--max-steps", "5")
+    assert code == 0
+    assert "loss" in out
+
+    code, out, _ = run(capsys, "eval", "checkpoints/final.pt", "--n-episodes", "3", "--seed", "1")
+    assert code == 0
+    assert "success rate" in out
+    found = json.loads(Path("checkpoints/eval_info.json").read_text())
+    assert found["env_name"] == "reach"
+    assert [len(found["episodes"]), found["seed"]] == [3, 1]
+    assert all("never_reached" in out for e in found["episodes"] if not e["success"])
+
+    code, _, err = run(capsys, "eval", "checkpoints/final.pt", "--randomize", "--output", "random")
+    assert code == 0, err
+    assert json.loads(Path("random/eval_info.json").read_text())["randomize"] == "default"
+
+    rollouts = ["--policy", "checkpoints/final.pt", "--output", "rollouts.h5"]
+    assert run(capsys, "datagen", "--n-episodes", "2", *rollouts)[0] == 0
+
+
+def test_eval_lists_every_difference(capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(capsys, "datagen", "--env-name", "pick_place", "--n-episodes", "2", "--output", "p.h5")
+    run(capsys, "train", "--dataset", "p.h5", "--max-steps", "2")
+    code, _, err = run(capsys, "eval", "checkpoints/final.pt", "--env-name", "reach")
+    assert code == 2
+    assert all(key in err for key in ("gripper_state", "object_pos", "object_quat"))
+
+
+def test_train_settings_in_order(capsys, tmp_path, monkeypatch) -> None:
+    seen: list[TrainConfig] = []
+    monkeypatch.setattr("simscaleai.training.train_policy", lambda c: seen.append(c) or {})
+    file = tmp_path / "train.yaml"
+    file.write_text("lr: 0.1\nbatch_size: 8\nseed: 7\nmodel_kwargs: {hidden_dim: 32}\n")
+    words = ["--config", str(file), "lr=0.2", "batch_size=16", "model_kwargs.n_layers=2"]
+    code, _, err = run(capsys, "train", *words, "--lr", "0.3", "--checkpoint-dir", "runs/a")
+    assert (code, err) == (0, "")
+    expected = TrainConfig(
+        lr=0.3,
+        batch_size=16,
+        seed=7,
+        model_kwargs={"hidden_dim": 32, "n_layers": 2},
+        checkpoint_dir="runs/a",
+    )
+    assert seen == [expected]
 
 
 def test_only_mistakes_are_caught(capsys, monkeypatch) -> None:

@@ -219,6 +219,19 @@ def test_non_finite_loss_stops_before_the_update(tmp_path: Path) -> None:
     assert equal(net.before, weights(net.inner))
 
 
+def test_infinite_loss_with_a_finite_gradient_stops(tmp_path: Path) -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.x = nn.Parameter(torch.zeros(1))
+
+        def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+            return {"loss": self.x.sum() + math.inf}
+
+    with pytest.raises(UserError, match="At step 1 the loss is inf"):
+        trainer(config(tmp_path), Shifted()).train()
+
+
 def test_infinite_gradient_stops_too(tmp_path: Path) -> None:
     class Root(nn.Module):
         def __init__(self) -> None:

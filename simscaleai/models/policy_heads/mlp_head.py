@@ -7,7 +7,7 @@ from torch import nn
 
 
 class MLPActionHead(nn.Module):
-    """`n_layers` hidden layers (linear, SiLU, dropout) and a linear layer to the action.
+    """`n_layers` hidden layers (linear, layer norm, SiLU, dropout) and a linear layer to the action.
 
     Args:
       input_dim: width of the features.
@@ -31,7 +31,7 @@ class MLPActionHead(nn.Module):
         layers: list[nn.Module] = []
         width = input_dim
         for _ in range(n_layers):
-            layers += [nn.Linear(width, hidden_dim), nn.SiLU()]
+            layers += [nn.Linear(width, hidden_dim), nn.LayerNorm(hidden_dim), nn.SiLU()]
             if dropout > 0:
                 layers.append(nn.Dropout(dropout))
             width = hidden_dim

@@ -167,7 +167,7 @@ class PickPlaceExpert:
 
     hover = 0.07  # m above the cube until the hand is over it
     travel = 0.09  # m, height of a carried cube's centre on its way to a target on the table
-    aligned = 0.008  # m off the cube's axis that lets the hand descend
+    aligned = 0.004  # m off the cube's axis that lets the hand descend
     pull = 0.015  # m per control step, while the fingers may still be closing
     near = 0.014  # m from the cube's centre that lets the fingers close
     slack = (

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -130,6 +131,16 @@ def test_workers_open_the_file_themselves(make_dataset: Make, method: str) -> No
     loader = DataLoader(data, batch_size=25, num_workers=1, multiprocessing_context=method)
     assert same(next(iter(loader)), expected)
     assert same(pickle.loads(pickle.dumps(data))[3], data[3])
+
+
+def test_a_handle_of_another_process_is_not_read(make_dataset: Make) -> None:
+    data = TrajectoryDataset(make_dataset(image_size=8))
+    expected = data[3]
+    assert data._handle is not None
+    inherited = data._handle[1]
+    data._handle = (os.getpid() + 1, inherited)  # as a forked worker finds it
+    assert same(data[3], expected)
+    assert data._handle[1] is not inherited
 
 
 def test_obs_keys_choose_and_unknown_ones_are_named(make_dataset: Make) -> None:

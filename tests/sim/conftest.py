@@ -1,0 +1,61 @@
+"""What the tests of simulation share: checking refusals, scratch registries and running an expert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from simscaleai.errors import UserError
+from simscaleai.sim import factory
+
+
+@pytest.fixture
+def refused() -> Callable[..., str]:
+    """Call a function that must raise UserError in one sentence that has all of `mentions` in it."""
+
+    def check(call: Callable[[], Any], *mentions: str) -> str:
+        with pytest.raises(UserError) as caught:
+            call()
+        text = str(caught.value)
+        assert "\n" not in text and text.endswith((".", "?")), text
+        for part in mentions:
+            assert part in text, f"{part!r} is not in {text!r}"
+        return text
+
+    return check
+
+
+@pytest.fixture
+def scratch_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Names registered by the test are gone after it, from Gymnasium too."""
+    monkeypatch.setattr(factory._ENVS, "_entries", dict(factory._ENVS._entries))
+    known = set(gymnasium.registry)
+    yield
+    for name in set(gymnasium.registry) - known:
+        del gymnasium.registry[name]
+
+
+@pytest.fixture
+def run_expert() -> Callable[..., dict[str, np.ndarray]]:
+    """Drive every row of a reset vector environment by its expert for `steps`.
+
+    Returns whether each row ever succeeded, (n,), and the steps it took, (n,).
+    """
+
+    def run(env: Any, obs: dict[str, np.ndarray], steps: int) -> dict[str, np.ndarray]:
+        expert = env.task.expert()
+        solved = np.zeros(env.num_envs, dtype=bool)
+        length = np.full(env.num_envs, steps)
+        for step in range(steps):
+            obs, _, terminated, _, info = env.step(expert.act(obs))
+            length[terminated & ~solved] = step + 1
+            solved |= terminated
+            if solved.all():
+                break
+        return {"solved": solved, "length": length, **{k: v for k, v in info.items() if k[0] != "_"}}
+
+    return run

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simscaleai.sim import make_env, make_vec_env
+from simscaleai.sim.robots import panda
+from simscaleai.sim.robots.controllers import IK_METHODS, MAX_DISPLACEMENT
+
+DOWN = np.diag([1.0, -1.0, -1.0])
+
+
+@pytest.fixture(params=IK_METHODS)
+def env(request: pytest.FixtureRequest) -> Any:
+    """Six rows of reach whose target is out of the way, so that episodes go on."""
+    env = make_vec_env("reach", 6, autoreset_mode="disabled", ik=request.param)
+    env.reset(seed=0)
+    env.sim.mocap_pos[:] = 9.0
+    return env
+
+
+def hand(env: Any) -> np.ndarray:
+    return env.sim.site_xpos[:, env.task.controller.site].copy()
+
+
+def tilt(env: Any) -> np.ndarray:
+    """Angle (rad) between each hand's orientation and straight down, (n,)."""
+    turned = env.sim.site_xmat[:, env.task.controller.site].reshape(-1, 3, 3) @ DOWN.T
+    trace = np.trace(turned, axis1=1, axis2=2)
+    return np.arccos(np.clip((trace - 1) / 2, -1, 1))
+
+
+@pytest.mark.parametrize("dt", [0.002, 0.005])
+def test_a_zero_action_holds_still(dt: float) -> None:
+    env = make_vec_env("reach", 4, dt=dt, autoreset_mode="disabled")
+    env.reset(seed=0)
+    env.sim.mocap_pos[:] = 9.0
+    rng = np.random.default_rng(0)
+    for _ in range(10):  # to somewhere else, at speed
+        env.step(rng.uniform(-1, 1, (4, 4)))
+    for _ in range(20):
+        env.step(np.zeros((4, 4)))
+    start, drift = hand(env), np.zeros(4)
+    for _ in range(40):  # 2 s
+        env.step(np.zeros((4, 4)))
+        drift = np.maximum(drift, np.linalg.norm(hand(env) - start, axis=1))
+    assert drift.max() < 5e-4
+
+
+def test_displacements_move_the_hand_the_right_way() -> None:
+    env = make_vec_env("reach", 6, autoreset_mode="disabled")
+    env.reset(seed=0)
+    env.sim.mocap_pos[:] = 9.0
+    wanted = np.vstack((np.eye(3), -np.eye(3)))
+    start = hand(env)
+    for _ in range(2):
+        env.step(np.hstack((wanted, np.zeros((6, 1)))))
+    env.step(np.zeros((6, 4)))  # what is under way arrives
+    moved = hand(env) - start
+    along = np.sum(moved * wanted, axis=1)
+    aside = np.linalg.norm(moved - along[:, None] * wanted, axis=1)
+    # the servos lag: two steps of 5 cm bring it some 5 to 7 cm
+    assert (along > 0.04).all() and (along < 0.11).all()
+    assert (aside < 0.2 * along).all()
+
+
+def test_a_displacement_is_scaled_by_the_action(env: Any) -> None:
+    action = np.zeros((6, 4))
+    action[:, 0] = np.linspace(-1, 1, 6)
+    start = hand(env)
+    env.step(action)
+    moved = (hand(env) - start)[:, 0]
+    assert (np.diff(moved) > 0).all() and moved[0] < 0 < moved[-1]
+
+
+def test_the_hand_goes_to_a_goal_and_stays_pointing_down(env: Any) -> None:
+    goals = np.random.default_rng(0).uniform((0.35, -0.2, 0.15), (0.6, 0.2, 0.4), (6, 3))
+    for _ in range(60 if env.config.ik == "dls" else 150):
+        action = np.zeros((6, 4))
+        action[:, :3] = np.clip((goals - hand(env)) / MAX_DISPLACEMENT, -1, 1)
+        env.step(action)
+    slack = 0.002 if env.config.ik == "dls" else 0.01
+    assert np.linalg.norm(hand(env) - goals, axis=1).max() < slack
+    if env.config.ik == "dls":
+        assert tilt(env).max() < 0.03
+
+
+def test_the_gripper_opens_at_plus_one_and_closes_at_minus_one() -> None:
+    env = make_env("reach", cameras=[], dt=0.005)
+    env.reset(seed=0)
+    fingers = [env.model.joint(name).qposadr[0] for name in panda.FINGER_JOINTS]
+    for command, opening in ((-1.0, 0.0), (1.0, panda.FINGER_TRAVEL), (0.0, panda.FINGER_TRAVEL)):
+        for _ in range(30):
+            env.step(np.array([0, 0, 0, command], np.float32))
+        np.testing.assert_allclose(env.data.qpos[fingers], opening, atol=1e-3)
+
+
+def test_commands_stay_within_limits_whatever_the_action(env: Any) -> None:
+    rng = np.random.default_rng(0)
+    controller = env.task.controller
+    for _ in range(40):
+        before = env.sim.qpos[:, controller.qpos].copy()
+        env.step(np.sign(rng.uniform(-1, 1, (6, 4))))
+        ctrl = env.sim.ctrl
+        assert (ctrl[:, controller.ctrl] >= controller.low).all()
+        assert (ctrl[:, controller.ctrl] <= controller.high).all()
+        step = np.abs(ctrl[:, controller.ctrl] - before)
+        assert (step <= np.array(panda.VELOCITY_LIMITS) * 0.05 + 1e-12).all()
+        assert ((ctrl[:, controller.gripper] >= 0) & (ctrl[:, controller.gripper] <= 0.04)).all()
+
+
+def test_an_obstacle_does_not_wind_the_target_up() -> None:
+    env = make_env("reach", cameras=[], dt=0.005)
+    env.reset(seed=0)
+    env.sim.mocap_pos[:] = 9.0
+    down, up = np.array([0, 0, -1, 0]), np.array([0, 0, 1, 0])
+    for _ in range(60):  # onto the table, and long against it
+        env.step(down)
+    low = hand(env)[0, 2]
+    for _ in range(2):
+        env.step(up)
+    assert hand(env)[0, 2] - low > 0.03
