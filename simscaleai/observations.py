@@ -7,6 +7,7 @@ arrays and torch tensors, single observations and batches: only the last axis is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,7 @@ class ObsSpec:
 
     @property
     def state_dim(self) -> int:
-        return sum(int(np.prod(self.shapes[k])) for k in self.state_keys)
+        return sum(math.prod(self.shapes[k]) for k in self.state_keys)
 
 
 def flatten_state(obs: Mapping[str, Any], keys: list[str] | None = None) -> Any:
@@ -74,7 +75,7 @@ def unflatten_state(state: Any, spec: ObsSpec) -> dict[str, Any]:
     parts: dict[str, Any] = {}
     start = 0
     for key in spec.state_keys:
-        width = int(np.prod(spec.shapes[key]))
+        width = math.prod(spec.shapes[key])
         parts[key] = state[..., start : start + width]
         start += width
     return parts

@@ -34,6 +34,7 @@ class Report:
         self._path = folder / METRICS_FILE
         self._outputs: list[dict[str, torch.Tensor]] = []
         self._samples = 0
+        self._step = start_step
         self._text = ""
         self._refreshed = self._spoken = self._clock = time.perf_counter()
         self._wandb = _start_wandb(config) if config.use_wandb else None
@@ -64,6 +65,7 @@ class Report:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._progress.update(self._task, completed=self._step, text=self._text)
         self._progress.stop()
         self._file.close()
         if self._wandb is not None:
@@ -81,6 +83,7 @@ class Report:
         """Remember a step's scalars, and move the bar now and then."""
         self._outputs.append(outputs)
         self._samples += samples
+        self._step = step
         now = time.perf_counter()
         if now - self._refreshed > _REFRESH_SECONDS:
             self._refreshed = now
