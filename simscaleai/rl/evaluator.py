@@ -72,12 +72,15 @@ def evaluate_policy(
       "episodes", one dict each with its seed.
     """
     config = config or EvalConfig()
-    if config.n_episodes < 1:
-        raise UserError(f"n_episodes is {config.n_episodes}; it must be at least 1.")
     if "deterministic" in inspect.signature(predict_fn).parameters:
         predict_fn = partial(predict_fn, deterministic=config.deterministic)
-    seeds = [episode_seed(config.seed, i) for i in range(config.n_episodes)]
+    seeds = _seeds(config.seed, config.n_episodes)
     if isinstance(env, TaskVectorEnv):
+        if config.render or config.save_videos:
+            raise UserError(
+                "render and save_videos show one episode at a time; give a single environment made with"
+                " render_mode='human' or 'rgb_array'."
+            )
         return summarize(run_batch(env, predict_fn, seeds, config.max_steps))
     episodes = []
     for index, seed in enumerate(seeds):
@@ -124,12 +127,12 @@ def evaluate_checkpoint(
     """
     from simscaleai.models.policy import ModelPolicy
 
+    seeds = _seeds(seed, n_episodes)
     policy = ModelPolicy.from_checkpoint(path, device)
     env = _environment(policy.contract, env_name, num_envs or min(n_episodes, ROWS), randomize)
     if policy.contract is not None:
         policy.contract.require(env.contract)
     policy.instruction = env.task.instructions[0]
-    seeds = [episode_seed(seed, i) for i in range(n_episodes)]
     running: Iterable[EpisodeResult] = run_batch(
         env, policy.act, seeds, env.config.max_episode_steps, policy.reset
     )
@@ -173,6 +176,12 @@ def summarize(results: Iterable[EpisodeResult]) -> dict[str, Any]:
         "failure_stages": dict(stages),
         "episodes": [e.to_dict() for e in episodes],
     }
+
+
+def _seeds(seed: int, n_episodes: int) -> list[int]:
+    if n_episodes < 1:
+        raise UserError(f"n_episodes is {n_episodes}; it must be at least 1.")
+    return [episode_seed(seed, i) for i in range(n_episodes)]
 
 
 def _environment(

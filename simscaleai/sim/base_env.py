@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from simscaleai import seeding
 from simscaleai.errors import UserError
-from simscaleai.sim.scene import count_substeps, load_model
+from simscaleai.sim.scene import check_timing, load_model
 
 
 @dataclass
@@ -76,13 +76,9 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
             raise UserError(
                 f"render_mode is {render_mode!r}; it may be None, 'human' or 'rgb_array'."
             )
-        if config.max_episode_steps < 1:
-            raise UserError(
-                f"max_episode_steps is {config.max_episode_steps}; it must be at least 1."
-            )
         self.config = config
         self.render_mode = render_mode
-        self.substeps = count_substeps(config.dt, config.control_dt)
+        self.substeps = check_timing(config.dt, config.control_dt, config.max_episode_steps)
         self.model = load_model(self._scene_path(), config.dt)
         self.data = mujoco.MjData(self.model)
         self._seed: int | None = None
@@ -121,6 +117,8 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         self, action: NDArray[Any]
     ) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
         """Apply `action` for one control step; UserError if it is not a finite action of the space."""
+        if self._seed is None:
+            raise UserError("step was called before reset; call reset first.")
         self._apply_action(check_actions(action, self.action_space.shape or ()))
         mujoco.mj_step(self.model, self.data, self.substeps)
         self._forward()

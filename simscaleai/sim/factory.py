@@ -9,6 +9,7 @@ After `import simscaleai.sim` also `gymnasium.make("simscaleai/PickPlace-v0")` a
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,10 @@ def make_vec_env(
 
 def register_env(name: str, cls: type) -> None:
     """Give an environment class (called as `cls(config, render_mode)`) or a `Task` class a name."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise UserError(
+            f"The environment name {name!r} may have letters, digits, '_' and '-' only."
+        )
     _ENVS.register(name, cls)
     _register_with_gymnasium()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from pathlib import Path
 
@@ -27,21 +28,20 @@ def load_model(path: str | Path, dt: float) -> mujoco.MjModel:
 
     Args:
       path: an MJCF file.
-      dt: > 0, s.
+      dt: > 0, s; see `check_timing`.
 
     Raises:
       MissingFileError: there is no such file.
-      UserError: MuJoCo cannot read it, or `dt` is not positive.
+      UserError: MuJoCo cannot read it.
     """
     path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"There is no scene file {str(path)!r}; give an MJCF (.xml) file.")
-    if not dt > 0:
-        raise UserError(f"dt is {dt} s; it must be positive, such as 0.002.")
     try:
         model = mujoco.MjModel.from_xml_path(str(path), _bundled_beside(path))
     except ValueError as error:
-        raise UserError(f"MuJoCo cannot read the scene {str(path)!r}: {error}") from error
+        reason = " ".join(str(error).split()).rstrip(".")  # MuJoCo's runs over several lines
+        raise UserError(f"MuJoCo cannot read the scene {str(path)!r}: {reason}.") from error
     model.opt.timestep = dt
     if model.npair:
         # direct form: (-stiffness, -damping); friction has no position to return to
@@ -61,12 +61,19 @@ def _bundled() -> dict[str, bytes]:
     return {p.relative_to(ASSETS).as_posix(): p.read_bytes() for p in files}
 
 
-def count_substeps(dt: float, control_dt: float) -> int:
-    """How many physics steps make one control step; UserError unless it is a whole number."""
+def check_timing(dt: float, control_dt: float, max_episode_steps: int) -> int:
+    """How many physics steps make one control step; UserError if that is not a whole number, or if a
+    time or the length of an episode is not positive.
+    """
+    for name, value in {"dt": dt, "control_dt": control_dt}.items():
+        if not 0 < value < math.inf:
+            raise UserError(f"{name} is {value} s; it must be positive and finite.")
+    if max_episode_steps < 1:
+        raise UserError(f"max_episode_steps is {max_episode_steps}; it must be at least 1.")
     count = round(control_dt / dt)
     if count < 1 or abs(count * dt - control_dt) > 1e-9:
-        below = max(1, int(control_dt / dt)) * dt
         raise UserError(
-            f"control_dt {control_dt} s is not a whole multiple of dt {dt} s; use {below:.6g} s, say."
+            f"control_dt {control_dt} s is not a whole multiple of dt {dt} s;"
+            f" use {max(1, count) * dt:.6g} s, say."
         )
     return count

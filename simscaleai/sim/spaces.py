@@ -13,11 +13,15 @@ from simscaleai.contract import EnvContract
 from simscaleai.sim.physics import Sim
 from simscaleai.sim.task import Task
 
+LIMIT = 1e3
+"""Bound of every number of an observation (m, rad, rad/s): far beyond what happens, and finite, since
+checkers take an infinite bound for a mistake."""
+
 
 def observation_space(task: Task, sim: Sim, cameras: Sequence[Any] = ()) -> spaces.Dict:
     """The space of one environment's observation: the task's keys, and `image` if there are cameras."""
     parts: dict[str, spaces.Space[Any]] = {
-        key: spaces.Box(-np.inf, np.inf, value.shape[1:], np.float32)
+        key: spaces.Box(-LIMIT, LIMIT, value.shape[1:], np.float32)
         for key, value in task.observe(sim).items()
     }
     if cameras:

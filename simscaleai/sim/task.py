@@ -19,6 +19,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from simscaleai.errors import UserError
 from simscaleai.policy import Policy
 from simscaleai.sim.arrays import Array
 from simscaleai.sim.physics import Rows, Sim
@@ -35,6 +36,7 @@ class Task(ABC):
       num_uniforms: how many uniform numbers place one episode's start.
       memory: {name: dtype} of per-row state beyond physics; zero at the start of an episode.
       reward_weights: {term: weight}; the reward is the weighted sum of `reward_terms`.
+      bodies: names that the scene must have.
       stages: failure stages, from the first that an episode can miss to the last; see `stage`.
     """
 
@@ -45,8 +47,15 @@ class Task(ABC):
     memory: ClassVar[dict[str, type]] = {}
     reward_weights: ClassVar[dict[str, float]]
     stages: ClassVar[tuple[str, ...]]
+    bodies: ClassVar[tuple[str, ...]] = ("target",)
 
     def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
+        missing = [name for name in self.bodies if body_id(model, name) < 0]
+        if missing:
+            raise UserError(
+                f"The scene lacks what the task {self.name!r} needs, the bodies {', '.join(missing)};"
+                " add them, or use the task's own scene."
+            )
         self.model = model
         self.controller = EndEffectorController(model, control_dt, ik)
 
@@ -104,3 +113,8 @@ class Task(ABC):
         for name, dtype in self.memory.items():
             sim.memory.setdefault(name, np.zeros(sim.n, dtype=dtype))[rows] = 0
         self.controller.reset(sim, rows)
+
+
+def body_id(model: mujoco.MjModel, name: str) -> int:
+    """The body's id, or -1."""
+    return int(mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, name))

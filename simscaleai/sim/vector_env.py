@@ -32,7 +32,7 @@ from simscaleai.sim.base_env import SimConfig, check_actions
 from simscaleai.sim.physics import BatchSim, Rows
 from simscaleai.sim.randomization import Randomizer
 from simscaleai.sim.rendering import CameraRenderer
-from simscaleai.sim.scene import ASSETS, count_substeps, load_model
+from simscaleai.sim.scene import ASSETS, check_timing, load_model
 from simscaleai.sim.spaces import action_space, env_contract, observation_space
 from simscaleai.sim.task import Task
 
@@ -67,7 +67,7 @@ class TaskVectorEnv(VectorEnv):
             "render_fps": 20,
         }
         self._autoreset = autoreset_mode
-        self.substeps = count_substeps(config.dt, config.control_dt)
+        self.substeps = check_timing(config.dt, config.control_dt, config.max_episode_steps)
         self.model = load_model(config.xml_path or ASSETS / task_class.xml, config.dt)
         self.sim = BatchSim(self.model, num_envs, num_threads)
         self.task = task_class(self.model, config.control_dt, config.ik)
@@ -120,6 +120,8 @@ class TaskVectorEnv(VectorEnv):
         mask = self._true if mask is None else np.asarray(mask, dtype=bool)
         if mask.shape != (self.num_envs,):
             raise UserError(f"reset_mask has shape {mask.shape}; it must be ({self.num_envs},).")
+        if self._seeds is None and not mask.all():
+            raise UserError("The first reset takes all rows; leave reset_mask out.")
         rows = np.flatnonzero(mask)
         self._seed_rows(seed, rows)
         self._begin(rows)
@@ -148,10 +150,10 @@ class TaskVectorEnv(VectorEnv):
         self._steps[slice(None) if moving is None else moving] += 1
         if over is not None:
             actions[over] = 0.0
+        self.task.update(self.sim)
         if begun is not None:
             self._episodes[begun] += 1
             self._begin(np.flatnonzero(begun))
-        self.task.update(self.sim)
         measured = self.task.info(self.sim)
         info = self._info(measured, actions)
         reward = self.task.reward(info["reward_terms"])

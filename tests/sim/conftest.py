@@ -41,9 +41,9 @@ def scratch_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def run_expert() -> Callable[..., dict[str, np.ndarray]]:
-    """Drive every row of a reset vector environment by its expert for `steps`.
+    """Drive every row of a reset vector environment by its expert until all succeed, or for `steps`.
 
-    Returns whether each row ever succeeded, (n,), and the steps it took, (n,).
+    Returns `solved` (n,), `length` (n,) in steps, and the last info.
     """
 
     def run(env: Any, obs: dict[str, np.ndarray], steps: int) -> dict[str, np.ndarray]:
@@ -56,6 +56,10 @@ def run_expert() -> Callable[..., dict[str, np.ndarray]]:
             solved |= terminated
             if solved.all():
                 break
-        return {"solved": solved, "length": length, **{k: v for k, v in info.items() if k[0] != "_"}}
+        return {
+            "solved": solved,
+            "length": length,
+            **{k: v for k, v in info.items() if k[0] != "_"},
+        }
 
     return run

@@ -10,7 +10,7 @@ import pytest
 
 from simscaleai.errors import MissingFileError
 from simscaleai.sim import make_env, make_vec_env
-from simscaleai.sim.scene import ASSETS, count_substeps, load_model
+from simscaleai.sim.scene import ASSETS, check_timing, load_model
 
 TARGET = '<body name="target" mocap="true"><geom size=".01" contype="0" conaffinity="0"/></body>'
 OWN = """<mujoco model="mine">
@@ -108,13 +108,16 @@ def test_a_scene_without_what_the_task_needs(
     refused(lambda: make_env("pick_place", cameras=[], xml_path=scene(OWN)), "object")
 
 
-@pytest.mark.parametrize(("dt", "control_dt", "count"), [(0.002, 0.05, 25), (0.005, 0.05, 10), (0.1, 0.1, 1)])
+@pytest.mark.parametrize(
+    ("dt", "control_dt", "count"), [(0.002, 0.05, 25), (0.005, 0.05, 10), (0.1, 0.1, 1)]
+)
 def test_substeps(dt: float, control_dt: float, count: int) -> None:
-    assert count_substeps(dt, control_dt) == count
+    assert check_timing(dt, control_dt, 200) == count
 
 
 @pytest.mark.parametrize(
-    ("dt", "control_dt"), [(0.003, 0.05), (0.002, 0.0), (0.002, -0.05), (0.1, 0.05), (0.002, np.nan)]
+    ("dt", "control_dt"),
+    [(0.003, 0.05), (0.002, 0.0), (0.002, -0.05), (0.1, 0.05), (0.002, np.nan), (0.002, np.inf)],
 )
 def test_control_dt_must_be_a_whole_multiple(
     dt: float, control_dt: float, refused: Callable[..., str]
@@ -123,7 +126,7 @@ def test_control_dt_must_be_a_whole_multiple(
         lambda: make_env("reach", cameras=[], dt=dt, control_dt=control_dt),
         lambda: make_vec_env("reach", 2, dt=dt, control_dt=control_dt),
     ):
-        refused(make, "control_dt", str(dt))
+        refused(make, "control_dt", str(control_dt))
 
 
 @pytest.mark.parametrize("dt", [0.0, -0.002, np.nan])

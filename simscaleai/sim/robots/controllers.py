@@ -25,7 +25,10 @@ MAX_DISPLACEMENT = 0.05  # m per control step at |action| = 1
 CARRY = 0.005  # m
 DAMPING = 0.05
 POSTURE_GAIN = 0.1  # share of the way to the home posture per control step, in the null space
-IK_METHODS = ("dls", "jacobian_transpose")
+# What an error of 1 rad of the hand's orientation counts against 1 m of its position, by method. At the
+# edge of reach the two compete, and a target there is worth a tilted hand.
+ROTATION_WEIGHT = {"dls": 0.15, "jacobian_transpose": 0.3}
+IK_METHODS = tuple(ROTATION_WEIGHT)
 _POINTING_DOWN = np.array([1.0, 0, 0, 0, -1, 0, 0, 0, -1])
 
 
@@ -59,6 +62,7 @@ class EndEffectorController:
         self.home = np.array(panda.HOME_ARM)
         self.workspace = np.array(panda.WORKSPACE_LOW), np.array(panda.WORKSPACE_HIGH)
         self.rotation_error = kinematics.rotation_error_map(_POINTING_DOWN)
+        self.weights = np.array([1.0] * 3 + [ROTATION_WEIGHT[ik]] * 3)
         self.damping = DAMPING**2 * np.eye(6)
 
     def reset(self, sim: Sim, rows: Rows) -> None:
@@ -110,10 +114,11 @@ class EndEffectorController:
         error = xp.concat((setpoint - position, rotation), axis=-1)
         posture = POSTURE_GAIN * (self.home - q)
         jacobian_t = kinematics.geometric_jacobian(axes, anchors, position)
+        jacobian_t, error = jacobian_t * self.weights, error * self.weights
         if self.ik == "dls":
             step = kinematics.damped_least_squares(jacobian_t, error, posture, self.damping)
         else:
-            step = kinematics.jacobian_transpose(jacobian_t, error, posture)
+            step = kinematics.jacobian_transpose(jacobian_t, error)
         # all joints slow down together, so that the hand keeps its direction
         excess = (abs(step) / self.max_step).max(axis=-1, keepdims=True)
         return setpoint, clip(q + step / xp.maximum(excess, 1.0), self.low, self.high)

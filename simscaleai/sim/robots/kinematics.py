@@ -68,15 +68,21 @@ def damped_least_squares(jacobian_t: Array, error: Array, bias: Array, damping: 
     return bias + (jacobian_t @ xp.linalg.solve(gram, residual))[..., 0]
 
 
-def jacobian_transpose(jacobian_t: Array, error: Array, bias: Array) -> Array:
+def jacobian_transpose(jacobian_t: Array, error: Array) -> Array:
     """Joint steps along the gradient of the squared task error: no inverse, no singularity.
 
-    The step length is the optimal one of Buss (2004), <e, JJ^T e> / |JJ^T e|^2; `bias` is added as it
-    is, so that a posture pull also moves the hand a little.
+    Slower than least squares, and without a preferred posture: there is no null space to keep it in. The
+    step length is the optimal one of Buss (2004), <e, J J^T e> / |J J^T e|^2.
+
+    Args:
+      jacobian_t: (n, j, 6) transposed Jacobians.
+      error: (n, 6) displacement (m) and rotation (rad) wanted.
+
+    Returns:
+      (n, j) joint steps, rad.
     """
     xp = array_namespace(jacobian_t)
-    jacobian = jacobian_t.mT
     gradient = jacobian_t @ error[..., None]
-    moved = jacobian @ gradient
-    step = xp.sum(error[..., None] * moved, axis=1) / (xp.sum(moved * moved, axis=1) + 1e-12)
-    return bias + step * gradient[..., 0]
+    moved = (jacobian_t.mT @ gradient)[..., 0]
+    step = xp.vecdot(error, moved) / (xp.vecdot(moved, moved) + 1e-12)
+    return step[:, None] * gradient[..., 0]

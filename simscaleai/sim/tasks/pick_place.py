@@ -36,6 +36,7 @@ class PickPlace(Task):
     name = "pick_place"
     xml = "pick_place.xml"
     instructions = ("pick up the red cube and bring it to the green target",)
+    bodies = ("target", "object")
     num_uniforms = 7
     memory = {"lifted": bool}
     reward_weights = {

@@ -111,6 +111,18 @@ def test_commands_stay_within_limits_whatever_the_action(env: Any) -> None:
         assert ((ctrl[:, controller.gripper] >= 0) & (ctrl[:, controller.gripper] <= 0.04)).all()
 
 
+def test_the_hand_stays_in_the_workspace() -> None:
+    env = make_vec_env("reach", 6, dt=0.005, autoreset_mode="disabled")
+    env.reset(seed=0)
+    env.sim.mocap_pos[:] = 9.0
+    away = np.hstack((np.vstack((np.eye(3), -np.eye(3))), np.ones((6, 1))))
+    for _ in range(60):
+        env.step(away)
+        assert (hand(env) > np.array(panda.WORKSPACE_LOW) - 0.01).all()
+        assert (hand(env) < np.array(panda.WORKSPACE_HIGH) + 0.01).all()
+    assert hand(env)[5, 2] == pytest.approx(panda.WORKSPACE_LOW[2], abs=2e-3)  # above the table
+
+
 def test_an_obstacle_does_not_wind_the_target_up() -> None:
     env = make_env("reach", cameras=[], dt=0.005)
     env.reset(seed=0)

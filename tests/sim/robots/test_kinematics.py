@@ -79,7 +79,7 @@ def test_damping_bounds_the_step_at_a_singularity() -> None:
 def test_jacobian_transpose_takes_the_best_step_along_the_gradient() -> None:
     rng = np.random.default_rng(3)
     jacobian, error = rng.normal(size=(5, 6, 7)), rng.normal(size=(5, 6))
-    step = jacobian_transpose(jacobian.mT, error, np.zeros((5, 7)))
+    step = jacobian_transpose(jacobian.mT, error)
     for i in range(5):
         gradient = jacobian[i].T @ error[i]
 
@@ -96,11 +96,12 @@ def test_a_row_does_not_depend_on_the_others(solve: object) -> None:
     axes, anchors, point, _ = arms(33)
     rng = np.random.default_rng(4)
     error, bias = rng.normal(size=(33, 6)), rng.normal(size=(33, 7))
-    extra = (0.05**2 * np.eye(6),) if solve is damped_least_squares else ()
 
     def run(rows: slice) -> np.ndarray:
         jacobian_t = geometric_jacobian(axes[rows], anchors[rows], point[rows])
-        return solve(jacobian_t, error[rows], bias[rows], *extra)  # type: ignore[operator]
+        if solve is jacobian_transpose:
+            return jacobian_transpose(jacobian_t, error[rows])
+        return damped_least_squares(jacobian_t, error[rows], bias[rows], 0.05**2 * np.eye(6))
 
     whole = run(slice(None))
     for i in range(33):

@@ -106,9 +106,7 @@ def test_limits_and_masses_are_the_published_ones(model: mujoco.MjModel) -> None
         assert model.jnt_limited[joint.id]
         np.testing.assert_allclose(joint.range, limits)
     for name, torque in zip(panda.ARM_JOINTS, TORQUE_LIMITS, strict=True):
-        np.testing.assert_allclose(
-            model.jnt_actfrcrange[model.joint(name).id], (-torque, torque)
-        )
+        np.testing.assert_allclose(model.jnt_actfrcrange[model.joint(name).id], (-torque, torque))
     for i, mass in enumerate(LINK_MASSES):
         assert float(model.body(f"link{i}").mass[0]) == pytest.approx(mass)
     total = sum(LINK_MASSES) + 0.73 + 2 * 0.015  # hand and fingers
@@ -124,7 +122,7 @@ def test_gravity_is_compensated(model: mujoco.MjModel) -> None:
         data = at(model, q)
         data.ctrl[:7] = q
         mujoco.mj_step(model, data, 500)
-        np.testing.assert_allclose(data.qpos[:7], q, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(data.qpos[:7], q, rtol=0, atol=1e-8)
 
 
 def test_without_compensation_the_arm_would_sag() -> None:

@@ -1,0 +1,305 @@
+"""Closed-loop evaluation: what is counted, and where failures are said to happen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from simscaleai.datagen.rollout import episode_seed as dataset_seed
+from simscaleai.errors import UserError
+from simscaleai.models import create_model
+from simscaleai.models.normalization import Normalizer, Statistics
+from simscaleai.models.policy import ModelPolicy
+from simscaleai.observations import ObsSpec
+from simscaleai.rl import EvalConfig, evaluate_checkpoint, evaluate_policy
+from simscaleai.rl.episodes import episode_seed
+from simscaleai.sim import make_env, make_vec_env
+from simscaleai.storage.checkpoint import save_checkpoint
+
+KEYS = {
+    "success_rate",
+    "mean_reward",
+    "std_reward",
+    "mean_length",
+    "min_reward",
+    "max_reward",
+    "success_ci",
+    "success_at_end",
+    "n_episodes",
+    "failure_stages",
+    "episodes",
+}
+Act = Callable[[dict[str, np.ndarray]], np.ndarray]
+
+
+def rows(name: str, n: int, **settings: Any) -> Any:
+    return make_vec_env(name, n, autoreset_mode="disabled", dt=0.005, **settings)
+
+
+def still(obs: dict[str, np.ndarray]) -> np.ndarray:
+    return np.zeros((*obs["ee_pos"].shape[:-1], 4), dtype=np.float32)
+
+
+def half_hearted(expert: Any) -> Act:
+    """An expert that does not try where the target is on the left."""
+
+    def act(obs: dict[str, np.ndarray]) -> np.ndarray:
+        return np.where(obs["target_pos"][:, 1:2] > 0.0, 0, expert.act(obs))
+
+    return act
+
+
+@pytest.mark.parametrize("name", ["reach", "pick_place"])
+@pytest.mark.parametrize("mode", ["disabled", "next_step", "same_step"])
+def test_one_environment_and_many_agree_exactly(name: str, mode: str) -> None:
+    config = EvalConfig(n_episodes=7, max_steps=60, seed=3)
+    env = make_env(name, cameras=[], dt=0.005)
+    act = half_hearted(env.task.expert())
+    single = evaluate_policy(env, lambda obs: act({k: v[None] for k, v in obs.items()})[0], config)
+    many = evaluate_policy(make_vec_env(name, 3, autoreset_mode=mode, dt=0.005), act, config)
+    assert 0 < single["success_rate"] < 1  # so that both outcomes are compared
+    assert single == many
+    # and more rows than episodes
+    assert evaluate_policy(rows(name, 9), act, config) == single
+
+
+def test_result_is_documented_and_adds_up() -> None:
+    env = rows("reach", 5)
+    result = evaluate_policy(
+        env, half_hearted(env.task.expert()), EvalConfig(n_episodes=12, max_steps=50)
+    )
+    assert set(result) == KEYS
+    episodes = result["episodes"]
+    assert [e["index"] for e in episodes] == list(range(12)) == list(range(result["n_episodes"]))
+    rewards = np.array([e["reward"] for e in episodes])
+    assert result["mean_reward"] == pytest.approx(rewards.mean())
+    assert result["std_reward"] == pytest.approx(rewards.std())
+    assert (result["min_reward"], result["max_reward"]) == (rewards.min(), rewards.max())
+    assert result["mean_length"] == pytest.approx(np.mean([e["length"] for e in episodes]))
+    wins = sum(e["success"] for e in episodes)
+    assert result["success_rate"] == wins / 12
+    assert result["success_at_end"] == sum(e["success_at_end"] for e in episodes) / 12
+    assert result["success_ci"][0] < wins / 12 < result["success_ci"][1]
+    assert sum(result["failure_stages"].values()) == 12 - wins
+    assert all((e["stage"] is None) == e["success"] for e in episodes)
+    json.dumps(result)  # plain values
+
+
+def test_an_episode_is_what_the_environment_pays() -> None:
+    env = make_env("reach", cameras=[], dt=0.005)
+    expert = env.task.expert()
+
+    def act(obs: dict[str, np.ndarray]) -> np.ndarray:
+        return expert.act({k: v[None] for k, v in obs.items()})[0]
+
+    episode = evaluate_policy(env, act, EvalConfig(n_episodes=1, seed=5))["episodes"][0]
+    obs, _ = env.reset(seed=episode["seed"])
+    total, steps, terminated = 0.0, 0, False
+    while not terminated:
+        obs, reward, terminated, *_ = env.step(act(obs))
+        total, steps = total + reward, steps + 1
+    assert (episode["reward"], episode["length"]) == (total, steps)
+    assert episode["success"] and episode["success_at_end"]
+
+
+def test_the_suite_depends_on_its_seed_alone() -> None:
+    env = rows("reach", 4)
+    act = half_hearted(env.task.expert())
+    short, long, other = (
+        evaluate_policy(env, act, EvalConfig(n_episodes=n, max_steps=40, seed=seed))["episodes"]
+        for n, seed in ((6, 0), (9, 0), (6, 1))
+    )
+    assert long[:6] == short
+    assert not {e["seed"] for e in other} & {e["seed"] for e in short}
+
+
+def test_no_episode_of_a_dataset_is_evaluated() -> None:
+    seen = {dataset_seed(s, i) for s in range(3) for i in range(2000)}
+    asked = {episode_seed(s, i) for s in range(3) for i in range(500)}
+    assert len(seen) == 6000 and len(asked) == 1500
+    assert not seen & asked
+
+
+def test_max_steps_ends_an_episode() -> None:
+    for env in (rows("reach", 2), make_env("reach", cameras=[], dt=0.005)):
+        result = evaluate_policy(env, still, EvalConfig(n_episodes=3, max_steps=7))
+        assert [e["length"] for e in result["episodes"]] == [7, 7, 7]
+    # the environment's own limit holds as well
+    env = rows("reach", 2, max_episode_steps=5)
+    result = evaluate_policy(env, still, EvalConfig(n_episodes=3, max_steps=7))
+    assert result["mean_length"] == 5
+
+
+def test_success_once_is_not_success_at_the_end() -> None:
+    class Passing(gymnasium.Env):
+        """Is at its goal at its second step and moves on."""
+
+        action_space = observation_space = gymnasium.spaces.Box(-1.0, 1.0, (1,))
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            self.steps = 0
+            return np.zeros(1, np.float32), {}
+
+        def step(self, action: Any) -> Any:
+            self.steps += 1
+            there = {"success": self.steps == 2}
+            return np.zeros(1, np.float32), 1.0, False, self.steps == 4, there
+
+    result = evaluate_policy(Passing(), lambda obs: obs, EvalConfig(n_episodes=2))
+    assert (result["success_rate"], result["success_at_end"]) == (1.0, 0.0)
+    assert (result["mean_reward"], result["mean_length"]) == (4.0, 4.0)
+
+
+# deterministic
+
+
+def test_deterministic_is_passed_to_a_policy_that_takes_it() -> None:
+    given = []
+
+    def takes(obs: dict[str, np.ndarray], deterministic: bool = False) -> np.ndarray:
+        given.append(deterministic)
+        return still(obs)
+
+    for value in (True, False):
+        evaluate_policy(
+            rows("reach", 1), takes, EvalConfig(n_episodes=1, max_steps=2, deterministic=value)
+        )
+    assert given == [True, True, False, False]
+    # and `still` above takes none
+
+
+# failure stages
+
+
+def stages(policy: Any, n: int = 8) -> dict[str, int]:
+    env = rows("pick_place", n)
+    act = policy(env.task.expert())
+    result = evaluate_policy(env, act, EvalConfig(n_episodes=n, max_steps=80))
+    assert result["success_rate"] == 0 and result["success_ci"][0] == 0
+    return result["failure_stages"]
+
+
+def never_closes(expert: Any) -> Act:
+    def act(obs: dict[str, np.ndarray]) -> np.ndarray:
+        action = expert.act(obs)
+        action[:, 3] = 1.0
+        return action
+
+    return act
+
+
+def lets_go(expert: Any) -> Act:
+    """Opens once the cube is 6 cm up, and gives up."""
+    gone: list[Any] = []
+
+    def act(obs: dict[str, np.ndarray]) -> np.ndarray:
+        action = expert.act(obs)
+        gone[:] = [(gone[0] if gone else False) | (obs["object_pos"][:, 2] > 0.06)]
+        action[gone[0]] = (0, 0, 0, 1)
+        return action
+
+    return act
+
+
+def brings_it_elsewhere(expert: Any) -> Act:
+    """Holds the cube 6 cm above the table, beside the target."""
+
+    def act(obs: dict[str, np.ndarray]) -> np.ndarray:
+        start = np.array([0.5, 0.0, 0.15], np.float32)
+        away = start - obs["target_pos"]
+        away *= 0.08 / np.linalg.norm(away, axis=1, keepdims=True)
+        return expert.act({**obs, "target_pos": obs["target_pos"] + away})
+
+    return act
+
+
+def test_failure_stages_of_bad_policies() -> None:
+    assert stages(lambda expert: still) == {"never_reached": 8}
+    assert stages(never_closes) == {"missed_grasp": 8}
+    assert stages(lets_go) == {"dropped": 8}
+    assert stages(brings_it_elsewhere) == {"misplaced": 8}
+    result = evaluate_policy(rows("reach", 4), still, EvalConfig(n_episodes=4, max_steps=5))
+    assert result["failure_stages"] == {"never_reached": 4}
+
+
+# refusals
+
+
+def test_no_episodes_are_refused() -> None:
+    with pytest.raises(UserError, match="n_episodes is 0"):
+        evaluate_policy(rows("reach", 1), still, EvalConfig(n_episodes=0))
+
+
+@pytest.mark.parametrize("make", [lambda: make_env("reach", cameras=[]), lambda: rows("reach", 2)])
+def test_videos_need_pictures(make: Any, tmp_path: Path) -> None:
+    config = EvalConfig(n_episodes=1, save_videos=True, video_dir=str(tmp_path / "v"), max_steps=3)
+    with pytest.raises(UserError, match="rgb_array"):
+        evaluate_policy(make(), still, config)
+    assert not (tmp_path / "v").exists()
+
+
+# checkpoints
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Callable[..., Path]:
+    """An untrained policy for reach, as a training run leaves it."""
+
+    def write(contract: bool = True) -> Path:
+        about = make_env("reach", cameras=[], dt=0.005, max_episode_steps=20).contract
+        spec = ObsSpec(about.obs_shapes, about.obs_dtypes)
+        torch.manual_seed(0)
+        model = create_model("bc", state_dim=20, hidden_dim=16, n_layers=1)
+        statistics = {"state": Statistics.of(torch.randn(50, 20))}
+        policy = ModelPolicy(model, spec, Normalizer(statistics), about if contract else None)
+        payload = {"policy": policy.description(), "weights": dict(policy.state_dict())}
+        return save_checkpoint(tmp_path / "final.pt", payload)
+
+    return write
+
+
+def test_a_checkpoint_knows_its_environment(checkpoint: Any, tmp_path: Path) -> None:
+    path = checkpoint()
+    runs = [
+        evaluate_checkpoint(
+            path, 5, num_envs=n, device="cpu", show_progress=False, output_dir=tmp_path / str(n)
+        )
+        for n in (2, 5)
+    ]
+    for n, result in zip((2, 5), runs, strict=True):
+        assert result["env_name"] == "reach" and result["mean_length"] <= 20
+        written = json.loads((tmp_path / str(n) / "eval_info.json").read_text())
+        assert written == json.loads(json.dumps(result))
+        assert [p.name for p in (tmp_path / str(n)).iterdir()] == ["eval_info.json"]
+    assert runs[0]["episodes"] == runs[1]["episodes"]  # how many run at once does not matter
+    randomized = evaluate_checkpoint(
+        path, 5, randomize="heavy", device="cpu", show_progress=False, output_dir=tmp_path / "r"
+    )
+    assert randomized["randomize"] == "heavy"
+    assert [e["seed"] for e in randomized["episodes"]] == [e["seed"] for e in runs[0]["episodes"]]
+    assert [e["reward"] for e in randomized["episodes"]] != [
+        e["reward"] for e in runs[0]["episodes"]
+    ]
+
+
+def test_checkpoints_that_cannot_be_evaluated(checkpoint: Any, tmp_path: Path) -> None:
+    def run(**kwargs: Any) -> Any:
+        path = tmp_path / "final.pt"
+        return evaluate_checkpoint(path, 1, device="cpu", show_progress=False, **kwargs)
+
+    with pytest.raises(UserError, match=r"final\.pt"):
+        run()
+    checkpoint(contract=False)
+    with pytest.raises(UserError, match="env_name"):
+        run()
+    assert run(env_name="reach")["n_episodes"] == 1
+    checkpoint()
+    with pytest.raises(UserError, match="n_episodes"):
+        evaluate_checkpoint(tmp_path / "final.pt", 0, device="cpu", show_progress=False)
