@@ -82,7 +82,7 @@ def run_demo(
 
 
 if __name__ == "__main__":
-    # Two threads are a third faster than one for a network this small, but ten times slower while
+    # Two threads are a third faster than one for a network this small, but many times slower while
     # another program uses one of two cores: they wait for each other at every layer.
     torch.set_num_threads(1)
     run_demo()
