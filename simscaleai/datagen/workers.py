@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -185,13 +186,13 @@ class WorkerPool:
     def run(self, indices: Sequence[int], report: Report) -> None:
         """Share `indices` out and wait for all; on Ctrl-C, for what is finished to be kept."""
         for k, (_, pipe) in enumerate(self._members):
-            pipe.send(list(indices[k :: len(self._members)]))
+            _send(pipe, list(indices[k :: len(self._members)]))
         self._busy = {pipe: process for process, pipe in self._members}
         try:
             self._listen(report)
         except KeyboardInterrupt:
             for pipe in self._busy:
-                pipe.send(None)
+                _send(pipe, None)
             self._listen(report)
             raise
 
@@ -222,6 +223,12 @@ class WorkerPool:
                     raise message
                 else:
                     del self._busy[pipe]
+
+
+def _send(pipe: Connection, message: list[int] | None) -> None:
+    """Send to a worker; one that is gone shows when it is listened to."""
+    with suppress(BrokenPipeError):
+        pipe.send(message)
 
 
 def _serve(pipe: Connection, job: Job) -> None:
