@@ -149,7 +149,7 @@ def datagen(
     epilog=examples(
         "simscale train --dataset data/reach.h5 --max-steps 1000",
         "simscale train --dataset data/reach.h5 --batch-size 256 --lr 1e-3 --checkpoint-dir runs/a",
-        "simscale train --config configs/train/bc.yaml model_kwargs.hidden_dim=512 seed=1",
+        "simscale train --config configs/train/bc_state.yaml model_kwargs.hidden_dim=512 seed=1",
         "simscale train --dataset data/reach.h5 --resume checkpoints/step_5000.pt",
     ),
 )
