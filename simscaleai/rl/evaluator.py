@@ -120,7 +120,8 @@ def evaluate_checkpoint(
       show_progress: whether to draw a progress bar on stderr.
 
     Returns:
-      What `evaluate_policy` does, and "checkpoint", "env_name" and "output_path".
+      What `evaluate_policy` does, and "checkpoint", "env_name", "trained_on" (the environment of the
+      policy's data) and "output_path".
 
     Raises:
       UserError: the checkpoint cannot be read, or its policy does not fit the environment.
@@ -147,6 +148,7 @@ def evaluate_checkpoint(
     results = {
         "checkpoint": str(path),
         "env_name": env.contract.env_name,
+        "trained_on": policy.contract.env_name if policy.contract is not None else None,
         **summarize(running),
         "seed": seed,
         "randomize": randomize,
