@@ -150,7 +150,10 @@ class TaskVectorEnv(VectorEnv):
         self._steps[slice(None) if moving is None else moving] += 1
         if over is not None:
             actions[over] = 0.0
+        before = {} if over is None else {k: self.sim.memory[k][over] for k in self.task.memory}
         self.task.update(self.sim)
+        for name, values in before.items():
+            self.sim.memory[name][over] = values  # who does not move learns nothing new
         if begun is not None:
             self._episodes[begun] += 1
             self._begin(np.flatnonzero(begun))

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from simscaleai.sim import make_env, make_vec_env, register_env
+from simscaleai.sim import SimConfig, make_env, make_vec_env, register_env
 from simscaleai.sim.tasks.reach import Reach
+from simscaleai.sim.vector_env import TaskVectorEnv
 
 ROWS = 3
 LIMIT = 40  # steps until truncation: 1,000 steps are then some thirty episodes a row
@@ -204,6 +205,25 @@ def test_disabled_leaves_finished_rows_where_they_are() -> None:
     for key in obs:
         np.testing.assert_array_equal(after[key][0], obs[key][0])
     assert (after["joint_pos"][1:] != obs["joint_pos"][1:]).all()
+
+
+def test_a_row_that_stands_still_remembers_what_it_did() -> None:
+    class Updates(Reach):
+        memory = {"updates": np.int64}
+
+        def update(self, sim: Any) -> None:
+            sim.memory["updates"] += 1
+
+    envs = TaskVectorEnv(
+        Updates, 2, SimConfig(cameras=[], dt=0.005, max_episode_steps=3), autoreset_mode="disabled"
+    )
+    envs.reset(seed=0)
+    for _ in range(2):
+        envs.step(np.zeros((2, 4)))
+    envs.reset(options={"reset_mask": [False, True]})
+    for _ in range(2):
+        envs.step(np.zeros((2, 4)))
+    assert envs.sim.memory["updates"].tolist() == [3, 2]  # row 0 was over after 3 of 4 steps
 
 
 def test_a_solved_row_shows_the_same_until_it_is_reset(run_expert: Any) -> None:
