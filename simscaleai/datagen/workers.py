@@ -16,8 +16,8 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -185,16 +185,13 @@ class WorkerPool:
 
     def run(self, indices: Sequence[int], report: Report) -> None:
         """Share `indices` out and wait for all; on Ctrl-C, for what is finished to be kept."""
-        for k, (_, pipe) in enumerate(self._members):
-            _send(pipe, list(indices[k :: len(self._members)]))
-        self._busy = {pipe: process for process, pipe in self._members}
-        try:
-            self._listen(report)
-        except KeyboardInterrupt:
-            for pipe in self._busy:
-                _send(pipe, None)
-            self._listen(report)
-            raise
+        with _ctrl_c() as pressed:
+            for k, (_, pipe) in enumerate(self._members):
+                _send(pipe, list(indices[k :: len(self._members)]))
+            self._busy = {pipe: process for process, pipe in self._members}
+            self._listen(report, pressed)
+        if pressed.is_set():
+            raise KeyboardInterrupt
 
     def close(self) -> None:
         for process, pipe in self._members:
@@ -203,9 +200,14 @@ class WorkerPool:
             if process.is_alive():
                 process.kill()
 
-    def _listen(self, report: Report) -> None:
+    def _listen(self, report: Report, pressed: threading.Event) -> None:
+        told = False
         while self._busy:
-            for pipe in wait(list(self._busy)):
+            if pressed.is_set() and not told:
+                told = True
+                for running in self._busy:
+                    _send(running, None)
+            for pipe in wait(list(self._busy), timeout=_REPORT_SECONDS):
                 assert isinstance(pipe, Connection)
                 try:
                     message = pipe.recv()
@@ -223,6 +225,29 @@ class WorkerPool:
                     raise message
                 else:
                     del self._busy[pipe]
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[threading.Event]:
+    """Note Ctrl-C in an event; raised wherever it strikes, it could tear a message in two.
+
+    A second one raises after all. Only the main thread gets Ctrl-C, and may do this.
+    """
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+
+    def note(signum: int, frame: object) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+        pressed.set()
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _send(pipe: Connection, message: list[int] | None) -> None:
