@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -59,6 +60,11 @@ def _bundled_beside(path: Path) -> dict[str, bytes]:
 def _bundled() -> dict[str, bytes]:
     files = (p for p in ASSETS.rglob("*") if p.is_file())
     return {p.relative_to(ASSETS).as_posix(): p.read_bytes() for p in files}
+
+
+def missing_names(model: mujoco.MjModel, kind: mujoco.mjtObj, names: Iterable[str]) -> list[str]:
+    """Those of `names` that no object of this kind in the model has."""
+    return [name for name in names if mujoco.mj_name2id(model, kind, name) < 0]
 
 
 def check_timing(dt: float, control_dt: float, max_episode_steps: int) -> int:

@@ -24,6 +24,7 @@ from simscaleai.policy import Policy
 from simscaleai.sim.arrays import Array
 from simscaleai.sim.physics import Rows, Sim
 from simscaleai.sim.robots.controllers import EndEffectorController
+from simscaleai.sim.scene import missing_names
 
 
 class Task(ABC):
@@ -50,7 +51,7 @@ class Task(ABC):
     bodies: ClassVar[tuple[str, ...]] = ("target",)
 
     def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
-        missing = [name for name in self.bodies if body_id(model, name) < 0]
+        missing = missing_names(model, mujoco.mjtObj.mjOBJ_BODY, self.bodies)
         if missing:
             raise UserError(
                 f"The scene lacks what the task {self.name!r} needs, the bodies {', '.join(missing)};"
@@ -113,8 +114,3 @@ class Task(ABC):
         for name, dtype in self.memory.items():
             sim.memory.setdefault(name, np.zeros(sim.n, dtype=dtype))[rows] = 0
         self.controller.reset(sim, rows)
-
-
-def body_id(model: mujoco.MjModel, name: str) -> int:
-    """The body's id, or -1."""
-    return int(mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, name))

@@ -147,7 +147,7 @@ class TaskVectorEnv(VectorEnv):
         begun = over if self._autoreset == "next_step" else None
         self.task.controller.apply(self.sim, actions, moving)
         self.sim.step(self.substeps, moving)
-        self._steps[slice(None) if moving is None else moving] += 1
+        self._steps += 1 if over is None else ~over
         if over is not None:
             actions[over] = 0.0
         before = {} if over is None else {k: self.sim.memory[k][over] for k in self.task.memory}

@@ -20,6 +20,7 @@ from simscaleai.errors import UserError, unknown_name
 from simscaleai.sim.arrays import Array, array_namespace, clip
 from simscaleai.sim.physics import Rows, Sim
 from simscaleai.sim.robots import kinematics, panda
+from simscaleai.sim.scene import missing_names
 
 MAX_DISPLACEMENT = 0.05  # m per control step at |action| = 1
 CARRY = 0.005  # m
@@ -41,8 +42,9 @@ class EndEffectorController:
         if ik not in IK_METHODS:
             raise unknown_name("ik method", ik, IK_METHODS)
         self.ik = ik
-        missing = [n for n in panda.ARM_JOINTS if _missing(model, mujoco.mjtObj.mjOBJ_JOINT, n)]
-        if missing or _missing(model, mujoco.mjtObj.mjOBJ_SITE, panda.EE_SITE):
+        if missing_names(model, mujoco.mjtObj.mjOBJ_JOINT, panda.ARM_JOINTS) or missing_names(
+            model, mujoco.mjtObj.mjOBJ_SITE, [panda.EE_SITE]
+        ):
             raise UserError(
                 "The scene has no Panda: joints joint1..joint7 and site 'ee' are needed;"
                 ' write <include file="panda.xml"/> in it.'
@@ -122,7 +124,3 @@ class EndEffectorController:
         # all joints slow down together, so that the hand keeps its direction
         excess = (abs(step) / self.max_step).max(axis=-1, keepdims=True)
         return setpoint, clip(q + step / xp.maximum(excess, 1.0), self.low, self.high)
-
-
-def _missing(model: mujoco.MjModel, kind: mujoco.mjtObj, name: str) -> bool:
-    return mujoco.mj_name2id(model, kind, name) < 0
