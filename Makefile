@@ -29,7 +29,7 @@ clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
 
 .venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) -e .
+	$(PIP) -e ".[viz]"
 	touch $@
 
 .venv/.installed-dev: pyproject.toml constraints.txt | .venv/bin/python

@@ -14,6 +14,7 @@ import pytest
 from simscaleai import __version__
 from simscaleai.errors import UserError
 from simscaleai.tools import cli
+from simscaleai.tools.commands import data
 from simscaleai.training import TrainConfig
 
 COMMANDS = ["list-envs", "list-models", "info", "datagen", "train", "eval", "validate"]
@@ -201,7 +202,7 @@ def test_only_mistakes_are_caught(capsys, monkeypatch) -> None:
 )
 def test_randomize_takes_an_optional_level(words, level, capsys, monkeypatch) -> None:
     seen = {}
-    monkeypatch.setattr(cli, "_check", lambda dataset: None)
+    monkeypatch.setattr(data, "_check", lambda dataset: None)
     monkeypatch.setattr(
         "simscaleai.datagen.generate_dataset", lambda *_, **given: seen.update(given) or {}
     )

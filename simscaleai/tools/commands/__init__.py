@@ -1,0 +1,1 @@
+"""The subcommands of `simscale`; importing a module registers its commands."""

@@ -1,0 +1,98 @@
+"""Datasets: generate and check them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simscaleai.tools.app import RandomizeCommand, app, examples
+from simscaleai.tools.commands.options import Env, Randomize
+
+
+@app.command(
+    cls=RandomizeCommand,
+    epilog=examples(
+        "simscale datagen --env-name reach --n-episodes 100 --output data/reach.h5",
+        "simscale datagen --env-name pick_place --n-episodes 1000 --randomize --only-success",
+        "simscale datagen --n-episodes 50 --policy checkpoints/final.pt --output data/rollouts.h5",
+        "simscale datagen --n-episodes 100000 --workers 8 --output data/big.h5 --resume",
+    ),
+)
+def datagen(
+    env_name: Env = "reach",
+    n_episodes: Annotated[int, typer.Option(min=1, help="How many episodes to keep.")] = 100,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file to write.")] = Path(
+        "data/dataset.h5"
+    ),
+    policy: Annotated[
+        str, typer.Option(help="scripted (the expert), random, or the path of a checkpoint.")
+    ] = "scripted",
+    randomize: Randomize = None,
+    only_success: Annotated[
+        bool, typer.Option("--only-success", help="Keep successful episodes alone.")
+    ] = False,
+    noise: Annotated[
+        float,
+        typer.Option(min=0, help="Std of noise on executed actions; labels stay clean."),
+    ] = 0.0,
+    max_steps: Annotated[int, typer.Option(min=1, help="Longest episode, in steps.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Decides every episode.")] = 42,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    num_envs: Annotated[
+        int, typer.Option(min=1, help="Most simulations at once in each process.")
+    ] = 64,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a stopped run left off.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing file.")
+    ] = False,
+) -> None:
+    """Generate demonstrations."""
+    from simscaleai.datagen import generate_dataset
+    from simscaleai.tools.console import results
+
+    result = generate_dataset(
+        env_name,
+        n_episodes,
+        str(output),
+        policy,
+        domain_randomization=randomize is not None,
+        randomize=randomize,
+        max_steps=max_steps,
+        seed=seed,
+        only_success=only_success,
+        noise=noise,
+        workers=workers,
+        num_envs=num_envs,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    results("Dataset", result)
+    _check(output)
+
+
+@app.command(epilog=examples("simscale validate data/reach.h5"))
+def validate(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="HDF5 file of episodes.")],
+) -> None:
+    """Check a dataset; exit code 1 if it has errors."""
+    _check(dataset)
+
+
+def _check(dataset: Path) -> None:
+    """Print what `validate_dataset` finds; exit code 1 if there are errors."""
+    from simscaleai.datagen import validate_dataset
+    from simscaleai.tools.console import table
+
+    report = validate_dataset(dataset)
+    found = f"{report.episodes} episodes, {report.steps} steps, {report.successes} successful"
+    rows = [("content", found), ("hash", report.content_hash or "none")]
+    rows += [("error", sentence) for sentence in report.errors]
+    rows += [("warning", sentence) for sentence in report.warnings]
+    rows += [("verdict", "good" if report.ok else "not fit for training")]
+    table(f"Check of {dataset}", ["", "found"], rows)
+    if not report.ok:
+        raise typer.Exit(1)

@@ -1,0 +1,53 @@
+"""Policies in closed loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simscaleai.tools.app import RandomizeCommand, app, examples
+from simscaleai.tools.commands.options import Randomize
+
+
+@app.command(
+    "eval",
+    cls=RandomizeCommand,
+    epilog=examples(
+        "simscale eval checkpoints/final.pt",
+        "simscale eval checkpoints/final.pt --n-episodes 1000 --seed 7",
+        "simscale eval checkpoints/final.pt --randomize heavy --output runs/heavy",
+    ),
+)
+def evaluate(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="Checkpoint of `simscale train`.")
+    ],
+    env_name: Annotated[
+        str | None,
+        typer.Option(help="Environment; by default the one that the policy was trained for."),
+    ] = None,
+    n_episodes: Annotated[int, typer.Option(min=1, help="Episodes.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the starts.")] = 0,
+    num_envs: Annotated[int | None, typer.Option(min=1, help="Simulations at once.")] = None,
+    randomize: Randomize = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of eval_info.json; beside the checkpoint."),
+    ] = None,
+) -> None:
+    """Let a policy drive the arm and count its successes."""
+    from simscaleai.rl.evaluator import evaluate_checkpoint
+    from simscaleai.tools.console import results
+
+    result = evaluate_checkpoint(
+        checkpoint,
+        n_episodes=n_episodes,
+        seed=seed,
+        env_name=env_name,
+        num_envs=num_envs,
+        randomize=randomize,
+        output_dir=output,
+    )
+    results("Evaluation", result)

@@ -1,0 +1,50 @@
+"""What there is: environments, models, versions and devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from simscaleai.tools.app import app, examples
+
+
+@app.command("list-envs", epilog=examples("simscale list-envs"))
+def list_envs() -> None:
+    """List the environments: what is to be done, and what a policy sees."""
+    from simscaleai.sim import list_envs, make_env
+    from simscaleai.tools.console import table
+
+    rows = []
+    for name in list_envs():
+        env: Any = make_env(name, cameras=[])
+        shapes = env.contract.obs_shapes
+        seen = ", ".join(f"{key} {'x'.join(map(str, shape))}" for key, shape in shapes.items())
+        rows.append((name, env.task.instructions[0], seen))
+        env.close()
+    table("Environments", ["name", "instruction", "observation"], rows)
+
+
+@app.command("list-models", epilog=examples("simscale list-models"))
+def list_models() -> None:
+    """List the models and the arguments that they take."""
+    from simscaleai.models.registry import list_models, model_arguments
+    from simscaleai.tools.console import table
+
+    rows = []
+    for name in list_models():
+        arguments = model_arguments(name).items()
+        rows.append((name, ", ".join(f"{key}={default!r}" for key, default in arguments)))
+    table("Models", ["name", "arguments"], rows)
+
+
+@app.command(epilog=examples("simscale info"))
+def info() -> None:
+    """Show versions, devices and which render engines work."""
+    from simscaleai.tools import info
+    from simscaleai.tools.console import table
+
+    table("Versions", ["library", "version"], list(info.versions().items()))
+    table("Devices", ["device", "found"], list(info.devices().items()))
+    table("Render engines", ["engine", "state"], list(info.render_engines().items()))
+    typer.echo(f"Scenes: {info.assets()}")
