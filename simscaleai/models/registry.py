@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from simscaleai.errors import UserError, did_you_mean
 from simscaleai.registry import Registry
@@ -26,7 +26,13 @@ from simscaleai.registry import Registry
 if TYPE_CHECKING:
     from torch import nn
 
-_models = Registry("model", {"bc": "simscaleai.models.bc:BehaviorCloning"})
+_models = Registry(
+    "model",
+    {
+        "bc": "simscaleai.models.bc:BehaviorCloning",
+        "gaussian": "simscaleai.models.gaussian:GaussianPolicy",
+    },
+)
 _Class = TypeVar("_Class", bound=type)
 
 
@@ -48,9 +54,8 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
     """
     cls = _models.get(name)
     known = model_arguments(name)
-    anything = any(p.kind is p.VAR_KEYWORD for p in _parameters(name))
     for key in kwargs:
-        if key not in known and not anything:
+        if key not in known and not takes_anything(name):
             raise UserError(
                 f"The model {name!r} takes no argument {key!r}; known: {', '.join(known)}."
                 f"{did_you_mean(key, known)}"
@@ -64,6 +69,17 @@ def model_arguments(name: str) -> dict[str, Any]:
     """{argument: default} of a model's constructor, in order; no `**kwargs`."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {p.name: p.default for p in _parameters(name) if p.kind in named}
+
+
+def argument_types(name: str) -> dict[str, Any]:
+    """{argument: annotation} of a model's constructor; `Any` where it has none."""
+    hints = get_type_hints(_models.get(name).__init__)
+    return {key: hints.get(key, Any) for key in model_arguments(name)}
+
+
+def takes_anything(name: str) -> bool:
+    """Whether a model's constructor has `**kwargs`."""
+    return any(p.kind is p.VAR_KEYWORD for p in _parameters(name))
 
 
 def _parameters(name: str) -> list[inspect.Parameter]:

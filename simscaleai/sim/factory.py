@@ -38,16 +38,24 @@ def make_env(env_name: str, render_mode: str | None = None, **kwargs: Any) -> gy
     Args:
       env_name: one of `list_envs()`.
       render_mode: None, "rgb_array" or "human".
-      **kwargs: `SimConfig` fields, and `config`: a `SimConfig` or a YAML file that they override.
+      **kwargs: `SimConfig` fields; `config`, a `SimConfig` or a YAML file that they override; and `reward`,
+        see `Task.set_reward`.
 
     Raises:
       UserError: an unknown name, field or value.
     """
     entry = _ENVS.get(env_name)
+    reward = kwargs.pop("reward", None)
     config = sim_config(kwargs.pop("config", None), **kwargs)
     if issubclass(entry, Task):
         entry = type(f"{entry.__name__}Env", (TaskEnv,), {"task_class": entry})
     env: gymnasium.Env = entry(config, render_mode)
+    if reward is not None:
+        if not isinstance(env, TaskEnv):
+            raise UserError(
+                f"The environment {env_name!r} has no Task and rewards by itself; leave reward out."
+            )
+        env.task.set_reward(reward)
     return env
 
 
@@ -58,6 +66,7 @@ def make_vec_env(
     autoreset_mode: str = "next_step",
     num_threads: int = 0,
     config: SimConfig | str | Path | None = None,
+    reward: Any = None,
     **kwargs: Any,
 ) -> TaskVectorEnv:
     """Make `num_envs` environments that step together; without cameras unless asked.
@@ -68,6 +77,7 @@ def make_vec_env(
       autoreset_mode: "next_step", "same_step" or "disabled"; see `sim.vector_env`.
       num_threads: threads that simulate; 0 is one for each core.
       config: a `SimConfig` or a YAML file.
+      reward: see `Task.set_reward`.
       **kwargs: `SimConfig` fields, which override `config`.
 
     Raises:
@@ -82,13 +92,15 @@ def make_vec_env(
             f"The environment {env_name!r} has no Task and cannot run in a batch; use"
             " gymnasium.vector.SyncVectorEnv with make_env instead."
         )
-    return TaskVectorEnv(
+    env = TaskVectorEnv(
         task_class,
         num_envs,
         sim_config(config, **kwargs),
         autoreset_mode=autoreset_mode,
         num_threads=num_threads,
     )
+    env.task.set_reward(reward)
+    return env
 
 
 def register_env(name: str, cls: type) -> None:

@@ -19,7 +19,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from simscaleai.errors import UserError
+from simscaleai.errors import UserError, unknown_name
 from simscaleai.policy import Policy
 from simscaleai.sim.arrays import Array
 from simscaleai.sim.physics import Rows, Sim
@@ -46,7 +46,7 @@ class Task(ABC):
     instructions: ClassVar[tuple[str, ...]]
     num_uniforms: ClassVar[int]
     memory: ClassVar[dict[str, type]] = {}
-    reward_weights: ClassVar[dict[str, float]]
+    reward_weights: dict[str, float]
     stages: ClassVar[tuple[str, ...]]
     bodies: ClassVar[tuple[str, ...]] = ("target",)
 
@@ -59,6 +59,7 @@ class Task(ABC):
             )
         self.model = model
         self.controller = EndEffectorController(model, control_dt, ik)
+        self._reward: Any = None
 
     @abstractmethod
     def initial_state(self, u: Array) -> dict[str, Array]:
@@ -97,12 +98,50 @@ class Task(ABC):
         return np.zeros(len(next(iter(seen.values()))), dtype=np.intp)
 
     def reward(self, terms: Mapping[str, Array]) -> Array:
-        """The weighted sum of `terms`, (n,)."""
-        weights = self.reward_weights
+        """The weighted sum of `terms`, (n,); what `set_reward` gives comes weighted already."""
+        weights = self.reward_weights if self._reward is None else None
         total: Array = 0.0
         for name, value in terms.items():
-            total = total + weights[name] * value
+            total = total + (value if weights is None else weights[name] * value)
         return total
+
+    def set_reward(self, reward: Any) -> None:
+        """Reward something else.
+
+        Args:
+          reward: an object with `terms(obs, action, info) -> {name: (n,)}`, such as a `RewardFunction`, of
+            which the reward is the sum; {term: weight} for this task's own terms, those that are left
+            out at 0; "sparse" for success alone, at 1; "default" or None for the task's own.
+
+        Raises:
+          UserError: an unknown name or term, or something else.
+        """
+        named: dict[str, Any] = {"default": None, "sparse": {"success": 1.0}}
+        if isinstance(reward, str):
+            if reward not in named:
+                raise unknown_name("reward", reward, named)
+            reward = named[reward]
+        self._reward = None
+        self.reward_weights = type(self).reward_weights
+        if isinstance(reward, Mapping):
+            for name in reward:
+                if name not in self.reward_weights:
+                    raise unknown_name(f"reward term of {self.name!r}", name, self.reward_weights)
+            self.reward_weights = {k: float(reward.get(k, 0.0)) for k in self.reward_weights}
+        elif reward is not None:
+            if not callable(getattr(reward, "terms", None)):
+                raise UserError(
+                    f"The reward is a {type(reward).__name__}; give a RewardFunction, weights of the"
+                    f" task's terms, or one of {', '.join(named)}."
+                )
+            self._reward = reward
+
+    def terms(self, sim: Sim, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
+        """What the reward of this step is made of, {term: (n,)}."""
+        if self._reward is None:
+            return self.reward_terms(info, action)
+        terms: dict[str, Array] = self._reward.terms(self.observe(sim), action, info)
+        return terms
 
     def write_initial_state(self, sim: Sim, rows: Rows, u: NDArray[np.float64]) -> None:
         """Put `rows` of a reset simulation where `u` (k, num_uniforms) says."""

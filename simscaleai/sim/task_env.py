@@ -80,7 +80,7 @@ class TaskEnv(BaseRobotEnv):
 
     def _read(self) -> None:
         self._measured = self.task.info(self.sim)
-        self._terms = self.task.reward_terms(self._measured, self._action)
+        self._terms = self.task.terms(self.sim, self._measured, self._action)
 
     def _get_obs(self) -> dict[str, NDArray[Any]]:
         obs = {key: value[0] for key, value in self.task.observe(self.sim).items()}

@@ -100,6 +100,44 @@ class TaskVectorEnv(VectorEnv):
         """The physics states for replay, (n, nstate); see `Sim.states`."""
         return self.sim.states()
 
+    def get_state(self) -> dict[str, Any]:
+        """Copies of all that the future of the rows depends on, as plain values and arrays."""
+        return {
+            "physics": self.sim.batch.state.copy(),
+            "memory": {name: value.copy() for name, value in self.sim.memory.items()},
+            "draws": {name: value.copy() for name, value in self._draws.items()},
+            "seeds": None if self._seeds is None else list(self._seeds),
+            "episodes": self._episodes.copy(),
+            "steps": self._steps.copy(),
+            "done": self._done.copy(),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        """Go on from what `get_state` of an environment with the same settings gave.
+
+        Returns:
+          the observations {key: (n, ...)} of now.
+
+        Raises:
+          UserError: the state is of another number of rows or another scene.
+        """
+        shape, own = np.shape(state["physics"]), self.sim.batch.state.shape
+        if shape != own:
+            raise UserError(
+                f"The saved environments have states of shape {shape}, and these {own}; go on with the"
+                " same task, scene and num_envs."
+            )
+        self._draws = {name: np.array(value) for name, value in state["draws"].items()}
+        if self._randomizer is not None and self._draws:
+            self._randomizer.apply_to_model(self._all_rows, self._draws)
+        self.sim.memory.update({k: np.array(v) for k, v in state["memory"].items()})
+        self._seeds = None if state["seeds"] is None else list(state["seeds"])
+        self._episodes, self._steps = np.array(state["episodes"]), np.array(state["steps"])
+        self._done = np.array(state["done"])
+        self.sim.batch.state[:] = state["physics"]
+        self.sim.forward(self._all_rows)
+        return self._observe()
+
     def reset(
         self,
         *,
@@ -266,7 +304,7 @@ class TaskVectorEnv(VectorEnv):
     ) -> dict[str, Any]:
         info: dict[str, Any] = {"step": self._steps.copy(), **measured}
         info["is_success"] = info["success"]
-        terms = self.task.reward_terms(measured, actions)
+        terms = self.task.terms(self.sim, measured, actions)
         info["reward_terms"] = terms
         # Gymnasium pairs each key with a mask of the rows that have it
         info.update({f"_{key}": self._true for key in list(info)})

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
+from simscaleai.errors import UserError
 from simscaleai.sim import SimConfig, make_env, make_vec_env, register_env
 from simscaleai.sim.tasks.reach import Reach
 from simscaleai.sim.vector_env import TaskVectorEnv
@@ -332,3 +333,26 @@ def test_bad_arguments(refused: Callable[..., str]) -> None:
     bad = np.zeros((3, 4))
     bad[2, 1] = np.nan
     refused(lambda: envs.step(bad), "NaN")
+
+
+@pytest.mark.parametrize("randomized", [False, True])
+def test_a_saved_state_goes_on_exactly(randomized: bool) -> None:
+    def make():
+        return make_vec_env("pick_place", 3, domain_randomization=randomized, max_episode_steps=9)
+
+    actions = np.random.default_rng(0).uniform(-1, 1, (30, 3, 4)).astype(np.float32)
+    whole = make()
+    whole.reset(seed=5)
+    for action in actions[:14]:  # in the middle of the second episode
+        obs = whole.step(action)[0]
+    saved = whole.get_state()
+    other = make()
+    resumed = other.set_state(saved)
+    assert all(np.array_equal(resumed[k], obs[k]) for k in obs)
+    for action in actions[14:]:  # over two more beginnings
+        expected, found = whole.step(action), other.step(action)
+        assert all(np.array_equal(found[0][k], expected[0][k]) for k in obs)
+        assert np.array_equal(found[1], expected[1])
+        assert np.array_equal(found[3], expected[3])
+    with pytest.raises(UserError, match="same task"):
+        make_vec_env("pick_place", 2).set_state(saved)

@@ -1,0 +1,79 @@
+"""The actor and critic of PPO."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.distributions import Normal
+
+from simscaleai.models.gaussian import GaussianPolicy, mlp, orthogonal
+
+
+class ActorCritic(nn.Module):
+    """A Gaussian policy, and a value on the same features or on its own.
+
+    Args:
+      obs_dim: width of an observation.
+      action_dim: width of an action.
+      hidden_dim, n_layers: width and number of the tanh layers.
+      log_std_init: logarithm of the exploration noise at the start, the same for every state.
+      separate_critic: layers of its own for the value.
+      orthogonal_init: shrink the first actions (gain 0.01) and scale the value's output (gain 1), as in
+        Engstrom et al. (2020); otherwise both output layers are as PyTorch makes them.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        action_dim: int,
+        hidden_dim: int = 256,
+        n_layers: int = 2,
+        *,
+        log_std_init: float = 0.0,
+        separate_critic: bool = False,
+        orthogonal_init: bool = True,
+    ) -> None:
+        super().__init__()
+        self.actor = GaussianPolicy(obs_dim, action_dim, hidden_dim, n_layers, log_std_init)
+        features, width = mlp(obs_dim, hidden_dim, n_layers)
+        self.critic_features = features if separate_critic else None
+        self.critic = nn.Linear(width, 1)
+        if orthogonal_init:
+            orthogonal(self.actor.mean, 0.01)
+            orthogonal(self.critic, 1.0)
+
+    def forward(self, obs: torch.Tensor) -> tuple[Normal, torch.Tensor]:
+        """The distribution of actions (..., action_dim) and the values (...,) of obs (..., obs_dim)."""
+        features = self.actor.features(obs)
+        seen = features if self.critic_features is None else self.critic_features(obs)
+        return self.actor.distribution(features), self.critic(seen)[..., 0]
+
+    def value(self, obs: torch.Tensor) -> torch.Tensor:
+        """The values (...,) alone."""
+        features = self.actor.features if self.critic_features is None else self.critic_features
+        values: torch.Tensor = self.critic(features(obs))[..., 0]
+        return values
+
+    def get_action(
+        self,
+        obs: torch.Tensor,
+        deterministic: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """An action, its log-probability (...,) and the value (...,).
+
+        `generator`, on the CPU, draws the noise; by default the global one does.
+        """
+        distribution, value = self(obs)
+        action = distribution.mean
+        if not deterministic:
+            noise = torch.randn(action.shape, generator=generator).to(action.device)
+            action = action + noise * distribution.stddev
+        return action, distribution.log_prob(action).sum(-1), value
+
+    def evaluate_actions(
+        self, obs: torch.Tensor, actions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Log-probabilities, values and entropies, each (...,), of actions taken before."""
+        distribution, value = self(obs)
+        return distribution.log_prob(actions).sum(-1), value, distribution.entropy().sum(-1)

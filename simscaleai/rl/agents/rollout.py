@@ -1,0 +1,135 @@
+"""Collecting a rollout: the agent acts, and the buffer fills."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from simscaleai.rl.agents import peers
+from simscaleai.rl.agents.buffer import RolloutBuffer
+from simscaleai.rl.agents.moments import RunningMoments
+from simscaleai.rl.agents.stepping import Stepper
+
+if TYPE_CHECKING:
+    from simscaleai.rl.agents.ppo import PPOAgent
+
+
+@dataclass
+class RolloutState:
+    """Where n environments are between two steps.
+
+    Attributes:
+      stepper: the environments.
+      obs: (n, obs_dim), what the next actions are for.
+      discounted: (n,), discounted sums of rewards, whose spread scales the reward.
+      reward, length: (n,), of the episodes under way.
+    """
+
+    stepper: Stepper
+    obs: NDArray[np.float32]
+    discounted: NDArray[np.float64]
+    reward: NDArray[np.float64]
+    length: NDArray[np.float64]
+
+    @classmethod
+    def begin(cls, stepper: Stepper, seed: int, saved: dict[str, Any] | None) -> RolloutState:
+        """New episodes, or those of `saved` if the environments can be put there."""
+        if saved is None or not hasattr(stepper.env, "set_state"):
+            zero = np.zeros(stepper.n)
+            return cls(stepper, stepper.reset(seed), zero, zero.copy(), zero.copy())
+        saved = _converted(saved, torch.Tensor, lambda x: x.numpy().copy())
+        obs = stepper.restore(saved["env"], saved["begins"])
+        return cls(stepper, obs, saved["discounted"], saved["reward"], saved["length"])
+
+    def saved(self) -> dict[str, Any] | None:
+        """Plain values and tensors for `begin`; None for environments that cannot be saved."""
+        if not hasattr(self.stepper.env, "get_state"):
+            return None
+        state = {
+            "env": self.stepper.env.get_state(),
+            "begins": self.stepper.begins,
+            "discounted": self.discounted,
+            "reward": self.reward,
+            "length": self.length,
+        }
+        copied: dict[str, Any] = _converted(state, np.ndarray, lambda x: torch.from_numpy(x.copy()))
+        return copied
+
+
+def collect(
+    agent: PPOAgent, state: RolloutState, buffer: RolloutBuffer
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Fill an empty buffer and compute its advantages; `state` moves on.
+
+    Returns:
+      numbers about the rollout, and {"episode_reward", "episode_length"} of the episodes that ended in it.
+    """
+    config = agent.config
+    episodes: dict[str, list[float]] = {"episode_reward": [], "episode_length": []}
+    successes: list[float] = []
+    terms: dict[str, float] = {}
+    env_seconds = 0.0
+    seen, returns = RunningMoments(agent.obs_dim), RunningMoments(1)
+    with torch.no_grad():
+        for _ in range(buffer.n_steps):
+            seen.update(torch.from_numpy(state.obs))
+            normalizer = agent.normalizer(_together(agent.obs_moments, seen))
+            rows = agent.normalized(state.obs, normalizer)
+            actions, log_prob, value = agent.network.get_action(rows, generator=agent.noise)
+            before = time.perf_counter()
+            step = state.stepper.step(actions.cpu().numpy())
+            env_seconds += time.perf_counter() - before
+            done = step.terminated | step.truncated
+            reward = step.reward.copy()
+            if config.scale_reward:
+                state.discounted = state.discounted * config.gamma + step.reward
+                returns.update(torch.from_numpy(state.discounted[step.valid, None]))
+                state.discounted[done] = 0.0
+                spread = _together(agent.return_moments, returns).statistics().std.item()
+                reward /= max(spread, 1e-4)
+            ended = step.truncated & ~step.terminated
+            if ended.any():  # the episode would have gone on: what it would have got counts
+                rest = agent.network.value(agent.normalized(step.final_obs[ended], normalizer))
+                reward[ended] += config.gamma * rest.cpu().numpy()
+            buffer.add(rows, actions, reward, done, log_prob, value, step.valid)
+            state.obs = step.obs
+            state.reward += step.reward
+            state.length += step.valid
+            for name, values in step.terms.items():
+                terms[name] = terms.get(name, 0.0) + float(values[step.valid].sum())
+            if done.any():
+                episodes["episode_reward"] += state.reward[done].tolist()
+                episodes["episode_length"] += state.length[done].tolist()
+                state.reward[done] = state.length[done] = 0.0
+                if step.success is not None:
+                    successes += step.success[done].astype(float).tolist()
+        last = agent.network.value(agent.normalized(state.obs, normalizer))
+    buffer.compute_gae(last, config.gamma, config.gae_lambda)
+    agent.obs_moments.merge(peers.merged(seen))
+    agent.return_moments.merge(peers.merged(returns))
+    taken = int(buffer.valid.sum())
+    numbers = {f"reward/{name}": total / taken for name, total in terms.items()}
+    numbers |= {key: float(np.mean(values)) for key, values in episodes.items() if values}
+    if successes:
+        numbers["success_rate"] = float(np.mean(successes))
+    numbers["env_seconds"] = env_seconds
+    return numbers, episodes
+
+
+def _together(before: RunningMoments, since: RunningMoments) -> RunningMoments:
+    both = RunningMoments(len(before.mean))
+    both.merge(before)
+    both.merge(since)
+    return both
+
+
+def _converted(value: Any, kind: type, convert: Any) -> Any:
+    """Nested plain data with every leaf of a kind converted."""
+    if isinstance(value, dict):
+        return {k: _converted(v, kind, convert) for k, v in value.items()}
+    return convert(value) if isinstance(value, kind) else value

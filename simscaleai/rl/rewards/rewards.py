@@ -1,0 +1,117 @@
+"""Rewards to compose: functions of observation, action and info, for one step or for n at once.
+
+    reward = CompositeReward([
+        (DistanceReward("ee_pos", "target_pos"), 1.0),
+        (SuccessBonus("ee_pos", "target_pos", threshold=0.02, bonus=10.0), 1.0),
+        (ActionPenalty(scale=0.01), 1.0),
+    ])
+    env = make_env("reach", reward=reward)
+
+Entries of `obs` are (d,) or (n, d) and the result is a float or (n,). A bonus that is paid at every step
+near the goal, and not once, teaches to linger there; our tasks pay it where success ends the episode.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from simscaleai.errors import unknown_name
+
+
+class RewardFunction(ABC):
+    """What a step is worth."""
+
+    @abstractmethod
+    def compute(self, obs: Mapping[str, Any], action: Any, info: Mapping[str, Any]) -> Any:
+        """The reward of a step: a float, or (n,) for batched arguments.
+
+        Args:
+          obs: the observation that the action led to.
+          action: (action_dim,) or (n, action_dim).
+          info: the environment's info of the step.
+        """
+
+    def terms(self, obs: Mapping[str, Any], action: Any, info: Mapping[str, Any]) -> dict[str, Any]:
+        """The reward in named parts, whose sum it is; one part unless a subclass has more."""
+        return {_snake_case(type(self).__name__): self.compute(obs, action, info)}
+
+
+class DistanceReward(RewardFunction):
+    """Minus `scale` times the distance between two entries, in m."""
+
+    def __init__(
+        self, key_a: str = "ee_pos", key_b: str = "target_pos", scale: float = 1.0
+    ) -> None:
+        self.key_a, self.key_b, self.scale = key_a, key_b, scale
+
+    def compute(self, obs: Mapping[str, Any], action: Any, info: Mapping[str, Any]) -> Any:
+        return _number(-self.scale * _distance(obs, self.key_a, self.key_b))
+
+
+class SuccessBonus(RewardFunction):
+    """`bonus` where two entries are closer than `threshold` m, else 0."""
+
+    def __init__(
+        self,
+        key_a: str = "ee_pos",
+        key_b: str = "target_pos",
+        threshold: float = 0.05,
+        bonus: float = 1.0,
+    ) -> None:
+        self.key_a, self.key_b = key_a, key_b
+        self.threshold, self.bonus = threshold, bonus
+
+    def compute(self, obs: Mapping[str, Any], action: Any, info: Mapping[str, Any]) -> Any:
+        near = _distance(obs, self.key_a, self.key_b) < self.threshold
+        return _number(near * self.bonus)
+
+
+class ActionPenalty(RewardFunction):
+    """Minus `scale` times the length of the action."""
+
+    def __init__(self, scale: float = 0.01) -> None:
+        self.scale = scale
+
+    def compute(self, obs: Mapping[str, Any], action: Any, info: Mapping[str, Any]) -> Any:
+        return _number(-self.scale * np.linalg.norm(action, axis=-1))
+
+
+class CompositeReward(RewardFunction):
+    """The weighted sum of rewards, [(reward, weight), ...]."""
+
+    def __init__(self, rewards: Sequence[tuple[RewardFunction, float]]) -> None:
+        self.rewards = list(rewards)
+
+    def compute(self, obs: Mapping[str, Any], action: Any, info: Mapping[str, Any]) -> Any:
+        return sum(weight * reward.compute(obs, action, info) for reward, weight in self.rewards)
+
+    def terms(self, obs: Mapping[str, Any], action: Any, info: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for reward, weight in self.rewards:
+            for name, value in reward.terms(obs, action, info).items():
+                k = 2
+                unique = name
+                while unique in found:  # the same kind twice
+                    unique, k = f"{name}_{k}", k + 1
+                found[unique] = weight * value
+        return found
+
+
+def _distance(obs: Mapping[str, Any], key_a: str, key_b: str) -> Any:
+    for key in (key_a, key_b):
+        if key not in obs:
+            raise unknown_name("observation in a reward", key, sorted(obs))
+    return np.linalg.norm(np.asarray(obs[key_a]) - np.asarray(obs[key_b]), axis=-1)
+
+
+def _number(value: Any) -> Any:
+    """A float of a single step, the array of many."""
+    return float(value) if np.ndim(value) == 0 else value
+
+
+def _snake_case(name: str) -> str:
+    return "".join(("_" + c.lower()) if c.isupper() else c for c in name).lstrip("_")

@@ -1,0 +1,189 @@
+"""PPO learns what it should, and nothing else: values in closed form, repeatability, saving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from simscaleai.errors import UserError
+from simscaleai.models.policy import ModelPolicy
+from simscaleai.rl.agents.ppo import ActorCritic, PPOAgent, PPOConfig
+from simscaleai.sim import make_env, make_vec_env
+from simscaleai.storage.checkpoint import save_checkpoint
+
+
+class Forever(gymnasium.Env):
+    """Pays 1 for every step and never ends, but is cut off every 10 steps."""
+
+    observation_space = spaces.Box(-1, 1, (1,))
+    action_space = spaces.Box(-1, 1, (1,))
+
+    def __init__(self, say_terminated: bool = False) -> None:
+        self.say_terminated = say_terminated
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        over = self.steps == 10
+        end = (over, False) if self.say_terminated else (False, over)
+        return np.zeros(1, np.float32), 1.0, *end, {}
+
+
+@pytest.mark.parametrize("say_terminated", [False, True])
+def test_a_cut_off_episode_goes_on_in_its_value(say_terminated: bool) -> None:
+    gamma = 0.9
+    config = PPOConfig(
+        gamma=gamma,
+        gae_lambda=0.95,
+        lr=3e-3,
+        n_steps=100,
+        n_epochs=10,
+        batch_size=100,
+        hidden_dim=16,
+        total_timesteps=12_000,
+        scale_reward=False,
+        normalize_obs=False,
+        entropy_coef=0.0,
+    )
+    agent = PPOAgent(1, 1, config)
+    agent.train(Forever(say_terminated))
+    value = agent.network.value(torch.zeros(1, 1)).item()
+    endless = 1 / (1 - gamma)  # 1 + 0.9 + 0.81 + ... = 10
+    if (
+        say_terminated
+    ):  # after k steps (1 - 0.9^(10-k)) / 0.1 is left: on average 5.9 over k = 0 .. 9
+        assert abs(value - endless) > 2
+    else:
+        assert abs(value - endless) < 1
+
+
+def small(**changes: object) -> PPOConfig:
+    values = {"n_steps": 16, "n_epochs": 2, "batch_size": 32, "hidden_dim": 32} | changes
+    return PPOConfig(**{"total_timesteps": 256, **values})  # type: ignore[arg-type]
+
+
+def test_the_same_seed_gives_the_same_history() -> None:
+    def run(seed: int) -> dict[str, list[float]]:
+        agent = PPOAgent(20, 4, small(seed=seed))
+        torch.rand(3)  # global randomness plays no part
+        env = make_vec_env("reach", 4, max_episode_steps=10, autoreset_mode="same_step")
+        history = agent.train(env)
+        return {k: v for k, v in history.items() if "second" not in k}
+
+    first = run(0)
+    assert run(0) == first
+    assert run(1) != first
+    assert len(first["policy_loss"]) == 4  # 256 / (16 * 4)
+    assert len(first["episode_reward"]) > 20
+
+
+def test_a_single_environment_works_as_documented() -> None:
+    agent = PPOAgent(20, 4, small(total_timesteps=48))
+    history = agent.train(make_env("reach", cameras=[], max_episode_steps=10))
+    assert set(history) >= {"episode_reward", "episode_length", "policy_loss", "value_loss"}
+    assert history["episode_length"][:4] == [10, 10, 10, 10]
+    obs, _ = make_env("reach", cameras=[]).reset(seed=0)
+    assert agent.predict(obs).shape == (4,)
+    assert agent.predict(np.zeros((5, 20), np.float32)).shape == (5, 4)
+    assert not np.array_equal(agent.predict(obs, deterministic=False), agent.predict(obs))
+
+
+def test_the_reward_is_the_weighted_sum_of_its_terms() -> None:
+    env = make_vec_env("pick_place", 4, autoreset_mode="same_step", max_episode_steps=10)
+    agent = PPOAgent(28, 4, small(total_timesteps=640))
+    numbers: list[dict[str, float]] = []
+    history = agent.train(env, numbers.append)
+    weights = env.task.reward_weights
+    assert all(f"reward/{name}" in numbers[0] for name in weights)
+    per_step = [sum(w * n[f"reward/{name}"] for name, w in weights.items()) for n in numbers]
+    # ten rollouts of 16 steps are 16 episodes of 10 steps in each of 4 rows
+    assert len(history["episode_reward"]) == 64
+    assert np.mean(per_step) == pytest.approx(np.mean(history["episode_reward"]) / 10, rel=1e-6)
+
+
+def test_saved_and_loaded_it_acts_the_same(tmp_path: Path) -> None:
+    agent = PPOAgent(20, 4, small())
+    agent.train(make_vec_env("reach", 4))
+    agent.save(tmp_path / "agent.pt")
+    obs = np.random.default_rng(0).normal(size=(6, 20)).astype(np.float32)
+    for other in (PPOAgent.from_checkpoint(tmp_path / "agent.pt"), PPOAgent(20, 4, small(seed=1))):
+        other.load(tmp_path / "agent.pt")
+        np.testing.assert_array_equal(other.predict(obs), agent.predict(obs))
+        assert other.timesteps == agent.timesteps
+    with pytest.raises(UserError, match="do not fit"):
+        PPOAgent(21, 4, small()).load(tmp_path / "agent.pt")
+    save_checkpoint(tmp_path / "other.pt", {"kind": "policy"})
+    with pytest.raises(UserError, match="no PPO agent"):
+        PPOAgent.from_checkpoint(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize("mode", ["same_step", "next_step"])
+@pytest.mark.parametrize("stop_after", [1, 3, 6])
+def test_killed_and_resumed_it_is_the_same_run(mode: str, stop_after: int, tmp_path: Path) -> None:
+    def env():
+        return make_vec_env(
+            "pick_place", 4, autoreset_mode=mode, max_episode_steps=10, domain_randomization=True
+        )
+
+    def numbers(history: dict[str, list[float]]) -> dict[str, list[float]]:
+        return {k: v for k, v in history.items() if "second" not in k}
+
+    config = small(total_timesteps=7 * 64 - 40, target_kl=0.01)
+    whole = PPOAgent(28, 4, config)
+    expected = numbers(whole.train(env()))
+    first = PPOAgent(28, 4, config)
+    before = numbers(first.train(env(), lambda n: first.updates == stop_after))
+    first.save(tmp_path / "agent.pt")
+    second = PPOAgent.from_checkpoint(tmp_path / "agent.pt")
+    after = numbers(second.train(env()))
+    assert {k: before.get(k, []) + after.get(k, []) for k in expected} == expected
+    for key, value in whole.network.state_dict().items():
+        assert torch.equal(value, second.network.state_dict()[key]), key
+    for ours, theirs in zip(
+        whole.optimizer.state_dict()["state"].values(),
+        second.optimizer.state_dict()["state"].values(),
+        strict=True,
+    ):
+        assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+
+
+def test_its_checkpoint_is_a_policy_like_any_other(tmp_path: Path) -> None:
+    agent = PPOAgent(28, 4, small())
+    env = make_vec_env("pick_place", 4)
+    agent.train(env)
+    agent.save(tmp_path / "agent.pt")
+    policy = ModelPolicy.from_checkpoint(tmp_path / "agent.pt", device="cpu")
+    obs, _ = env.reset(seed=3)
+    np.testing.assert_allclose(policy.act(obs), agent.predict(obs), atol=1e-6)
+    assert policy.contract is not None and policy.contract.env_name == "pick_place"
+
+
+def test_a_wrong_width_is_named() -> None:
+    with pytest.raises(UserError, match=r"20 numbers.*obs_dim=7"):
+        PPOAgent(7, 4, small()).train(make_vec_env("reach", 2))
+
+
+def test_actor_critic_shapes_and_first_actions() -> None:
+    torch.manual_seed(0)
+    network = ActorCritic(20, 4, hidden_dim=32)
+    obs = torch.randn(8, 20)
+    distribution, values = network(obs)
+    assert distribution.sample().shape == (8, 4)
+    assert values.shape == (8,)
+    assert distribution.mean.abs().max() < 0.1  # gain 0.01
+    action, log_prob, value = network.get_action(obs[0])
+    assert (action.shape, log_prob.shape, value.shape) == ((4,), (), ())
+    log_prob, value, entropy = network.evaluate_actions(obs, distribution.mean)
+    # a standard normal at its mean: -log(2 pi)/2 for each of 4 actions; its entropy 0.5 + log(2 pi)/2
+    half = 0.5 * np.log(2 * np.pi)
+    torch.testing.assert_close(log_prob, torch.full((8,), -4 * half, dtype=torch.float32))
+    torch.testing.assert_close(entropy, torch.full((8,), 4 * (0.5 + half), dtype=torch.float32))
