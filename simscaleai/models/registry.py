@@ -30,7 +30,7 @@ _models = Registry(
     "model",
     {
         "bc": "simscaleai.models.bc:BehaviorCloning",
-        "gaussian": "simscaleai.models.gaussian:GaussianPolicy",
+        "mlp": "simscaleai.models.mlp:MLPPolicy",
     },
 )
 _Class = TypeVar("_Class", bound=type)

@@ -22,9 +22,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.rl.episodes import EpisodeResult, episode_seed, run_batch, run_single
 from simscaleai.rl.statistics import wilson_interval
+from simscaleai.sim.base_env import SimConfig
 from simscaleai.sim.factory import make_vec_env, sim_config
 from simscaleai.sim.vector_env import TaskVectorEnv
 from simscaleai.storage.atomic import atomic_path
@@ -130,7 +132,9 @@ def evaluate_checkpoint(
 
     seeds = _seeds(seed, n_episodes)
     policy = ModelPolicy.from_checkpoint(path, device)
-    env = _environment(policy.contract, env_name, num_envs or min(n_episodes, ROWS), randomize)
+    name, config = policy_environment(policy.contract, env_name, randomize)
+    rows = num_envs or min(n_episodes, ROWS)
+    env = make_vec_env(name, rows, autoreset_mode="disabled", config=config)
     if policy.contract is not None:
         policy.contract.require(env.contract)
     policy.instruction = env.task.instructions[0]
@@ -186,11 +190,21 @@ def _seeds(seed: int, n_episodes: int) -> list[int]:
     return [episode_seed(seed, i) for i in range(n_episodes)]
 
 
-def _environment(
-    contract: Any, env_name: str | None, num_envs: int, randomize: str | None
-) -> TaskVectorEnv:
-    """The environment that the policy was trained for, or `env_name` with the same settings."""
-    if contract is None and env_name is None:
+def policy_environment(
+    contract: EnvContract | None, env_name: str | None = None, randomize: str | None = None
+) -> tuple[str, SimConfig]:
+    """Name and settings of the environment that a policy was trained for, or of `env_name` with the same.
+
+    Args:
+      contract: the policy's.
+      env_name: another environment.
+      randomize: randomization level; None for none, whatever the data had.
+
+    Raises:
+      UserError: neither says which environment.
+    """
+    name = env_name or (contract.env_name if contract is not None else None)
+    if name is None:
         raise UserError(
             "The checkpoint does not say which environment its policy is for; name it with env_name."
         )
@@ -200,11 +214,9 @@ def _environment(
         settings["randomization_level"] = randomize
     if contract is not None and "image" not in contract.obs_shapes:
         settings["cameras"] = []
-    if env_name is not None and contract is not None and env_name != contract.env_name:
+    if contract is not None and name != contract.env_name:
         settings.pop("xml_path", None)  # the scene belongs to the other task
-    config = sim_config(None, **{"cameras": [], **settings})
-    name = env_name or contract.env_name
-    return make_vec_env(name, num_envs, autoreset_mode="disabled", config=config)
+    return name, sim_config(None, **{"cameras": [], **settings})
 
 
 def _watch(env: Any, config: EvalConfig, frames: list[Any]) -> None:

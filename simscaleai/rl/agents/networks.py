@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.distributions import Normal
 
-from simscaleai.models.gaussian import GaussianPolicy, mlp, orthogonal
+from simscaleai.models.mlp import MLPPolicy, mlp, orthogonal
 
 
 class ActorCritic(nn.Module):
@@ -34,19 +34,21 @@ class ActorCritic(nn.Module):
         orthogonal_init: bool = True,
     ) -> None:
         super().__init__()
-        self.actor = GaussianPolicy(obs_dim, action_dim, hidden_dim, n_layers, log_std_init)
+        self.actor = MLPPolicy(obs_dim, action_dim, hidden_dim, n_layers)
+        self.log_std = nn.Parameter(torch.full((action_dim,), float(log_std_init)))
         features, width = mlp(obs_dim, hidden_dim, n_layers)
         self.critic_features = features if separate_critic else None
         self.critic = nn.Linear(width, 1)
         if orthogonal_init:
-            orthogonal(self.actor.mean, 0.01)
+            orthogonal(self.actor.output, 0.01)
             orthogonal(self.critic, 1.0)
 
     def forward(self, obs: torch.Tensor) -> tuple[Normal, torch.Tensor]:
         """The distribution of actions (..., action_dim) and the values (...,) of obs (..., obs_dim)."""
         features = self.actor.features(obs)
         seen = features if self.critic_features is None else self.critic_features(obs)
-        return self.actor.distribution(features), self.critic(seen)[..., 0]
+        distribution = Normal(self.actor.output(features), self.log_std.exp(), validate_args=False)
+        return distribution, self.critic(seen)[..., 0]
 
     def value(self, obs: torch.Tensor) -> torch.Tensor:
         """The values (...,) alone."""

@@ -208,7 +208,7 @@ class PPOAgent:
         """
         actor = self.network.actor
         actor.registered = (  # type: ignore[assignment]
-            "gaussian",
+            "mlp",
             {
                 "state_dim": self.obs_dim,
                 "action_dim": self.action_dim,
@@ -267,7 +267,7 @@ class PPOAgent:
         left = (returns - values).var() / returns.var().clamp(min=1e-12)
         numbers["explained_variance"] = 1 - left.item()
         numbers["lr"] = self.lr
-        numbers["action_std"] = self.network.actor.log_std.detach().exp().mean().item()
+        numbers["action_std"] = self.network.log_std.detach().exp().mean().item()
         return numbers
 
     def _adapt_lr(self, kl: float) -> None:
