@@ -7,7 +7,9 @@ single process every function here leaves things as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -19,6 +21,19 @@ from simscaleai.rl.agents.moments import RunningMoments
 def world_size() -> int:
     """How many processes learn together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+@contextmanager
+def process_group(device: str) -> Iterator[None]:
+    """Join the processes that `torchrun` started, if it did, for the time of the block."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield
+        return
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 def rank() -> int:
@@ -45,6 +60,11 @@ def mean(value: float) -> float:
     total = torch.tensor(value, dtype=torch.float64, device=_device())
     dist.all_reduce(total)
     return total.item() / world_size()
+
+
+def any_of(flag: bool) -> bool:
+    """Whether the flag is up in any of the processes."""
+    return mean(float(flag)) > 0
 
 
 def merged(own: RunningMoments) -> RunningMoments:

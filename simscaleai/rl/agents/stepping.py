@@ -53,9 +53,11 @@ class Stepper:
       n: how many environments.
       spec: what an observation is made of, pictures left out; known after `reset`.
       begins: (n,) bool, rows whose next step only begins an episode.
+      raw: the newest observation as the environment gave it.
     """
 
     spec: ObsSpec
+    raw: Any
 
     def __init__(self, env: Any) -> None:
         self.env = env
@@ -79,6 +81,7 @@ class Stepper:
         return self._first(self.env.set_state(state))
 
     def _first(self, obs: Any) -> NDArray[np.float32]:
+        self.raw = obs
         if isinstance(obs, dict):
             whole = ObsSpec.of(obs, batched=not self._single)
             keys = whole.state_keys
@@ -100,9 +103,11 @@ class Stepper:
         if self._mode == AutoresetMode.SAME_STEP and done.any():
             final = self._final(info, flat, done)
         elif self._mode == AutoresetMode.DISABLED and done.any():
-            flat = self._flat(self.env.reset(options={"reset_mask": done})[0])
+            obs = self.env.reset(options={"reset_mask": done})[0]
+            flat = self._flat(obs)
         elif self._mode == AutoresetMode.NEXT_STEP:
             self.begins = done
+        self.raw = obs
         said = info.get("final_info", info) if self._mode == AutoresetMode.SAME_STEP else info
         return Step(
             flat,
@@ -119,7 +124,9 @@ class Stepper:
         obs, reward, terminated, truncated, info = self.env.step(action)
         flat = final = self._flat(obs)
         if terminated or truncated:
-            flat = self._flat(self.env.reset()[0])
+            obs = self.env.reset()[0]
+            flat = self._flat(obs)
+        self.raw = obs
         success = info.get("success")
         return Step(
             flat,

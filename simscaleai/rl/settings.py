@@ -1,0 +1,103 @@
+"""A run of reinforcement learning as a YAML file describes it: what `simscale rl` is given.
+
+name: reach
+env_name: reach
+num_envs: 128
+ppo: {total_timesteps: 300000, n_steps: 16}
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from simscaleai.errors import UserError
+from simscaleai.rl.agents.ppo import PPOConfig
+
+
+def vector_defaults() -> PPOConfig:
+    """Settings for a hundred environments and more, where `PPOConfig` itself is for a single one."""
+    return PPOConfig(
+        n_steps=16,
+        batch_size=1024,
+        n_epochs=5,
+        entropy_coef=0.0,
+        log_std_init=-0.5,
+        target_kl=0.01,
+        gamma=0.95,
+    )
+
+
+@dataclass
+class RLConfig:
+    """Settings of a run.
+
+    Attributes:
+      name: the run's folder is `runs/<name>`; without one it is `checkpoints/ppo_<env_name>`.
+      env_name: the environment; see `list_envs`.
+      env: fields of `SimConfig` that differ from its defaults; there are no cameras.
+      reward: "default", "sparse", or {term: weight}; see `Task.set_reward`.
+      num_envs: environments that step together, in each process.
+      num_threads: threads that simulate; 0 is one for each core.
+      seed: decides everything.
+      device: of the networks; "cpu", "cuda", "auto".
+      ppo: see `PPOConfig`; its `seed` is set by the one above.
+      eval_every: updates between evaluations; 0 for one at the end only.
+      eval_episodes, eval_seed: how many episodes an evaluation has, and which.
+      stop_at_success: end when an evaluation succeeds at least as often; above 1: never.
+      init_from: checkpoint of a cloned policy that the actor starts from.
+      resume_from: checkpoint to go on from, or "auto" for the run's newest.
+      save_path: where the final agent goes; `final.pt` in the run's folder by default.
+      use_tensorboard: None where it is installed.
+      use_wandb, wandb_project: also record with Weights & Biases.
+      show_progress: progress bar, or lines where the output is no terminal.
+    """
+
+    name: str | None = None
+    env_name: str = "reach"
+    env: dict[str, Any] = field(default_factory=dict)
+    reward: Any = "default"
+    num_envs: int = 128
+    num_threads: int = 0
+    seed: int = 0
+    device: str = "cpu"
+    ppo: PPOConfig = field(default_factory=vector_defaults)
+    eval_every: int = 10
+    eval_episodes: int = 100
+    eval_seed: int = 0
+    stop_at_success: float = 2.0
+    init_from: str | None = None
+    resume_from: str | None = None
+    save_path: str | None = None
+    use_tensorboard: bool | None = None
+    use_wandb: bool = False
+    wandb_project: str = "simscaleai"
+    show_progress: bool = True
+
+    @property
+    def folder(self) -> Path:
+        """Where everything that the run writes goes."""
+        return Path("runs", self.name) if self.name else Path("checkpoints", f"ppo_{self.env_name}")
+
+    def check(self) -> None:
+        """Raise one UserError with everything that is out of range."""
+        low = {"num_envs": 1, "num_threads": 0, "seed": 0, "eval_every": 0, "eval_episodes": 1}
+        wrong = [
+            f"{name} is {getattr(self, name)}, at least {least} is allowed"
+            for name, least in low.items()
+            if getattr(self, name) < least
+        ]
+        positive = ("n_steps", "n_epochs", "batch_size", "total_timesteps", "hidden_dim", "lr")
+        wrong += [
+            f"ppo.{name} is {getattr(self.ppo, name)}, it must be positive"
+            for name in (*positive, "log_every")
+            if getattr(self.ppo, name) <= 0
+        ]
+        wrong += [
+            f"ppo.{name} is {getattr(self.ppo, name)}, it lies between 0 and 1"
+            for name in ("gamma", "gae_lambda")
+            if not 0 <= getattr(self.ppo, name) <= 1
+        ]
+        if wrong:
+            raise UserError("The settings do not work: " + "; ".join(wrong) + ".")

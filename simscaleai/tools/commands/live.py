@@ -1,0 +1,44 @@
+"""Watching a policy live."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from simscaleai.tools.app import app, examples
+
+
+@app.command(
+    "viz-live",
+    epilog=examples(
+        "simscale viz-live --env-name pick_place",
+        "simscale viz-live --policy checkpoints/final.pt --web",
+        "simscale viz-live --web --port 0 --speed 0.25",
+    ),
+)
+def viz_live(
+    env_name: Annotated[
+        str | None,
+        typer.Option(help="Environment; by default the checkpoint's, or reach."),
+    ] = None,
+    policy: Annotated[
+        str, typer.Option(help="scripted (the expert), random, or the path of a checkpoint.")
+    ] = "scripted",
+    seed: Annotated[int, typer.Option(min=0, help="Decides the episodes.")] = 0,
+    speed: Annotated[float, typer.Option(help="Simulated seconds in a second.")] = 1.0,
+    web: Annotated[
+        bool, typer.Option("--web", help="Serve a page for a browser instead of a window.")
+    ] = False,
+    host: Annotated[
+        str, typer.Option(help="Address to serve at; other than 127.0.0.1, others can reach it.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to serve at; 0 is any free one.")
+    ] = 8080,
+) -> None:
+    """Watch a policy drive the arm, in a window or in a browser."""
+    from simscaleai.tools.live import view_live
+
+    player = view_live(env_name, policy, seed=seed, speed=speed, web=web, host=host, port=port)
+    typer.echo(f"{player.successes} of {player.finished} episodes succeeded.")

@@ -1,0 +1,96 @@
+"""`viz-live`: watch a policy drive the robot, in a window or in a browser.
+
+view_live("pick_place", "scripted")
+view_live(policy="checkpoints/final.pt", web=True)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simscaleai.datagen.policies import NAMES, make_policy, policy_sha256
+from simscaleai.errors import UserError
+from simscaleai.rl.evaluator import policy_environment
+from simscaleai.sim.factory import make_env
+from simscaleai.sim.task_env import TaskEnv
+from simscaleai.tools.live.player import Player
+
+__all__ = ["Player", "load_player", "view_live"]
+
+ENV = "reach"
+
+
+def view_live(
+    env_name: str | None = None,
+    policy: str = "scripted",
+    *,
+    seed: int = 0,
+    speed: float = 1.0,
+    web: bool = False,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+) -> Player:
+    """Show episode after episode until the viewer is closed or Ctrl-C is pressed.
+
+    Args:
+      env_name: environment; None is the checkpoint's own, and "reach" for the other policies.
+      policy: "scripted" (the expert), "random", or the path of a checkpoint.
+      seed: which episodes; those of `simscale eval --seed`.
+      speed: simulated seconds in a second.
+      web: serve MuJoCo's browser viewer instead of opening a window.
+      host: the address of this machine to serve at; any but a loopback one opens it to others.
+      port: where it listens; 0 is any free one.
+
+    Returns:
+      The player, which has counted the episodes.
+
+    Raises:
+      UserError: an unknown environment or policy, a checkpoint that does not fit, no display, or an
+        address that cannot be listened at.
+    """
+    if not 0.01 <= speed <= 100:
+        raise UserError(f"speed is {speed}; it must lie between 0.01 and 100.")
+    player = load_player(env_name, policy, seed, speed)
+    title = f"{player.env.task.name} | {policy if policy in NAMES else 'checkpoint ' + policy}"
+    try:
+        if web:
+            from simscaleai.tools.live.web import serve
+
+            serve(player, title, host, port)
+        else:
+            from simscaleai.tools.live.window import show_in_window
+
+            show_in_window(player, title)
+    except KeyboardInterrupt:  # the ordinary way to stop it
+        pass
+    finally:
+        player.env.close()
+    return player
+
+
+def load_player(env_name: str | None, policy: str, seed: int = 0, speed: float = 1.0) -> Player:
+    """The player of a policy, by name or as a checkpoint, in an environment that fits it."""
+    if policy in NAMES:
+        env = _task_env(env_name or ENV, cameras=[])
+        driver = make_policy(policy, env)
+        return Player(env, driver, seed, speed)
+    policy_sha256(policy)  # says what is allowed if there is no such file
+    from simscaleai.models.policy import ModelPolicy
+
+    model = ModelPolicy.from_checkpoint(policy)
+    name, config = policy_environment(model.contract, env_name)
+    env = _task_env(name, config=config)
+    if model.contract is not None:
+        model.contract.require(env.contract)
+    model.instruction = env.task.instructions[0]
+    return Player(env, model, seed, speed)
+
+
+def _task_env(name: str, **settings: Any) -> TaskEnv:
+    env = make_env(name, **settings)
+    if not isinstance(env, TaskEnv):
+        raise UserError(
+            f"The environment {name!r} has no Task, and so no expert and no contract with a policy; show"
+            " it with make_env(name, render_mode='human')."
+        )
+    return env
