@@ -16,9 +16,10 @@ refused. A file is data and nothing else: `${...}` is refused, and nothing in it
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
@@ -29,7 +30,7 @@ from omegaconf.errors import (
 )
 from yaml import MarkedYAMLError, YAMLError
 
-from simscaleai.errors import MissingFileError, UserError, unknown_name
+from simscaleai.errors import MissingFileError, UserError, did_you_mean, unknown_name
 
 T = TypeVar("T")
 
@@ -136,10 +137,27 @@ def _refused(cls: type, error: Exception, source: str) -> UserError:
         known = [field.name for field in dataclasses.fields(owner)]
         name = str(error.key)
         if name not in known:
-            return UserError(f"{source}: {unknown_name(f'{owner.__name__} setting', name, known)}")
+            unknown = str(unknown_name(f"{owner.__name__} setting", name, known))
+            elsewhere = "" if did_you_mean(name, known) else _other_place(cls, name)
+            return UserError(f"{source}: {unknown}{elsewhere}")
     key = getattr(error, "full_key", None)
     where = f"{cls.__name__} setting {key!r}: " if key else ""
     return UserError(f"{source}: {where}{_first_line(error)}")
+
+
+def _other_place(cls: type, name: str) -> str:
+    """Return " Did you mean 'group.name'?" where a group of `cls` has a setting of such a name."""
+    places = dict(_places(cls))
+    close = difflib.get_close_matches(name, places, n=1)
+    return f" Did you mean {places[close[0]]!r}?" if close else ""
+
+
+def _places(cls: type, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(name, dotted name) of every setting of a dataclass and of those in its fields."""
+    for name, hint in get_type_hints(cls).items():
+        yield name, f"{prefix}{name}"
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            yield from _places(hint, f"{prefix}{name}.")
 
 
 def _first_line(error: Exception) -> str:

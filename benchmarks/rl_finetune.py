@@ -1,0 +1,79 @@
+"""pick_place from a policy cloned from 20 demonstrations, then PPO: `configs/rl/pick_place_finetune.yaml`.
+
+    python benchmarks/rl_finetune.py [--seeds 3]
+
+For each seed: 20 demonstrations of the scripted expert, behaviour cloning on them, and PPO whose actor
+starts from the clone. Seconds of the table are those of PPO, the fit to the clone included; the time that
+the clone took is printed beside it.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from _rl import EPISODES, SUITE, arguments, report, run
+from rich.console import Console
+
+from simscaleai.datagen import generate_dataset
+from simscaleai.rl.evaluator import evaluate_checkpoint
+from simscaleai.training import TrainConfig, train_policy
+
+DEMONSTRATIONS, STEPS = 20, 3000
+
+
+def clone(seed: int, folder: Path) -> tuple[Path, float, float]:
+    """The checkpoint, its success, and the seconds that demonstrations and training took."""
+    start = time.perf_counter()
+    data = folder / "demonstrations.h5"
+    generate_dataset(
+        "pick_place",
+        DEMONSTRATIONS,
+        str(data),
+        "scripted",
+        domain_randomization=False,
+        seed=seed,
+        noise=0.2,
+        only_success=True,
+        overwrite=True,
+    )
+    train_policy(
+        TrainConfig(
+            dataset_path=str(data),
+            checkpoint_dir=str(folder / "clone"),
+            max_steps=STEPS,
+            batch_size=256,
+            lr=1e-3,
+            save_every=0,
+            seed=seed,
+            show_progress=False,
+        )
+    )
+    seconds = time.perf_counter() - start
+    path = folder / "clone" / "final.pt"
+    found = evaluate_checkpoint(
+        path, n_episodes=EPISODES, seed=SUITE, output_dir=folder / "clone", show_progress=False
+    )
+    return path, found["success_rate"], seconds
+
+
+def main() -> None:
+    args = arguments(__doc__ or "").parse_args()
+    results = []
+    for seed in range(args.seeds):
+        path, success, seconds = clone(seed, args.output / f"finetune_{seed}")
+        Console().print(f"seed {seed}: the clone succeeds in {success:.1%}, after {seconds:.0f} s")
+        results.append(
+            run(
+                "pick_place_finetune.yaml",
+                "bench_finetune",
+                seed,
+                args.output,
+                init_from=str(path),
+            )
+        )
+    report("PPO on pick_place, from a clone of 20 demonstrations", results, 0.95)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""pick_place from scratch by PPO: the recipe `configs/rl/pick_place.yaml`, three seeds.
+
+    python benchmarks/rl_pick_place.py [--seeds 3] [--steps 12000000]
+
+Seconds include the recipe's own evaluations; success is of the deterministic policy on 200 episodes that
+neither training nor those evaluations have seen. `in physics` is the share of the wall-clock that the
+simulation's steps took.
+"""
+
+from __future__ import annotations
+
+from _rl import arguments, report, run
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--steps", type=int, help="steps of a run; by default the recipe's")
+    args = parser.parse_args()
+    values = {"ppo": {"total_timesteps": args.steps}} if args.steps else {}
+    results = []
+    for seed in range(args.seeds):
+        results.append(run("pick_place.yaml", "bench_pick_place", seed, args.output, **values))
+        report("PPO on pick_place, from scratch", results, 0.9)
+
+
+if __name__ == "__main__":
+    main()

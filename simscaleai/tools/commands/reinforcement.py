@@ -1,0 +1,89 @@
+"""Reinforcement learning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simscaleai.tools.app import app, examples
+
+
+@app.command(
+    epilog=examples(
+        "simscale rl --env-name reach --total-steps 200000",
+        "simscale rl --config configs/rl/pick_place.yaml --name pick_place --seed 1",
+        "simscale rl --config configs/rl/reach.yaml ppo.gamma=0.97 env.max_episode_steps=100",
+        "simscale rl --config configs/rl/pick_place.yaml --init-from checkpoints/final.pt",
+        "simscale rl --config runs/pick_place/config.yaml --resume auto",
+    ),
+)
+def rl(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Any setting, such as ppo.lr=3e-4."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings; see configs/rl.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Folder of the run: runs/NAME; else checkpoints/ppo_ENV.")
+    ] = None,
+    env_name: Annotated[
+        str | None, typer.Option(help="Environment; see `simscale list-envs`.")
+    ] = None,
+    total_steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of all environments together.")
+    ] = None,
+    num_envs: Annotated[
+        int | None, typer.Option(min=1, help="Environments that step together.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Decides everything.")] = None,
+    device: Annotated[str | None, typer.Option(help="Of the networks: auto, cpu, cuda.")] = None,
+    init_from: Annotated[
+        Path | None, typer.Option(help="Checkpoint of a cloned policy to start from.")
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="PATH|auto", help="Checkpoint to go on from; auto: the run's newest."),
+    ] = None,
+    save_path: Annotated[
+        Path | None, typer.Option(help="Where the final agent goes; final.pt of the run's folder.")
+    ] = None,
+    use_wandb: Annotated[
+        bool, typer.Option("--use-wandb", help="Record with Weights & Biases.")
+    ] = False,
+) -> None:
+    """Train a PPO agent by reinforcement learning.
+
+    Settings come from the defaults, then --config, then KEY=VALUE words, then the flags.
+    """
+    from simscaleai.config import load_config
+    from simscaleai.rl.settings import RLConfig
+    from simscaleai.rl.training import train_agent
+    from simscaleai.tools.console import results
+
+    flags = {
+        "name": name,
+        "env_name": env_name,
+        "num_envs": num_envs,
+        "seed": seed,
+        "device": device,
+        "init_from": init_from,
+        "resume_from": resume,
+        "save_path": save_path,
+        "use_wandb": use_wandb or None,
+        "ppo": None if total_steps is None else {"total_timesteps": total_steps},
+    }
+    given = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in flags.items()
+        if value is not None
+    }
+    done = train_agent(load_config(RLConfig, config, overrides or (), **given))
+    stopped = done.pop("stopped")
+    results("Reinforcement learning", done)
+    if stopped:
+        typer.echo("Stopped early; go on with --resume auto.", err=True)
+        raise typer.Exit(130)

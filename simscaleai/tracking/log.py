@@ -1,0 +1,106 @@
+"""Numbers by step, to every destination at once.
+
+    with RunLog(Path("runs/a"), start_step=0) as log:
+        log.record(100, {"loss": 0.1, "eval_success_rate": 0.5})
+
+`metrics.jsonl` is always written: a line {"step": 100, "loss": 0.1, ...} for each call. TensorBoard is
+written where it is installed, Weights & Biases on request. A run that goes on after `start_step` drops what
+an earlier start recorded of later steps, as it makes those again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from simscaleai.storage.atomic import atomic_path
+from simscaleai.tracking.trackers import (
+    TensorBoard,
+    Tracker,
+    WeightsAndBiases,
+    load_wandb,
+    missing,
+)
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class RunLog:
+    """A context manager around a run; nothing is written before it is entered.
+
+    Args:
+      folder: of the run; created.
+      start_step: the step after which it goes on; 0 for a new run.
+      use_tensorboard: write `<folder>/tensorboard` too; None does where TensorBoard is installed.
+      wandb: arguments of `wandb.init`, such as project and name; None for no Weights & Biases.
+
+    Raises:
+      UserError: what is asked for is not installed, or does not start.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        start_step: int = 0,
+        use_tensorboard: bool | None = None,
+        wandb: Mapping[str, Any] | None = None,
+    ) -> None:
+        if wandb is not None:
+            load_wandb()
+        self.folder, self.start_step = folder, start_step
+        self._wandb = wandb
+        installed = TensorBoard.installed()
+        self._use_tensorboard = installed if use_tensorboard is None else use_tensorboard
+        if self._use_tensorboard and not installed:
+            raise missing("use_tensorboard", "tensorboard")
+        self._trackers: list[Tracker] = []
+
+    def __enter__(self) -> RunLog:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._wandb is not None:
+            self._trackers.append(WeightsAndBiases(self.folder, self.start_step, self._wandb))
+        if self._use_tensorboard:
+            self._trackers.append(TensorBoard(self.folder, self.start_step))
+        path = self.folder / METRICS_FILE
+        forget_after(path, self.start_step)
+        self._file = path.open("a", encoding="utf-8")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        for tracker in self._trackers:
+            tracker.close(failed=kind is not None)
+
+    def record(self, step: int, values: Mapping[str, float]) -> None:
+        """Write the values of a step; what is written is not lost if the process is killed."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+        for tracker in self._trackers:
+            tracker.record(step, values)
+
+
+def forget_after(path: Path, step: int) -> None:
+    """Rewrite `metrics.jsonl` without the lines of later steps, and without a torn last one."""
+    if not path.exists():
+        return
+    text = path.read_text(encoding="utf-8", errors="replace")
+    kept = "".join(f"{line}\n" for line in text.splitlines() if _step_of(line) <= step)
+    if kept != text:
+        with atomic_path(path) as temporary:
+            temporary.write_text(kept, encoding="utf-8")
+
+
+def _step_of(line: str) -> float:
+    """The step that a line is of; infinity for a line that was not written to its end."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
