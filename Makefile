@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test test-all lint format bench clean
+.PHONY: demo test test-all lint format bench docs clean
 
 demo: .venv/.installed  ## the whole loop on pick_place: demonstrations, training, 100 unseen episodes
 	.venv/bin/python -m simscaleai.tools.demo
@@ -23,10 +23,14 @@ format: .venv/.installed-dev
 	.venv/bin/ruff format .
 
 bench: .venv/.installed  ## every benchmark, one table each
-	for script in benchmarks/*.py; do .venv/bin/python $$script || exit 1; done
+	for script in benchmarks/[a-z]*.py; do .venv/bin/python $$script || exit 1; done
+
+docs: .venv/.installed-docs  ## the reference pages from the code, then the whole site into site/
+	.venv/bin/python scripts/generate_reference.py
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache
 
 .venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) -e ".[viz]"
@@ -34,7 +38,11 @@ clean:
 
 .venv/.installed-dev: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) -e ".[dev]"
-	touch $@ .venv/.installed
+	touch $@ .venv/.installed .venv/.installed-docs
+
+.venv/.installed-docs: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e ".[docs]"
+	touch $@
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

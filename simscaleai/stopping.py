@@ -5,18 +5,22 @@
             one_step()
             stop.attempt(something_long)     # left at once when a signal comes
 
-The first signal is only noted, and the loop ends when it suits. The second one has its usual effect at once.
+The first signal is only noted, and the loop ends when it suits. The second one has its usual effect at once;
+but a scheduler's SIGTERM may come twice, directly and through torchrun, and so another one right after it is
+taken for the same.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ECHO_SECONDS = 2.0
 T = TypeVar("T")
 
 
@@ -43,8 +47,10 @@ class StopSignals:
         self.requested: int | None = None
         self._before: dict[int, Any] = {}
         self._abandoning = False
+        self._since = 0.0
 
     def __enter__(self) -> StopSignals:
+        self.requested = None
         if threading.current_thread() is threading.main_thread():
             self._before = {s: signal.signal(s, self._note) for s in SIGNALS}
         return self
@@ -69,10 +75,14 @@ class StopSignals:
             return None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.requested = number
-        self._restore()
-        if self._abandoning:
-            raise _Abandoned
+        now = time.monotonic()
+        if self.requested is None:
+            self.requested, self._since = number, now
+            if self._abandoning:
+                raise _Abandoned
+        elif number != signal.SIGTERM or now > self._since + _ECHO_SECONDS:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -5,6 +5,50 @@ Two threads that wait for each other on a busy machine make such tests ten times
 
 from __future__ import annotations
 
+import json
 import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def launch() -> Callable[..., list[Any]]:
+    """Run a script in several processes that find each other as if torchrun had started them.
+
+    launch(size, script, *arguments) gives what each process printed as its last line, read as JSON. A
+    launcher of its own would take as long again as the processes do.
+    """
+
+    def run(size: int, script: Path, *arguments: Any, timeout: float = 120) -> list[Any]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        shared = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        started = [
+            subprocess.Popen(
+                [sys.executable, str(script), *map(str, arguments)],
+                env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(size)
+        ]
+        try:
+            outputs = [process.communicate(timeout=timeout) for process in started]
+        finally:
+            for process in started:
+                process.kill()
+        complaints = "\n".join(err[-3000:] for _, err in outputs)
+        assert all(process.returncode == 0 for process in started), complaints
+        return [json.loads(out.splitlines()[-1]) for out, _ in outputs]
+
+    return run

@@ -1,14 +1,18 @@
 """The pages are true: their Python blocks and `simscale` commands run, and their links lead somewhere.
 
-The blocks of a page run in order in one empty folder, as a reader would run them, except that episode
-and step counts are cut down. A block marked `no-run` is left out: it installs something, or needs what a
-test machine may not have.
+The blocks of a page run in order in one folder that holds nothing but `configs`, as a reader would run
+them, except that episode and step counts are cut down. A YAML block that starts with `# name.yaml` is that
+file; in a `console` block, what follows a command is what it prints. A block marked `no-run` is left out: it
+installs something, or needs what a test machine may not have.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +25,19 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
-COUNT = re.compile(r"(?P<name>n[-_]episodes|max[-_]steps)(?P<gap>[ =]+)(?P<number>[\d_]+)")
-LIMITS = {"n_episodes": 6, "max_steps": 20}
+COUNT = re.compile(
+    r"(?P<name>(?:n|env|eval)[-_]episodes|max[-_]steps|total[-_](?:time)?steps)"
+    r"(?P<gap>[ =:]+)(?P<number>[\d_]+)"
+)
+LIMITS = {
+    "n_episodes": 6,
+    "env_episodes": 2,
+    "eval_episodes": 2,
+    "max_steps": 20,
+    "total_steps": 64,
+    "total_timesteps": 64,
+}
+FILE = re.compile(r"# (?P<name>[\w/]+\.yaml)\n")
 
 
 class Block(NamedTuple):
@@ -41,7 +56,7 @@ def blocks(page: Path) -> list[Block]:
     found = []
     for match in FENCE.finditer(text):
         language, *marks = match["info"].split() or [""]
-        if language in ("python", "bash") and "no-run" not in marks:
+        if language in ("python", "bash", "console", "yaml") and "no-run" not in marks:
             line = text.count("\n", 0, match.start("code")) + 1
             found.append(Block(page, line, language, COUNT.sub(shorten, match["code"])))
     return found
@@ -58,34 +73,56 @@ def commands(code: str) -> list[list[str]]:
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
-def run_command(block: Block, words: list[str]) -> None:
+def run_command(block: Block, words: list[str], may_fail: bool = False) -> None:
     assert words[0] == "simscale", f"{block}: {words[0]!r} is not run here; mark the block no-run"
     try:
         main(words[1:])
     except SystemExit as end:
-        assert not end.code, f"{block}: {shlex.join(words)} ended with {end.code}"
+        assert may_fail or not end.code, f"{block}: {shlex.join(words)} ended with {end.code}"
+
+
+def run_session(block: Block, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines `$ command`, each followed by what it prints; line breaks do not count."""
+    for turn in block.code.removeprefix("$ ").split("\n$ "):
+        command, _, expected = turn.partition("\n")
+        capsys.readouterr()
+        run_command(block, shlex.split(command), may_fail=True)
+        printed = " ".join("".join(capsys.readouterr()).split())
+        assert " ".join(expected.split()) in printed, f"{block}: {command} prints {printed}"
 
 
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if blocks(p)], ids=lambda p: str(p.relative_to(ROOT))
 )
-def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_run(
+    page: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
     names: dict[str, object] = {"__name__": "page"}
     for block in blocks(page):
         if block.language == "python":
             exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec"), names)
-        else:
+        elif block.language == "bash":
             for words in commands(block.code):
                 run_command(block, words)
+        elif block.language == "console":
+            run_session(block, capsys)
+        else:
+            file = FILE.match(block.code)
+            assert file, f"{block}: a YAML block starts with `# name.yaml`, or is marked no-run"
+            (tmp_path / file["name"]).write_text(block.code)
 
 
 def test_shortened_counts() -> None:
-    code = "simscale train --max-steps 20_000  # long\nf(n_episodes=100, max_steps=5)"
-    assert (
-        COUNT.sub(shorten, code)
-        == "simscale train --max-steps 20  # long\nf(n_episodes=6, max_steps=5)"
+    code = (
+        "simscale train --max-steps 20_000  # long\nf(n_episodes=100, max_steps=5)\nmax_steps: 900"
     )
+    short = "simscale train --max-steps 20  # long\nf(n_episodes=6, max_steps=5)\nmax_steps: 20"
+    assert COUNT.sub(shorten, code) == short
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -106,3 +143,23 @@ def anchors(page: Path) -> set[str]:
     """The headings of a page as GitHub and MkDocs name them in links."""
     titles = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    """Dead links, pages that no menu leads to and unknown anchors are warnings."""
+    run = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "WARNING" not in run.stderr
+    for page in tmp_path.glob("*.html"):
+        text = page.read_text()
+        assert "```" not in text, f"{page.name} shows a code block as text"
+        loaded = re.findall(
+            r'<(?:script|link|img)[^>]+(?:src|href)="?((?:https?:)?//[^" >]+)', text
+        )
+        assert not loaded, f"{page.name} loads {loaded} from elsewhere"

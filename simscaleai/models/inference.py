@@ -70,7 +70,7 @@ def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], source: st
 
 
 def as_image(frames: torch.Tensor) -> torch.Tensor:
-    """Images (B, H, W, C) uint8 -> (B, C, H, W) float32 in [0, 1]; anything else as it is."""
+    """Images (..., H, W, C) uint8 -> (..., C, H, W) float32 in [0, 1]; anything else as it is."""
     if frames.dtype != torch.uint8:
         return frames
-    return frames.movedim(-1, 1).float().div_(255)
+    return frames.movedim(-1, -3).float().div_(255)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all.
+"""Files and folders that appear whole or not at all.
 
     with atomic_path("runs/final.pt") as temporary:
         write_everything_to(temporary)
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,13 +32,34 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
     temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}{SUFFIX}")
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, final)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        _sync(final.parent)
+    sync(final.parent)
+
+
+def replace_folder(temporary: Path, final: Path) -> None:
+    """Give a finished folder, whose larger files are synced already, the name that it is to have.
+
+    A folder that has this name goes away. In between there is none, for a moment: a file is replaced at
+    once, a folder cannot be.
+    """
+    for path in temporary.iterdir():
+        sync(path)
+    sync(temporary)
+    if final.exists():
+        remove_folder(final)
+    os.rename(temporary, final)
+    sync(final.parent)
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder; whoever looks sees all of it or none."""
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{SUFFIX}")
+    os.rename(path, aside)
+    shutil.rmtree(aside)
 
 
 def leftovers(final: str | Path) -> list[Path]:
@@ -51,7 +73,10 @@ def leftovers(final: str | Path) -> list[Path]:
     return [final.parent / n for n in sorted(found)]
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on disk before going on."""
+    if os.name != "posix" and path.is_dir():  # a folder cannot be opened there
+        return
     handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
     try:
         os.fsync(handle)

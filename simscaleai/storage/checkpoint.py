@@ -1,21 +1,37 @@
-"""Checkpoints: plain values and tensors in one file, written whole and read as untrusted input.
+"""Checkpoints: plain values and tensors, written whole and read as untrusted input.
 
 A payload is made of dicts, lists, tuples, strings, numbers, None and tensors; nothing else goes in, and
-so nothing that could run code comes out. This is the only place that calls `torch.load`.
+so nothing that could run code comes out. It is one file, or a folder that several processes wrote
+(`storage.sharded`); reading one is the same. This is the only place that calls `torch.load`.
+
+`torch.load(weights_only=True)` runs no code, but it still calls a few harmless types with arguments from the
+file, and a `bytearray` of a terabyte is one of them. So the names in the file are looked at before.
 """
 
 from __future__ import annotations
 
+import os
+import pickletools
+import re
+import secrets
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from simscaleai.errors import MissingFileError, UserError
-from simscaleai.storage.atomic import atomic_path
+from simscaleai.storage.atomic import SUFFIX, atomic_path
+from simscaleai.storage.sharded import PLAIN_FILE, ShardedFolder, flatten, unflatten
 
 FORMAT_VERSION = 1
+_POINTER_BYTES = 256
+
+# What a tensor of plain numbers is made with, in the file that `torch.save` writes.
+_ALLOWED = re.compile(
+    r"torch\._utils _rebuild_tensor_v2|collections OrderedDict|torch [A-Z][A-Za-z0-9]*Storage"
+)
 
 
 def save_checkpoint(path: str | Path, payload: dict[str, Any]) -> Path:
@@ -32,15 +48,77 @@ def save_checkpoint(path: str | Path, payload: dict[str, Any]) -> Path:
     return Path(path)
 
 
+def save_sharded_checkpoint(
+    path: str | Path, payload: dict[str, Any], tensors: Mapping[str, Any]
+) -> Path:
+    """Write a checkpoint folder, every process its part; return the path.
+
+    Args:
+      path: the folder, on a file system that all processes see.
+      payload: plain values and tensors; that of the main process counts.
+      tensors: nested dicts of tensors that may be DTensors, of the same names on every process; they come
+        back as further entries of the payload.
+    """
+    from simscaleai.storage.dcp import write_folder
+
+    def write_plain(folder: Path) -> None:
+        save_checkpoint(folder / PLAIN_FILE, payload)
+
+    write_folder(Path(path), flatten(tensors), write_plain)
+    return Path(path)
+
+
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a payload written by `save_checkpoint`, tensors on the CPU and mapped from the file.
+    """Read a payload of `save_checkpoint` or `save_sharded_checkpoint`, tensors whole and on the CPU.
+
+    They are mapped from the file: it must stay as it is while they are in use.
 
     Raises:
-      UserError: the file is missing, damaged, of another format, or holds more than plain values.
+      UserError: it is missing, damaged, of another format, or holds more than plain values.
+    """
+    path = find_checkpoint(path)
+    if not path.is_dir():
+        return _load_file(path)
+    payload, folder = load_sharded_checkpoint(path)
+    return {**payload, **unflatten(folder.read())}
+
+
+def load_sharded_checkpoint(path: str | Path) -> tuple[dict[str, Any], ShardedFolder]:
+    """The payload of `save_sharded_checkpoint`, and its tensors, not read yet."""
+    path = find_checkpoint(path)
+    folder = ShardedFolder(path)
+    return _load_file(path / PLAIN_FILE), folder
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The file or folder that a path means: where a pointer leads, or the path itself.
+
+    Raises:
+      MissingFileError: there is none.
     """
     path = Path(path)
     if not path.exists():
         raise MissingFileError(f"There is no checkpoint {str(path)!r}; check the path.")
+    if path.is_symlink():
+        return path.resolve()
+    if path.is_file() and path.stat().st_size <= _POINTER_BYTES:
+        name = path.read_bytes().decode(errors="replace").strip()
+        target = path.with_name(name) if name and Path(name).name == name else path
+        return target if target.exists() else path
+    return path
+
+
+def point_at(pointer: Path, target: Path) -> None:
+    """Have `pointer` lead to `target` beside it: a link, or a file with its name where there are no links."""
+    temporary = pointer.with_name(f".{pointer.name}.{secrets.token_hex(4)}{SUFFIX}")
+    try:
+        temporary.symlink_to(target.name)
+    except OSError:
+        temporary.write_text(f"{target.name}\n", encoding="utf-8")
+    os.replace(temporary, pointer)
+
+
+def _load_file(path: Path) -> dict[str, Any]:
     _check_archive(path)
     try:
         payload = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -77,8 +155,14 @@ def _check_archive(path: Path) -> None:
                 problem = "its records are compressed"
             elif sum(e.file_size for e in entries) > size:
                 problem = "its records claim to be larger than the file"
+            elif min((e.header_offset for e in entries), default=0):
+                problem = (
+                    "something lies before its first record"  # readers would disagree about it
+                )
             elif (damaged := archive.testzip()) is not None:
                 problem = f"its record {damaged!r} is damaged"
+            else:
+                problem = _foreign_name(archive)
     except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RuntimeError):
         problem = "it is cut short, damaged or of another kind"
     if problem:
@@ -88,6 +172,19 @@ def _check_archive(path: Path) -> None:
         )
 
 
+def _foreign_name(archive: zipfile.ZipFile) -> str | None:
+    """Describe something that the pickle in the archive names and that no plain value needs, or None."""
+    for entry in archive.infolist():
+        if not entry.filename.lower().endswith(".pkl"):
+            continue
+        for opcode, argument, _ in pickletools.genops(archive.read(entry)):
+            if opcode.name in ("INST", "STACK_GLOBAL") or opcode.name.startswith("EXT"):
+                return f"it names things in a way ({opcode.name}) that this package does not"
+            if opcode.name == "GLOBAL" and not _ALLOWED.fullmatch(str(argument)):
+                return f"it holds a {str(argument).replace(' ', '.')}"
+    return None
+
+
 def _stray(payload: Any) -> str | None:
     """Describe something in `payload` that a checkpoint must not hold, or return None."""
     seen: set[int] = set()  # containers may be shared or hold themselves
@@ -95,7 +192,8 @@ def _stray(payload: Any) -> str | None:
     while todo:
         where, value = todo.pop()
         if isinstance(value, torch.Tensor):
-            if value.layout != torch.strided or value.is_quantized or value.is_meta:
+            plain = type(value) is torch.Tensor and value.layout == torch.strided
+            if not plain or value.is_quantized or value.is_meta:
                 return f"an unusual tensor at {where}"
             backed = value.untyped_storage().nbytes()
             if value.numel() * value.element_size() > backed:

@@ -23,11 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from h5py import h5d, h5g
 from numpy.typing import NDArray
 
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError, unknown_name
+from simscaleai.storage.chunks import Chunks, find_chunks
 from simscaleai.storage.episode import OBS, SCHEMA_VERSION, Episode, array_checksum
 from simscaleai.storage.episode_writer import EpisodeWriter
 from simscaleai.storage.hdf5 import SafeFile
@@ -149,6 +151,14 @@ class EpisodeFile:
     def shape(self, i: int, key: str) -> tuple[int, ...]:
         """Shape of an array, without reading it."""
         return tuple(self._dataset(i, key)[0].shape)
+
+    def dtype(self, i: int, key: str) -> np.dtype[Any]:
+        """What `read` gives for an array, without reading it."""
+        return self._dataset(i, key)[0].dtype.newbyteorder("=")
+
+    def chunks(self, i: int, key: str) -> Chunks | None:
+        """Where the chunks of an array lie in the file; None if only HDF5 can read them."""
+        return find_chunks(self._dataset(i, key)[0], self._file.size)
 
     def read(self, i: int, key: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """Steps start..stop (all by default) of one array of episode i.

@@ -3,7 +3,8 @@
 An HDF5 file can name other files (external links, external storage, virtual datasets), run a filter
 plugin, or declare terabytes in a few bytes. Nothing of that is followed here: an object is reached
 through hard links only, and a dataset is opened only if it is plain numbers stored in this file, of
-a size that this file can hold. Each refusal is one `UserError` sentence that names file and object.
+a size that this file can hold. What is gzipped is unpacked by `chunks`, to that size and no further.
+Each refusal is one `UserError` sentence that names file and object.
 
 Limits: a vector dataset (time, d) at most 256 MiB, an image dataset 4 GiB, a chunk 256 MiB, one read
 1 GiB; what a whole file declares at most 200 times its size (or 1 GiB, whichever is more).
@@ -22,6 +23,7 @@ from h5py import h5d, h5g, h5l, h5o, h5s, h5t, h5z
 from numpy.typing import NDArray
 
 from simscaleai.errors import MissingFileError, UserError
+from simscaleai.storage.chunks import FILTERS, ChunkError, layout_of, read_rows
 
 _MIB = 2**20
 MAX_VECTOR_BYTES = 256 * _MIB
@@ -32,12 +34,7 @@ MAX_TOTAL_BYTES = 1024 * _MIB
 MAX_FILE_RATIO = 200
 MAX_DEFLATE_RATIO = 1100  # deflate reaches 1032 : 1 at best
 MAX_TEXT = 16 * _MIB
-_BUILTIN_FILTERS = {
-    h5z.FILTER_DEFLATE,
-    h5z.FILTER_SHUFFLE,
-    h5z.FILTER_FLETCHER32,
-    h5z.FILTER_LZF,
-}
+_BUILTIN_FILTERS = FILTERS | {h5z.FILTER_LZF}
 
 
 class SafeFile:
@@ -51,7 +48,7 @@ class SafeFile:
             )
         try:
             self._file = h5py.File(self.path, "r")
-            self._size = os.path.getsize(self.path)
+            self.size = os.path.getsize(self.path)
         except OSError as error:
             raise UserError(
                 f"{self.path} cannot be read as an HDF5 file ({_first_line(error)}); it may be"
@@ -118,13 +115,18 @@ class SafeFile:
         out = np.empty(shape, dtype)
         if out.size == 0:
             return out
+        layout = layout_of(dataset)
         try:
+            if layout is not None and layout.gzipped:
+                return read_rows(dataset, layout, start, out)
             if shape[0] == length:
                 dataset.read(h5s.ALL, h5s.ALL, out)
             else:
                 space = dataset.get_space()
                 space.select_hyperslab((start,) + (0,) * (len(shape) - 1), shape)
                 dataset.read(h5s.create_simple(shape), space, out)
+        except ChunkError as error:
+            raise self.refuse(label, str(error)) from error
         except OSError as error:
             raise self.refuse(label, f"cannot be decoded ({_first_line(error)})") from error
         return out
@@ -160,8 +162,11 @@ class SafeFile:
         self._check_storage(dataset, label)
         if dataset.rank != 1 or dataset.shape[0] > limit or kind.get_size() > 4096:
             raise self.refuse(label, "lists more names than there are episodes")
+        layout, variable = layout_of(dataset), kind.is_variable_str()
+        if variable and layout is not None and layout.gzipped:
+            raise self.refuse(label, "is a gzipped list of names of any length")
         try:
-            values = h5py.Dataset(dataset)[()]
+            values = h5py.Dataset(dataset)[()] if variable else self.read(dataset, label)
         except OSError as error:
             raise self.refuse(label, f"cannot be decoded ({_first_line(error)})") from error
         return [v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in values]
@@ -200,10 +205,11 @@ class SafeFile:
             raise self.refuse(label, "is a virtual dataset, which reads from other files")
         if props.get_external_count() > 0:
             raise self.refuse(label, "keeps its values in another file")
-        filters = props.get_nfilters()
-        for i in range(filters):
-            if props.get_filter(i)[0] not in _BUILTIN_FILTERS:
-                raise self.refuse(label, "needs a compression plugin; only gzip and lzf are read")
+        filters = {props.get_filter(i)[0] for i in range(props.get_nfilters())}
+        if not filters <= _BUILTIN_FILTERS:
+            raise self.refuse(label, "needs a compression plugin; only gzip and lzf are read")
+        if filters >= {h5z.FILTER_DEFLATE, h5z.FILTER_LZF}:
+            raise self.refuse(label, "is compressed twice, by gzip and by lzf")
         shape = dataset.shape  # not before the layout is known: it may look into other files
         if not shape:
             raise self.refuse(label, "has no axis of time")
@@ -216,13 +222,13 @@ class SafeFile:
             raise self.refuse(label, f"has chunks of more than {MAX_CHUNK_BYTES} bytes")
         stored = dataset.get_storage_size()
         ratio = MAX_DEFLATE_RATIO if filters else 1
-        if declared > stored * ratio or stored > self._size:
+        if declared > stored * ratio or stored > self.size:
             raise self.refuse(label, f"declares {declared} bytes but stores {stored}")
         self._total += declared - self._declared.get(label, 0)
         self._declared[label] = declared
-        if self._total > max(MAX_TOTAL_BYTES, MAX_FILE_RATIO * self._size):
+        if self._total > max(MAX_TOTAL_BYTES, MAX_FILE_RATIO * self.size):
             raise self.refuse(
-                label, f"brings what this file of {self._size} bytes unpacks to {self._total} bytes"
+                label, f"brings what this file of {self.size} bytes unpacks to {self._total} bytes"
             )
 
 

@@ -14,7 +14,6 @@ from simscaleai.tools.app import app
 
 # in the order of --help
 # isort: off
-from simscaleai.tools.commands import inspection, data, training, evaluation  # noqa: F401
 
 
 def _version(wanted: bool) -> None:

@@ -27,10 +27,12 @@ def results(title: str, values: Mapping[str, Any]) -> None:
 
 
 def text(key: str, value: Any) -> str:
-    """A value as a person reads it: rates and intervals in percent, "" for what is no number or word."""
-    if key.endswith(("_rate", "_ci")) or key == "success_at_end":
+    """A value as a person reads it: shares in percent, "" for what is no number or word."""
+    if key.endswith(("_rate", "_ci", "_share", "success_at_end")):
         parts = value if isinstance(value, tuple | list) else [value]
         return " to ".join(f"{100 * part:.1f} %" for part in parts)
+    if key.endswith("_per_second"):
+        return f"{value:,.0f}"
     if isinstance(value, bool) or value is None:
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import platform
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 
-LIBRARIES = ("mujoco", "torch", "numpy", "gymnasium", "h5py", "omegaconf")
+from simscaleai.tracking.run_info import versions as versions
+
 GL_BACKENDS = ("egl", "osmesa", "glfw")
 PROBE_SECONDS = 20
 
@@ -25,17 +24,6 @@ with mujoco.Renderer(model, 16, 16) as renderer:
     renderer.update_scene(data)
     assert renderer.render().shape == (16, 16, 3)
 """
-
-
-def versions() -> dict[str, str]:
-    """{library: version}, with Python and the operating system."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def devices() -> dict[str, str]:

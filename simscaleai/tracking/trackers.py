@@ -40,7 +40,7 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer: Any = SummaryWriter(
-            str(folder / TENSORBOARD_FOLDER), purge_step=start_step + 1 if start_step else None
+            str(folder / TENSORBOARD_FOLDER), purge_step=start_step + 1
         )
 
     def record(self, step: int, values: Mapping[str, float]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from simscaleai.errors import UserError, unknown_name
 from simscaleai.models.inference import resolve_device
 
 AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+STRATEGIES = ("ddp", "fsdp2")
+BACKENDS = ("nccl", "gloo")
+RUNS = Path("runs")
 
 
 @dataclass
@@ -22,23 +26,44 @@ class TrainConfig:
       model_name, model_kwargs: the registered model and its arguments. What describes the data
         (`state_dim`, `action_dim`, image size) is taken from the dataset where it is not given.
       dataset_path: HDF5 file; "" trains on made-up data.
-      batch_size: samples per step.
+      batch_size: samples of one optimizer step, over all processes and micro-batches: the same recipe
+        gives the same curve for any number of them. A multiple of processes x `accumulate`.
       num_workers: processes that read images; data that lies in memory is read without any.
+      cache_mb: MiB of memory for images; by default what the machine can spare, 0 reads them from the file
+        always.
       lr, weight_decay: of AdamW.
       warmup_steps: steps of linear warmup, followed by a cosine down to 0 at `max_steps`.
       max_steps: optimizer steps.
       grad_clip: largest norm of the gradient; 0 for no limit.
       use_amp, amp_dtype: mixed precision in "bfloat16" or "float16". It is used on GPUs; on a CPU it
         would be slower than single precision and is left out.
-      distributed, backend: training by several processes; not in this release.
-      checkpoint_dir: folder of checkpoints and `metrics.jsonl`.
+      distributed: insist on being started by `torchrun`; a run that is started by it trains with all its
+        processes in any case.
+      backend: how processes talk, "nccl" or "gloo"; on a CPU it is always gloo.
+      checkpoint_dir: folder of checkpoints and logs, for a run without `run_name`.
       save_every: steps between checkpoints; 0 for the final one only.
-      resume_from: checkpoint to go on from.
+      resume_from: checkpoint to go on from; "auto" is the newest one of the run's folder that can be
+        read, and a fresh start where there is none.
       log_every, eval_every: steps between records, and between evaluations; 0 for none in between.
       use_wandb, wandb_project, wandb_run_name: also record with Weights & Biases.
       device: "auto", "cpu", "cuda", "cuda:1", "mps".
       seed: decides initial weights, data order and dropout.
       show_progress: progress bar, or lines where the output is no terminal.
+      accumulate: micro-batches that a process goes through for one optimizer step; each holds
+        batch_size / (processes x accumulate) samples.
+      ema_decay: of a moving average of the weights, 0.999 or so; evaluation and the policy of a checkpoint
+        then use the average. 0 for none.
+      compile: run the model through `torch.compile`.
+      strategy: how several processes share the work: "ddp", each with a whole model, or "fsdp2", which
+        spreads weights and optimizer state over them.
+      keep_checkpoints: how many of the newest `step_N` checkpoints stay; 0 for all. `best.pt` and
+        `final.pt` always stay.
+      best_metric: name of the evaluated metric that decides `best.pt`; "" is the first there is of
+        eval_success_rate, success_rate, eval_score and eval_loss. The smallest value of a loss or error is
+        the best one, the greatest of anything else.
+      run_name: put everything into `runs/<run_name>/`, checkpoints into its folder `checkpoints`. It may
+        name folders in folders, as "width/3".
+      use_tensorboard: record for TensorBoard; None does where it is installed.
     """
 
     model_name: str = "bc"
@@ -66,6 +91,25 @@ class TrainConfig:
     device: str = "auto"
     seed: int = 0
     show_progress: bool = True
+    accumulate: int = 1
+    ema_decay: float = 0.0
+    compile: bool = False
+    strategy: str = "ddp"
+    keep_checkpoints: int = 3
+    best_metric: str = ""
+    run_name: str | None = None
+    use_tensorboard: bool | None = None
+    cache_mb: float | None = None
+
+    @property
+    def run_folder(self) -> Path:
+        """Folder of the run's settings and logs."""
+        return RUNS / self.run_name if self.run_name else Path(self.checkpoint_dir)
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """Folder of the run's checkpoints: `run_folder` itself for a run without a name."""
+        return self.run_folder / "checkpoints" if self.run_name else self.run_folder
 
     @property
     def resolved_device(self) -> str:
@@ -101,18 +145,32 @@ class TrainConfig:
 
     def check(self) -> None:
         """Raise one UserError with everything that is out of range."""
-        least = {"batch_size": 1, "max_steps": 1}
+        least = {"batch_size": 1, "max_steps": 1, "accumulate": 1}
         least |= dict.fromkeys(
             ("num_workers", "warmup_steps", "grad_clip", "save_every", "log_every", "eval_every"), 0
         )
-        least |= dict.fromkeys(("lr", "weight_decay", "seed"), 0)
+        least |= dict.fromkeys(("lr", "weight_decay", "seed", "ema_decay", "keep_checkpoints"), 0)
         wrong = [
             f"{name} is {getattr(self, name)}, at least {low} is allowed"
             for name, low in least.items()
             if not getattr(self, name) >= low
         ]
-        if self.distributed:
-            wrong.append("distributed is true, and this release trains in one process")
+        if self.ema_decay >= 1:
+            wrong.append(f"ema_decay is {self.ema_decay}, less than 1 is allowed")
+        if self.run_name is not None and not _is_folder_name(self.run_name):
+            wrong.append(
+                f"run_name is {self.run_name!r}, the name of a folder below runs/ is allowed"
+            )
         if wrong:
             raise UserError("The training settings do not work: " + "; ".join(wrong) + ".")
+        for kind, known in (("strategy", STRATEGIES), ("backend", BACKENDS)):
+            if getattr(self, kind) not in known:
+                raise unknown_name(kind, getattr(self, kind), known)
         _ = self.resolved_device, self.amp_torch_dtype
+
+
+def _is_folder_name(name: str) -> bool:
+    parts = name.split("/")
+    return not any(
+        part in ("", ".", "..") or Path(part).name != part or "\\" in part for part in parts
+    )

@@ -1,10 +1,20 @@
-"""What a run tells: `metrics.jsonl` always, a progress bar or lines, Weights & Biases on request."""
+"""What a training run tells: records in its folder, and a progress bar or lines on the terminal.
+
+Training is recorded every `log_every` steps, as means over the steps since the record before:
+
+    samples_per_second    of all processes together; evaluation and saving are left out
+    data_seconds          waiting for the next batch, a step
+    step_seconds          everything else, a step
+    data_wait_share       data_seconds as a share of both: near 0 where the data keeps up
+
+Of several processes all call `write`, as means are taken over them; only the main one writes and shows
+anything.
+"""
 
 from __future__ import annotations
 
-import importlib
-import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -14,10 +24,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from simscaleai.errors import UserError
+from simscaleai.tracking import RunLog
 from simscaleai.training.config import TrainConfig
 
-METRICS_FILE = "metrics.jsonl"
 _REFRESH_SECONDS = 0.25
 _LINE_SECONDS = 10.0
 
@@ -25,36 +34,54 @@ _LINE_SECONDS = 10.0
 class Report:
     """Collects what each step gives and writes means of it; a context manager around a run.
 
-    Collecting costs next to nothing: values stay on the device until `write`.
+    Collecting costs next to nothing: values stay on the device until `write`. No file is opened before the
+    block is entered.
+
+    Args:
+      config: of the run.
+      folder: of the run.
+      start_step: the step after which it goes on.
+      processes: how many train together.
+      main: whether this process is the one that writes.
+      reduce: a tensor of numbers to their means over the processes.
     """
 
-    def __init__(self, config: TrainConfig, folder: Path, start_step: int) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: Path,
+        start_step: int,
+        processes: int = 1,
+        main: bool = True,
+        reduce: Callable[[torch.Tensor], torch.Tensor] = lambda values: values,
+    ) -> None:
         self.config = config
-        self.console = Console(stderr=True, quiet=not config.show_progress)
-        self._path = folder / METRICS_FILE
+        self.processes, self.main, self.reduce = processes, main, reduce
+        self._log = RunLog(folder, start_step, config.use_tensorboard, _wandb_options(config))
+        visible = config.show_progress and main
+        self.console = Console(stderr=True, quiet=not visible)
         self._outputs: list[dict[str, torch.Tensor]] = []
-        self._samples = 0
         self._step = start_step
         self._text = ""
-        self._refreshed = self._spoken = self._clock = time.perf_counter()
-        self._wandb = _start_wandb(config) if config.use_wandb else None
+        self._refreshed = self._spoken = time.perf_counter()
+        self.restart_clock()
         self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             TimeRemainingColumn(),
             console=self.console,
             auto_refresh=False,
-            disable=not (self.console.is_terminal and config.show_progress),
+            expand=True,
+            disable=not (self.console.is_terminal and visible),
         )
         self._task = self._progress.add_task(
             "training", total=config.max_steps, completed=start_step, text=""
         )
 
     def __enter__(self) -> Report:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("a", encoding="utf-8")
+        if self.main:
+            self._log.__enter__()
         self._progress.start()
         self.restart_clock()
         return self
@@ -67,22 +94,27 @@ class Report:
     ) -> None:
         self._progress.update(self._task, completed=self._step, text=self._text)
         self._progress.stop()
-        self._file.close()
-        if self._wandb is not None:
-            self._wandb.finish(exit_code=0 if kind is None else 1)
+        if self.main:
+            self._log.__exit__(kind, error, trace)
 
     def say(self, text: str) -> None:
         """Tell the user one thing."""
         self.console.print(text, highlight=False, soft_wrap=True)
 
     def restart_clock(self) -> None:
-        """Leave the time until now out of samples/s: it went into evaluation or saving."""
-        self._clock, self._samples = time.perf_counter(), 0
+        """Leave the time until now out of the rates: it went into evaluation or saving."""
+        self._clock = time.perf_counter()
+        self._samples = self._steps = 0
+        self._waited = 0.0
 
-    def collect(self, step: int, outputs: dict[str, Any], samples: int) -> None:
-        """Remember a step's scalars, and move the bar now and then."""
+    def collect(
+        self, step: int, outputs: dict[str, Any], samples: int, waited: float = 0.0
+    ) -> None:
+        """Remember a step's scalars and the seconds it waited for data; move the bar now and then."""
         self._outputs.append(outputs)
         self._samples += samples
+        self._waited += waited
+        self._steps += 1
         self._step = step
         now = time.perf_counter()
         if now - self._refreshed > _REFRESH_SECONDS:
@@ -91,36 +123,50 @@ class Report:
             self._progress.refresh()
 
     def write(self, step: int, lr: float) -> dict[str, float]:
-        """Record the means since the last call, with learning rate and samples/s; return them."""
+        """Record the means since the last call, with learning rate and rates; return them."""
         if not self._outputs:
             return {}
-        means = {
-            key: torch.stack([o[key].float() for o in self._outputs]).mean().item()
-            for key in self._outputs[-1]
-        }
-        seconds = time.perf_counter() - self._clock
-        values = {**means, "lr": lr, "samples_per_second": self._samples / max(seconds, 1e-9)}
+        keys = list(self._outputs[-1])
+        columns = [torch.stack([o[key].float() for o in self._outputs]).mean() for key in keys]
+        means = self.reduce(torch.stack(columns)).tolist() if columns else []
+        values = {**dict(zip(keys, means, strict=True)), "lr": lr, **self._rates()}
         self._outputs = []
         self.restart_clock()
-        self.record(step, values)
+        if self.main:
+            self._log.record(step, values)
+            self._show(step, values)
         return values
 
+    def _rates(self) -> dict[str, float]:
+        seconds = max(time.perf_counter() - self._clock, 1e-9)
+        steps = max(self._steps, 1)
+        return {
+            "samples_per_second": self.processes * self._samples / seconds,
+            "data_seconds": self._waited / steps,
+            "step_seconds": (seconds - self._waited) / steps,
+            "data_wait_share": self._waited / seconds,
+        }
+
     def record(self, step: int, values: dict[str, float]) -> None:
-        """Write values of a step to every destination."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
-        if self._wandb is not None:
-            self._wandb.log(values, step=step)
-        shown = {k: v for k, v in values.items() if k != "samples_per_second"}
-        self._text = "  ".join(f"{k} {v:.3g}" for k, v in shown.items() if k in ("loss", "lr"))
-        if "samples_per_second" in values:
-            self._text += f"  {values['samples_per_second']:,.0f} samples/s"
+        """Record and tell what an evaluation found, if anything."""
+        if self.main and values:
+            self._log.record(step, values)
+            listed = "  ".join(f"{key} {value:.4g}" for key, value in values.items())
+            self._progress.update(self._task, completed=step, text=self._text)
+            self.say(f"step {step}/{self.config.max_steps}  {listed}")
+
+    def _show(self, step: int, values: dict[str, float]) -> None:
+        """Training, beside the bar, or as a line now and then."""
+        self._text = (
+            f"loss {values['loss']:.3g}  lr {values['lr']:.2g}"
+            f"  {values['samples_per_second']:,.0f} samples/s"
+            f"  data wait {100 * values['data_wait_share']:.0f} %"
+        )
         now = time.perf_counter()
         last = step >= self.config.max_steps
         if self._progress.disable and (now - self._spoken > _LINE_SECONDS or last):
             self._spoken = now
-            listed = "  ".join(f"{k} {v:.4g}" for k, v in values.items())
-            self.say(f"step {step}/{self.config.max_steps}  {listed}")
+            self.say(f"step {step}/{self.config.max_steps}  {self._text}")
 
 
 def scalars(outputs: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -130,14 +176,8 @@ def scalars(outputs: dict[str, Any]) -> dict[str, torch.Tensor]:
     }
 
 
-def _start_wandb(config: TrainConfig) -> Any:
-    try:
-        wandb = importlib.import_module("wandb")
-    except ImportError:
-        raise UserError(
-            "use_wandb needs the package wandb, which is not installed; install simscaleai[tracking]"
-            " or leave use_wandb off."
-        ) from None
-    return wandb.init(
-        project=config.wandb_project, name=config.wandb_run_name, config=asdict(config)
-    )
+def _wandb_options(config: TrainConfig) -> dict[str, Any] | None:
+    if not config.use_wandb:
+        return None
+    name = config.wandb_run_name or config.run_name
+    return {"project": config.wandb_project, "name": name, "config": asdict(config)}

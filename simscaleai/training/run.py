@@ -7,6 +7,7 @@ policy = ModelPolicy.from_checkpoint("checkpoints/final.pt")
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,12 +15,14 @@ from rich.console import Console
 from torch import nn
 
 from simscaleai import seeding
+from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
 from simscaleai.models.normalization import Normalizer
 from simscaleai.models.policy import ModelPolicy, obs_keys, uses_language
 from simscaleai.models.registry import create_model, model_arguments
 from simscaleai.observations import is_image_key
 from simscaleai.storage.episodes import open_dataset
+from simscaleai.tracking import write_run_info
 from simscaleai.training.config import TrainConfig
 from simscaleai.training.data.dataset import (
     DataSpec,
@@ -28,6 +31,7 @@ from simscaleai.training.data.dataset import (
     read_spec,
 )
 from simscaleai.training.data.loader import make_loader
+from simscaleai.training.settings import RunConfig, replayable
 from simscaleai.training.trainer import Trainer
 
 AnyDataset = TrajectoryDataset | DummyTrajectoryDataset
@@ -47,7 +51,26 @@ def train_policy(
     Raises:
       UserError: settings, model and dataset do not fit together.
     """
-    return build_trainer(config, eval_fn).train()
+    return run_trainer(build_trainer(config, eval_fn), RunConfig.of(config))
+
+
+def run_trainer(trainer: Trainer, run: RunConfig) -> dict[str, float]:
+    """Train, in a folder that says by what settings; return the last metrics.
+
+    Args:
+      trainer: made by `build_trainer` from `run.train_config()`.
+      run: the settings that are written to `config.yaml`, those of evaluation included.
+    """
+    policy: Any = trainer.model
+    name, arguments = policy.model.registered
+    resolved = replace(run, model={"name": name, **arguments})
+    processes = Processes.from_environment()
+    trainer.claim_folder()
+    if processes.main:
+        write_run_info(
+            trainer.folder, replayable(resolved), trainer.step, str(trainer.device), processes.size
+        )
+    return trainer.train()
 
 
 def build_trainer(
@@ -55,28 +78,35 @@ def build_trainer(
 ) -> Trainer:
     """The trainer of `train_policy`, before its first step."""
     config.check()
+    processes = Processes.from_environment()
     model, train, valid = _model_and_data(config)
     normalizer = Normalizer({"state": train.statistics()["state"]} if train.state_dim else {})
     policy = ModelPolicy(model, train.spec.obs, normalizer, train.contract)
 
-    def loader(data: AnyDataset, shuffle: bool) -> Any:
+    def loader(data: AnyDataset, batch_size: int, shuffle: bool) -> Any:
         return make_loader(
             data,
-            config.batch_size if shuffle else max(config.batch_size, 1024 if data.in_memory else 1),
+            batch_size,
             config.seed,
             num_workers=config.num_workers,
             shuffle=shuffle,
             pin_memory=config.resolved_device.startswith("cuda"),
+            rank=processes.rank,
+            world_size=processes.size,
         )
 
-    evaluation = loader(valid, False) if valid is not None and len(valid) else None
-    return Trainer(policy, loader(train, True), config, evaluation, eval_fn)
+    own = max(config.batch_size // processes.size, 1)
+    batches = loader(train, own, True)
+    # Rows without images are small: many at once are faster.
+    at_once = own if train.spec.obs.image_keys else max(own, 1024)
+    evaluation = loader(valid, at_once, False) if valid is not None and len(valid) else None
+    return Trainer(policy, batches, config, evaluation, eval_fn)
 
 
 def _model_and_data(config: TrainConfig) -> tuple[nn.Module, AnyDataset, AnyDataset | None]:
     """The model fitted to the data, and the data with what the model reads: train and valid."""
     if not config.dataset_path:
-        if config.show_progress:
+        if config.show_progress and Processes.from_environment().main:
             Console(stderr=True).print("No dataset was given: training on made-up data.")
         model = _create(config, config.model_kwargs)
         return model, _made_up(model, config), None
@@ -87,6 +117,7 @@ def _model_and_data(config: TrainConfig) -> tuple[nn.Module, AnyDataset, AnyData
         "seq_len": getattr(model, "action_horizon", 1),
         "obs_keys": _keys_to_load(model, everything, config),
         "include_language": uses_language(model),
+        "cache_mb": config.cache_mb,
     }
     train, valid = (
         TrajectoryDataset(config.dataset_path, split=split, **options)

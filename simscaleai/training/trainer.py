@@ -3,17 +3,20 @@
     trainer = Trainer(model, loader, TrainConfig(max_steps=1000))
     metrics = trainer.train()        # {"loss": ..., "lr": ..., "samples_per_second": ..., ...}
 
+The same program trains in one process and, started by `torchrun`, in many: `batch_size` is that of all of
+them together, and so the loss takes the same course. Every process makes the same calls.
+
 A run stopped after any checkpoint and resumed from it continues, on a CPU, to the very same weights:
 the checkpoint holds weights, optimizer, random states and the place in the data, and the learning rate
-and the order of the data are functions of step and epoch.
+and the order of the data are functions of step and epoch. (With another number of processes dropout draws
+other numbers, and of three processes and more, sums of gradients may be rounded in another order.)
 """
 
 from __future__ import annotations
 
-import math
+import signal
+import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,15 +26,18 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from simscaleai import __version__, seeding
-from simscaleai.errors import UserError
-from simscaleai.models.inference import inference, load_weights
+from simscaleai.distributed import Processes
 from simscaleai.models.policy import describe
+from simscaleai.stopping import Stopped, StopSignals
 from simscaleai.storage import checkpoint
-from simscaleai.training import random_state
+from simscaleai.training import evaluation, fit, random_state
+from simscaleai.training.checkpoints import BEST, FINAL, Checkpoints
 from simscaleai.training.config import TrainConfig
-from simscaleai.training.data.loader import BatchStream, batch_size, to_device
-from simscaleai.training.folder import make_room
-from simscaleai.training.report import Report, scalars
+from simscaleai.training.data.stream import BatchStream
+from simscaleai.training.parallel import SharedModel, whole_tensors
+from simscaleai.training.report import Report
+from simscaleai.training.state import KINDS, TrainingState
+from simscaleai.training.update import Updates, piece_size
 
 __all__ = ["TrainConfig", "Trainer"]
 
@@ -40,11 +46,19 @@ class Trainer:
     """Trains `model` in place.
 
     Args:
-      model: `model(batch)` returns a dict with the scalar "loss"; further scalars are recorded.
-      train_loader: its batches are dicts of tensors; each pass over it is an epoch.
+      model: `model(batch)` returns a dict with the scalar "loss", a mean over the samples of the batch;
+        further scalars are recorded.
+      train_loader: its batches are dicts of tensors; each pass over it is an epoch. Of several processes
+        each has one that `make_loader` made for its rank, or all have the same loader of whole batches.
       config: see `TrainConfig`; `resume_from` is loaded at once.
-      eval_loader: batches for `evaluate`.
-      eval_fn: called with the model by `evaluate`; returns a number, or a dict of them.
+      eval_loader: batches for `evaluate`, of the same kind.
+      eval_fn: called with the model by `evaluate`, on the main process; returns a number, or a dict of them.
+
+    Attributes:
+      model: as it was given; under FSDP2 its parameters are DTensors.
+      step: optimizer steps made.
+      processes: this process, and how many there are.
+      folder: the run's folder.
     """
 
     def __init__(
@@ -56,191 +70,225 @@ class Trainer:
         eval_fn: Callable[..., Any] | None = None,
     ) -> None:
         config.check()
-        self.config = config
-        self.device = torch.device(config.resolved_device)
-        self.model = model.to(self.device)
+        self.config, self.model = config, model
         self.eval_loader, self.eval_fn = eval_loader, eval_fn
-        self.stream = BatchStream(train_loader, config.seed)
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters,
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-            fused=self.device.type in ("cpu", "cuda"),  # one pass over memory, not ten
+        self.processes = Processes.from_environment()
+        pieces_of = piece_size(config, self.processes)  # may refuse, and so comes before meeting
+        self.device = self.processes.join(config.resolved_device, config.backend)
+        self.stream = BatchStream(train_loader, config.seed, self.processes)
+        shared = SharedModel(model, config, self.processes, self.device)
+        self.updates = Updates(shared, config, self.processes, self.device, pieces_of)
+        self.optimizer = self.updates.optimizer
+        self.state = TrainingState(model, self.optimizer, self.updates.ema)
+        self.folder = config.run_folder.resolve()
+        self.checkpoints = Checkpoints(
+            config.checkpoint_folder.resolve(), self.folder, config.keep_checkpoints
         )
-        self._amp = config.uses_amp
-        fp16 = self._amp and config.amp_torch_dtype is torch.float16
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=fp16)
-        self.folder = Path(config.checkpoint_dir).resolve()
         self.step = 0
         self.metrics: dict[str, float] = {}
+        self.best: dict[str, Any] = {}
+        self._stop = StopSignals()
         self._random_state: dict[str, Any] | None = None
-        self._folder_is_ours = False
-        if config.resume_from:
-            self.load_checkpoint(config.resume_from)
+        self._saved: tuple[int, Path] | None = None
+        self._notes: list[str] = []
+        self._resume()
 
     def train(self) -> dict[str, float]:
         """Train up to `max_steps`; return the last metrics, among them "loss" and "step".
 
         Raises:
           UserError: loss or gradient is not finite; the weights are those of the step before.
+          Stopped: a signal came; the step was finished and saved. Uncaught it ends the program.
         """
-        config = self.config
-        report = Report(config, self.folder, self.step)
-        aside = self._claim_folder()
+        config, processes = self.config, self.processes
+        report = Report(
+            config, self.folder, self.step, processes.size, processes.main, processes.mean
+        )
+        self.claim_folder()
         self._set_random_state()
         self.model.train()
-        with report:
-            if aside:
-                report.say(f"Moved the files of an earlier run to {aside}.")
-            if config.effective_warmup != config.warmup_steps:
-                report.say(
-                    f"Shortened the warmup of {config.warmup_steps} steps to"
-                    f" {config.effective_warmup}: the run has {config.max_steps}."
-                )
+        with report, self._stop:
+            self._announce(report)
             batches = iter(self.stream)
-            while self.step < config.max_steps:
-                batch = to_device(next(batches), self.device)
+            while self.step < config.max_steps and not self._stopping:
+                asked = time.perf_counter()
+                share = next(batches)
+                waited = time.perf_counter() - asked
                 lr = config.learning_rate(self.step)
-                outputs = self._update(batch, lr)
+                wish = self._stop.requested is not None
+                outputs = self.updates.step(share, self.step + 1, lr, wish)
                 self.step += 1
-                report.collect(self.step, scalars(outputs), batch_size(batch))
+                report.collect(self.step, outputs, share.samples, waited)
                 if self._due(config.log_every):
                     self.metrics |= report.write(self.step, lr)
-                if self._due(config.eval_every) and (evaluation := self.evaluate()):
-                    self.metrics |= evaluation
-                    report.record(self.step, evaluation)
+                if self._due(config.eval_every) and not self._stopping:
+                    self._evaluate_into(report)
                     report.restart_clock()
                 if self._due(config.save_every) and self.step < config.max_steps:
                     self.save_checkpoint(self.step)
                     report.restart_clock()
-            path = self.save_checkpoint(self.step, is_final=True)
-            report.say(f"Saved {path}.")
+            self._finish(report)
         return {**self.metrics, "step": float(self.step)}
 
     def evaluate(self) -> dict[str, float]:
         """Means over `eval_loader` as "eval_<name>", and what `eval_fn(model)` returns.
 
-        Layers run in evaluation mode, and the random state is afterwards as it was before: evaluating
-        more or less often does not change the training.
+        Layers run in evaluation mode and weights are the moving average, if there is one. The random state
+        is afterwards as it was before: evaluating more or less often does not change the training.
         """
-        totals: dict[str, torch.Tensor] = {}
-        samples = 0
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), inference(self.model):
-            for batch in self.eval_loader or ():
-                batch = to_device(batch, self.device)
-                n = batch_size(batch)
-                with self._autocast():
-                    outputs = scalars(self.model(batch))
-                for key, value in outputs.items():
-                    totals[key] = totals.get(key, 0.0) + value.double() * n
-                samples += n
-            result = {f"eval_{k}": (v / samples).item() for k, v in totals.items()}
-            if self.eval_fn is not None:
-                extra = self.eval_fn(self.model)
-                extra = extra if isinstance(extra, dict) else {"eval_score": extra}
-                result |= {k: float(v) for k, v in extra.items()}
-        return result
+        return evaluation.evaluate(self.updates, self.eval_loader, self.eval_fn, self._stop)
 
     def save_checkpoint(self, step: int, is_final: bool = False) -> Path:
-        """Write `step_<step>.pt`, or `final.pt`, into the run's folder; return its path."""
-        self._claim_folder()
-        about = describe(self.model) or {
-            "model_name": self.config.model_name,
-            "model_kwargs": self.config.model_kwargs,
-        }
-        payload = {
-            "kind": "policy",
-            "simscaleai_version": __version__,
-            "policy": about,
-            "weights": dict(self.model.state_dict()),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "step": step,
-            "data": {"epoch": self.stream.epoch, "position": self.stream.position},
-            "random": random_state.capture(),
-            "config": asdict(self.config),
-            "metrics": dict(self.metrics),
-        }
-        name = "final.pt" if is_final else f"step_{step}.pt"
-        return checkpoint.save_checkpoint(self.folder / name, payload)
+        """Write `step_<step>.pt` (under FSDP2 a folder), or `final.pt`; return its path."""
+        name = f"step_{step}" + ("" if self.updates.model.sharded else ".pt")
+        path = self._write(FINAL if is_final else name, step)
+        if self.processes.main:
+            self.checkpoints.written(path)
+        self.processes.wait()
+        self._saved = (step, path)
+        return path
 
     def load_checkpoint(self, path: str) -> None:
         """Continue from a checkpoint: weights, optimizer, step, place in the data, random state.
 
         Raises:
-          UserError: it cannot be read, holds no training state, or its weights do not fit the model.
+          UserError: it cannot be read, holds no training state, or does not fit this run; the error names
+            every difference, and nothing has been changed.
         """
-        payload = checkpoint.load_checkpoint(path)
-        missing = [
-            k for k in ("weights", "optimizer", "step", "data", "random") if k not in payload
-        ]
-        if missing:
-            raise UserError(
-                f"The checkpoint {path!r} cannot be resumed: it lacks {', '.join(missing)}."
-            )
-        load_weights(self.model, payload["weights"], str(path))
-        self.optimizer.load_state_dict(deepcopy(payload["optimizer"]))  # not mapped from the file
-        self.scaler.load_state_dict(payload["scaler"])
+        found = checkpoint.find_checkpoint(path)
+        in_parts = found.is_dir() and self.updates.model.sharded
+        if in_parts:
+            payload, parts = checkpoint.load_sharded_checkpoint(found)
+            shapes = {tuple(k.split("/")): e.shape for k, e in parts.entries.items()}
+        else:
+            payload = checkpoint.load_checkpoint(found)
+            shapes = dict(fit.shapes_in({k: payload[k] for k in KINDS if k in payload}))
+        fit.check(payload, shapes, self.state.shapes(), self._description(), str(path))
+        if in_parts:
+            self.state.load_parts(parts)
+        else:
+            self.state.load(payload)
+        scaler = self.updates.scaler
+        if scaler.is_enabled() and payload["scaler"]:
+            scaler.load_state_dict(payload["scaler"])
         self.step = payload["step"]
-        self.stream.epoch, self.stream.position = (
-            payload["data"]["epoch"],
-            payload["data"]["position"],
-        )
-        self.metrics = dict(payload["metrics"])
-        self._random_state = deepcopy(payload["random"])
-        self._folder_is_ours = Path(path).resolve().parent == self.folder
+        self.stream.epoch = payload["data"]["epoch"]
+        self.stream.position = payload["data"]["position"]
+        self.metrics, self.best = dict(payload["metrics"]), dict(payload["best"])
+        states = payload["random"]
+        alike = len(states) == self.processes.size
+        self._random_state = states[self.processes.rank] if alike else None
+        self._saved = (self.step, found)
+        self.checkpoints.go_on_from(found)
+        if others := fit.other_settings(payload["config"], asdict(self.config)):
+            self._notes.append(f"Other settings than in {path}: {', '.join(others)}.")
 
-    def _update(self, batch: dict[str, Any], lr: float) -> dict[str, Any]:
-        """One optimizer step; the model's outputs."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        with self._autocast():
-            outputs = self.model(batch)
-        loss = outputs["loss"]
-        self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients, foreach=self.device.type == "cpu" or None)
-        size = self._finite(loss, norm)
-        if 0 < self.config.grad_clip < size:
-            nn.utils.clip_grads_with_norm_(self.parameters, self.config.grad_clip, norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        return outputs
+    def claim_folder(self) -> None:
+        """Once, before the first file: move what an earlier run left there out of the way."""
+        aside = self.checkpoints.claim(self.step, self.processes)
+        if aside:
+            self._notes.append(f"Moved the files of an earlier run to {aside}.")
 
-    def _finite(self, loss: torch.Tensor, norm: torch.Tensor) -> float:
-        """The norm as a number; UserError unless it and the loss are finite."""
-        size = norm.item()
-        by_scaling = self.scaler.is_enabled() and not math.isfinite(size)  # the scaler will skip it
-        if math.isfinite(loss.item()) and (math.isfinite(size) or by_scaling):
-            return size
-        raise UserError(
-            f"At step {self.step + 1} the loss is {loss.item():.4g} and the norm of its gradient"
-            f" {size:.4g}: stopped before the update; look for extreme values in the data"
-            " (`simscale validate`) or lower lr."
-        )
+    def _write(self, name: str, step: int) -> Path:
+        """A checkpoint: a folder that all processes write if its name has no suffix, else a file."""
+        self.claim_folder()
+        path = self.checkpoints.folder / name
+        payload = {
+            "kind": "policy",
+            "simscaleai_version": __version__,
+            "policy": self._description(),
+            "scaler": self.updates.scaler.state_dict(),
+            "step": step,
+            "data": {"epoch": self.stream.epoch, "position": self.stream.position},
+            "random": self.processes.gather(random_state.capture(self.device)),
+            "config": asdict(self.config),
+            "metrics": dict(self.metrics),
+            "best": dict(self.best),
+            "job": self.processes.job,
+        }
+        tensors = self.state.tensors()
+        if not path.suffix:
+            return checkpoint.save_sharded_checkpoint(path, payload, tensors)
+        main = self.processes.main
+        tensors = whole_tensors(tensors, keep=main)
+        if main:
+            checkpoint.save_checkpoint(path, payload | tensors)
+        return path
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if not self._amp:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=self.config.amp_torch_dtype)
+    def _evaluate_into(self, report: Report) -> None:
+        """Evaluate and record; write `best.pt` if this is better than every evaluation before."""
+        found = self.evaluate()
+        if not found:
+            return
+        self.metrics |= found
+        report.record(self.step, found)
+        metric = evaluation.best_metric(self.config.best_metric, found)
+        if metric is None:
+            return
+        before = self.best["value"] if self.best.get("metric") == metric else None
+        if evaluation.is_better(metric, found[metric], before):
+            self.best = {"metric": metric, "value": found[metric], "step": self.step}
+            self._write(BEST, self.step)
+
+    def _finish(self, report: Report) -> None:
+        """Save, and end the program if it was told to stop."""
+        step, path = self._saved or (-1, Path())
+        if self.step >= self.config.max_steps:
+            if (step, path) == (self.step, self.checkpoints.folder / FINAL):
+                report.say(f"{path} is of step {step}: this run is finished; raise max_steps.")
+            else:
+                report.say(f"Saved {self.save_checkpoint(self.step, is_final=True)}.")
+            return
+        if step != self.step:
+            path = self.save_checkpoint(self.step)
+        report.say(f"Stopped at step {self.step} and saved {path}; go on with --resume auto.")
+        raise Stopped(self._stop.requested or signal.SIGTERM, self.step)
+
+    @property
+    def _stopping(self) -> bool:
+        """Whether to stop now; several processes have agreed about it in the update before."""
+        alone = self.processes.size == 1
+        return self._stop.requested is not None if alone else self.updates.all_stop
+
+    def _resume(self) -> None:
+        """Load what `resume_from` says; restarted by torchrun, the newest that this job has written."""
+        wanted, processes = self.config.resume_from, self.processes
+        if wanted == "auto" or processes.restarts:
+            job = None if wanted == "auto" else processes.job
+            newest = processes.share(self.checkpoints.newest(job) if processes.main else None)
+            self._notes += [f"Left out a damaged checkpoint. {text}" for text in newest.damaged]
+            if newest.path is not None:
+                self._notes.append(f"Going on from {newest.path}, step {newest.step}.")
+                self.load_checkpoint(str(newest.path))
+                return
+            if wanted == "auto" and not newest.damaged:
+                self.checkpoints.go_on_from(None)
+        if wanted and wanted != "auto":
+            self.load_checkpoint(wanted)
+
+    def _announce(self, report: Report) -> None:
+        config = self.config
+        if config.effective_warmup != config.warmup_steps:
+            self._notes.append(
+                f"Shortened the warmup of {config.warmup_steps} steps to"
+                f" {config.effective_warmup}: the run has {config.max_steps}."
+            )
+        for text in self._notes:
+            report.say(text)
+
+    def _description(self) -> dict[str, Any]:
+        config = self.config
+        named = {"model_name": config.model_name, "model_kwargs": config.model_kwargs}
+        return describe(self.model) or named
 
     def _due(self, every: int) -> bool:
         return every > 0 and (self.step % every == 0 or self.step == self.config.max_steps)
 
     def _set_random_state(self) -> None:
-        """That of the checkpoint, or that of the seed."""
+        """That of the checkpoint, or one of this process's own that follows from seed and step."""
         if self._random_state is not None:
-            random_state.restore(self._random_state)
+            random_state.restore(self._random_state, self.device)
             self._random_state = None
-        elif self.step == 0:
-            torch.manual_seed(seeding.derive_seed(self.config.seed, "training"))
-
-    def _claim_folder(self) -> Path | None:
-        """Once, before the first file: move what an earlier run left there; return where to."""
-        aside = None if self._folder_is_ours else make_room(self.folder)
-        self._folder_is_ours = True
-        return aside
+            return
+        stream = f"training after {self.step}" if self.step else "training"
+        torch.manual_seed(seeding.derive_seed(self.config.seed, stream, self.processes.rank))

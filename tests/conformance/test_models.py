@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from simscaleai.models import list_models
 from simscaleai.models.policy import ModelPolicy
+from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.training import TrainConfig, build_trainer
+from simscaleai.training.data.loader import to_device
+from simscaleai.training.data.stream import Share
 
-MODELS = [name for name in list_models() if not name.startswith("test-")]
+SCRIPT = Path(__file__).with_name("resume_run.py")
+_spec = importlib.util.spec_from_file_location("resume_run", SCRIPT)
+assert _spec is not None and _spec.loader is not None
+resume_run: Any = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(resume_run)
+MODELS: list[str] = resume_run.MODELS
 
 
 @pytest.fixture(params=MODELS)
@@ -35,7 +44,7 @@ def config(name: str, folder: Path, **kwargs: Any) -> TrainConfig:
 
 
 def first_batch(trainer: Any) -> dict[str, Any]:
-    return next(iter(trainer.stream.loader))
+    return to_device(next(iter(trainer.stream.loader)), trainer.device)
 
 
 def raw(batch: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -71,7 +80,9 @@ def test_predict_changes_neither_mode_nor_random_state(name: str, tmp_path: Path
 def test_it_learns_a_batch_by_heart(name: str, tmp_path: Path) -> None:
     trainer = build_trainer(config(name, tmp_path, lr=1e-3))
     batch = first_batch(trainer)
-    losses = [trainer._update(batch, 1e-3)["loss"].item() for _ in range(60)]
+    losses = [
+        trainer.updates.step(Share(batch, 4, 4), i + 1, 1e-3)["loss"].item() for i in range(60)
+    ]
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
 
 
@@ -88,10 +99,50 @@ def test_its_checkpoint_is_the_policy(name: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(one[0], actions[i])
 
 
-def test_resume_is_bit_exact(name: str, tmp_path: Path) -> None:
-    whole = build_trainer(config(name, tmp_path, save_every=2))
-    whole.train()
-    resumed = build_trainer(config(name, tmp_path, resume_from=str(tmp_path / "step_2.pt")))
-    resumed.train()
-    for key, value in whole.model.state_dict().items():
-        assert torch.equal(value, resumed.model.state_dict()[key]), key
+def same_runs(folder: Path, stops: list[int]) -> None:
+    """The run that nothing stopped, and those that went on from one of its checkpoints."""
+    whole = load_checkpoint(folder / "whole/final.pt")
+    for stop in stops:
+        resumed = load_checkpoint(folder / f"{stop}/final.pt")
+        for key in ("weights", "optimizer"):
+            torch.testing.assert_close(resumed[key], whole[key], rtol=0, atol=0)
+        losses = [
+            {record["step"]: record["loss"] for record in map(json.loads, path.open())}
+            for path in (folder / "whole/metrics.jsonl", folder / f"{stop}/metrics.jsonl")
+        ]
+        assert losses[1] == {
+            step: losses[0][step] for step in range(stop + 1, resume_run.STEPS + 1)
+        }
+
+
+# After the first step, in the middle of an epoch, at its edge, and before the last step.
+STOPS = [1, 2, resume_run.EPOCH, resume_run.STEPS - 1]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resume_is_bit_exact(name: str, tmp_path: Path, workers: int) -> None:
+    stops = STOPS if workers == 0 else STOPS[1:2]
+    resume_run.whole_and_resumed(name, tmp_path, stops, workers)
+    same_runs(tmp_path, stops)
+
+
+@pytest.fixture(scope="module")
+def by_two(launch: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of all models, by two processes."""
+    folder = tmp_path_factory.mktemp("by-two")
+    launch(2, SCRIPT, folder, 2, 0, timeout=300)
+    return folder
+
+
+def test_resume_of_two_processes_is_bit_exact(name: str, by_two: Path) -> None:
+    same_runs(by_two / name, [2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resume_of_two_processes_is_bit_exact_at_every_place(
+    launch: Any, tmp_path: Path, workers: int
+) -> None:
+    launch(2, SCRIPT, tmp_path, ",".join(map(str, STOPS)), workers, timeout=600)
+    for model in MODELS:
+        same_runs(tmp_path / model, STOPS)

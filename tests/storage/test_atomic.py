@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from simscaleai.storage.atomic import atomic_path, leftovers
+from simscaleai.storage.atomic import atomic_path, leftovers, remove_folder, replace_folder
 
 
 def test_file_appears_whole_and_creates_its_folder(tmp_path: Path) -> None:
@@ -55,6 +55,17 @@ def test_killed_writer_leaves_the_old_file_and_one_leftover(tmp_path: Path) -> N
     assert final.read_bytes() == b"old"
     (left,) = leftovers(final)
     assert left.read_bytes() == b"half"
+
+
+def test_folder_replaces_folder_as_a_whole(tmp_path: Path) -> None:
+    final, new = tmp_path / "step_1", tmp_path / ".step_1.tmp"
+    for content in ("old", "new"):
+        new.mkdir()
+        (new / content).write_text(content)
+        replace_folder(new, final)
+        assert [p.name for p in final.iterdir()] == [content]
+    remove_folder(final)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_leftovers_are_of_this_file_only(tmp_path: Path) -> None:

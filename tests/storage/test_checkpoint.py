@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from simscaleai.errors import MissingFileError, UserError
-from simscaleai.storage.checkpoint import load_checkpoint, save_checkpoint
+from simscaleai.storage.checkpoint import load_checkpoint, point_at, save_checkpoint
 
 PAYLOAD: dict[str, Any] = {
     "step": 7,
@@ -44,7 +44,9 @@ def test_round_trip(tmp_path: Path) -> None:
     assert torch.equal(loaded["state"][0], torch.ones(2))
 
 
-@pytest.mark.parametrize("stray", [object(), {1, 2}, {"deep": [lambda: 0]}, Path("x")])
+@pytest.mark.parametrize(
+    "stray", [object(), {1, 2}, {"deep": [lambda: 0]}, Path("x"), torch.nn.Parameter(torch.ones(1))]
+)
 def test_saving_anything_else_is_refused_and_leaves_no_file(tmp_path: Path, stray: Any) -> None:
     with pytest.raises(TypeError, match="plain values"):
         save_checkpoint(tmp_path / "a.pt", {"x": stray})
@@ -122,3 +124,23 @@ def test_containers_that_hold_themselves_end(tmp_path: Path) -> None:
     loop.append(loop)
     torch.save({"format_version": 1, "x": loop}, tmp_path / "loop.pt")
     assert "x" in load_checkpoint(tmp_path / "loop.pt")
+
+
+def test_names_that_no_plain_value_needs_are_refused_before_they_are_called(tmp_path: Path) -> None:
+    """`weights_only=True` lets a bytearray of any length be made."""
+    path = tmp_path / "large.pt"
+    torch.save({"format_version": 1, "x": bytearray(10)}, path)
+    with pytest.raises(UserError, match="bytearray"):
+        load_checkpoint(path)
+
+
+def test_a_pointer_leads_to_a_checkpoint_beside_it(tmp_path: Path) -> None:
+    for name in ("a.pt", "b.pt"):
+        point_at(tmp_path / "last", save_checkpoint(tmp_path / name, {"name": name}))
+        assert load_checkpoint(tmp_path / "last")["name"] == name
+    (tmp_path / "text").write_text("a.pt\n")
+    assert load_checkpoint(tmp_path / "text")["name"] == "a.pt"
+    for text in ("../a.pt", "/etc/passwd", "", "nothing.pt", "a\0b"):
+        (tmp_path / "text").write_text(text)
+        with pytest.raises(UserError, match="not a readable checkpoint"):
+            load_checkpoint(tmp_path / "text")

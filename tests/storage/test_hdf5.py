@@ -175,6 +175,41 @@ def garbage_chunk(file, path):
     file["data/demo_0/obs/x"].id.write_direct_chunk((0, 0), b"this is not deflated" * 3)
 
 
+def bomb_in_small_chunk(file, path):
+    file.create_dataset("data/demo_0/obs/x", (6, 3), "f4", chunks=(6, 3), compression="gzip")
+    file["data/demo_0/obs/x"].id.write_direct_chunk((0, 0), zlib.compress(bytes(2**26), 9))
+
+
+def bomb_among_names(file, path):
+    names = file.create_dataset("mask/train", (1,), "S6", chunks=(1,), compression="gzip")
+    names.id.write_direct_chunk((0,), zlib.compress(bytes(2**26), 9))
+
+
+def gzipped_texts(file, path):
+    file.create_dataset("mask/train", data=["demo_0"], chunks=(1,), compression="gzip")
+
+
+def gzipped_odd_numbers(file, path):
+    twelve_bits = h5py.h5t.STD_I16LE.copy()
+    twelve_bits.set_precision(12)
+    props = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    props.set_chunk((6, 3))
+    props.set_deflate(1)
+    space = h5py.h5s.create_simple((6, 3))
+    x = h5py.h5d.create(file["data/demo_0/obs"].id, b"x", twelve_bits, space, props)
+    h5py.Dataset(x)[:] = 0
+
+
+def gzip_inside_lzf(file, path):
+    props = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    props.set_chunk((6, 3))
+    props.set_deflate(1)
+    props.set_filter(h5py.h5z.FILTER_LZF)
+    kind, space = h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple((6, 3))
+    x = h5py.h5d.create(file["data/demo_0/obs"].id, b"x", kind, space, props)
+    h5py.Dataset(x)[:] = 0
+
+
 HOSTILE = [
     (external_link_to_array, "is a link into another file"),
     (external_link_to_group, "is a link into another file"),
@@ -205,6 +240,11 @@ HOSTILE = [
     (group_for_array, "is not a dataset"),
     (array_for_group, "is not a group"),
     (garbage_chunk, "cannot be decoded"),
+    (bomb_in_small_chunk, "has a chunk of 65[0-9]{3} bytes for 72 bytes"),
+    (bomb_among_names, "has a chunk of 65[0-9]{3} bytes for 6 bytes"),
+    (gzipped_texts, "gzipped list of names"),
+    (gzipped_odd_numbers, "gzipped and does not hold plain numbers"),
+    (gzip_inside_lzf, "compressed twice"),
 ]
 
 

@@ -16,8 +16,9 @@ from simscaleai.errors import UserError
 from simscaleai.tools import cli
 from simscaleai.tools.commands import data
 from simscaleai.training import TrainConfig
+from simscaleai.training.settings import RunConfig
 
-COMMANDS = ["list-envs", "list-models", "info", "datagen", "train", "eval", "validate"]
+COMMANDS = ["list-envs", "list-models", "info", "datagen", "train", "sweep", "eval", "validate"]
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -61,7 +62,13 @@ def test_every_help_shows_examples(command: str, capsys: pytest.CaptureFixture[s
         (["datagen", "--policy", "none.pt", "--output", "x.h5"], "none.pt"),
         (["datagen", "--randomize", "hevy", "--output", "x.h5"], "'hevy'"),
         (["train", "--model", "bcc"], "Did you mean 'bc'?"),
-        (["train", "lerning_rate=1"], "Unknown TrainConfig setting 'lerning_rate'"),
+        (["train", "lerning_rate=1"], "Unknown RunConfig setting 'lerning_rate'"),
+        (["train", "lr=1"], "Did you mean 'trainer.lr'?"),
+        (["train", "model.hiden_dim=1"], "Did you mean 'hidden_dim'?"),
+        (["train", "--eval-env-episodes", "5"], "eval.env_episodes needs a dataset"),
+        (["train", "--resume", "none.pt"], "none.pt"),
+        (["sweep", "seed=0,x"], "'seed'"),
+        (["sweep", "seed=0,1", "--launcher", "jobli"], "Did you mean 'joblib'?"),
         (["train", "--dataset", "none.h5"], "none.h5"),
         (["train", "--config", "none.yaml"], "none.yaml"),
         (["eval", "none.pt"], "none.pt"),
@@ -157,12 +164,15 @@ def test_eval_lists_every_difference(capsys, tmp_path, monkeypatch) -> None:
 
 
 def test_train_settings_in_order(capsys, tmp_path, monkeypatch) -> None:
-    seen: list[TrainConfig] = []
-    monkeypatch.setattr("simscaleai.training.train_policy", lambda c: seen.append(c) or {})
+    seen: list[RunConfig] = []
+    monkeypatch.setattr("simscaleai.tools.train.train_run", lambda run: seen.append(run) or {})
     file = tmp_path / "train.yaml"
-    file.write_text("lr: 0.1\nbatch_size: 8\nseed: 7\nmodel_kwargs: {hidden_dim: 32}\n")
-    words = ["--config", str(file), "lr=0.2", "batch_size=16", "model_kwargs.n_layers=2"]
-    code, _, err = run(capsys, "train", *words, "--lr", "0.3", "--checkpoint-dir", "runs/a")
+    file.write_text(
+        "seed: 7\ntrainer: {lr: 0.1, batch_size: 8}\nmodel: {hidden_dim: 32}\neval: {seed: 5}\n"
+    )
+    words = ["--config", str(file), "trainer.lr=0.2", "trainer.batch_size=16", "model.n_layers=2"]
+    flags = ["--lr", "0.3", "--checkpoint-dir", "runs/a", "--resume", "auto", "--use-wandb"]
+    code, _, err = run(capsys, "train", *words, *flags, "--eval-env-episodes", "9")
     assert (code, err) == (0, "")
     expected = TrainConfig(
         lr=0.3,
@@ -170,8 +180,53 @@ def test_train_settings_in_order(capsys, tmp_path, monkeypatch) -> None:
         seed=7,
         model_kwargs={"hidden_dim": 32, "n_layers": 2},
         checkpoint_dir="runs/a",
+        resume_from="auto",
+        use_wandb=True,
     )
-    assert seen == [expected]
+    assert [found.train_config() for found in seen] == [expected]
+    assert (seen[0].eval.env_episodes, seen[0].eval.seed) == (9, 5)
+
+
+def test_resume_auto_goes_on_in_the_folder_of_the_run(capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(capsys, "datagen", "--n-episodes", "2", "--output", "reach.h5")
+    words = ["train", "--dataset", "reach.h5", "--name", "a", "--resume", "auto"]
+    steps = [*words, "trainer.save_every=2", "trainer.log_every=1", "--max-steps"]
+    assert run(capsys, *steps, "4")[0] == 0  # nothing there yet: from the start
+    code, _, err = run(capsys, *steps, "6")
+    assert code == 0, err
+    records = map(json.loads, Path("runs/a/metrics.jsonl").read_text().splitlines())
+    assert [r["step"] for r in records if "loss" in r] == [1, 2, 3, 4, 5, 6]
+    assert not Path("runs/a.old-1").exists()
+
+    code, _, err = run(capsys, "train", "--config", "runs/a/config.yaml", "--max-steps", "3")
+    assert code == 0 and "runs/a.old-1" in err  # a new run: the one before is kept
+    assert Path("runs/a.old-1/checkpoints/final.pt").exists()
+    assert Path("runs/a.old-1/config.yaml").exists()
+
+
+def test_sweep_trains_every_combination(capsys, tmp_path, monkeypatch) -> None:
+    pytest.importorskip("hydra")
+    monkeypatch.chdir(tmp_path)
+    run(capsys, "datagen", "--n-episodes", "3", "--output", "reach.h5")
+    words = ["sweep", "--dataset", "reach.h5", "--max-steps", "3", "--name", "s", "seed=0,1"]
+    words += ["model.hidden_dim=8,16", "--device", "cpu"]
+    code, out, err = run(capsys, *words, "--eval-env-episodes", "2")
+    assert code == 0, err
+    assert "success" in out
+    names = ["0-seed=0,hidden_dim=8", "1-seed=0,hidden_dim=16"]
+    names += ["2-seed=1,hidden_dim=8", "3-seed=1,hidden_dim=16"]
+    found = json.loads(Path("runs/s/summary.json").read_text())
+    assert [Path(row["folder"]).name for row in found] == names
+    assert len({row["loss"] for row in found}) == 4
+    for name in names:
+        assert Path("runs/s", name, "checkpoints/final.pt").exists()
+        assert Path("runs/s", name, "config.yaml").exists()
+
+    code, out, err = run(capsys, *words, "--eval-env-episodes", "2")
+    assert code == 0 and "samples/s" in out
+    assert "4 of 4 runs are finished already" in err and "Run 1" not in err
+    assert not list(Path("runs/s").glob("*.old-*"))
 
 
 def test_only_mistakes_are_caught(capsys, monkeypatch) -> None:

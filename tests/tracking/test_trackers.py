@@ -36,6 +36,9 @@ def test_tensorboard_shows_the_values_and_forgets_what_is_made_again(tmp_path: P
         "train/loss": [(1, 0.5), (2, 1.0), (3, 1.5), (4, 7.0)],
         "eval/loss": [],
     }
+    with RunLog(tmp_path) as log:  # killed before its first checkpoint, say
+        log.record(1, {"loss": 8.0})
+    assert curves(tmp_path)["train/loss"] == [(1, 8.0)]
 
 
 def test_wandb_offline_makes_a_run_and_resuming_keeps_its_id(

@@ -65,8 +65,8 @@ def test_missing_hardware_is_named() -> None:
 
 def test_all_problems_at_once() -> None:
     with pytest.raises(UserError) as error:
-        TrainConfig(batch_size=0, max_steps=-1, lr=float("nan"), distributed=True).check()
-    for name in ("batch_size is 0", "max_steps is -1", "lr is nan", "distributed"):
+        TrainConfig(batch_size=0, max_steps=-1, lr=float("nan"), run_name="../x").check()
+    for name in ("batch_size is 0", "max_steps is -1", "lr is nan", "run_name is '../x'"):
         assert name in str(error.value)
 
 

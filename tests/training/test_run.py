@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,18 @@ from simscaleai.models.policy import ModelPolicy
 from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.training import TrainConfig, build_trainer, train_policy
 from simscaleai.training.data.dataset import TrajectoryDataset
+from simscaleai.training.run import run_trainer
+from simscaleai.training.settings import RunConfig, load_run
 
 Make = Callable[..., Path]
+BC_DEFAULTS = {
+    "use_image": False,
+    "image_channels": 3,
+    "image_size": 128,
+    "image_embed_dim": 128,
+    "dropout": 0.1,
+    "loss_type": "mse",
+}
 
 
 def config(folder: Path, dataset: Path | str, **kwargs: Any) -> TrainConfig:
@@ -91,7 +102,9 @@ def test_images_are_loaded_only_for_models_that_read_them(
     blind = build_trainer(config(tmp_path, path, num_workers=4))
     assert blind.stream.loader.dataset.in_memory and blind.stream.loader.num_workers == 0
     assert "image" not in blind.model.contract.obs_shapes
-    seeing = build_trainer(config(tmp_path, path, model_kwargs={"use_image": True}, num_workers=1))
+    images: dict[str, Any] = {"model_kwargs": {"use_image": True}, "num_workers": 1}
+    assert build_trainer(config(tmp_path, path, **images)).stream.loader.num_workers == 0
+    seeing = build_trainer(config(tmp_path, path, **images, cache_mb=0))  # no room in memory
     assert seeing.stream.loader.num_workers == 1
     assert seeing.model.contract.obs_shapes["image"] == (16, 16, 3)
     with pytest.raises(UserError, match=r"reads image, which .* does not have"):
@@ -127,6 +140,33 @@ def test_resumed_policy_run_is_bit_exact(make_dataset: Make, tmp_path: Path) -> 
     resumed.train()
     for key, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[key]), key
+
+
+def test_a_named_run_has_a_folder_from_which_it_is_made_again(
+    make_dataset: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_dataset()
+    monkeypatch.chdir(tmp_path)
+    first = build_trainer(config(tmp_path, path, run_name="a", save_every=3))
+    run_trainer(first, RunConfig.of(first.config))
+    folder = tmp_path / "runs/a"
+    there = {path.name for path in folder.iterdir()}
+    assert there >= {"config.yaml", "run_info.json", "metrics.jsonl", "checkpoints"}
+    assert (folder / "checkpoints/final.pt").exists()
+    (start,) = json.loads((folder / "run_info.json").read_text())
+    assert (start["start_step"], start["device"], start["processes"]) == (0, "cpu", 1)
+
+    again = load_run(folder / "config.yaml", ["name=b"])
+    assert again.model == {**first.model.model.registered[1], "name": "bc", **BC_DEFAULTS}
+    train_policy(again.train_config())
+    weights = [load_checkpoint(f"runs/{name}/checkpoints/final.pt")["weights"] for name in "ab"]
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+
+    longer = ["trainer.max_steps=8", "trainer.resume_from=auto", "name=a"]
+    train_policy(load_run(folder / "config.yaml", longer).train_config())
+    starts = json.loads((folder / "run_info.json").read_text())
+    assert [start["start_step"] for start in starts] == [0, 6]
+    assert load_run(folder / "config.yaml").trainer.max_steps == 8
 
 
 def test_initial_weights_follow_the_seed(make_dataset: Make, tmp_path: Path) -> None:

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,10 +27,17 @@ def model(**kwargs: Any) -> nn.Module:
 
 
 def config(folder: Path, **kwargs: Any) -> TrainConfig:
-    base = {"batch_size": 8, "lr": 1e-2, "max_steps": 10, "warmup_steps": 0, "device": "cpu"}
-    return TrainConfig(
-        **{**base, "checkpoint_dir": str(folder / "ck"), "show_progress": False, **kwargs}
-    )
+    base: dict[str, Any] = {
+        "batch_size": 8,
+        "lr": 1e-2,
+        "max_steps": 10,
+        "warmup_steps": 0,
+        "device": "cpu",
+        "show_progress": False,
+        "use_tensorboard": False,
+        "checkpoint_dir": str(folder / "ck"),
+    }
+    return TrainConfig(**{**base, **kwargs})
 
 
 def trainer(cfg: TrainConfig, net: nn.Module | None = None, **kwargs: Any) -> Trainer:
@@ -84,7 +89,8 @@ def test_loss_falls_and_metrics_are_recorded(tmp_path: Path) -> None:
     assert metrics["loss"] == records[-1]["loss"] < 0.5 * records[0]["loss"]
     assert metrics["step"] == 300
     assert {"action_mse", "action_mae", "lr", "samples_per_second"} <= metrics.keys()
-    assert sorted(p.name for p in (tmp_path / "ck").iterdir()) == ["final.pt", "metrics.jsonl"]
+    names = sorted(p.name for p in (tmp_path / "ck").iterdir())
+    assert names == ["final.pt", "last", "metrics.jsonl"]
 
 
 def test_run_shorter_than_log_every_still_reports_a_loss(tmp_path: Path) -> None:
@@ -127,7 +133,7 @@ def test_gradient_is_clipped(tmp_path: Path) -> None:
 @pytest.mark.parametrize("plain_loader", [False, True])
 def test_resume_is_bit_exact(tmp_path: Path, stop: int, plain_loader: bool) -> None:
     def run(**kwargs: Any) -> Trainer:
-        cfg = config(tmp_path, max_steps=16, log_every=1, **kwargs)
+        cfg = config(tmp_path, max_steps=16, log_every=1, keep_checkpoints=0, **kwargs)
         loader = make_loader(DATA, 8, cfg.seed)
         if plain_loader:
             loader = DataLoader(DATA, batch_size=8, shuffle=True)
@@ -252,6 +258,7 @@ def test_checkpoints_and_what_they_hold(tmp_path: Path) -> None:
     ours.train()
     names = sorted(p.name for p in (tmp_path / "ck").glob("*.pt"))
     assert names == ["final.pt", "step_4.pt", "step_8.pt"]
+    assert (tmp_path / "ck/last").resolve().name == "final.pt"
     payload = load_checkpoint(tmp_path / "ck/step_8.pt")
     assert payload["step"] == 8
     assert payload["data"] == {"epoch": 1, "position": 8}  # 7 batches, then 1 of 8 samples
@@ -275,11 +282,14 @@ def test_an_earlier_run_is_moved_aside(tmp_path: Path, capsys: pytest.CaptureFix
     assert (tmp_path / "ck/notes.txt").read_text() == "mine"
 
 
-def test_resuming_goes_on_in_its_folder_and_elsewhere_makes_room(tmp_path: Path) -> None:
-    trainer(config(tmp_path, save_every=5)).train()
-    start = str(tmp_path / "ck/step_5.pt")
+def test_resuming_keeps_its_own_past_and_elsewhere_makes_room(tmp_path: Path) -> None:
+    trainer(config(tmp_path, save_every=4)).train()
+    start = str(tmp_path / "ck/step_4.pt")
     trainer(config(tmp_path, max_steps=12, resume_from=start)).train()
-    assert not (tmp_path / "ck.old-1").exists()
+    # What was made after the step that it goes on from is another course of the run.
+    aside = sorted(p.name for p in (tmp_path / "ck.old-1").iterdir())
+    assert aside == ["final.pt", "step_8.pt"]
+    assert load_checkpoint(tmp_path / "ck/final.pt")["step"] == 12
     other = tmp_path / "other"
     trainer(config(other)).train()
     trainer(config(other, resume_from=start)).train()
@@ -308,24 +318,3 @@ def test_misfits_of_a_checkpoint_are_all_named(tmp_path: Path) -> None:
     text = str(error.value)
     assert "head.net.0.weight has shape (16, 5), expected (16, 6)" in text
     assert "is not known" in text and text.count("\n") == 0
-
-
-def test_wandb_is_optional_and_gets_every_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cfg = config(tmp_path, use_wandb=True, wandb_run_name="x", log_every=5)
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UserError, match=r"simscaleai\[tracking\]"):
-        trainer(cfg).train()
-    started: list[dict[str, Any]] = []
-    logged: list[int] = []
-    ended: list[int] = []
-    run = SimpleNamespace(
-        log=lambda values, step: logged.append(step),
-        finish=lambda exit_code: ended.append(exit_code),
-    )
-    fake = SimpleNamespace(init=lambda **kwargs: started.append(kwargs) or run)
-    monkeypatch.setitem(sys.modules, "wandb", fake)
-    trainer(cfg).train()
-    assert started[0]["project"] == "simscaleai" and started[0]["name"] == "x"
-    assert logged == [5, 10] and ended == [0]

@@ -1,62 +1,146 @@
-"""Training."""
+"""Training, one run or many."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from simscaleai.tools.app import app, examples
 
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Any setting, such as trainer.lr=3e-4."),
+]
+Config = Annotated[Path | None, typer.Option(help="YAML file of settings; see configs/train.")]
+Model = Annotated[str | None, typer.Option(help="Model; see `simscale list-models`.")]
+Dataset = Annotated[Path | None, typer.Option(help="HDF5 file of episodes.")]
+MaxSteps = Annotated[int | None, typer.Option(min=1, help="Optimizer steps.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Samples in a step.")]
+LearningRate = Annotated[float | None, typer.Option(min=0, help="Peak learning rate.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")]
+EvalEpisodes = Annotated[
+    int | None, typer.Option(min=0, help="Episodes in the environment at every evaluation.")
+]
+UseWandb = Annotated[
+    bool, typer.Option("--use-wandb", help="Record with Weights & Biases; WANDB_MODE=offline too.")
+]
+
 
 @app.command(
     epilog=examples(
         "simscale train --dataset data/reach.h5 --max-steps 1000",
-        "simscale train --dataset data/reach.h5 --batch-size 256 --lr 1e-3 --checkpoint-dir runs/a",
-        "simscale train --config configs/train/bc_state.yaml model_kwargs.hidden_dim=512 seed=1",
-        "simscale train --dataset data/reach.h5 --resume checkpoints/step_5000.pt",
+        "simscale train --config configs/train/bc_state.yaml --dataset data/pick_place.h5 --name a",
+        "simscale train --config configs/train/bc_state.yaml trainer.lr=3e-4 model.hidden_dim=512",
+        "simscale train --config runs/a/config.yaml --resume auto",
+        "torchrun --nproc-per-node 2 --no-python simscale train --dataset data/reach.h5",
     ),
 )
 def train(
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Any field of TrainConfig."),
+    overrides: Overrides = None,
+    config: Config = None,
+    name: Annotated[
+        str | None, typer.Option(help="Folder of the run: runs/NAME; else checkpoints.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file of TrainConfig fields.")] = None,
-    model: Annotated[str | None, typer.Option(help="Model; see `simscale list-models`.")] = None,
-    dataset: Annotated[Path | None, typer.Option(help="HDF5 file of episodes.")] = None,
-    max_steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Samples in a step.")] = None,
-    lr: Annotated[float | None, typer.Option(min=0, help="Peak learning rate.")] = None,
+    model: Model = None,
+    dataset: Dataset = None,
+    max_steps: MaxSteps = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Weights and data order.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
-    checkpoint_dir: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Checkpoint to go on from.")] = None,
+    device: Device = None,
+    checkpoint_dir: Annotated[Path | None, typer.Option(help="Folder of checkpoints.")] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="PATH|auto", help="Checkpoint to go on from; auto: the newest."),
+    ] = None,
+    eval_env_episodes: EvalEpisodes = None,
+    use_wandb: UseWandb = False,
 ) -> None:
     """Train a model on a dataset.
 
     Settings come from the defaults, then --config, then KEY=VALUE words, then the flags.
     """
-    from simscaleai.config import load_config
+    from simscaleai.distributed import Processes
     from simscaleai.tools.console import results
-    from simscaleai.training import TrainConfig, train_policy
+    from simscaleai.tools.train import train_run
+    from simscaleai.training.settings import load_run
 
-    flags = {
-        "model_name": model,
-        "dataset_path": dataset,
-        "max_steps": max_steps,
-        "batch_size": batch_size,
-        "lr": lr,
-        "seed": seed,
-        "device": device,
-        "checkpoint_dir": checkpoint_dir,
-        "resume_from": resume,
-    }
-    given = {
+    flags = _given(
+        {
+            "name": name,
+            "model.name": model,
+            "data.path": dataset,
+            "trainer.max_steps": max_steps,
+            "trainer.batch_size": batch_size,
+            "trainer.lr": lr,
+            "seed": seed,
+            "trainer.device": device,
+            "trainer.checkpoint_dir": checkpoint_dir,
+            "trainer.resume_from": resume,
+            "eval.env_episodes": eval_env_episodes,
+            "trainer.use_wandb": use_wandb or None,
+        }
+    )
+    metrics = train_run(load_run(config, overrides or (), flags))
+    if Processes.from_environment().main:
+        results("Training", metrics)
+
+
+@app.command(
+    epilog=examples(
+        "simscale sweep --dataset data/reach.h5 model.hidden_dim=128,512 seed=0,1,2",
+        "simscale sweep --config configs/train/bc_state.yaml 'trainer.lr=choice(1e-4,1e-3)'",
+        "simscale sweep --dataset data/reach.h5 seed=0,1,2,3 --launcher joblib hydra.launcher.n_jobs=2",
+    ),
+)
+def sweep(
+    overrides: Overrides = None,
+    config: Config = None,
+    name: Annotated[
+        str | None, typer.Option(help="Folder of the sweep: runs/NAME; else that of --config.")
+    ] = None,
+    launcher: Annotated[
+        str, typer.Option(help="Hydra launcher: basic, joblib, submitit, ray.")
+    ] = "basic",
+    model: Model = None,
+    dataset: Dataset = None,
+    max_steps: MaxSteps = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
+    device: Device = None,
+    eval_env_episodes: EvalEpisodes = None,
+    use_wandb: UseWandb = False,
+) -> None:
+    """Train once for every combination of the values given, and compare.
+
+    Several values are separated by commas; choice(...) and range(...) work as in Hydra. Run the same
+    command again to go on: finished runs are kept, failed and interrupted ones are made.
+    """
+    from simscaleai.tools.sweep import run_sweep
+
+    flags = _given(
+        {
+            "model.name": model,
+            "data.path": dataset,
+            "trainer.max_steps": max_steps,
+            "trainer.batch_size": batch_size,
+            "trainer.lr": lr,
+            "trainer.device": device,
+            "eval.env_episodes": eval_env_episodes,
+            "trainer.use_wandb": use_wandb or None,
+        }
+    )
+    failed = run_sweep(overrides or (), config, flags, name, launcher)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given, as plain values."""
+    return {
         key: str(value) if isinstance(value, Path) else value
         for key, value in flags.items()
         if value is not None
     }
-    settings = load_config(TrainConfig, config, overrides or (), **given)
-    results("Training", train_policy(settings))

@@ -3,23 +3,39 @@
 A dataset with `__getitems__` is handed all indices of a batch at once. What ours returns is a list of
 one `Batch`, already collated; PyTorch's default collation is told to take it as it is, and so a plain
 `DataLoader(dataset, batch_size=32)` runs at the same speed as ours.
+
+Images are float (3, H, W) in [0, 1] for everyone, but they may travel as the bytes they are stored as, a
+quarter of the size: from a worker, and to a GPU. Such observations are a `StoredImages`, which `as_floats`
+turns into what a model reads, on whichever device they have arrived.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, default_collate
 from torch.utils.data._utils.collate import default_collate_fn_map
 
+from simscaleai.models.inference import as_image
+
 Indices = Sequence[int] | NDArray[Any] | torch.Tensor
 
 
 class Batch(dict[str, Any]):
     """{"observations": {key: (B, ...)}, "actions": (B, ...), ...}."""
+
+
+class StoredImages(dict[str, Any]):
+    """Observations {key: (B, ...)} whose images still are (B, H, W, C) uint8."""
+
+
+def as_floats(obs: dict[str, Any]) -> dict[str, Any]:
+    """Observations with images (B, C, H, W) float32 in [0, 1]."""
+    return {k: as_image(v) for k, v in obs.items()}
 
 
 def _unwrap(batch: list[Batch], *, collate_fn_map: Any = None) -> dict[str, Any]:
@@ -37,24 +53,38 @@ class BatchedDataset(Dataset[dict[str, Any]]):
     """
 
     transform: Any = None
+    _stored = False
 
     def __len__(self) -> int:
         raise NotImplementedError
 
     def read(self, indices: torch.Tensor) -> dict[str, Any]:
-        """The samples at `indices` (B,) int64, each leaf with a leading axis B."""
+        """The samples at `indices` (B,) int64, each leaf with a leading axis B; images as stored."""
         raise NotImplementedError
+
+    def prepare(self) -> None:
+        """What is to be done once, before the first batch, by the process that reads it."""
+
+    def as_stored(self) -> Self:
+        """The same dataset, whose batches have `StoredImages`; for a loop that calls `as_floats`."""
+        other = copy.copy(self)
+        other._stored = True
+        return other
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
         if not -len(self) <= idx < len(self):
             raise IndexError(f"index {idx} of {len(self)} samples")
-        sample = _first(self.read(torch.tensor([idx % len(self)])))
+        batch = self.read(torch.tensor([idx % len(self)]))
+        sample = _first({**batch, "observations": as_floats(batch["observations"])})
         return sample if self.transform is None else self.transform(sample)
 
     def __getitems__(self, indices: Indices) -> list[Any]:
+        self.prepare()
         if self.transform is not None:
             return [self[int(i)] for i in indices]
-        return [Batch(self.read(torch.as_tensor(indices)))]
+        batch = self.read(torch.as_tensor(indices))
+        convert = StoredImages if self._stored else as_floats
+        return [Batch({**batch, "observations": convert(batch["observations"])})]
 
     @staticmethod
     def collate(samples: Any) -> dict[str, Any]:

@@ -30,7 +30,8 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
       shuffle: False keeps the order of the dataset.
       rank, world_size: this process takes every `world_size`-th sample of the global batch, which is
         `batch_size * world_size` consecutive samples of the order; the order itself is the same for
-        any number of processes.
+        any number of processes. Where the end of an epoch leaves nothing for a process, its batch is a
+        sample of another one, which does not count (`shares`), so that all have equally many batches.
     """
 
     def __init__(
@@ -60,6 +61,11 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
         """Samples of all processes together in one full batch."""
         return self.batch_size * self.world_size
 
+    def shares(self, position: int) -> tuple[int, int]:
+        """Samples of this process, and of all, in the batch that begins at `position`."""
+        total = min(self.global_batch, self.num_samples - position)
+        return len(range(self.rank, total, self.world_size)), total
+
     def move_to(self, epoch: int, position: int = 0) -> None:
         """Start the next pass in `epoch`, after `position` samples (of all processes) of it."""
         self.epoch, self.position = epoch, position
@@ -73,4 +79,6 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
         if self.shuffle:
             seeding.generator(self.seed, "data-order", self.epoch).shuffle(order)
         for start in range(self.position, self.num_samples, self.global_batch):
-            yield order[start : start + self.global_batch][self.rank :: self.world_size]
+            batch = order[start : start + self.global_batch]
+            own = batch[self.rank :: self.world_size]
+            yield own if len(own) else batch[:1]

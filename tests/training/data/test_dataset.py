@@ -13,7 +13,9 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from simscaleai.errors import MissingFileError, UserError
+from simscaleai.training.data.batch import StoredImages
 from simscaleai.training.data.dataset import DummyTrajectoryDataset, TrajectoryDataset
+from simscaleai.training.data.loader import to_device
 
 # As in conftest.py: five episodes of these lengths, 25 steps; 1 and 4 are the validation split.
 LENGTHS = (5, 3, 7, 4, 6)
@@ -94,7 +96,9 @@ def test_windows_never_cross_episodes(make_dataset: Make) -> None:
         TrajectoryDataset(path, seq_len=0)
 
 
-@pytest.mark.parametrize("options", [{}, {"seq_len": 3, "include_language": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"seq_len": 3, "include_language": True}, {"obs_steps": 2, "cache_mb": 0}]
+)
 def test_batches_equal_collated_samples(make_dataset: Make, options: dict[str, Any]) -> None:
     data = TrajectoryDataset(make_dataset(image_size=8), **options)
     order = [24, 0, 13, 0, 7]
@@ -120,27 +124,72 @@ def test_images_are_float_and_channels_first(make_dataset: Make) -> None:
     image = data[5 + 2]["observations"]["image"]
     assert image.shape == (3, 8, 8) and image.dtype == torch.float32
     np.testing.assert_allclose(image, frame.transpose(2, 0, 1) / 255, atol=1e-7)
-    assert not data.in_memory
     assert data.state_dim == 7
 
 
+@pytest.mark.parametrize("cache_mb", [None, 0])
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_open_the_file_themselves(make_dataset: Make, method: str) -> None:
-    data = TrajectoryDataset(make_dataset(image_size=8))
+def test_workers_open_the_file_themselves(
+    make_dataset: Make, method: str, cache_mb: float | None
+) -> None:
+    data = TrajectoryDataset(make_dataset(image_size=8), cache_mb=cache_mb)
     expected = data.collate([data[i] for i in range(25)])  # a handle is open here now
     loader = DataLoader(data, batch_size=25, num_workers=1, multiprocessing_context=method)
     assert same(next(iter(loader)), expected)
     assert same(pickle.loads(pickle.dumps(data))[3], data[3])
 
 
-def test_a_handle_of_another_process_is_not_read(make_dataset: Make) -> None:
-    data = TrajectoryDataset(make_dataset(image_size=8))
-    expected = data[3]
-    assert data._handle is not None
-    inherited = data._handle[1]
-    data._handle = (os.getpid() + 1, inherited)  # as a forked worker finds it
-    assert same(data[3], expected)
-    assert data._handle[1] is not inherited
+def test_images_that_fit_are_read_once(make_dataset: Make) -> None:
+    path = make_dataset(image_size=8)  # 25 x 192 bytes
+    from_file, kept = (TrajectoryDataset(path, cache_mb=mb) for mb in (0.004, 0.005))
+    assert (from_file.in_memory, kept.in_memory) == (False, True)
+    assert TrajectoryDataset(path).in_memory  # by default
+    order = [24, 0, 13, 0, 7]
+    (expected,) = from_file.__getitems__(order)
+    assert same(dict(kept.__getitems__(order)[0]), dict(expected))
+    os.truncate(path, 0)
+    assert same(dict(kept.__getitems__(order)[0]), dict(expected))
+    with pytest.raises(UserError):
+        TrajectoryDataset(path)
+    assert len(pickle.dumps(kept)) < 25 * 192 + len(
+        pickle.dumps(from_file)
+    )  # workers read for themselves
+
+
+def test_batches_of_stored_images_become_floats(make_dataset: Make) -> None:
+    data = TrajectoryDataset(make_dataset(image_size=8), include_language=True)
+    (expected,) = data.__getitems__([3, 20])
+    (batch,) = data.as_stored().__getitems__([3, 20])
+    assert isinstance(batch["observations"], StoredImages)
+    assert batch["observations"]["image"].shape == (2, 8, 8, 3)
+    assert batch["observations"]["image"].dtype == torch.uint8
+    assert same(to_device(dict(batch), torch.device("cpu")), dict(expected))
+    assert isinstance(data.__getitems__([3])[0]["observations"]["image"], torch.FloatTensor)
+
+
+def test_observation_windows_never_cross_episodes(make_dataset: Make) -> None:
+    path = make_dataset(image_size=8)
+    data = TrajectoryDataset(path, obs_steps=3, seq_len=2, cache_mb=0)
+    present = TrajectoryDataset(path)
+    start = 0
+    for length in LENGTHS:
+        for t in range(length):
+            sample = data[start + t]
+            obs = sample["observations"]
+            assert sample["obs_mask"].tolist() == [t >= 2, t >= 1, True]
+            assert obs["state"].shape == (3, 7) and obs["image"].shape == (3, 3, 8, 8)
+            for h, at in enumerate((max(t - 2, 0), max(t - 1, 0), t)):
+                row = {key: value[h] for key, value in obs.items()}
+                assert same(row, present[start + at]["observations"])
+            assert torch.equal(sample["actions"][0], present[start + t]["actions"])
+            assert sample["mask"].tolist() == [True, t + 1 < length]
+        start += length
+    order = [24, 0, 13, 0, 7]
+    batch = dict(data.__getitems__(order)[0])
+    assert same(batch, data.collate([data[i] for i in order]))
+    assert batch["observations"]["image"].shape == (5, 3, 3, 8, 8)
+    with pytest.raises(UserError, match="obs_steps"):
+        TrajectoryDataset(path, obs_steps=0)
 
 
 def test_obs_keys_choose_and_unknown_ones_are_named(make_dataset: Make) -> None:
@@ -218,3 +267,14 @@ def test_dummy_defaults() -> None:
     assert sample["observations"]["state"].shape == (20,)
     assert sample["actions"].shape == (4,)
     assert set(sample) == {"observations", "actions"}
+
+
+def test_dummy_windows() -> None:
+    data = DummyTrajectoryDataset(9, 6, 3, (8, 10), True, seq_len=4, obs_steps=2)
+    sample = data[3]
+    assert sample["observations"]["state"].shape == (2, 6)
+    assert sample["observations"]["image"].shape == (2, 3, 8, 10)
+    assert (sample["actions"].shape, sample["mask"].shape) == ((4, 3), (4,))
+    assert sample["obs_mask"].all()
+    batch = next(iter(DataLoader(data, batch_size=4)))
+    assert same(batch, data.collate([data[i] for i in range(4)]))

@@ -1,0 +1,202 @@
+"""Writing and reading `storage.sharded` folders through `torch.distributed.checkpoint`.
+
+Apart from that module because importing this takes the better part of a second, which a run in one process
+need not wait for.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint import (
+    DefaultLoadPlanner,
+    DefaultSavePlanner,
+    LoadPlan,
+    LoadPlanner,
+    Metadata,
+    SavePlan,
+    SavePlanner,
+    StorageReader,
+    StorageWriter,
+)
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.metadata import (
+    ChunkStorageMetadata,
+    TensorProperties,
+    TensorStorageMetadata,
+)
+from torch.distributed.checkpoint.planner import WriteItemType
+from torch.distributed.checkpoint.storage import WriteResult
+from torch.futures import Future
+
+from simscaleai.storage.atomic import SUFFIX, replace_folder, sync
+from simscaleai.storage.sharded import ALIGNMENT, Entry, Part, ShardedFolder, write_index
+
+
+def write_folder(
+    path: Path, tensors: Mapping[str, torch.Tensor], write_plain: Callable[[Path], None]
+) -> None:
+    """Write a checkpoint folder, every process its part; it appears whole or not at all.
+
+    Args:
+      path: the folder, on a file system that all processes see.
+      tensors: the same names on every process; DTensors are written in parts, others by one process.
+      write_plain: called on the main process with the folder in the making, to put the rest into it.
+    """
+    planner = DefaultSavePlanner(flatten_state_dict=False)
+    with _own_errors():
+        dcp.save(dict(tensors), storage_writer=_Writer(path, write_plain), planner=planner)
+
+
+def read_into(folder: ShardedFolder, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Fill `tensors` from the folder, each process its own parts of them; all processes call it.
+
+    Raises:
+      UserError: bytes are damaged.
+    """
+    planner = DefaultLoadPlanner(flatten_state_dict=False)
+    with _own_errors():
+        dcp.load(dict(tensors), storage_reader=_Reader(folder), planner=planner)
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """Raise what went wrong on some process, in place of an exception that holds it."""
+    try:
+        yield
+    except CheckpointException as error:
+        (first, _), *_ = error.failures.values()
+        raise first from None
+
+
+class _Writer(StorageWriter):
+    """Called in the order of the methods; those without a word are called on every process."""
+
+    def __init__(self, path: Path, write_plain: Callable[[Path], None]) -> None:
+        self.path, self.write_plain = path, write_plain
+
+    def reset(self, checkpoint_id: str | os.PathLike[str] | None = None) -> None:
+        pass
+
+    def set_up_storage_writer(self, is_coordinator: bool, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def prepare_local_plan(self, plan: SavePlan) -> SavePlan:
+        return plan
+
+    def prepare_global_plan(self, plans: list[SavePlan]) -> list[SavePlan]:
+        """On the main process: make the folder, and tell each process its file in it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        folder = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}{SUFFIX}")
+        folder.mkdir()
+        self.folder = folder
+        return [
+            replace(plan, storage_data=str(folder / f"part_{i}.bin"))
+            for i, plan in enumerate(plans)
+        ]
+
+    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
+        path = Path(plan.storage_data)
+        results = []
+        with path.open("wb") as file:
+            for item in plan.items:
+                assert item.type is not WriteItemType.BYTE_IO
+                tensor = planner.resolve_data(item)
+                assert isinstance(tensor, torch.Tensor) and item.tensor_data is not None
+                values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+                file.write(bytes(-file.tell() % ALIGNMENT))
+                part = Part(
+                    tuple(item.tensor_data.chunk.offsets),
+                    tuple(item.tensor_data.chunk.sizes),
+                    path.name,
+                    file.tell(),
+                    values.nbytes,
+                    zlib.crc32(values.data),
+                )
+                file.write(values.data)
+                results.append(WriteResult(item.index, values.nbytes, part))
+        sync(path)
+        done: Future[list[WriteResult]] = Future()
+        done.set_result(results)
+        return done
+
+    def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
+        """On the main process, after all have written."""
+        parts: dict[str, list[Part]] = {}
+        for result in (r for of_one in results for r in of_one):
+            parts.setdefault(result.index.fqn, []).append(result.storage_data)
+        entries = {}
+        for name, about in metadata.state_dict_metadata.items():
+            assert isinstance(about, TensorStorageMetadata)
+            entries[name] = Entry(about.properties.dtype, tuple(about.size), tuple(parts[name]))
+        self.write_plain(self.folder)
+        write_index(self.folder, entries)
+        replace_folder(self.folder, self.path)
+
+    @classmethod
+    def validate_checkpoint_id(cls, checkpoint_id: str | os.PathLike[str]) -> bool:
+        return True
+
+
+class _Reader(StorageReader):
+    def __init__(self, folder: ShardedFolder) -> None:
+        self.folder = folder
+
+    def reset(self, checkpoint_id: str | os.PathLike[str] | None = None) -> None:
+        pass
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+        return Metadata(
+            {
+                name: TensorStorageMetadata(
+                    TensorProperties(entry.dtype),
+                    torch.Size(entry.shape),
+                    [
+                        ChunkStorageMetadata(torch.Size(p.offset), torch.Size(p.shape))
+                        for p in entry.parts
+                    ],
+                )
+                for name, entry in self.folder.entries.items()
+            }
+        )
+
+    def set_up_storage_reader(
+        self, metadata: Metadata, is_coordinator: bool, *args: Any, **kwargs: Any
+    ) -> None:
+        pass
+
+    def prepare_local_plan(self, plan: LoadPlan) -> LoadPlan:
+        return plan
+
+    def prepare_global_plan(self, plans: list[LoadPlan]) -> list[LoadPlan]:
+        return plans
+
+    def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
+        for item in plan.items:
+            name, offset = item.storage_index.fqn, item.storage_index.offset
+            parts = self.folder.entries[name].parts
+            part = next(p for p in parts if p.offset == tuple(offset or ()))
+            values = self.folder.part(name, part)
+            for axis, (start, length) in enumerate(
+                zip(item.storage_offsets, item.lengths, strict=True)
+            ):
+                values = values.narrow(axis, start, length)
+            target = planner.resolve_tensor(item).detach()
+            target.copy_(values)
+            planner.commit_tensor(item, target)
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
+
+    @classmethod
+    def validate_checkpoint_id(cls, checkpoint_id: str | os.PathLike[str]) -> bool:
+        return True

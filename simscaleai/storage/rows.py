@@ -1,0 +1,201 @@
+"""Rows of one array of many episodes, numbered through, in any order.
+
+    with open_dataset("data/reach.h5") as data:
+        frames = RowReader(data, data.split("train"), "obs/image")
+    frames.read(np.array([7, 100_000, 8]))      # (3, H, W, C)
+
+A reader outlives the file it was made from, and may be sent to other processes: each opens the file for
+itself when it first reads. It reads chunks past HDF5 where their layout allows it (see `chunks`), and
+each chunk once in a call, however many of its rows are asked for.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai.errors import UserError
+from simscaleai.storage.chunks import ChunkError, Chunks
+from simscaleai.storage.episodes import EpisodeFile, open_dataset
+
+_SPAN_BYTES = 2**22  # read by a thread at a time
+
+
+class RowReader:
+    """The array `key` of `episodes`, one after the other.
+
+    Args:
+      data: an open file; it may be closed afterwards.
+      episodes: positions in `data.episodes`.
+      key: "obs/image", "actions", ...
+
+    Attributes:
+      shape, dtype: of one row; the same in all episodes.
+      direct: whether chunks are read past HDF5.
+
+    Raises:
+      UserError: rows differ from one episode to another, or the array fails a check.
+    """
+
+    def __init__(self, data: EpisodeFile, episodes: list[int], key: str) -> None:
+        self.path, self.key, self.episodes = data.path, key, episodes
+        self._starts = np.cumsum([0, *(data.episodes[i].length for i in episodes)])
+        self._first_chunk = self._starts
+        self._chunks = self._find_chunks(data)
+        self.shape, self.dtype = self._common_rows(data)
+        self._identity = _identity(os.stat(data.path))
+        self._raw: FileIO | None = None
+        self._hdf5: tuple[int, EpisodeFile] | None = None
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @property
+    def nbytes(self) -> int:
+        """Of all rows in memory."""
+        return len(self) * math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def direct(self) -> bool:
+        return self._chunks is not None
+
+    def read(self, rows: NDArray[np.int64], out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """The given rows, (B, ...) in native byte order; into `out` where it is given.
+
+        Raises:
+          UserError: the file has changed since the reader was made, or cannot be decoded.
+        """
+        if out is None:
+            out = np.empty((len(rows), *self.shape), self.dtype)
+        if self._chunks is None:
+            self._read_by_hdf5(rows, out)
+        else:
+            self._read_chunks(self._chunks, rows, out)
+        return out
+
+    def read_all(self, threads: int = 1) -> NDArray[Any]:
+        """Every row, (N, ...), read in the order of the file."""
+        out = np.empty((len(self), *self.shape), self.dtype)
+        step = max(1, _SPAN_BYTES * len(self) // max(self.nbytes, 1))
+
+        def fill(start: int) -> None:
+            stop = min(start + step, len(self))
+            self.read(np.arange(start, stop), out[start:stop])
+
+        starts = range(0, len(self), step)
+        if threads < 2 or not self.direct:  # HDF5 lets one thread in
+            for start in starts:
+                fill(start)
+            return out
+        self._descriptor()  # not by each thread at once
+        pool = ThreadPoolExecutor(threads)
+        try:
+            for _ in pool.map(fill, starts):
+                pass
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return out
+
+    def _read_chunks(self, chunks: Chunks, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+        file, layout = self._descriptor(), chunks.layout
+        episode = np.searchsorted(self._starts, rows, "right") - 1
+        in_episode, in_chunk = np.divmod(rows - self._starts[episode], layout.shape[0])
+        wanted = self._first_chunk[episode] + in_episode
+        offsets, sizes = chunks.offsets[wanted].tolist(), chunks.sizes[wanted].tolist()
+        previous = -1
+        try:
+            for i in np.argsort(wanted, kind="stable").tolist():
+                if wanted[i] != previous:
+                    values = layout.decode(os.pread(file, sizes[i], offsets[i]))
+                    previous = wanted[i]
+                out[i] = values[in_chunk[i]]
+        except ChunkError as error:
+            raise self._refuse(error) from error
+
+    def _refuse(self, error: ChunkError) -> UserError:
+        return UserError(f"{self.path}: {self.key!r} {error}; the file is refused.")
+
+    def _read_by_hdf5(self, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+        """Neighbouring rows of an episode at once."""
+        data = self._episode_file()
+        order = np.argsort(rows, kind="stable")
+        for run in self._runs(rows[order]):
+            first, last = rows[order[run.start]], rows[order[run.stop - 1]]
+            episode = int(np.searchsorted(self._starts, first, "right")) - 1
+            start = int(first - self._starts[episode])
+            stop = start + int(last - first) + 1
+            values = data.read(self.episodes[episode], self.key, start, stop)
+            out[order[run]] = values[rows[order[run]] - first]
+
+    def _runs(self, rows: NDArray[np.int64]) -> Iterator[slice]:
+        """Slices of sorted `rows` in which each is the one before or its successor, in one episode."""
+        gaps = np.diff(rows) > 1
+        episodes = np.diff(np.searchsorted(self._starts, rows, "right")) > 0
+        cuts = [0, *(np.flatnonzero(gaps | episodes) + 1).tolist(), len(rows)]
+        return (slice(a, b) for a, b in itertools.pairwise(cuts) if a < b)
+
+    def _descriptor(self) -> int:
+        """The file as bytes; reads at a position, so that threads and forked processes can share it."""
+        if self._raw is None:
+            raw = FileIO(self.path)
+            if _identity(os.fstat(raw.fileno())) != self._identity:
+                raise UserError(f"{self.path} has changed while it was in use; start again.")
+            self._raw = raw
+        return self._raw.fileno()
+
+    def _episode_file(self) -> EpisodeFile:
+        """The file through HDF5, of this process: one inherited from another must not be read."""
+        if self._hdf5 is None or self._hdf5[0] != os.getpid():
+            self._hdf5 = (os.getpid(), open_dataset(self.path))
+        return self._hdf5[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_raw": None, "_hdf5": None}
+
+    def _find_chunks(self, data: EpisodeFile) -> Chunks | None:
+        """Those of all episodes together, if they can all be read directly and alike."""
+        parts: list[Chunks] = []
+        for i in self.episodes:
+            part = data.chunks(i, self.key)
+            if part is None or (parts and part.layout != parts[0].layout):
+                return None
+            parts.append(part)
+        if not parts:
+            return None
+        self._first_chunk = np.cumsum([0, *(len(part.offsets) for part in parts)])
+        offsets, sizes = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("offsets", "sizes")
+        )
+        try:
+            parts[0].layout.check_size(int(sizes.max()))
+        except ChunkError as error:
+            raise self._refuse(error) from error
+        return Chunks(parts[0].layout, offsets, sizes)
+
+    def _common_rows(self, data: EpisodeFile) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """Shape and dtype of a row; UserError where episodes differ."""
+        if self._chunks is not None:
+            layout = self._chunks.layout
+            return layout.shape[1:], layout.dtype.newbyteorder("=")
+        rows = [
+            (data.shape(i, self.key)[1:], data.dtype(i, self.key)) for i in self.episodes or [0]
+        ]
+        for i, row in zip(self.episodes, rows, strict=False):
+            if row != rows[0]:
+                raise UserError(
+                    f"{data.path}: {self.key!r} of {data.episodes[i].name} has rows of {row[0]}"
+                    f" {row[1]}, and the first episode of {rows[0][0]} {rows[0][1]}; validate the file."
+                )
+        return rows[0]
+
+
+def _identity(stat: os.stat_result) -> tuple[int, int, int]:
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns

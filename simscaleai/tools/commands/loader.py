@@ -1,0 +1,48 @@
+"""How fast a dataset can be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simscaleai.tools.app import app, examples
+
+
+@app.command(
+    "bench-loader",
+    epilog=examples(
+        "simscale bench-loader data/reach.h5",
+        "simscale bench-loader data/images.h5 --batch-size 64 --num-workers 4 --cache-mb 0",
+    ),
+)
+def bench_loader(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="HDF5 file of episodes.")],
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 256,
+    num_workers: Annotated[int, typer.Option(min=0, help="Processes that read the file.")] = 0,
+    seq_len: Annotated[int, typer.Option(min=1, help="Actions in a sample.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time to measure each loader.")] = 3.0,
+    cache_mb: Annotated[
+        float | None,
+        typer.Option(min=0, help="MiB of memory for images; by default what can be spared."),
+    ] = None,
+) -> None:
+    """Measure how fast batches come, beside a loader that reads sample by sample."""
+    from simscaleai.tools.console import table
+    from simscaleai.training.data import bench
+
+    speeds = bench.bench_loader(dataset, batch_size, num_workers, seq_len, seconds, cache_mb)
+    slowest = speeds[-1].samples_per_second
+    rows = [
+        (
+            speed.name,
+            f"{speed.samples_per_second:,.0f}",
+            f"{speed.megabytes_per_second:,.1f}",
+            f"{1000 * speed.first_batch_seconds:,.0f}",
+            f"{speed.samples_per_second / slowest:.1f} x",
+        )
+        for speed in speeds
+    ]
+    columns = ["loader", "samples/s", "MB/s", "first batch, ms", "speed"]
+    table(f"Batches of {batch_size} from {dataset}", columns, rows)

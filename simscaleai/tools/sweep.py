@@ -1,0 +1,249 @@
+"""Many training runs that differ in some settings, and what came of them in one table.
+
+    run_sweep(["model.hidden_dim=128,512", "seed=0,1,2"], flags={"data.path": "data/reach.h5"}, name="width")
+
+Every combination is a job: a whole training run in `runs/<name>/<k>-<overrides>`. All are checked before the
+first one starts. A job that fails does not stop the others. The same sweep run again keeps the jobs that
+are finished, goes on with those that were interrupted, and starts new ones for new values.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import re
+import time
+import traceback
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from simscaleai.distributed import Processes
+from simscaleai.errors import UserError
+from simscaleai.storage.atomic import atomic_path
+from simscaleai.tools.console import table, text
+from simscaleai.tools.hydra_launch import launch, parse_words
+from simscaleai.training.settings import RunConfig, load_run
+
+RESULT_FILE = "result.json"
+_LABEL_LENGTH = 80
+# Metric -> its heading in the table, where any job has it.
+_COLUMNS = {
+    "loss": "loss",
+    "eval_loss": "eval loss",
+    "eval_success_rate": "success",
+    "samples_per_second": "samples/s",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run of a sweep.
+
+    Attributes:
+      overrides: {key: value} of what differs between the jobs.
+      run: its settings; the name is its folder below `runs`.
+    """
+
+    overrides: dict[str, Any]
+    run: RunConfig
+
+    @property
+    def folder(self) -> Path:
+        return self.run.train_config().run_folder
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides its result."""
+        found = asdict(self.run)
+        for key in ("resume_from", "show_progress"):
+            del found["trainer"][key]
+        return found
+
+    def result(self) -> dict[str, Any]:
+        """What an earlier start of this very job left; an empty dict if there is nothing."""
+        try:
+            found = json.loads((self.folder / RESULT_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        same = isinstance(found, dict) and found.get("settings") == self.settings
+        return found if same else {}
+
+    def leave(self, **result: Any) -> None:
+        """Write what there is to say of it."""
+        with atomic_path(self.folder / RESULT_FILE) as temporary:
+            content = {**result, "overrides": self.overrides, "settings": self.settings}
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def run_sweep(
+    words: Sequence[str],
+    config: str | Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    launcher: str = "basic",
+) -> int:
+    """Make every run that is not finished, print the table and write `summary.csv` and `summary.json`.
+
+    Args:
+      words: `key=value` or `key=a,b`, and Hydra's `hydra.launcher.<option>=value`.
+      config: YAML file of what the runs have in common.
+      flags: settings by dotted name that win over both.
+      name: the folder is `runs/<name>`; by default the name in `config`, or that of the file.
+      launcher: Hydra's, such as "basic" for one run after the other in this process.
+
+    Returns:
+      how many jobs are not finished.
+
+    Raises:
+      UserError: the settings of a job are wrong, before any is started; or the launcher is.
+    """
+    if Processes.from_environment().launched:
+        raise UserError(
+            "A sweep starts runs of one process each; start it without torchrun, and use --launcher for"
+            " several at once."
+        )
+    given = parse_words(words)
+    launcher = given.launcher or launcher
+    runs = [(chosen, load_run(config, _as_words(chosen), flags)) for chosen in given.combinations()]
+    for _, run in runs:
+        # Its device may be on the machine where the launcher takes it.
+        replace(run.train_config(), device="cpu").check()
+    name = name or runs[0][1].name or (Path(config).stem if config else "sweep")
+    several = [key for key, values in given.values.items() if len(values) > 1]
+    jobs = make_jobs([({k: c[k] for k in several}, run) for c, run in runs], name)
+    waiting = [i for i, job in enumerate(jobs) if job.result().get("status") != "finished"]
+    console = Console(stderr=True)
+    if len(waiting) < len(jobs):
+        console.print(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are finished already.")
+    folder = replace(runs[0][1], name=name).train_config().run_folder
+    try:
+        if waiting:
+            task = partial(run_job, jobs, launcher == "basic")
+            launch(task, waiting, folder / "hydra", launcher, given.options)
+    except (KeyboardInterrupt, SystemExit):
+        console.print("Stopped; run the same command again to go on.")
+        raise
+    finally:
+        if any(job.result() for job in jobs):
+            show_summary(jobs, folder)
+    return sum(job.result().get("status") != "finished" for job in jobs)
+
+
+def make_jobs(runs: Sequence[tuple[dict[str, Any], RunConfig]], name: str) -> list[Job]:
+    """Give each run its folder: the one that it had before, or one with the next free number.
+
+    Args:
+      runs: what makes a run different from the others, and its settings.
+      name: of the sweep.
+    """
+    endings = [label(overrides) for overrides, _ in runs]
+    twice = [ending for ending, n in Counter(endings).items() if n > 1]
+    if twice:
+        raise UserError(f"The sweep names a run twice: {', '.join(twice)}; give each value once.")
+    parent = replace(runs[0][1], name=name).train_config().run_folder
+    there = sorted(path.name for path in parent.glob("[0-9]*") if path.is_dir())
+    numbers = itertools.count(1 + max((int(p.partition("-")[0]) for p in there), default=-1))
+    jobs = []
+    for (overrides, run), ending in zip(runs, endings, strict=True):
+        end = f"-{ending}" if ending else ""
+        before = [p for p in there if re.fullmatch(rf"\d+{re.escape(end)}", p)]
+        folder = before[0] if before else f"{next(numbers)}{end}"
+        jobs.append(Job(overrides, replace(run, name=f"{name}/{folder}")))
+    return jobs
+
+
+def label(overrides: Mapping[str, Any]) -> str:
+    """Overrides as a part of a file name, such as "hidden_dim=128,seed=0"."""
+    ends = Counter(key.rpartition(".")[2] for key in overrides)
+    words = [
+        f"{end if ends[end := key.rpartition('.')[2]] == 1 else key}={value}"
+        for key, value in overrides.items()
+    ]
+    whole = ",".join(words)
+    safe = re.sub(r"[^\w.,=+-]", "_", whole)
+    if safe == whole and len(safe) <= _LABEL_LENGTH:
+        return safe
+    return f"{safe[:_LABEL_LENGTH]}-{zlib.crc32(whole.encode()):08x}"
+
+
+def run_job(jobs: Sequence[Job], show_progress: bool, number: int) -> None:
+    """Make one run and write how it ended beside it; raises nothing but an interruption."""
+    from simscaleai.tools.train import train_run
+
+    job = jobs[number]
+    resume = "auto" if job.result() else None
+    trainer = replace(job.run.trainer, resume_from=resume, show_progress=show_progress)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"Run {number + 1} of {len(jobs)}: {job.folder}", markup=False)
+    job.leave(status="interrupted")  # until it says otherwise
+    start = time.perf_counter()
+    try:
+        metrics = train_run(replace(job.run, trainer=trainer))
+    except Exception as error:
+        mistake = isinstance(error, UserError)
+        whole = str(error) if mistake else traceback.format_exc()
+        console.print(f"Run {number + 1} failed: {whole}", markup=False)
+        line = str(error) if mistake else f"{type(error).__name__}: {error}"
+        job.leave(status="failed", error=line, traceback=whole)
+    else:
+        seconds = round(time.perf_counter() - start, 3)
+        job.leave(status="finished", metrics=metrics, seconds=seconds)
+
+
+def show_summary(jobs: Sequence[Job], folder: Path) -> None:
+    """Print the table of all jobs, and write it to `summary.csv` and `summary.json` in `folder`."""
+    results = [job.result() for job in jobs]
+    rows = [
+        {
+            **job.overrides,
+            "status": result.get("status", "not started"),
+            **{k: result.get("metrics", {}).get(k) for k in _COLUMNS},
+            "seconds": result.get("seconds"),
+            "error": result.get("error"),
+            "folder": str(job.folder),
+        }
+        for job, result in zip(jobs, results, strict=True)
+    ]
+    for name, write in (("summary.json", _write_json), ("summary.csv", _write_csv)):
+        with atomic_path(folder / name) as temporary:
+            write(temporary, rows)
+    metrics = [key for key in _COLUMNS if any(row[key] is not None for row in rows)]
+    names = [key.rpartition(".")[2] for key in jobs[0].overrides]
+    all_well = all(row["status"] == "finished" for row in rows)
+    table(
+        f"Sweep in {folder}",
+        ["run", *names, *(_COLUMNS[key] for key in metrics), *([] if all_well else ["status"])],
+        [
+            (
+                job.folder.name.partition("-")[0],
+                *(str(value) for value in job.overrides.values()),
+                *("" if row[key] is None else text(key, row[key]) for key in metrics),
+                *([] if all_well else [row["error"] or row["status"]]),
+            )
+            for job, row in zip(jobs, rows, strict=True)
+        ],
+    )
+
+
+def _write_json(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _as_words(chosen: Mapping[str, Any]) -> list[str]:
+    """{key: value} as words that `load_run` reads; JSON is YAML too."""
+    return [f"{key}={json.dumps(value)}" for key, value in chosen.items()]

@@ -1,0 +1,65 @@
+"""A training run as the commands start it: with evaluation in closed loop where it was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from simscaleai.errors import UserError
+from simscaleai.models.policy import ModelPolicy
+from simscaleai.rl.episodes import episode_seed, run_batch
+from simscaleai.rl.evaluator import ROWS, policy_environment, summarize
+from simscaleai.sim.factory import make_vec_env
+from simscaleai.training.run import build_trainer, run_trainer
+from simscaleai.training.settings import EvalSettings, RunConfig
+
+EvalFunction = Callable[[ModelPolicy], dict[str, float]]
+
+
+def train_run(run: RunConfig) -> dict[str, float]:
+    """Train as `run` says; return the last metrics.
+
+    Raises:
+      UserError: settings, model, dataset and environment do not fit together; before the first step.
+    """
+    trainer = build_trainer(run.train_config())
+    if run.eval.env_episodes:
+        trainer.eval_fn = closed_loop(run.eval, trainer.model)
+    return run_trainer(trainer, run)
+
+
+def closed_loop(settings: EvalSettings, policy: Any) -> EvalFunction:
+    """A function that lets the policy act in its environment and counts its successes.
+
+    Args:
+      settings: how many episodes, and which; the same ones at every call.
+      policy: a `ModelPolicy`; only what it says of its environment counts.
+
+    Returns:
+      a function of the policy to {"eval_success_rate", "eval_success_at_end", "eval_mean_reward",
+      "eval_mean_length"}.
+
+    Raises:
+      UserError: the policy's dataset names no environment, or one that does not fit.
+    """
+    if settings.env_episodes < 1:
+        raise UserError(f"eval.env_episodes is {settings.env_episodes}; it is 0 for none, or more.")
+    if policy.contract is None:
+        raise UserError(
+            "eval.env_episodes needs a dataset that says which environment made it; leave it 0 and use"
+            " `simscale eval --env-name` afterwards."
+        )
+    name, config = policy_environment(policy.contract, randomize=settings.randomize)
+    rows = settings.num_envs or min(settings.env_episodes, ROWS)
+    env = make_vec_env(name, rows, autoreset_mode="disabled", config=config)
+    policy.contract.require(env.contract)
+    seeds = [episode_seed(settings.seed, i) for i in range(settings.env_episodes)]
+
+    def evaluate(policy: ModelPolicy) -> dict[str, float]:
+        policy.instruction = env.task.instructions[0]
+        episodes = run_batch(env, policy.act, seeds, env.config.max_episode_steps, policy.reset)
+        found = summarize(episodes)
+        wanted = ("success_rate", "success_at_end", "mean_reward", "mean_length")
+        return {f"eval_{key}": found[key] for key in wanted}
+
+    return evaluate

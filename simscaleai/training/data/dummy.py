@@ -1,0 +1,96 @@
+"""Made-up samples, for trying a model without data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from simscaleai import seeding
+from simscaleai.contract import EnvContract
+from simscaleai.models.normalization import Statistics
+from simscaleai.observations import ObsSpec
+from simscaleai.training.data.batch import BatchedDataset
+from simscaleai.training.data.spec import DataSpec
+
+
+class DummyTrajectoryDataset(BatchedDataset):
+    """Samples in which the action is a fixed function of the state; nothing changes over time.
+
+    Args:
+      num_samples: how many.
+      obs_dim: width of "state".
+      action_dim: width of an action, in (-1, 1).
+      image_size: (height, width) of "image".
+      include_image, include_language: add "image" (3, H, W) in [0, 1], or "language".
+      seed: the same seed gives the same samples.
+      seq_len, obs_steps: as of `TrajectoryDataset`.
+    """
+
+    def __init__(
+        self,
+        num_samples: int = 1000,
+        obs_dim: int = 20,
+        action_dim: int = 4,
+        image_size: tuple[int, int] = (128, 128),
+        include_image: bool = False,
+        include_language: bool = False,
+        seed: int = 42,
+        *,
+        seq_len: int = 1,
+        obs_steps: int = 1,
+    ) -> None:
+        self.seed, self.seq_len, self.obs_steps = seed, seq_len, obs_steps
+        self.include_language = include_language
+        shapes: dict[str, tuple[int, ...]] = {"state": (obs_dim,)} if obs_dim else {}
+        dtypes = dict.fromkeys(shapes, "float32")
+        if include_image:
+            shapes["image"], dtypes["image"] = (*image_size, 3), "uint8"
+        self.spec = DataSpec(ObsSpec(shapes, dtypes), action_dim)
+        rng = seeding.generator(seed, "dummy-data")
+        state = rng.standard_normal((num_samples, obs_dim), dtype=np.float32)
+        weights = rng.standard_normal((obs_dim, action_dim), dtype=np.float32)
+        actions = np.tanh(state @ weights / max(obs_dim, 1) ** 0.5)
+        self._state, self._actions = torch.from_numpy(state), torch.from_numpy(actions)
+
+    contract: EnvContract | None = None
+    in_memory = True
+
+    def __len__(self) -> int:
+        return len(self._actions)
+
+    @property
+    def state_dim(self) -> int:
+        return self._state.shape[1]
+
+    @property
+    def action_dim(self) -> int:
+        return self.spec.action_dim
+
+    def statistics(self) -> dict[str, Statistics]:
+        """Of "state" and "actions"."""
+        return {"state": Statistics.of(self._state), "actions": Statistics.of(self._actions)}
+
+    def read(self, indices: torch.Tensor) -> dict[str, Any]:
+        obs = {"state": self._state[indices]} if self.state_dim else {}
+        if self.spec.obs.image_keys:
+            rngs = [seeding.generator(self.seed, "dummy-image", int(i)) for i in indices]
+            shape = self.spec.obs.shapes["image"]
+            frames = [rng.integers(0, 256, shape, dtype=np.uint8) for rng in rngs]
+            obs["image"] = torch.from_numpy(np.stack(frames))
+        batch: dict[str, Any] = {"observations": obs, "actions": self._actions[indices]}
+        if self.obs_steps > 1:
+            batch["observations"] = {k: _repeat(v, self.obs_steps) for k, v in obs.items()}
+            batch["obs_mask"] = torch.ones(len(indices), self.obs_steps, dtype=torch.bool)
+        if self.seq_len > 1:
+            batch["actions"] = _repeat(batch["actions"], self.seq_len)
+            batch["mask"] = torch.ones(len(indices), self.seq_len, dtype=torch.bool)
+        if self.include_language:
+            batch["language"] = [f"do task {int(i) % 5}" for i in indices]
+        return batch
+
+
+def _repeat(values: torch.Tensor, steps: int) -> torch.Tensor:
+    """(B, ...) -> (B, steps, ...)."""
+    return values[:, None].expand(-1, steps, *values.shape[1:])

@@ -1,0 +1,100 @@
+"""Frames of one camera: from memory where they fit in it, else from the file.
+
+Frames are kept as they are stored, decoded and not converted: bytes take a quarter of the memory of
+floats. What fits is read once, in the order of the file, by all cores; what does not is read when asked
+for, which is what worker processes are for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from simscaleai.storage.rows import RowReader
+
+_MIB = 2**20
+_DEFAULT_BUDGET = 2048 * _MIB
+_UNKNOWN_MEMORY = 4096 * _MIB  # assumed where the system does not tell
+_MOST_THREADS = 8  # Python's lock, held between two chunks, feeds no more
+
+
+class Frames:
+    """The frames of a reader, by number.
+
+    Args:
+      reader: of rows (H, W, C).
+      keep: whether `load` takes all of them into memory.
+    """
+
+    def __init__(self, reader: RowReader, keep: bool) -> None:
+        self.reader, self.keep = reader, keep
+        self._memory: NDArray[Any] | None = None
+
+    def load(self) -> None:
+        """Take all frames into memory, if they are to be kept and are not there yet."""
+        if self.keep and self._memory is None:
+            self._memory = self.reader.read_all(_threads())
+
+    def take(self, rows: torch.Tensor) -> torch.Tensor:
+        """Frames of any shape of numbers, (*rows.shape, H, W, C) as stored."""
+        flat = rows.reshape(-1).numpy()
+        # NumPy copies whole frames; torch's indexing copies such rows value by value.
+        source = self.reader.read if self._memory is None else self._memory_at
+        return torch.from_numpy(source(flat)).view(*rows.shape, *self.reader.shape)
+
+    def _memory_at(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        assert self._memory is not None
+        return self._memory.take(rows, axis=0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_memory": None}  # not for sending to a worker
+
+
+def fits(readers: Sequence[RowReader], cache_mb: float | None) -> bool:
+    """Whether all frames of the readers fit in `cache_mb` MiB; None for what the machine can spare.
+
+    That is a quarter of the memory that is free now and at most 2 GiB, shared by the processes that
+    torchrun started here.
+    """
+    wanted = sum(reader.nbytes for reader in readers)
+    if cache_mb is not None:
+        return wanted <= cache_mb * _MIB
+    return wanted <= min(_DEFAULT_BUDGET, _free_memory() // 4) // _local_processes()
+
+
+def _local_processes() -> int:
+    return max(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+
+
+def _threads() -> int:
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(here // _local_processes(), _MOST_THREADS))
+
+
+def _free_memory() -> int:
+    """Bytes that this process could still take: of the machine, or of its container."""
+    free = _UNKNOWN_MEMORY
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            free = int(line.split()[1]) * 1024
+    limit = _lines("/sys/fs/cgroup/memory.max")
+    if limit and limit[0].isdigit():
+        for line in _lines("/sys/fs/cgroup/memory.stat"):
+            if line.startswith("anon "):  # what the system cannot drop, as it can what it has read
+                free = min(free, max(int(limit[0]) - int(line.split()[1]), 0))
+    return free
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,169 @@
+"""A stream of batches that knows where it is, and divides them among processes."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, DistributedSampler
+
+from simscaleai import seeding
+from simscaleai.distributed import Processes
+from simscaleai.errors import UserError
+from simscaleai.stopping import SIGNALS
+from simscaleai.training.data.batch import StoredImages
+from simscaleai.training.data.sampler import EpochSampler
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process gets of a batch.
+
+    Attributes:
+      batch: nested dicts of tensors and lists; never empty.
+      samples: how many of its rows count: all of them, or none where this process only takes part because
+        the others do.
+      total: how many rows count in all processes together.
+    """
+
+    batch: dict[str, Any]
+    samples: int
+    total: int
+
+    def pieces(self, size: int, processes: int) -> Iterator[tuple[dict[str, Any], int]]:
+        """The batch in pieces of up to `size` rows, and how many of each count.
+
+        Every one of `processes` processes gets equally many pieces of the same global batch.
+        """
+        count = -(-self.total // (size * processes))
+        if count == 1:
+            yield self.batch, self.samples
+            return
+        for start in range(0, count * size, size):
+            stop = min(start + size, self.samples)
+            rows = slice(start, stop) if start < stop else slice(0, 1)
+            yield take_rows(self.batch, rows), max(stop - start, 0)
+
+
+class BatchStream:
+    """Endless shares of a loader's batches; `epoch` and `position` say how far it has been consumed.
+
+    `position` counts the samples of the epoch that have been handed out to all processes together. Setting
+    both before iterating goes on from there: at once with an `EpochSampler`, by skipping batches with any
+    other loader. The global random state is not touched in finding an order, and a
+    `DataLoader(shuffle=True)` shuffles as a function of (seed, epoch) too.
+
+    What worker processes draw at random by themselves is not repeated by a run that goes on: draw by the
+    index of the sample, or in the model.
+
+    Args:
+      loader: of one process, made by `make_loader` for its rank; or any other loader of whole batches, of
+        which each process then takes its rows.
+      seed: decides the order of a loader that shuffles by itself.
+      processes: those that share the batches.
+    """
+
+    def __init__(
+        self, loader: DataLoader[Any], seed: int = 0, processes: Processes | None = None
+    ) -> None:
+        self.loader = loader
+        self.seed = seed
+        self.processes = processes or Processes()
+        self.epoch = 0
+        self.position = 0
+        sampler = getattr(loader, "batch_sampler", None)
+        self._order = sampler if isinstance(sampler, EpochSampler) else None
+        self._divided = self._order is not None and self._order.world_size > 1
+        if self._divided:
+            assert self._order is not None
+            self._check(self._order.rank, self._order.world_size)
+        elif isinstance(getattr(loader, "sampler", None), DistributedSampler):
+            raise UserError(
+                "A loader with a DistributedSampler loses its place when a run is resumed; leave the sampler"
+                " out (each process then takes its rows), or use make_loader(rank=..., world_size=...)."
+            )
+        if getattr(loader, "num_workers", 0):
+            loader.worker_init_fn = _Undisturbed(loader.worker_init_fn)
+
+    def __iter__(self) -> Iterator[Share]:
+        while True:
+            yield from self.rest_of_epoch()
+            if self.position == 0:
+                raise UserError(
+                    "The training loader gives no batches; check dataset and batch_size."
+                )
+            self.epoch, self.position = self.epoch + 1, 0
+
+    def rest_of_epoch(self) -> Iterator[Share]:
+        """The shares that are left of the current epoch."""
+        if self._order:
+            self._order.move_to(self.epoch, self.position)
+        skip = 0 if self._order else self.position
+        first = []
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seeding.derive_seed(self.seed, "loader", self.epoch))
+            batches = iter(self.loader)
+            if self.position == 0:  # a loader draws its order when the first batch is asked for
+                first = list(islice(batches, 1))
+            while skip > 0 and (batch := next(batches, None)) is not None:
+                skip -= batch_size(batch)
+        for batch in chain(first, batches):
+            share = self._share(batch)
+            self.position += share.total
+            yield share
+
+    def _share(self, batch: dict[str, Any]) -> Share:
+        if self._order is not None and self._divided:
+            return Share(batch, *self._order.shares(self.position))
+        total = batch_size(batch)
+        rank, size = self.processes.rank, self.processes.size
+        if size == 1:
+            return Share(batch, total, total)
+        samples = len(range(rank, total, size))
+        rows = slice(rank, None, size) if samples else slice(0, 1)
+        return Share(take_rows(batch, rows), samples, total)
+
+    def _check(self, rank: int, size: int) -> None:
+        if (rank, size) != (self.processes.rank, self.processes.size):
+            raise UserError(
+                f"The loader was made for process {rank} of {size}, and this is process"
+                f" {self.processes.rank} of {self.processes.size}; make it with rank and world_size of"
+                " Processes.from_environment()."
+            )
+
+
+class _Undisturbed:
+    """A worker's start that leaves Ctrl-C and SIGTERM, which go to all processes, to the main one.
+
+    It finishes its step and needs the worker until then; a worker whose main process is gone ends by itself.
+    """
+
+    def __init__(self, then: Callable[[int], None] | None) -> None:
+        self.then: Callable[[int], None] | None = (
+            then.then if isinstance(then, _Undisturbed) else then
+        )
+
+    def __call__(self, worker: int) -> None:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        if self.then is not None:
+            self.then(worker)
+
+
+def take_rows(batch: Any, rows: slice) -> Any:
+    """Some rows of every tensor and list in a batch."""
+    if isinstance(batch, dict):
+        taken = {k: take_rows(v, rows) for k, v in batch.items()}
+        return type(batch)(taken) if isinstance(batch, StoredImages) else taken
+    return batch[rows] if isinstance(batch, torch.Tensor | list | tuple) else batch
+
+
+def batch_size(batch: Any) -> int:
+    """Samples in a batch: the length of its first leaf."""
+    if isinstance(batch, dict):
+        return batch_size(next(iter(batch.values())))
+    return len(batch)

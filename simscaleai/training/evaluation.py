@@ -1,0 +1,101 @@
+"""Evaluation in the middle of training, which leaves the training as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from simscaleai.errors import unknown_name
+from simscaleai.models.inference import inference
+from simscaleai.stopping import StopSignals
+from simscaleai.training import random_state
+from simscaleai.training.data.loader import to_device
+from simscaleai.training.data.stream import BatchStream
+from simscaleai.training.report import scalars
+from simscaleai.training.update import Updates
+
+# What decides which evaluation was the best, where the settings do not say: the first that there is.
+METRICS = ("eval_success_rate", "success_rate", "eval_score", "eval_loss")
+_LESS_IS_BETTER = ("loss", "error", "mse", "mae")
+
+
+def evaluate(
+    updates: Updates,
+    loader: DataLoader[Any] | None,
+    function: Callable[..., Any] | None,
+    stop: StopSignals,
+) -> dict[str, float]:
+    """Means over `loader` as "eval_<name>", and what `function(model)` returns.
+
+    Every process goes through its part of the loader; the function is called on the main process, and the
+    others wait for its result.
+
+    Returns:
+      numbers, the same in all processes; none if a signal to stop came meanwhile.
+    """
+    model, processes = updates.model, updates.processes
+    weights = updates.ema.in_place_of_weights() if updates.ema else nullcontext()
+    result: dict[str, float] | None = {}
+    with random_state.kept(updates.device), inference(model.model), weights:
+        model.forget_whole_parameters()
+        if loader is not None:
+            result = _over_batches(updates, loader, stop)
+        if function is not None and result is not None:
+            with model.on_main(processes) as callable_alone:
+                found = None
+                if callable_alone is not None:
+                    found = stop.attempt(lambda: _numbers(function(callable_alone)))
+            extra = processes.share(found)
+            result = None if extra is None else result | extra
+        model.forget_whole_parameters()
+    return result or {}
+
+
+def _over_batches(
+    updates: Updates, loader: DataLoader[Any], stop: StopSignals
+) -> dict[str, float] | None:
+    processes = updates.processes
+    totals: dict[str, torch.Tensor] = {}
+    samples = 0
+    for share in BatchStream(loader, updates.config.seed, processes).rest_of_epoch():
+        if stop.requested and processes.size == 1:  # of several, none may leave the others alone
+            return None
+        with updates.autocast():
+            outputs = updates.model.model(to_device(share.batch, updates.device))
+        for key, value in scalars(outputs).items():
+            totals[key] = totals.get(key, 0.0) + value.float() * share.samples
+        samples += share.total
+    if not totals:
+        return {}
+    means = (processes.sum(torch.stack(list(totals.values()))) / samples).tolist()
+    return {f"eval_{key}": mean for key, mean in zip(totals, means, strict=True)}
+
+
+def _numbers(found: Any) -> dict[str, float]:
+    found = found if isinstance(found, dict) else {"eval_score": found}
+    return {key: float(value) for key, value in found.items()}
+
+
+def best_metric(wanted: str, evaluation: dict[str, float]) -> str | None:
+    """Which number of an evaluation decides whether it was the best one; None if none can.
+
+    Raises:
+      UserError: the one that is wanted is not among them.
+    """
+    if wanted and evaluation and wanted not in evaluation:
+        raise unknown_name("best_metric", wanted, evaluation)
+    names = [wanted] if wanted else METRICS
+    return next((name for name in names if name in evaluation), None)
+
+
+def is_better(metric: str, value: float, before: float | None) -> bool:
+    """Whether a value of a metric is better than the best one before, if there was one."""
+    if value != value:
+        return False
+    if before is None:
+        return True
+    return value < before if any(w in metric for w in _LESS_IS_BETTER) else value > before

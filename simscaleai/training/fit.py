@@ -1,0 +1,125 @@
+"""Whether a checkpoint fits a run: every difference of model, data and environment, as sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from simscaleai.contract import EnvContract
+from simscaleai.errors import UserError
+from simscaleai.models.registry import model_arguments
+
+# What a checkpoint that can be gone on from holds besides its tensors.
+CONTENTS = {
+    "policy": dict,
+    "scaler": dict,
+    "step": int,
+    "data": dict,
+    "random": list,
+    "config": dict,
+    "metrics": dict,
+    "best": dict,
+}
+
+Shapes = Mapping[tuple[str, ...], tuple[int, ...]]
+
+# Settings of which one may differ from the checkpoint's without a word.
+_SILENT = {
+    *("resume_from", "run_name", "checkpoint_dir", "show_progress", "device", "distributed"),
+    *("backend", "strategy", "num_workers", "accumulate", "log_every", "eval_every", "save_every"),
+    *("keep_checkpoints", "best_metric", "use_wandb", "wandb_project", "wandb_run_name"),
+    *("use_tensorboard", "model_name", "model_kwargs", "compile", "cache_mb"),
+}
+
+
+def other_settings(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+    """Settings that change what is learned and are not those of the checkpoint."""
+    keys = [k for k in own if k in saved and k not in _SILENT]
+    return [f"{k} {own[k]} (was {saved[k]})" for k in keys if own[k] != saved[k]]
+
+
+def policy_differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+    """What two descriptions of a policy (`models.policy.describe`) do not share, in one order."""
+    if saved.get("model_name") != own.get("model_name"):
+        return [f"the model is {saved.get('model_name')!r}, here {own.get('model_name')!r}"]
+    defaults = model_arguments(own["model_name"])
+    old, new = ({**defaults, **about["model_kwargs"]} for about in (saved, own))
+    found = [
+        f"the model's {k} is {old.get(k)!r}, here {new.get(k)!r}"
+        for k in sorted(old.keys() | new.keys())
+        if old.get(k) != new.get(k)
+    ]
+    for name in ("shapes", "dtypes"):
+        old, new = (about.get(f"obs_{name}") or {} for about in (saved, own))
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key) != new.get(key) and (name == "shapes" or (key in old and key in new)):
+                values = (_told(of.get(key)) for of in (old, new))
+                found.append("observation {!r} is {}, here {}".format(key, *values))
+    if saved.get("contract") and own.get("contract"):
+        before, now = (EnvContract.from_dict(about["contract"]) for about in (saved, own))
+        if before.env_name != now.env_name:
+            found.append(f"the environment is {before.env_name!r}, here {now.env_name!r}")
+        known = {*before.obs_shapes, *now.obs_shapes}  # told above
+        differences = before.differences(now)
+        found += [d for d in differences if not any(f"observation {k!r}" in d for k in known)]
+    return found
+
+
+def tensor_differences(saved: Shapes, own: Shapes) -> list[str]:
+    """Names and shapes that differ; a tensor's path is ("weights", name) and the like.
+
+    A parameter of which the optimizer has no state, and a moving average where one of the two has none,
+    are no difference.
+    """
+    found = []
+    optional = {path[:2] for path in own if path[0] != "weights"} - {path[:2] for path in saved}
+    for path in sorted(own.keys() | saved.keys()):
+        name = " ".join(path[1:] if path[0] == "weights" else path)
+        if path not in saved:
+            if path[:2] not in optional:
+                found.append(f"{name} is missing")
+        elif path not in own:
+            found.append(f"{name} is not known")
+        elif saved[path] != own[path]:
+            found.append(f"{name} has shape {saved[path]}, expected {own[path]}")
+    return found
+
+
+def shapes_in(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(path, shape) of every tensor in nested dicts."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from shapes_in(value, (*path, str(key)))
+    else:
+        yield path, tuple(getattr(tree, "shape", ("no tensor",)))
+
+
+def _told(value: Any) -> str:
+    return "not there" if value is None else str(value)
+
+
+def check(
+    payload: Mapping[str, Any], saved: Shapes, own: Shapes, about: Mapping[str, Any], source: str
+) -> None:
+    """Raise one UserError unless a checkpoint can be gone on from; it names every difference.
+
+    Args:
+      payload: what is in the checkpoint.
+      saved, own: shapes of its tensors, and of those of the run.
+      about: the description of the run's policy.
+      source: what the error calls the checkpoint.
+    """
+    missing = [key for key in CONTENTS if not isinstance(payload.get(key), CONTENTS[key])]
+    place = {} if missing else payload["data"]
+    if not all(type(place.get(key)) is int for key in ("epoch", "position")):
+        lacks = ", ".join(missing or ["its place in the data"])
+        raise UserError(f"The checkpoint {source!r} cannot be resumed: it lacks {lacks}.")
+    try:
+        wrong = policy_differences(payload["policy"], about)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"The checkpoint {source!r} describes no policy that is known.") from error
+    wrong += tensor_differences(saved, own)
+    if wrong:
+        raise UserError(
+            f"The checkpoint {source!r} does not fit this run: " + "; ".join(wrong) + "."
+        )

@@ -1,0 +1,134 @@
+"""One model in several processes: each with a copy (DDP), or each with a part (FSDP2).
+
+DDP keeps the whole model and optimizer state in every process and adds up gradients. FSDP2 spreads both:
+parameters are DTensors, of which a process holds a slice, and are put together a block at a time while they
+are used. Blocks are the entries of every `nn.ModuleList`, which is where networks keep their layers; what
+lies outside of them stays together until the step is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from simscaleai.distributed import Processes
+from simscaleai.training.config import TrainConfig
+
+
+class SharedModel:
+    """`model` on its device, wrapped for training by all processes.
+
+    Calling this calls the wrapped model. `model` itself is the same module with the same parameters; under
+    FSDP2 its parameters become DTensors in place.
+    """
+
+    def __init__(
+        self, model: nn.Module, config: TrainConfig, processes: Processes, device: torch.device
+    ) -> None:
+        self.model = model.to(device)
+        self.sharded = processes.launched and config.strategy == "fsdp2"
+        self._replicated = processes.launched and not self.sharded
+        self._whole: nn.Module | None = None
+        call: Any = model
+        if self.sharded:
+            if processes.main:
+                self._whole = deepcopy(model).cpu()
+            _spread(model, config)
+        elif self._replicated:
+            from torch.nn.parallel import DistributedDataParallel
+
+            devices = [device] if device.type == "cuda" else None
+            call = DistributedDataParallel(model, devices, gradient_as_bucket_view=True)
+        self._wrapped = call
+        self._call = torch.compile(call) if config.compile else call
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        return self._call(batch)
+
+    def piece(self, last: bool) -> AbstractContextManager[None]:
+        """Around forward and backward of one piece of a batch; gradients are exchanged in the last one."""
+        if self.sharded:
+            self._wrapped.set_requires_gradient_sync(last)
+        elif self._replicated and not last:
+            return self._wrapped.no_sync()
+        return nullcontext()
+
+    def forget_whole_parameters(self) -> None:
+        """Have the next forward put parameters together again: they were changed, or an evaluation did."""
+        if self.sharded:
+            from torch.distributed.fsdp import FSDPModule
+
+            for module in self.model.modules():
+                if isinstance(module, FSDPModule):
+                    module.reshard()
+
+    @contextmanager
+    def on_main(self, processes: Processes) -> Iterator[nn.Module | None]:
+        """The model as one that the main process can call alone; None on the others."""
+        if not self.sharded:
+            yield self.model if processes.main else None
+            return
+        weights = whole_tensors(self.model.state_dict(), processes.main)
+        if self._whole is None:
+            yield None
+            return
+        self._whole.load_state_dict(weights)
+        self._whole.train(self.model.training)
+        device = next(local(p) for p in self.model.parameters()).device
+        try:
+            yield self._whole.to(device)
+        finally:
+            self._whole.cpu()
+
+
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """The part of a tensor that lies in this process: all of it, unless it is a DTensor."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def whole_tensors(tree: dict[str, Any], keep: bool) -> dict[str, Any]:
+    """Nested dicts with every DTensor put together in CPU memory; empty dicts where they are not kept."""
+    result: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            result[key] = whole_tensors(value, keep)
+            continue
+        if hasattr(value, "full_tensor"):
+            value = value.full_tensor()
+            value = value.cpu() if keep else None
+        if keep:
+            result[key] = value
+    return result
+
+
+def like(value: torch.Tensor, own: Any) -> torch.Tensor:
+    """A value distributed as `own` is; if it was whole, and so the same in every process, nothing is sent."""
+    if not hasattr(own, "device_mesh") or hasattr(value, "device_mesh"):
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    on_device = value.to(own.device, own.dtype)
+    return distribute_tensor(on_device, own.device_mesh, own.placements, src_data_rank=None)
+
+
+def _spread(model: nn.Module, config: TrainConfig) -> None:
+    """FSDP2, from the weights of the main process on."""
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    for tensor in model.state_dict().values():
+        dist.broadcast(tensor, 0)
+    half = config.amp_torch_dtype if config.uses_amp else None
+    # What autocast would make of these weights in any case travels at half the size; sums stay exact.
+    policy = MixedPrecisionPolicy(half, torch.float32, cast_forward_inputs=False)
+    blocks = [b for m in model.modules() if isinstance(m, nn.ModuleList) for b in m]
+    for block in reversed(blocks):  # inner ones first
+        has_parameters = next(block.parameters(), None) is not None
+        if has_parameters and not isinstance(block, nn.ModuleList | nn.ModuleDict):
+            fully_shard(block, mp_policy=policy)
+    fully_shard(model)

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+
+from simscaleai.tools.console import results, text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "shown"),
+    [
+        ("success_rate", 0.25, "25.0 %"),
+        ("success_ci", (0.1, 0.45), "10.0 % to 45.0 %"),
+        ("eval_success_at_end", 1.0, "100.0 %"),
+        ("data_wait_share", 0.031, "3.1 %"),
+        ("samples_per_second", 30421.2, "30,421"),
+        ("loss", 0.0123456, "0.01235"),
+        ("seed", 0, "0"),
+        ("randomize", None, "no"),
+        ("stages", {"missed": 2}, "missed: 2"),
+        ("episodes", [1, 2], ""),
+    ],
+)
+def test_values_as_a_person_reads_them(key: str, value: object, shown: str) -> None:
+    assert text(key, value) == shown
+
+
+def test_lists_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    results("Title", {"eval_loss": 0.5, "episodes": [1], "note": "[bold]"})
+    shown = capsys.readouterr().out
+    assert "eval loss" in shown and "[bold]" in shown and "episodes" not in shown
