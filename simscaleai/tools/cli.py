@@ -12,8 +12,15 @@ import typer
 
 from simscaleai.tools.app import app
 
-# in the order of --help
 # isort: off
+# in the order of --help; a module registers its commands when it is imported
+import simscaleai.tools.commands.inspection
+import simscaleai.tools.commands.data
+import simscaleai.tools.commands.loader
+import simscaleai.tools.commands.training
+import simscaleai.tools.commands.reinforcement
+import simscaleai.tools.commands.evaluation
+import simscaleai.tools.commands.live
 
 
 def _version(wanted: bool) -> None:

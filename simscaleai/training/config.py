@@ -59,8 +59,8 @@ class TrainConfig:
       keep_checkpoints: how many of the newest `step_N` checkpoints stay; 0 for all. `best.pt` and
         `final.pt` always stay.
       best_metric: name of the evaluated metric that decides `best.pt`; "" is the first there is of
-        eval_success_rate, success_rate, eval_score and eval_loss. The smallest value of a loss or error is
-        the best one, the greatest of anything else.
+        eval_success_rate, success_rate, eval_score and eval_loss. The smallest value is
+        the best one of what is named loss, error, mse, mae or distance, the greatest of anything else.
       run_name: put everything into `runs/<run_name>/`, checkpoints into its folder `checkpoints`. It may
         name folders in folders, as "width/3".
       use_tensorboard: record for TensorBoard; None does where it is installed.

@@ -20,7 +20,7 @@ from simscaleai.training.update import Updates
 
 # What decides which evaluation was the best, where the settings do not say: the first that there is.
 METRICS = ("eval_success_rate", "success_rate", "eval_score", "eval_loss")
-_LESS_IS_BETTER = ("loss", "error", "mse", "mae")
+_LESS_IS_BETTER = ("loss", "error", "mse", "mae", "distance")
 
 
 def evaluate(

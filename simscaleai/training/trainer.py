@@ -225,7 +225,7 @@ class Trainer:
         metric = evaluation.best_metric(self.config.best_metric, found)
         if metric is None:
             return
-        before = self.best["value"] if self.best.get("metric") == metric else None
+        before = self.best.get("value") if self.best.get("metric") == metric else None
         if evaluation.is_better(metric, found[metric], before):
             self.best = {"metric": metric, "value": found[metric], "step": self.step}
             self._write(BEST, self.step)

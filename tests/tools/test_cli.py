@@ -19,6 +19,7 @@ from simscaleai.training import TrainConfig
 from simscaleai.training.settings import RunConfig
 
 COMMANDS = ["list-envs", "list-models", "info", "datagen", "train", "sweep", "eval", "validate"]
+COMMANDS += ["rl", "bench-loader", "viz-live"]
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
