@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from simscaleai.config import to_yaml
+from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
-from simscaleai.rl.agents import peers
+from simscaleai.models.inference import resolve_device
 from simscaleai.rl.agents.ppo import PPOAgent
 from simscaleai.rl.agents.warm_start import warm_start
 from simscaleai.rl.episodes import episode_seed, run_batch
@@ -48,16 +50,17 @@ def train_agent(config: RLConfig) -> dict[str, Any]:
     """
     config = replace(config, ppo=replace(config.ppo, seed=config.seed))
     config.check()
-    with peers.process_group(config.device):
-        return _Run(config).train()
+    return _Run(config).train()
 
 
 class _Run:
     def __init__(self, config: RLConfig) -> None:
         self.config = config
+        self.processes = Processes.from_environment()
+        self.device = str(self.processes.join(resolve_device(config.device)))
         self.env = self._make_env(config.num_envs, "same_step")
         self.eval_env = self._make_env(min(config.eval_episodes, ROWS), "disabled")
-        self.main = peers.rank() == 0
+        self.main = self.processes.main
         self.agent = self._make_agent()
         self.window: list[dict[str, float]] = []
         self.evaluation: dict[str, Any] = {}
@@ -72,7 +75,7 @@ class _Run:
             if not resumed:
                 self._make_room()
             text = to_yaml(replace(config, resume_from=None))
-            write_run_info(config.folder, text, agent.timesteps, config.device, peers.world_size())
+            write_run_info(config.folder, text, agent.timesteps, self.device, self.processes.size)
         wandb = {"project": config.wandb_project, "name": config.name, "config": asdict(config)}
         with (
             StopSignals() as self.stop,
@@ -119,17 +122,12 @@ class _Run:
             enough = self.evaluation["success_rate"] >= config.stop_at_success
             if enough:
                 return True
-        return bool(peers.any_of(self.stop.requested is not None))
+        wishes = torch.tensor(float(self.stop.requested is not None))
+        return bool(self.processes.sum(wishes) > 0)
 
     def _evaluate(self) -> None:
         before = time.perf_counter()
-        policy = self.agent.policy()
-        config = self.config
-        seeds = [episode_seed(config.eval_seed, i) for i in range(config.eval_episodes)]
-        steps = self.eval_env.config.max_episode_steps
-        found = summarize(run_batch(self.eval_env, policy.act, seeds, steps, policy.reset))
-        wanted = ("success_rate", "success_ci", "mean_reward", "mean_length")
-        self.evaluation = {key: found[key] for key in wanted}
+        self.evaluation = self.processes.share(self._evaluated() if self.main else None)
         self.away += time.perf_counter() - before
         numbers = {f"eval_{k}": v for k, v in self.evaluation.items() if k != "success_ci"}
         numbers["seconds"] = time.perf_counter() - self.start
@@ -138,10 +136,19 @@ class _Run:
             self.log.record(self.agent.timesteps, numbers)
             self.progress.evaluated(self.evaluation)
             self.agent.save(self.config.folder / "last.pt")
-            score = (found["success_rate"], found["mean_reward"])
+            score = (self.evaluation["success_rate"], self.evaluation["mean_reward"])
             if score > self.best:
                 self.best = score
                 self.agent.save(self.config.folder / "best.pt")
+
+    def _evaluated(self) -> dict[str, Any]:
+        policy = self.agent.policy()
+        config = self.config
+        seeds = [episode_seed(config.eval_seed, i) for i in range(config.eval_episodes)]
+        steps = self.eval_env.config.max_episode_steps
+        found = summarize(run_batch(self.eval_env, policy.act, seeds, steps, policy.reset))
+        wanted = ("success_rate", "success_ci", "mean_reward", "mean_length")
+        return {key: found[key] for key in wanted}
 
     def _make_env(self, rows: int, mode: str) -> TaskVectorEnv:
         config = self.config
@@ -165,8 +172,8 @@ class _Run:
         if path is None:
             dim = self.env.single_observation_space
             width = sum(int(np.prod(space.shape or ())) for space in dim.values())
-            return PPOAgent(width, contract.action_dim, config.ppo, config.device)
-        agent = PPOAgent.from_checkpoint(path, config.device)
+            return PPOAgent(width, contract.action_dim, config.ppo, self.device, self.processes)
+        agent = PPOAgent.from_checkpoint(path, self.device, self.processes)
         differing = [
             f"ppo.{k} is {getattr(config.ppo, k)}, and {v} there"
             for k, v in asdict(agent.config).items()

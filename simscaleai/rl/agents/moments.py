@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from simscaleai.distributed import Processes
 from simscaleai.models.normalization import Statistics
 
 
@@ -37,6 +38,16 @@ class RunningMoments(nn.Module):
     def merge(self, other: RunningMoments) -> None:
         """Take in all rows of another one."""
         self._merge(other.count, other.mean, other.m2)
+
+    def over(self, processes: Processes) -> RunningMoments:
+        """What all processes have seen together, the same in each."""
+        if processes.size == 1:
+            return self
+        together = RunningMoments(len(self.mean))
+        # in the order of ranks, and so rounded alike everywhere
+        for part in processes.gather((self.count, self.mean, self.m2)):
+            together._merge(*part)
+        return together
 
     def _merge(self, count: torch.Tensor, mean: torch.Tensor, m2: torch.Tensor) -> None:
         """Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm", 1979."""

@@ -28,12 +28,12 @@ from torch import nn
 from simscaleai import seeding
 from simscaleai.config import load_config
 from simscaleai.contract import EnvContract
+from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
 from simscaleai.models.inference import load_weights, resolve_device
 from simscaleai.models.normalization import Normalizer
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.observations import ObsSpec
-from simscaleai.rl.agents import peers
 from simscaleai.rl.agents.buffer import RolloutBuffer
 from simscaleai.rl.agents.moments import RunningMoments
 from simscaleai.rl.agents.networks import ActorCritic
@@ -104,6 +104,9 @@ class PPOAgent:
       action_dim: width of an action.
       config: see `PPOConfig`.
       device: where the networks are: "cpu", "cuda", "auto", ...
+      processes: those that learn together. Each collects its own rollouts; gradients are averaged at
+        every step and running statistics put together after every rollout, so that all of them stay
+        the same agent.
 
     Attributes:
       network: the `ActorCritic`.
@@ -117,8 +120,10 @@ class PPOAgent:
         action_dim: int,
         config: PPOConfig | None = None,
         device: str = "cpu",
+        processes: Processes | None = None,
     ) -> None:
         self.config = config = config or PPOConfig()
+        self.processes = processes or Processes()
         self.obs_dim, self.action_dim = obs_dim, action_dim
         self.device = torch.device(resolve_device(device))
         with torch.random.fork_rng(devices=[]):
@@ -138,7 +143,7 @@ class PPOAgent:
         self.obs_moments = RunningMoments(obs_dim)
         self.return_moments = RunningMoments(1)
         self.noise = torch.Generator().manual_seed(
-            seeding.derive_seed(config.seed, "ppo-noise", peers.rank())
+            seeding.derive_seed(config.seed, "ppo-noise", self.processes.rank)
         )
         self.lr = config.lr
         self.timesteps = 0
@@ -176,7 +181,7 @@ class PPOAgent:
             start = time.perf_counter()
             buffer.reset()
             numbers, episodes = collect(self, self._rollout, buffer)
-            taken = int(buffer.valid.sum()) * peers.world_size()
+            taken = int(buffer.valid.sum()) * self.processes.size
             collected = time.perf_counter()
             numbers |= self._update(buffer)
             numbers["update_seconds"] = time.perf_counter() - collected
@@ -232,7 +237,8 @@ class PPOAgent:
 
     def _begin(self, stepper: Stepper) -> None:
         """New episodes in all rows, or those that a loaded agent was in the middle of."""
-        seed = seeding.derive_seed(self.config.seed, f"ppo-episodes-{peers.rank()}", self.updates)
+        stream = f"ppo-episodes-{self.processes.rank}"
+        seed = seeding.derive_seed(self.config.seed, stream, self.updates)
         self._rollout = RolloutState.begin(stepper, seed, self._resumed)
         self._resumed = None
         if self._rollout.obs.shape[1] != self.obs_dim:
@@ -271,7 +277,7 @@ class PPOAgent:
         return numbers
 
     def _adapt_lr(self, kl: float) -> None:
-        kl = peers.mean(kl)
+        kl = self.processes.mean(torch.tensor(kl, dtype=torch.float64)).item()
         if kl > 2 * self.config.target_kl:
             self.lr = max(self.lr / 1.5, MIN_LR)
         elif kl < self.config.target_kl / 2:
@@ -304,22 +310,31 @@ class PPOAgent:
             loss = loss + policy_loss - config.entropy_coef * spread
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        peers.average_gradients(self.network.parameters())
+        self._average_gradients()
         nn.utils.clip_grad_norm_(self.network.parameters(), config.max_grad_norm)
         self.optimizer.step()
         with torch.no_grad():
-            kl = (
-                ratio - 1 - log_ratio
-            ).mean()  # k3 of Schulman, "Approximating KL Divergence", 2020
+            # k3 of Schulman, "Approximating KL Divergence", 2020
+            kl = (ratio - 1 - log_ratio).mean()
             clipped = ((ratio - 1).abs() > config.clip_epsilon).float().mean()
             return torch.stack((policy_loss, value_loss, spread, kl, clipped))
+
+    def _average_gradients(self) -> None:
+        """Replace gradients by their means over the processes, in one message."""
+        if self.processes.size == 1:
+            return
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        flat = self.processes.mean(torch.cat([g.flatten() for g in gradients]))
+        parts = flat.split([g.numel() for g in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
 
     def save(self, path: str | Path) -> None:
         """Write all that is needed to act (`ModelPolicy.from_checkpoint`) and to go on learning.
 
         Between two updates of `train` the environments are part of it, where these can be saved
-        (`TaskVectorEnv`): a run that goes on from the file is then, on a CPU, the same as one that never
-        stopped.
+        (`TaskVectorEnv`): a run of one process that goes on from the file is then, on a CPU, the same as
+        one that never stopped. Of several processes the main one writes, and the others begin new episodes.
         """
         policy = self.policy()
         save_checkpoint(
@@ -352,17 +367,23 @@ class PPOAgent:
         load_weights(self.obs_moments, saved["obs_moments"], str(path))
         load_weights(self.return_moments, saved["return_moments"], str(path))
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.noise.set_state(saved["noise"].clone())
         self.lr = saved["lr"]
         self.timesteps, self.updates = saved["timesteps"], saved["updates"]
-        self._resumed = saved["rollout"]
+        if self.processes.main:
+            self.noise.set_state(saved["noise"].clone())
+            self._resumed = saved["rollout"]
+        else:  # the file is the main process's; with its noise and episodes the others would repeat it
+            stream = f"ppo-noise-{self.processes.rank}"
+            self.noise.manual_seed(seeding.derive_seed(self.config.seed, stream, self.updates))
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path, device: str = "cpu") -> PPOAgent:
+    def from_checkpoint(
+        cls, path: str | Path, device: str = "cpu", processes: Processes | None = None
+    ) -> PPOAgent:
         """The agent that `save` wrote, built from the file alone."""
         saved = _ppo_part(path)
         config = load_config(PPOConfig, **saved["config"])
-        agent = cls(saved["obs_dim"], saved["action_dim"], config, device)
+        agent = cls(saved["obs_dim"], saved["action_dim"], config, device, processes)
         agent.load(path)
         return agent
 

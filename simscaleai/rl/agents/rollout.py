@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simscaleai.rl.agents import peers
 from simscaleai.rl.agents.buffer import RolloutBuffer
 from simscaleai.rl.agents.moments import RunningMoments
 from simscaleai.rl.agents.stepping import Stepper
@@ -110,8 +109,8 @@ def collect(
                     successes += step.success[done].astype(float).tolist()
         last = agent.network.value(agent.normalized(state.obs, normalizer))
     buffer.compute_gae(last, config.gamma, config.gae_lambda)
-    agent.obs_moments.merge(peers.merged(seen))
-    agent.return_moments.merge(peers.merged(returns))
+    agent.obs_moments.merge(seen.over(agent.processes))
+    agent.return_moments.merge(returns.over(agent.processes))
     taken = int(buffer.valid.sum())
     numbers = {f"reward/{name}": total / taken for name, total in terms.items()}
     numbers |= {key: float(np.mean(values)) for key, values in episodes.items() if values}
