@@ -1,0 +1,72 @@
+"""An agent that starts from a clone acts like it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from simscaleai.errors import UserError
+from simscaleai.models.normalization import Normalizer, Statistics
+from simscaleai.models.policy import ModelPolicy
+from simscaleai.models.registry import create_model
+from simscaleai.observations import ObsSpec
+from simscaleai.rl.agents.ppo import PPOAgent, PPOConfig
+from simscaleai.rl.agents.warm_start import warm_start
+from simscaleai.sim import make_vec_env
+from simscaleai.storage.checkpoint import save_checkpoint
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A checkpoint of a policy of another architecture and normalization, for reach."""
+    env = make_vec_env("reach", 1)
+    env.reset(seed=0)
+    torch.manual_seed(0)
+    state = torch.ones(20)
+    normalizer = Normalizer({"state": Statistics(0.3 * state, 0.5 * state, -state, state)})
+    model = create_model("bc", state_dim=20, hidden_dim=16, n_layers=1)
+    contract = env.contract
+    spec = ObsSpec(contract.obs_shapes, contract.obs_dtypes)
+    policy = ModelPolicy(model, spec, normalizer, contract)
+    path = tmp_path / "clone.pt"
+    payload = {"kind": "policy", "policy": policy.description(), "weights": policy.state_dict()}
+    save_checkpoint(path, {**payload, "weights": dict(payload["weights"])})
+    return path
+
+
+def config(**changes: object) -> PPOConfig:
+    return PPOConfig(**{"hidden_dim": 64, "log_std_init": -1.5, **changes})  # type: ignore[arg-type]
+
+
+def test_the_actor_does_what_the_clone_does(clone: Path) -> None:
+    env = make_vec_env("reach", 8, autoreset_mode="same_step", max_episode_steps=50)
+    agent = PPOAgent(20, 4, config())
+    untrained = agent.network.log_std.detach().clone()
+    said = warm_start(agent, clone, env)
+    assert "800 steps" in said  # 100 of each of 8 environments
+    assert agent.obs_moments.count.item() == 800
+    obs, _ = env.reset(seed=5)
+    policy = ModelPolicy.from_checkpoint(clone, device="cpu")
+    expected, actual = policy.act(obs), agent.predict(obs)
+    assert np.abs(expected).mean() > 0.1  # so that agreeing says something
+    assert np.abs(actual - expected).mean() < 0.05
+    assert torch.equal(agent.network.log_std, untrained)
+
+
+def test_it_is_repeatable(clone: Path) -> None:
+    def weights() -> list[torch.Tensor]:
+        agent = PPOAgent(20, 4, config(hidden_dim=8))
+        warm_start(agent, clone, make_vec_env("reach", 2, autoreset_mode="same_step"))
+        return [p.detach() for p in agent.network.parameters()]
+
+    torch.rand(3)  # global randomness plays no part
+    for one, other in zip(weights(), weights(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_clone_for_another_environment_is_refused(clone: Path) -> None:
+    with pytest.raises(UserError, match=r"control_dt is 0\.1"):
+        warm_start(PPOAgent(20, 4, config()), clone, make_vec_env("reach", 2, control_dt=0.1))

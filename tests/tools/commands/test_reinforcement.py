@@ -1,0 +1,95 @@
+"""`simscale rl`: from flags to a policy that other commands take, and its way with mistakes and signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from simscaleai.rl.agents.ppo import PPOAgent
+from simscaleai.tools.cli import main
+
+TINY = ["ppo.n_steps=4", "ppo.batch_size=16", "ppo.hidden_dim=8", "ppo.n_epochs=1"]
+TINY += ["env.max_episode_steps=5", "eval_episodes=2", "use_tensorboard=false"]
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(list(words))
+    return int(end.value.code or 0)
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_flags_win_over_words_over_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.yaml").write_text("num_envs: 3\nseed: 5\nppo: {gamma: 0.5, lr: 0.01}\n")
+    words = ["--config", "mine.yaml", "--name", "a", "--num-envs", "2", "--total-steps", "16"]
+    assert run("rl", *words, *TINY, "ppo.lr=0.02", "num_envs=7") == 0
+    saved = yaml.safe_load(Path("runs/a/config.yaml").read_text())
+    assert (saved["num_envs"], saved["seed"], saved["ppo"]["gamma"]) == (2, 5, 0.5)
+    assert (saved["ppo"]["lr"], saved["ppo"]["total_timesteps"]) == (0.02, 16)
+    assert "success rate" in capsys.readouterr().out
+    # what it saved is a run that can be made again, and a policy that others take
+    assert run("rl", "--config", "runs/a/config.yaml", "--name", "b", "--save-path", "own.pt") == 0
+    one, other = (PPOAgent.from_checkpoint(p) for p in ("runs/a/final.pt", "own.pt"))
+    for key, value in one.network.state_dict().items():
+        assert value.equal(other.network.state_dict()[key])
+    assert run("eval", "own.pt", "--n-episodes", "2") == 0
+    made = ["datagen", "--env-name", "reach", "--n-episodes", "2", "--output", "rl.h5"]
+    assert run(*made, "--policy", "own.pt") == 0
+
+
+def test_the_documented_flags_alone() -> None:
+    assert run("rl", "--env-name", "reach", "--total-steps", "8", "--num-envs", "2", *TINY) == 0
+    assert Path("checkpoints/ppo_reach/final.pt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--env-name", "recah"], "reach"),
+        (["ppo.lrr=1"], "lr"),
+        (["ppo.gamma=2"], "gamma"),
+        (["--config", "absent.yaml"], "absent.yaml"),
+        (["--init-from", "absent.pt"], "absent.pt"),
+        (["--resume", "absent.pt"], "absent.pt"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("rl", *words, "--num-envs", "2") == 2
+    said = capsys.readouterr().err
+    assert message in said and "Traceback" not in said
+
+
+def test_told_to_stop_it_saves_and_goes_on_later() -> None:
+    base = [sys.executable, "-m", "simscaleai.tools.cli", "rl", "--name", "a", "--num-envs", "2"]
+    settings = [*TINY, "--total-steps", "100000000", "eval_every=0"]
+    process = subprocess.Popen([*base, *settings], stderr=subprocess.PIPE, env={**os.environ})
+    records = Path("runs/a/metrics.jsonl")
+    deadline = time.monotonic() + 60
+    while not (records.exists() and records.read_text()):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) in (130, 143)
+    stopped = PPOAgent.from_checkpoint("runs/a/last.pt").timesteps
+    assert stopped > 0
+    more = str(stopped + 16)
+    assert (
+        run("rl", *base[4:], *TINY, "eval_every=0", "--resume", "auto", "--total-steps", more) == 0
+    )
+    assert PPOAgent.from_checkpoint("runs/a/final.pt").timesteps == stopped + 16
+    steps = [json.loads(line)["step"] for line in records.read_text().splitlines()]
+    assert steps == sorted(steps)
