@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -28,7 +29,9 @@ SUITE = 1000  # no seed of a recipe's own evaluations
 
 def arguments(doc: str, seeds: int = 3) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=seeds, help="how many, from 0")
+    parser.add_argument("--seeds", type=int, default=seeds, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0, help="0: one for each core")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"))
     return parser
 
@@ -51,11 +54,19 @@ def physics_clock():
         BatchSim.step = original  # type: ignore[method-assign]
 
 
-def run(recipe: str, name: str, seed: int, output: Path, **values: Any) -> dict[str, Any]:
+def seeds(args: argparse.Namespace) -> range:
+    return range(args.first_seed, args.first_seed + args.seeds)
+
+
+def run(
+    recipe: str, name: str, seed: int, args: argparse.Namespace, **values: Any
+) -> dict[str, Any]:
     """Train by a recipe, evaluate on unseen episodes, and say what it cost."""
-    config = load_config(
-        RLConfig, ROOT / "configs/rl" / recipe, name=f"{name}_{seed}", seed=seed, **values
-    )
+    output, threads = args.output, args.threads
+    if threads:
+        torch.set_num_threads(threads)
+    values = {"num_threads": threads, "seed": seed, "name": f"{name}_{seed}", **values}
+    config = load_config(RLConfig, ROOT / "configs/rl" / recipe, **values)
     with physics_clock() as physics:
         start = time.perf_counter()
         done = train_agent(config)

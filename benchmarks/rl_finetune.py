@@ -12,7 +12,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from _rl import EPISODES, SUITE, arguments, report, run
+import torch
+from _rl import EPISODES, SUITE, arguments, report, run, seeds
 from rich.console import Console
 
 from simscaleai.datagen import generate_dataset
@@ -59,8 +60,10 @@ def clone(seed: int, folder: Path) -> tuple[Path, float, float]:
 
 def main() -> None:
     args = arguments(__doc__ or "").parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
     results = []
-    for seed in range(args.seeds):
+    for seed in seeds(args):
         path, success, seconds = clone(seed, args.output / f"finetune_{seed}")
         Console().print(f"seed {seed}: the clone succeeds in {success:.1%}, after {seconds:.0f} s")
         results.append(
@@ -68,7 +71,7 @@ def main() -> None:
                 "pick_place_finetune.yaml",
                 "bench_finetune",
                 seed,
-                args.output,
+                args,
                 init_from=str(path),
             )
         )

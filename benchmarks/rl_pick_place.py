@@ -1,6 +1,6 @@
 """pick_place from scratch by PPO: the recipe `configs/rl/pick_place.yaml`, three seeds.
 
-    python benchmarks/rl_pick_place.py [--seeds 3] [--steps 12000000]
+    python benchmarks/rl_pick_place.py [--seeds 3] [--steps 4000000] [--threads 1]
 
 Seconds include the recipe's own evaluations; success is of the deterministic policy on 200 episodes that
 neither training nor those evaluations have seen. `in physics` is the share of the wall-clock that the
@@ -9,7 +9,7 @@ simulation's steps took.
 
 from __future__ import annotations
 
-from _rl import arguments, report, run
+from _rl import arguments, report, run, seeds
 
 
 def main() -> None:
@@ -18,8 +18,8 @@ def main() -> None:
     args = parser.parse_args()
     values = {"ppo": {"total_timesteps": args.steps}} if args.steps else {}
     results = []
-    for seed in range(args.seeds):
-        results.append(run("pick_place.yaml", "bench_pick_place", seed, args.output, **values))
+    for seed in seeds(args):
+        results.append(run("pick_place.yaml", "bench_pick_place", seed, args, **values))
         report("PPO on pick_place, from scratch", results, 0.9)
 
 

@@ -8,12 +8,12 @@ neither training nor those evaluations have seen.
 
 from __future__ import annotations
 
-from _rl import arguments, report, run
+from _rl import arguments, report, run, seeds
 
 
 def main() -> None:
     args = arguments(__doc__ or "").parse_args()
-    results = [run("reach.yaml", "bench_reach", seed, args.output) for seed in range(args.seeds)]
+    results = [run("reach.yaml", "bench_reach", seed, args) for seed in seeds(args)]
     report("PPO on reach, from scratch", results, 0.99)
 
 
