@@ -102,6 +102,7 @@ def run_batch(
     n = env.num_envs
     index = np.full(n, -1)  # the episode in each row; -1: none
     row_seeds = [int(seeds[0])] * n
+    told = [""] * n
     reward = np.zeros(n)
     length = np.zeros(n, dtype=np.int64)
     seen = Seen(n)
@@ -120,6 +121,8 @@ def run_batch(
             mask = np.ones(n, dtype=bool) if first else begun
             obs, info = env.reset(seed=row_seeds, options={"reset_mask": mask})
             on_reset(mask, row_seeds)
+            for row in np.flatnonzero(begun):
+                told[row] = env.instruction(int(row))
             seen.add(info, mask)
             reward[begun], length[begun], first = 0.0, 0, False
         obs, step_reward, terminated, truncated, info = env.step(act(obs))
@@ -142,7 +145,7 @@ def run_batch(
                 length=int(length[row]),
                 stage=None if success else env.task.stages[stages[row]],
                 group=env.task.groups[groups[row]] if env.task.groups else None,
-                language=env.instruction(int(row)),
+                language=told[row],
             )
         index[over] = -1
 

@@ -202,9 +202,9 @@ class Changed:
 
 
 def returns(name: str, policy: Any, n: int = 16) -> tuple[np.ndarray, np.ndarray]:
-    """Each row's return over an episode that ends at success or after 200 steps, and its success."""
+    """Each row's return over an episode that ends at success or after 120 steps, and its success."""
     total, solved = np.zeros(n), np.zeros(n, dtype=bool)
-    for _, reward, terminated, _, _ in episodes(name, policy, 200, n):
+    for _, reward, terminated, _, _ in episodes(name, policy, 120, n):
         total[~solved] += reward[~solved]
         solved |= terminated
         if solved.all():

@@ -10,8 +10,9 @@ from simscaleai.sim.physics import Sim
 from simscaleai.sim.tasks.colors import COLORS, ColorExpert, ColorTask, drawn, others, pick, spread
 from simscaleai.sim.tasks.pick_place import HALF_SIZE, PickPlace, PickPlaceExpert, is_lifted
 
-LOW, HIGH = np.array([0.38, -0.24]), np.array([0.64, 0.24])  # m, centres of cubes and target
-GAP = 0.12  # m in y between any two of them: open fingers reach 5 cm from the middle, a cube 3 cm
+# m, centres of cubes and target: where the wrist camera sees them before the hand has moved
+LOW, HIGH = np.array([0.40, -0.20]), np.array([0.60, 0.20])
+GAP = 0.11  # m in y between any two of them: open fingers reach 5 cm from the middle, a cube 3 cm
 
 
 class PickPlaceColor(ColorTask, PickPlace):

@@ -12,10 +12,11 @@ from simscaleai.sim.tasks.colors import COLORS, ColorExpert, ColorTask, drawn, o
 from simscaleai.sim.tasks.reach import Reach, ReachExpert
 
 RADIUS = 0.03  # m; a sphere is reached when the point is inside it
-LOW, HIGH = np.array([0.38, -0.26]), np.array([0.66, 0.26])  # m, centres of spheres on the table
-# m in y between spheres. From the hand's start, 30 cm up, the straight way to one then stays outside the
-# others: it comes as low as 2 radii only with the last 11 % of a way that goes at most 26 cm aside.
-GAP = 0.12
+# m, centres of spheres on the table: where the wrist camera sees them before the hand has moved
+LOW, HIGH = np.array([0.40, -0.20]), np.array([0.60, 0.20])
+# m in y between spheres. From the hand's start, 30 cm up, the straight way to one stays outside the others:
+# it comes as low as their tops only in its last 11 %, so 2 cm, of at most 20 cm aside.
+GAP = 0.11
 
 
 class ReachColor(ColorTask, Reach):
