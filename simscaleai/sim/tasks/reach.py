@@ -85,10 +85,12 @@ class ReachExpert:
         return action
 
 
-def start_configuration(model: mujoco.MjModel) -> NDArray[np.float64]:
-    """qpos (nq,) with the arm at home and the gripper open; everything else as in the scene."""
+def start_configuration(
+    model: mujoco.MjModel, arm: Sequence[float] = panda.HOME_ARM
+) -> NDArray[np.float64]:
+    """qpos (nq,) with the arm at `arm` (rad) and the gripper open; everything else as in the scene."""
     qpos = model.qpos0.copy()
-    for name, angle in zip(panda.ARM_JOINTS, panda.HOME_ARM, strict=True):
+    for name, angle in zip(panda.ARM_JOINTS, arm, strict=True):
         qpos[model.joint(name).qposadr[0]] = angle
     for name in panda.FINGER_JOINTS:
         qpos[model.joint(name).qposadr[0]] = panda.FINGER_TRAVEL

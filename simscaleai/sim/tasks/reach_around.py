@@ -7,6 +7,7 @@ state go both ways. Their mean leads into the post, and who touches the post doe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,8 +20,11 @@ from simscaleai.sim.arrays import Array, array_namespace, float32
 from simscaleai.sim.physics import Sim
 from simscaleai.sim.robots.controllers import MAX_DISPLACEMENT
 from simscaleai.sim.tasks.choice import ChoiceTask
-from simscaleai.sim.tasks.reach import Reach
+from simscaleai.sim.tasks.reach import Reach, start_configuration
 
+# Joint angles (rad) with the tool centre point at x = 0.33, y = 0, z = 0.30 m, pointing straight down; found
+# as `panda.HOME_ARM` was. The hand has a way to go before it must be aside: who heads for the middle arrives.
+START_ARM = (0.0, -0.6697053367, 0.0, -2.7667897596, 0.0, 2.0970844229, math.pi / 4)
 POST_X = (0.555, 0.575)  # m
 TARGET_LOW, TARGET_HIGH = np.array([0.70, 0.26]), np.array([0.74, 0.34])  # m, x and z
 TOUCH = 0.001  # m between hand and post that counts as touching
@@ -43,6 +47,7 @@ class ReachAround(ChoiceTask, Reach):
 
     def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
         super().__init__(model, control_dt, ik)
+        self.start = start_configuration(model, START_ARM)
         self.post = int(model.body("post").mocapid[0])
         self.sensors = [int(model.sensor(name).adr[0]) for name in SENSORS]
 
@@ -88,10 +93,10 @@ class ReachAround(ChoiceTask, Reach):
 
 
 class ReachAroundExpert:
-    """Aside in front of the post, past it, and to the target: each from where the hand is now."""
+    """Slantwise beside the post, past it, and to the target: each from where the hand is now."""
 
-    aside = 0.16  # m off the post: half the hand's breadth, 10.5 cm, the post's radius, and 3.5 cm
-    front = 0.09  # m before the post until the hand is aside
+    aside = 0.17  # m off the post: half the hand's breadth, 10.5 cm, the post's radius, and 4.5 cm
+    front = 0.035  # m before the post where the hand is aside; on the straight way there it is free
     back = 0.08  # m behind the post from where on the target is free
 
     def __init__(self, task: ReachAround) -> None:
@@ -109,5 +114,6 @@ class ReachAroundExpert:
         goal = np.column_stack((post[:, 0] + forward, side * self.aside, target[:, 2]))
         move = np.where(behind[:, None], target, goal) - ee
         action = np.zeros((len(ee), 4), dtype=np.float32)
-        action[:, :3] = np.clip(move / MAX_DISPLACEMENT, -1, 1)
+        # all components slow down together: the way is straight
+        action[:, :3] = move / np.maximum(abs(move).max(axis=1, keepdims=True), MAX_DISPLACEMENT)
         return action

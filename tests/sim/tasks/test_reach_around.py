@@ -63,7 +63,7 @@ def test_the_mean_of_both_ways_leads_into_the_post() -> None:
         return np.mean(actions, axis=0)
 
     result = evaluate_policy(envs, average, EvalConfig(n_episodes=20, max_steps=60))
-    assert result["success_rate"] == 0
+    assert result["failure_stages"] == {"hit_post": 20}
 
 
 def straight(obs: dict[str, np.ndarray]) -> np.ndarray:
