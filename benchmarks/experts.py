@@ -29,6 +29,14 @@ RUNS: tuple[tuple[str, float, str | None], ...] = (
     ("pick_place", 0.002, "light"),
     ("pick_place", 0.002, "default"),
     ("pick_place", 0.002, "heavy"),
+    ("reach_color", 0.002, None),
+    ("reach_color", 0.002, "default"),
+    ("pick_place_color", 0.002, None),
+    ("pick_place_color", 0.005, None),
+    ("pick_place_color", 0.002, "default"),
+    ("reach_around", 0.002, None),
+    ("reach_around", 0.005, None),
+    ("reach_around", 0.002, "default"),
 )
 
 

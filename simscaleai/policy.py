@@ -21,6 +21,16 @@ class Policy(Protocol):
         """Actions (n, action_dim) in [-1, 1] for raw observations {key: (n, ...)}."""
 
 
+def begin_episodes(policy: Policy, env: Any, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+    """Tell `policy` that the rows of `env` in `mask` (n,) have begun an episode.
+
+    A policy that follows language has an attribute `instructions`, which becomes the sentences of all n rows.
+    """
+    if hasattr(policy, "instructions"):
+        policy.instructions = [env.instruction(row) for row in range(len(mask))]
+    policy.reset(mask, seeds)
+
+
 class RandomPolicy:
     """Uniform actions; row i's t-th action depends on its episode's seed and t alone."""
 

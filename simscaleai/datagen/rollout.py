@@ -10,28 +10,20 @@ an episode is cut out of its column when it ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai import seeding
-from simscaleai.policy import Policy
+from simscaleai.policy import Policy, begin_episodes
 from simscaleai.storage.episode import Episode
 
 
 def episode_seed(seed: int, index: int) -> int:
     """The seed that episode `index` of a dataset with master seed `seed` runs on."""
     return seeding.derive_seed(seed, "episode", index)
-
-
-def instruction(instructions: Sequence[str], seed: int) -> str:
-    """The one of a task's instructions that the episode with this seed is told; "" of none."""
-    if len(instructions) < 2:
-        return instructions[0] if instructions else ""
-    choice = seeding.generator(seed, "language").integers(len(instructions))
-    return instructions[int(choice)]
 
 
 def roll_out(
@@ -73,7 +65,7 @@ def roll_out(
             # The first time, rows without an episode are started too: they have to be somewhere.
             mask = np.ones(n, bool) if step == 0 else fresh
             obs, info = env.reset(seed=seeds, options={"reset_mask": mask})
-            policy.reset(mask, seeds)
+            begin_episodes(policy, env, mask, seeds)
             start[fresh] = step
             for row in np.flatnonzero(fresh):
                 sampled[row] = _row(info.get("randomization", {}), int(row))
@@ -101,7 +93,7 @@ def roll_out(
                 index=int(index[row]),
                 seed=seeds[row],
                 success=bool(info["success"][row]),
-                language=instruction(env.task.instructions, seeds[row]),
+                language=env.instruction(int(row)),
                 randomization=sampled[row],
             )
         index[free] = -1

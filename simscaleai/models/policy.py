@@ -46,6 +46,7 @@ class ModelPolicy(nn.Module):
 
     Attributes:
       instruction: what a model that uses language is told to do.
+      instructions: what it is told in each row instead, n sentences; see `begin_episodes`.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class ModelPolicy(nn.Module):
             contract = replace(contract, obs_shapes=shapes, obs_dtypes=dtypes)
         self.contract = contract
         self.instruction: str | None = None
+        self.instructions: list[str] | None = None
 
     def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """The model's outputs for a batch of raw observations (with "state") and actions."""
@@ -91,11 +93,21 @@ class ModelPolicy(nn.Module):
             for start in range(0, n, size):
                 rows = {k: _padded(v[start : start + size], size) for k, v in tensors.items()}
                 inputs = self._inputs({k: as_image(v.to(device)) for k, v in rows.items()})
-                actions.append(self._predict(inputs)[: n - start].cpu().numpy())
+                told = self._told(start, size)
+                actions.append(self._predict(inputs, told)[: n - start].cpu().numpy())
         return np.clip(np.concatenate(actions), -1.0, 1.0, dtype=np.float32)
 
-    def _predict(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        options = {"language": self.instruction} if uses_language(self.model) else {}
+    def _told(self, start: int, size: int) -> str | list[str] | None:
+        """What rows start..start+size-1 are told: a sentence each, or one for all of them."""
+        if self.instructions is None:
+            return self.instruction
+        told = self.instructions[start : start + size]
+        return told + [""] * (size - len(told))
+
+    def _predict(
+        self, inputs: dict[str, torch.Tensor], told: str | list[str] | None
+    ) -> torch.Tensor:
+        options = {"language": told} if uses_language(self.model) else {}
         actions = self.model.predict(inputs, **options)
         return actions[:, 0] if actions.ndim == 3 else actions  # of a chunk, what comes now
 

@@ -28,6 +28,8 @@ class EpisodeResult:
       reward: sum of rewards.
       length: control steps.
       stage: where it failed, one of the task's `stages`; None for a success or a task without stages.
+      group: which of the task's `groups` it belongs to; None without.
+      language: what the policy was told.
     """
 
     index: int
@@ -37,6 +39,8 @@ class EpisodeResult:
     reward: float
     length: int
     stage: str | None
+    group: str | None = None
+    language: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,7 +68,7 @@ class Seen:
         for key, value in info.items():
             if key.startswith("_") or not isinstance(value, np.ndarray):
                 continue
-            if value.shape != (self._n,) or value.dtype.kind not in "bf":
+            if value.shape != (self._n,) or value.dtype.kind not in "bif":
                 continue
             flag = value.dtype.kind == "b"
             name = ("ever_" if flag else "min_") + key
@@ -98,6 +102,7 @@ def run_batch(
     n = env.num_envs
     index = np.full(n, -1)  # the episode in each row; -1: none
     row_seeds = [int(seeds[0])] * n
+    told = [""] * n
     reward = np.zeros(n)
     length = np.zeros(n, dtype=np.int64)
     seen = Seen(n)
@@ -116,6 +121,8 @@ def run_batch(
             mask = np.ones(n, dtype=bool) if first else begun
             obs, info = env.reset(seed=row_seeds, options={"reset_mask": mask})
             on_reset(mask, row_seeds)
+            for row in np.flatnonzero(begun):
+                told[row] = env.instruction(int(row))
             seen.add(info, mask)
             reward[begun], length[begun], first = 0.0, 0, False
         obs, step_reward, terminated, truncated, info = env.step(act(obs))
@@ -126,7 +133,7 @@ def run_batch(
         if not over.any():
             continue
         summary = seen.summary()
-        stages = env.task.stage(summary)
+        stages, groups = env.task.stage(summary), env.task.group(summary)
         for row in np.flatnonzero(over):
             success = bool(summary["ever_success"][row])
             yield EpisodeResult(
@@ -137,6 +144,8 @@ def run_batch(
                 reward=float(reward[row]),
                 length=int(length[row]),
                 stage=None if success else env.task.stages[stages[row]],
+                group=env.task.groups[groups[row]] if env.task.groups else None,
+                language=told[row],
             )
         index[over] = -1
 
@@ -165,11 +174,16 @@ def run_single(
         on_frame()
     summary = seen.summary()
     success = bool(summary.get("ever_success", fresh & False)[0])
-    stage = None if success or task is None else task.stages[int(task.stage(summary)[0])]
-    return EpisodeResult(
-        index, seed, success, bool(info.get("success", False)), reward, length, stage
-    )
+    at_end = bool(info.get("success", False))
+    if task is None:
+        return EpisodeResult(index, seed, success, at_end, reward, length, stage=None)
+    stage = None if success else task.stages[int(task.stage(summary)[0])]
+    group = task.groups[int(task.group(summary)[0])] if task.groups else None
+    told = env.unwrapped.instruction()
+    return EpisodeResult(index, seed, success, at_end, reward, length, stage, group, told)
 
 
 def _as_row(info: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    return {k: np.array([v]) for k, v in info.items() if isinstance(v, bool | float | np.bool_)}
+    return {
+        k: np.array([v]) for k, v in info.items() if isinstance(v, bool | int | float | np.bool_)
+    }

@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from rich.progress import track
 
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
+from simscaleai.policy import begin_episodes
 from simscaleai.rl.episodes import EpisodeResult, episode_seed, run_batch, run_single
 from simscaleai.rl.statistics import wilson_interval
 from simscaleai.sim.base_env import SimConfig
@@ -71,7 +72,8 @@ def evaluate_policy(
     Returns:
       {"success_rate", "mean_reward", "std_reward", "mean_length", "min_reward", "max_reward"}, and
       "success_ci" (low, high), "success_at_end", "n_episodes", "failure_stages" {stage: count} and
-      "episodes", one dict each with its seed.
+      "episodes", one dict each with its seed. For a task with groups also "groups" {name:
+      {"n_episodes", "success_rate", "success_ci", "failure_stages"}}, of those that occurred.
     """
     config = config or EvalConfig()
     if "deterministic" in inspect.signature(predict_fn).parameters:
@@ -104,6 +106,7 @@ def evaluate_checkpoint(
     env_name: str | None = None,
     num_envs: int | None = None,
     randomize: str | None = None,
+    phrasings: str = "train",
     output_dir: str | Path | None = None,
     device: str = "auto",
     show_progress: bool = True,
@@ -117,6 +120,7 @@ def evaluate_checkpoint(
       env_name: another environment; it must fit the policy.
       num_envs: rows that run at once.
       randomize: randomization level; None for none, whatever the data had.
+      phrasings: how instructions are put: as in "train"ing data, or in "held_out" words.
       output_dir: where `eval_info.json` goes; beside the checkpoint by default.
       device: where the model runs.
       show_progress: whether to draw a progress bar on stderr.
@@ -137,9 +141,9 @@ def evaluate_checkpoint(
     env = make_vec_env(name, rows, autoreset_mode="disabled", config=config)
     if policy.contract is not None:
         policy.contract.require(env.contract)
-    policy.instruction = env.task.instructions[0]
+    env.task.use_phrasings(phrasings)
     running: Iterable[EpisodeResult] = run_batch(
-        env, policy.act, seeds, env.config.max_episode_steps, policy.reset
+        env, policy.act, seeds, env.config.max_episode_steps, partial(begin_episodes, policy, env)
     )
     running = track(
         running,
@@ -156,6 +160,7 @@ def evaluate_checkpoint(
         **summarize(running),
         "seed": seed,
         "randomize": randomize,
+        "phrasings": phrasings,
         "output_path": str(folder / "eval_info.json"),
     }
     with atomic_path(folder / "eval_info.json") as temporary:
@@ -167,11 +172,12 @@ def summarize(results: Iterable[EpisodeResult]) -> dict[str, Any]:
     """The metrics of `evaluate_policy` for finished episodes."""
     episodes = sorted(results, key=lambda episode: episode.index)
     rewards = np.array([e.reward for e in episodes])
-    successes = sum(e.success for e in episodes)
-    stages = Counter(e.stage for e in episodes if e.stage is not None)
+    counts = _counts(episodes)
+    groups = sorted({e.group for e in episodes if e.group is not None})
+    by_group = {g: _counts([e for e in episodes if e.group == g]) for g in groups}
     return {
-        "success_rate": successes / len(episodes),
-        "success_ci": wilson_interval(successes, len(episodes)),
+        "success_rate": counts["success_rate"],
+        "success_ci": counts["success_ci"],
         "success_at_end": sum(e.success_at_end for e in episodes) / len(episodes),
         "mean_reward": float(rewards.mean()),
         "std_reward": float(rewards.std()),
@@ -179,8 +185,19 @@ def summarize(results: Iterable[EpisodeResult]) -> dict[str, Any]:
         "min_reward": float(rewards.min()),
         "max_reward": float(rewards.max()),
         "n_episodes": len(episodes),
-        "failure_stages": dict(stages),
+        "failure_stages": counts["failure_stages"],
         "episodes": [e.to_dict() for e in episodes],
+        **({"groups": by_group} if by_group else {}),
+    }
+
+
+def _counts(episodes: Sequence[EpisodeResult]) -> dict[str, Any]:
+    successes = sum(e.success for e in episodes)
+    return {
+        "n_episodes": len(episodes),
+        "success_rate": successes / len(episodes),
+        "success_ci": wilson_interval(successes, len(episodes)),
+        "failure_stages": dict(Counter(e.stage for e in episodes if e.stage is not None)),
     }
 
 

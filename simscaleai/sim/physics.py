@@ -35,6 +35,7 @@ FIELDS = (
     "site_xmat",
     "xaxis",
     "xanchor",
+    "sensordata",
 )
 _STAGE = mujoco.mjtStage.mjSTAGE_VEL.value
 _STATE = (
@@ -67,6 +68,7 @@ class Sim(ABC):
     site_xmat: NDArray[np.float64]  # (n, nsite, 9), row-major rotation to the world frame
     xaxis: NDArray[np.float64]  # (n, njnt, 3), joint axes in the world frame
     xanchor: NDArray[np.float64]  # (n, njnt, 3), joint anchors in the world frame
+    sensordata: NDArray[np.float64]  # (n, nsensordata); of sensors of position and velocity
 
     def __init__(self, n: int, model: mujoco.MjModel) -> None:
         self.n = n

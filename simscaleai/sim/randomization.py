@@ -58,15 +58,20 @@ class Parameter:
 
 
 LIGHTS = ("key", "fill")
-OBJECT = ("object",)
+OBJECT = ("object", "red_cube", "green_cube", "blue_cube")  # bodies, geoms and joints alike
+SPHERES = ("red_sphere", "green_sphere", "blue_sphere")
 RGB = (0, 1, 2)
-GRIP_PAIRS = ("left_grip", "right_grip")
+GRIP_PAIRS = tuple(
+    f"{s}_grip{c}" for s in ("left", "right") for c in ("", "_red", "_green", "_blue")
+)
 ARM = panda.ARM_JOINTS
 
 PARAMETERS = (
     Parameter("light_brightness", "scale", (0.3,), (Target("light_diffuse", LIGHTS),)),
     Parameter("light_position", "add", (0.3, 0.3, 0.2), (Target("light_pos", LIGHTS),)),  # m
-    Parameter("object_colour", "add", (0.15,) * 3, (Target("geom_rgba", OBJECT, RGB),)),
+    Parameter(
+        "object_colour", "add", (0.15,) * 3, (Target("geom_rgba", (*OBJECT, *SPHERES), RGB),)
+    ),
     Parameter("table_colour", "add", (0.15,) * 3, (Target("mat_rgba", ("table",), RGB),)),
     Parameter(
         "friction",
@@ -212,7 +217,8 @@ def _change(
     if parameter.mode == "scale":
         old[..., columns] *= ((1 + draw) ** target.power)[:, None, :]
     elif target.field == "qpos":
-        old += draw[:, :, None]  # one draw for each number, or one for all
+        # one draw for each number, or one for all; of several joints, each gets the same
+        old += np.tile(draw, len(ids) // draw.shape[1])[:, :, None]
     else:
         old[..., columns] += draw[:, None, :]
     values[rows[:, None], ids] = old

@@ -19,6 +19,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from simscaleai import seeding
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.policy import Policy
 from simscaleai.sim.arrays import Array
@@ -33,21 +34,25 @@ class Task(ABC):
     Attributes:
       name: the registered name.
       xml: file of the scene under `assets/`.
-      instructions: sentences that tell a person what to do; episodes name one.
+      instructions: sentences that tell a person what to do, in several ways; each episode is told one.
+      held_out: other ways to say the same, which no dataset has, for evaluation; see `use_phrasings`.
       num_uniforms: how many uniform numbers place one episode's start.
       memory: {name: dtype} of per-row state beyond physics; zero at the start of an episode.
       reward_weights: {term: weight}; the reward is the weighted sum of `reward_terms`.
       bodies: names that the scene must have.
       stages: failure stages, from the first that an episode can miss to the last; see `stage`.
+      groups: names of kinds of episodes, for which evaluation also counts apart; see `group`.
     """
 
     name: ClassVar[str]
     xml: ClassVar[str]
     instructions: ClassVar[tuple[str, ...]]
+    held_out: ClassVar[tuple[str, ...]] = ()
     num_uniforms: ClassVar[int]
     memory: ClassVar[dict[str, type]] = {}
     reward_weights: dict[str, float]
     stages: ClassVar[tuple[str, ...]]
+    groups: ClassVar[tuple[str, ...]] = ()
     bodies: ClassVar[tuple[str, ...]] = ("target",)
 
     def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
@@ -60,6 +65,7 @@ class Task(ABC):
         self.model = model
         self.controller = EndEffectorController(model, control_dt, ik)
         self._reward: Any = None
+        self._phrasings = self.instructions
 
     @abstractmethod
     def initial_state(self, u: Array) -> dict[str, Array]:
@@ -96,6 +102,34 @@ class Task(ABC):
             ever up.
         """
         return np.zeros(len(next(iter(seen.values()))), dtype=np.intp)
+
+    def group(self, seen: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+        """Which of `groups` each finished episode belongs to: (n,) indices; `seen` as for `stage`."""
+        return np.zeros(len(next(iter(seen.values()))), dtype=np.intp)
+
+    def instruct(self, sim: Sim, row: int, seed: int, episode: int) -> str:
+        """What a policy is told in `row`, where `episode` of `seed` runs: one of several sentences."""
+        choices = self._phrasings
+        if len(choices) < 2:
+            return choices[0] if choices else ""
+        choice = seeding.generator(seed, "language", episode).integers(len(choices))
+        return choices[int(choice)]
+
+    def use_phrasings(self, name: str) -> None:
+        """Take instructions from those "train"ing data has (the default), or from the "held_out" ones.
+
+        Raises:
+          UserError: another name, or a task that holds no phrasings out.
+        """
+        choices = {"train": self.instructions, "held_out": self.held_out}
+        if name not in choices:
+            raise unknown_name("choice of phrasings", name, choices)
+        if name == "held_out" and not self.held_out:
+            raise UserError(
+                f"The task {self.name!r} holds no phrasings out; evaluate it with those of training,"
+                " 'train'."
+            )
+        self._phrasings = choices[name]
 
     def reward(self, terms: Mapping[str, Array]) -> Array:
         """The weighted sum of `terms`, (n,); what `set_reward` gives comes weighted already."""

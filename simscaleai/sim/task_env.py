@@ -44,6 +44,11 @@ class TaskEnv(BaseRobotEnv):
         """The physics state for replay, (1, nstate); see `Sim.states`."""
         return self.sim.states()
 
+    def instruction(self, row: int = 0) -> str:
+        """What the present episode is told to do; as in a row of `TaskVectorEnv`."""
+        assert self._seed is not None
+        return self.task.instruct(self.sim, row, self._seed, self._episode)
+
     def _build_observation_space(self) -> spaces.Dict:
         self.sim = SingleSim(self.model, self.data)
         self.task = self.task_class(self.model, self.config.control_dt, self.config.ik)

@@ -100,6 +100,11 @@ class TaskVectorEnv(VectorEnv):
         """The physics states for replay, (n, nstate); see `Sim.states`."""
         return self.sim.states()
 
+    def instruction(self, row: int = 0) -> str:
+        """What the present episode of `row` is told to do; a function of its seed and number."""
+        assert self._seeds is not None
+        return self.task.instruct(self.sim, row, self._seeds[row], int(self._episodes[row]))
+
     def get_state(self) -> dict[str, Any]:
         """Copies of all that the future of the rows depends on, as plain values and arrays."""
         return {

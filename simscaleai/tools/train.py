@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from simscaleai.errors import UserError
 from simscaleai.models.policy import ModelPolicy
+from simscaleai.policy import begin_episodes
 from simscaleai.rl.episodes import episode_seed, run_batch
 from simscaleai.rl.evaluator import ROWS, policy_environment, summarize
 from simscaleai.sim.factory import make_vec_env
@@ -56,8 +58,8 @@ def closed_loop(settings: EvalSettings, policy: Any) -> EvalFunction:
     seeds = [episode_seed(settings.seed, i) for i in range(settings.env_episodes)]
 
     def evaluate(policy: ModelPolicy) -> dict[str, float]:
-        policy.instruction = env.task.instructions[0]
-        episodes = run_batch(env, policy.act, seeds, env.config.max_episode_steps, policy.reset)
+        begin = partial(begin_episodes, policy, env)
+        episodes = run_batch(env, policy.act, seeds, env.config.max_episode_steps, begin)
         found = summarize(episodes)
         wanted = ("success_rate", "success_at_end", "mean_reward", "mean_length")
         return {f"eval_{key}": found[key] for key in wanted}

@@ -46,10 +46,14 @@ class PointEnv:
         self.position = np.zeros((num_envs, 3))
         self.target = np.zeros((num_envs, 3))
         self.steps = np.zeros(num_envs, int)
+        self.seeds = [0] * num_envs
         self.row_steps = 0
 
     def close(self):
         pass
+
+    def instruction(self, row):
+        return self.task.instructions[self.seeds[row] % 2]
 
     def states(self):
         return np.concatenate([self.steps[:, None] * 0.05, self.position, self.target], axis=1)
@@ -59,7 +63,7 @@ class PointEnv:
         for i in np.flatnonzero(options["reset_mask"]):
             self.position[i] = 0
             self.target[i] = seeding.generator(seed[i], "task").uniform(-0.4, 0.4, 3)
-            self.steps[i] = 0
+            self.steps[i], self.seeds[i] = 0, seed[i]
         info = {"seed": np.array(seed)}
         if self.randomization:
             info["randomization"] = {"gain": np.arange(self.num_envs) * 0 + self.target[:, 0]}

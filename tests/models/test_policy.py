@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
@@ -40,6 +41,30 @@ def test_a_row_does_not_depend_on_the_others() -> None:
     for i in range(2 * ROWS):
         one = policy.act({k: v[i : i + 1] for k, v in obs.items()})
         np.testing.assert_array_equal(one[0], whole[i])
+
+
+class Obedient(nn.Module):
+    """Moves as far as it is told."""
+
+    uses_language = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def predict(self, obs: dict[str, torch.Tensor], language: str | list[str]) -> torch.Tensor:
+        told = [language] * len(obs["state"]) if isinstance(language, str) else language
+        assert len(told) == len(obs["state"])
+        return torch.tensor([[float(word or 0)] * 4 for word in told])
+
+
+def test_each_row_is_told_its_own_instruction() -> None:
+    policy = ModelPolicy(Obedient())
+    n = 2 * ROWS + 5
+    policy.instruction = "0.5"
+    assert (policy.act(observations(n)) == 0.5).all()
+    policy.instructions = [str(row / 1000) for row in range(n)]
+    np.testing.assert_allclose(policy.act(observations(n))[:, 0], np.arange(n) / 1000)
 
 
 def test_actions_are_float32_and_bounded() -> None:

@@ -11,16 +11,18 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from simscaleai.datagen.rollout import episode_seed as dataset_seed
 from simscaleai.errors import UserError
-from simscaleai.models import create_model
+from simscaleai.models import create_model, registry
 from simscaleai.models.normalization import Normalizer, Statistics
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.observations import ObsSpec
 from simscaleai.rl import EvalConfig, evaluate_checkpoint, evaluate_policy
 from simscaleai.rl.episodes import episode_seed
 from simscaleai.sim import make_env, make_vec_env
+from simscaleai.sim.tasks.colors import COLORS
 from simscaleai.storage.checkpoint import save_checkpoint
 
 KEYS = {
@@ -229,6 +231,38 @@ def test_failure_stages_of_bad_policies() -> None:
     assert result["failure_stages"] == {"never_reached": 4}
 
 
+# what a policy is told
+
+
+def reaches(color: str) -> Act:
+    """Goes to the sphere of one colour, whatever it is told."""
+
+    def act(obs: dict[str, np.ndarray]) -> np.ndarray:
+        action = still(obs)
+        action[..., :3] = np.clip((obs[f"{color}_pos"] - obs["ee_pos"]) / 0.05, -1, 1)
+        return action
+
+    return act
+
+
+@pytest.mark.parametrize("mode", ["disabled", "same_step"])
+def test_episodes_are_counted_by_what_was_asked_for(mode: str) -> None:
+    config = EvalConfig(n_episodes=16, max_steps=25, seed=1)
+    many = make_vec_env("reach_color", 4, autoreset_mode=mode, dt=0.005)
+    result = evaluate_policy(many, reaches("green"), config)
+    assert set(result) == KEYS | {"groups"} and set(result["groups"]) == {"red", "green", "blue"}
+    for color, found in result["groups"].items():
+        mine = [e for e in result["episodes"] if e["group"] == color]
+        assert found["n_episodes"] == len(mine) > 0
+        assert all(f" {color} " in f" {e['language']} " for e in mine)
+        assert found["success_rate"] == (color == "green")
+        wrong = {} if color == "green" else {"wrong_object": len(mine)}
+        assert found["failure_stages"] == wrong
+    assert result["success_rate"] == result["groups"]["green"]["n_episodes"] / 16
+    one = make_env("reach_color", cameras=[], dt=0.005)
+    assert evaluate_policy(one, reaches("green"), config) == result
+
+
 # refusals
 
 
@@ -287,6 +321,49 @@ def test_a_checkpoint_knows_its_environment(checkpoint: Any, tmp_path: Path) -> 
     assert [e["reward"] for e in randomized["episodes"]] != [
         e["reward"] for e in runs[0]["episodes"]
     ]
+
+
+class Listener(nn.Module):
+    """Goes to the sphere whose colour is a word of what it is told; without one it stays."""
+
+    uses_language = True
+    places = {"blue": 0, "hand": 3, "green": 6, "red": 23}  # in the state, whose keys are sorted
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def predict(self, obs: dict[str, torch.Tensor], language: list[str]) -> torch.Tensor:
+        at = {name: obs["state"][:, start : start + 3] for name, start in self.places.items()}
+        action = torch.zeros(len(obs["state"]), 4)
+        for row, sentence in enumerate(language):
+            for color in set(sentence.split()) & set(COLORS):
+                action[row, :3] = ((at[color] - at["hand"])[row] / 0.05).clip(-1, 1)
+        return action
+
+
+def test_each_row_is_told_its_own_sentence(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(registry._models, "_entries", {"test-listener": Listener})
+    contract = make_env("reach_color", cameras=[], dt=0.005, max_episode_steps=30).contract
+    policy = ModelPolicy(create_model("test-listener"), contract=contract)
+    payload = {"policy": policy.description(), "weights": dict(policy.state_dict())}
+    path = save_checkpoint(tmp_path / "final.pt", payload)
+    told = {}
+    for phrasings in ("train", "held_out"):
+        result = evaluate_checkpoint(
+            path, 16, seed=1, num_envs=5, phrasings=phrasings, device="cpu", show_progress=False
+        )
+        assert result["success_rate"] == 1.0 and result["phrasings"] == phrasings
+        assert len(result["groups"]) == 3
+        told[phrasings] = {e["language"] for e in result["episodes"]}
+    assert len(told["train"]) > 3 and not told["train"] & told["held_out"]
+    with pytest.raises(UserError, match=r"'heldout'.*Did you mean 'held_out'"):
+        evaluate_checkpoint(path, 1, phrasings="heldout", device="cpu", show_progress=False)
+
+
+def test_phrasings_that_a_task_does_not_have(checkpoint: Any) -> None:
+    with pytest.raises(UserError, match="'reach' holds no phrasings out"):
+        evaluate_checkpoint(checkpoint(), 1, phrasings="held_out", device="cpu")
 
 
 def test_checkpoints_that_cannot_be_evaluated(checkpoint: Any, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_a_config_object_is_not_changed() -> None:
 @pytest.mark.parametrize("make", [make_env, lambda name, **kw: make_vec_env(name, 2, **kw)])
 def test_unknown_names_and_values(make: Any, refused: Callable[..., str]) -> None:
     fast: dict[str, Any] = {"cameras": []}
-    refused(lambda: make("raech", **fast), "'raech'", "pick_place, reach", "Did you mean 'reach'")
+    refused(lambda: make("raech", **fast), "'raech'", "pick_place, ", "Did you mean 'reach'")
     refused(lambda: make("reach", controldt=0.1, **fast), "'controldt'", "control_dt", "ik")
     refused(lambda: make("reach", dt="fast", **fast), "'dt'", "'fast'")
     refused(lambda: make("reach", ik="dsl", **fast), "'dsl'", "dls, jacobian_transpose")

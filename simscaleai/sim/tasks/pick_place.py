@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
@@ -35,8 +35,11 @@ class PickPlace(Task):
 
     name = "pick_place"
     xml = "pick_place.xml"
-    instructions = ("pick up the red cube and bring it to the green target",)
-    bodies = ("target", "object")
+    instructions: ClassVar[tuple[str, ...]] = (
+        "pick up the red cube and bring it to the green target",
+    )
+    bodies: ClassVar[tuple[str, ...]] = ("target", "object")
+    cubes: ClassVar[tuple[str, ...]] = ("object",)  # bodies with a free joint of the same name
     num_uniforms = 7
     memory = {"lifted": bool}
     reward_weights = {
@@ -47,20 +50,20 @@ class PickPlace(Task):
         "action": 0.01,
         "success": 20.0,
     }
-    stages = ("never_reached", "missed_grasp", "dropped", "misplaced")
+    stages: ClassVar[tuple[str, ...]] = ("never_reached", "missed_grasp", "dropped", "misplaced")
 
     def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
         super().__init__(model, control_dt, ik)
         self.target = int(model.body("target").mocapid[0])
         self.finger_dof = int(model.joint(panda.FINGER_JOINTS[0]).dofadr[0])
         self.grip_region = np.array(GRIP_REGION)
-        start = int(model.joint("object").qposadr[0])
-        self.position = slice(start, start + 3)
-        self.quaternion = slice(start + 3, start + 7)
+        starts = [int(model.joint(name).qposadr[0]) for name in self.cubes]
+        self.positions = [slice(start, start + 3) for start in starts]
+        self.quaternions = [slice(start + 3, start + 7) for start in starts]
+        self.position, self.quaternion = self.positions[0], self.quaternions[0]
         self.start = start_configuration(model)
 
     def initial_state(self, u: Array) -> dict[str, Array]:
-        k = len(u)
         cube = CUBE_LOW + u[:, 0:2] * (CUBE_HIGH - CUBE_LOW)
         target = CUBE_LOW + u[:, 2:4] * (CUBE_HIGH - CUBE_LOW)
         # a target closer than MIN_TRAVEL moves straight away from the cube
@@ -69,12 +72,24 @@ class PickPlace(Task):
         target = cube + away * (np.clip(distance, MIN_TRAVEL, None) / distance)
         in_air = u[:, 4] < 0.5
         height = np.where(in_air, AIR_LOW + u[:, 5] * (AIR_HIGH - AIR_LOW), HALF_SIZE)
-        yaw = (u[:, 6] - 0.5) * 2.0 * math.pi
-        qpos = np.broadcast_to(self.start, (k, self.model.nq)).copy()
-        qpos[:, self.position] = np.column_stack((cube, np.full(k, HALF_SIZE)))
-        zero = np.zeros(k)
-        qpos[:, self.quaternion] = np.column_stack((np.cos(yaw / 2), zero, zero, np.sin(yaw / 2)))
+        qpos = self.cubes_at(cube[:, None], u[:, 6:7])
         return {"qpos": qpos, "mocap_pos": np.column_stack((target, height))[:, None, :]}
+
+    def cubes_at(self, places: Array, u: Array) -> Array:
+        """qpos (k, nq) with the m cubes on the table at (k, m, 2) m, turned by u (k, m) turns."""
+        k, m = u.shape
+        qpos = np.broadcast_to(self.start, (k, self.model.nq)).copy()
+        half = (u - 0.5) * math.pi  # half the yaw
+        for i in range(m):
+            zero = np.zeros(k)
+            turned = np.column_stack((np.cos(half[:, i]), zero, zero, np.sin(half[:, i])))
+            qpos[:, self.positions[i]] = np.column_stack((places[:, i], zero + HALF_SIZE))
+            qpos[:, self.quaternions[i]] = turned
+        return qpos
+
+    def cube(self, sim: Sim) -> Array:
+        """Centre of the cube that is to be moved, (n, 3) m."""
+        return sim.qpos[:, self.position]
 
     def observe(self, sim: Sim) -> dict[str, Array]:
         arm = self.controller
@@ -90,10 +105,10 @@ class PickPlace(Task):
         }
 
     def update(self, sim: Sim) -> None:
-        sim.memory["lifted"] |= sim.qpos[:, self.position.start + 2] > HALF_SIZE + LIFT_HEIGHT
+        sim.memory["lifted"] |= is_lifted(self.cube(sim))
 
     def info(self, sim: Sim) -> dict[str, Array]:
-        cube = sim.qpos[:, self.position]
+        cube = self.cube(sim)
         to_cube = cube - sim.site_xpos[:, self.controller.site]
         place_dist = norm(sim.mocap_pos[:, self.target] - cube)
         lifted = sim.memory["lifted"].copy()
@@ -136,6 +151,11 @@ class PickPlace(Task):
 
     def expert(self) -> Policy:
         return PickPlaceExpert()
+
+
+def is_lifted(position: Array) -> Array:
+    """Whether cubes are well above where they rest, (...), for their centres (..., 3) m."""
+    return position[..., 2] > HALF_SIZE + LIFT_HEIGHT
 
 
 def half_extent(axis: tuple[Array, Array, Array], quat: Array, half_size: Array) -> Array:

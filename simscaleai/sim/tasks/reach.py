@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
@@ -26,14 +26,15 @@ class Reach(Task):
 
     name = "reach"
     xml = "reach.xml"
-    instructions = ("reach the green target",)
+    instructions: ClassVar[tuple[str, ...]] = ("reach the green target",)
     num_uniforms = 3
     reward_weights = {"distance": 1.0, "closeness": 0.5, "action": 0.01, "success": 10.0}
-    stages = ("never_reached",)
+    stages: ClassVar[tuple[str, ...]] = ("never_reached",)
+    threshold = THRESHOLD
 
     def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
         super().__init__(model, control_dt, ik)
-        self.target = int(model.body("target").mocapid[0])
+        self.target = int(model.body(self.bodies[0]).mocapid[0])
         self.start = start_configuration(model)
 
     def initial_state(self, u: Array) -> dict[str, Array]:
@@ -50,9 +51,13 @@ class Reach(Task):
             "target_pos": float32(sim.mocap_pos[:, self.target]),
         }
 
+    def goal(self, sim: Sim) -> Array:
+        """Where the tool centre point is to go, (n, 3) m."""
+        return sim.mocap_pos[:, self.target]
+
     def info(self, sim: Sim) -> dict[str, Array]:
-        distance = norm(sim.mocap_pos[:, self.target] - sim.site_xpos[:, self.controller.site])
-        return {"distance": distance, "success": distance < THRESHOLD}
+        distance = norm(self.goal(sim) - sim.site_xpos[:, self.controller.site])
+        return {"distance": distance, "success": distance < self.threshold}
 
     def reward_terms(self, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
         distance = info["distance"]
@@ -80,10 +85,12 @@ class ReachExpert:
         return action
 
 
-def start_configuration(model: mujoco.MjModel) -> NDArray[np.float64]:
-    """qpos (nq,) with the arm at home and the gripper open; everything else as in the scene."""
+def start_configuration(
+    model: mujoco.MjModel, arm: Sequence[float] = panda.HOME_ARM
+) -> NDArray[np.float64]:
+    """qpos (nq,) with the arm at `arm` (rad) and the gripper open; everything else as in the scene."""
     qpos = model.qpos0.copy()
-    for name, angle in zip(panda.ARM_JOINTS, panda.HOME_ARM, strict=True):
+    for name, angle in zip(panda.ARM_JOINTS, arm, strict=True):
         qpos[model.joint(name).qposadr[0]] = angle
     for name in panda.FINGER_JOINTS:
         qpos[model.joint(name).qposadr[0]] = panda.FINGER_TRAVEL

@@ -18,6 +18,7 @@ from simscaleai.tools.commands.options import Randomize
         "simscale eval checkpoints/final.pt",
         "simscale eval checkpoints/final.pt --n-episodes 1000 --seed 7",
         "simscale eval checkpoints/final.pt --randomize heavy --output runs/heavy",
+        "simscale eval checkpoints/final.pt --phrasings held_out",
     ),
 )
 def evaluate(
@@ -32,6 +33,12 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Decides the starts.")] = 0,
     num_envs: Annotated[int | None, typer.Option(min=1, help="Simulations at once.")] = None,
     randomize: Randomize = None,
+    phrasings: Annotated[
+        str,
+        typer.Option(
+            help="Instructions as in training data (train), or in other words (held_out)."
+        ),
+    ] = "train",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder of eval_info.json; beside the checkpoint."),
@@ -39,7 +46,7 @@ def evaluate(
 ) -> None:
     """Let a policy drive the arm and count its successes."""
     from simscaleai.rl.evaluator import evaluate_checkpoint
-    from simscaleai.tools.console import results
+    from simscaleai.tools.console import results, table, text
 
     result = evaluate_checkpoint(
         checkpoint,
@@ -48,6 +55,13 @@ def evaluate(
         env_name=env_name,
         num_envs=num_envs,
         randomize=randomize,
+        phrasings=phrasings,
         output_dir=output,
     )
+    groups = result.pop("groups", {})
     results("Evaluation", result)
+    if groups:
+        keys = ("n_episodes", "success_rate", "success_ci", "failure_stages")
+        columns = ("episodes of", *(key.replace("_", " ") for key in keys))
+        rows = [(name, *(text(k, found[k]) for k in keys)) for name, found in groups.items()]
+        table("By kind of episode", columns, rows)

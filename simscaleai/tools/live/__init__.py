@@ -82,7 +82,6 @@ def load_player(env_name: str | None, policy: str, seed: int = 0, speed: float =
     env = _task_env(name, config=config)
     if model.contract is not None:
         model.contract.require(env.contract)
-    model.instruction = env.task.instructions[0]
     return Player(env, model, seed, speed)
 
 

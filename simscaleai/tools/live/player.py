@@ -20,7 +20,7 @@ from collections.abc import Callable
 import mujoco
 import numpy as np
 
-from simscaleai.policy import Policy
+from simscaleai.policy import Policy, begin_episodes
 from simscaleai.rl.episodes import episode_seed
 from simscaleai.sim.task_env import TaskEnv
 
@@ -67,7 +67,7 @@ class Player:
         self._episode += 1
         seed = episode_seed(self._seed, self._episode)
         self._obs, _ = self.env.reset(seed=seed)
-        self.policy.reset(np.ones(1, dtype=bool), [seed])
+        begin_episodes(self.policy, self.env, np.ones(1, dtype=bool), [seed])
         self._rest: float | None = None  # s left of the rest after an episode
         self._before = self.env.data.qpos.copy()
         self._since = self._dt  # s since `_before`; a whole step: the next one is due

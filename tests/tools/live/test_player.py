@@ -40,6 +40,21 @@ def test_the_simulation_is_the_one_that_is_evaluated() -> None:
     assert (live.finished, live.successes) == (1, 1)
 
 
+def test_a_policy_that_listens_is_told_what_to_do() -> None:
+    class Listening(RandomPolicy):
+        instructions: list[str] | None = None
+
+    env: Any = make_env("reach_color", cameras=[], max_episode_steps=1)
+    listening = Listening()
+    live = Player(env, listening)
+    told = []
+    for _ in range(6):
+        told.append(listening.instructions)
+        assert told[-1] == [env.instruction()]
+        live.advance(DT + REST + DT)
+    assert len({sentence for (sentence,) in told}) > 2
+
+
 def test_the_copy_moves_evenly_one_step_behind() -> None:
     live = player()
     live.advance(0.2)  # on the way

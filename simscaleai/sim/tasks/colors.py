@@ -1,0 +1,107 @@
+"""What the tasks with a red, a green and a blue thing share: the instruction says which one is meant.
+
+The observation shows where all three are and nothing of which one is wanted; `info["wanted"]` does. An
+episode that takes a wrong one first does not succeed any more: going through all three is not following.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai.policy import Policy
+from simscaleai.sim.arrays import Array, array_namespace
+from simscaleai.sim.physics import Sim
+from simscaleai.sim.tasks.choice import ChoiceTask
+
+COLORS = ("red", "green", "blue")
+
+
+class ColorTask(ChoiceTask):
+    """Stands before the task that it changes: `class ReachColor(ColorTask, Reach)`.
+
+    `instructions` and `held_out` of a subclass have "{color}" in them.
+    """
+
+    groups = COLORS
+
+    def instruct(self, sim: Sim, row: int, seed: int, episode: int) -> str:
+        color = COLORS[int(self.choice(sim)[row])]
+        return super().instruct(sim, row, seed, episode).format(color=color)
+
+    def info(self, sim: Sim) -> dict[str, Array]:
+        measured = super().info(sim)  # type: ignore[safe-super] # that of the next base
+        wrong = sim.memory["wrong"].copy()
+        success = measured["success"] & ~wrong
+        return {**measured, "wrong": wrong, "wanted": self.choice(sim), "success": success}
+
+    def reward_terms(self, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
+        terms = super().reward_terms(info, action)  # type: ignore[safe-super] # likewise
+        return {**terms, "wrong": -1.0 * info["wrong"]}
+
+    def stage(self, seen: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+        wrong = self.stages.index("wrong_object")
+        return np.where(seen["ever_wrong"], wrong, super().stage(seen))
+
+    def group(self, seen: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+        return seen["wanted"]
+
+
+class ColorExpert:
+    """`expert`, which knows a single object, shown the wanted one.
+
+    Args:
+      names: {key that `expert` reads: what follows "<color>_" in the key of each colour}.
+    """
+
+    def __init__(self, expert: Policy, task: ChoiceTask, names: Mapping[str, str]) -> None:
+        self._expert = expert
+        self._task = task
+        self._names = names
+
+    def reset(self, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+        self._expert.reset(mask, seeds)
+
+    def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        wanted = self._task.choice()
+        shown = dict(obs)
+        for key, name in self._names.items():
+            shown[key] = pick(np.stack([obs[f"{c}_{name}"] for c in COLORS], axis=1), wanted)
+        return self._expert.act(shown)
+
+
+def pick(values: Array, wanted: Array) -> Array:
+    """Of values (n, 3, d) the wanted one's, (n, d); `wanted` (n,) counts in the order of `COLORS`."""
+    xp = array_namespace(values)
+    return xp.take_along_axis(values, wanted[:, None, None], axis=1)[:, 0]
+
+
+def others(wanted: Array) -> Array:
+    """Which of the three are not wanted, (n, 3) bool."""
+    xp = array_namespace(wanted)
+    return xp.arange(len(COLORS)) != wanted[:, None]
+
+
+def drawn(u: Array) -> Array:
+    """Which colour is wanted, (k,), for uniform numbers (k,)."""
+    return np.floor(u * len(COLORS))
+
+
+def spread(u: Array, low: Array, high: Array, gap: float) -> Array:
+    """Places (k, m, 2) on the table of m things, in random order, whose y are at least `gap` apart.
+
+    Args:
+      u: (k, 3 m) uniform numbers.
+      low, high: (2,) m, the rectangle they are in.
+      gap: m; (m - 1) of it must fit into the rectangle.
+    """
+    m = u.shape[1] // 3
+    free = high[1] - low[1] - (m - 1) * gap
+    assert free > 0
+    y = low[1] + np.sort(u[:, :m], axis=1) * free + gap * np.arange(m)
+    order = np.argsort(u[:, m : 2 * m], axis=1)
+    x = low[0] + u[:, 2 * m :] * (high[0] - low[0])
+    return np.stack((x, np.take_along_axis(y, order, axis=1)), axis=-1)

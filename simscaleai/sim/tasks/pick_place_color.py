@@ -1,0 +1,76 @@
+"""Pick up the one of three coloured cubes that the instruction names, and place it on the target."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simscaleai.policy import Policy
+from simscaleai.sim.arrays import Array, float32
+from simscaleai.sim.physics import Sim
+from simscaleai.sim.tasks.colors import COLORS, ColorExpert, ColorTask, drawn, others, pick, spread
+from simscaleai.sim.tasks.pick_place import HALF_SIZE, PickPlace, PickPlaceExpert, is_lifted
+
+# m, centres of cubes and target: where the wrist camera sees them before the hand has moved
+LOW, HIGH = np.array([0.40, -0.20]), np.array([0.60, 0.20])
+GAP = 0.11  # m in y between any two of them: open fingers reach 5 cm from the middle, a cube 3 cm
+
+
+class PickPlaceColor(ColorTask, PickPlace):
+    """See the module docstring."""
+
+    name = "pick_place_color"
+    xml = "pick_place_color.xml"
+    instructions = (
+        "pick up the {color} cube and place it on the target",
+        "put the {color} block on the target",
+        "move the {color} cube to the target",
+        "grasp the {color} cube and bring it to the goal",
+        "take the {color} block to the white disc",
+        "lift the {color} cube and set it down on the disc",
+        "the {color} cube belongs on the target",
+        "place the {color} one on the white disc",
+    )
+    held_out = (
+        "please put the {color} cube on the disc",
+        "pick up the {color} block and move it to the target",
+        "grasp the {color} one and place it on the goal",
+        "bring the {color} cube to the white disc",
+        "{color} block to the target",
+    )
+    cubes = tuple(f"{color}_cube" for color in COLORS)
+    bodies = ("target", *cubes, "choice")
+    num_uniforms = 16
+    memory = {**PickPlace.memory, "wrong": bool}
+    reward_weights = {**PickPlace.reward_weights, "wrong": 0.5}
+    stages = (*PickPlace.stages, "wrong_object")
+
+    def initial_state(self, u: Array) -> dict[str, Array]:
+        places = spread(u[:, :12], LOW, HIGH, GAP)
+        target = np.column_stack((places[:, 3], np.full(len(u), HALF_SIZE)))
+        return {
+            "qpos": self.cubes_at(places, u[:, 12:15]),
+            "mocap_pos": self.mocap({self.target: target}, drawn(u[:, 15])),
+        }
+
+    def observe(self, sim: Sim) -> dict[str, Array]:
+        seen = super().observe(sim)
+        del seen["object_pos"], seen["object_quat"]
+        for color, position, quat in zip(COLORS, self.positions, self.quaternions, strict=True):
+            seen[f"{color}_pos"] = float32(sim.qpos[:, position])
+            seen[f"{color}_quat"] = float32(sim.qpos[:, quat])
+        return seen
+
+    def cube(self, sim: Sim) -> Array:
+        return pick(self._centres(sim), self.choice(sim))
+
+    def update(self, sim: Sim) -> None:
+        super().update(sim)
+        lifted = is_lifted(self._centres(sim))
+        sim.memory["wrong"] |= (lifted & others(self.choice(sim))).any(axis=1)
+
+    def _centres(self, sim: Sim) -> Array:
+        """Of all cubes, (n, 3, 3) m."""
+        return np.stack([sim.qpos[:, position] for position in self.positions], axis=1)
+
+    def expert(self) -> Policy:
+        return ColorExpert(PickPlaceExpert(), self, {"object_pos": "pos", "object_quat": "quat"})

@@ -1,0 +1,119 @@
+"""Bring the tool centre point to a target behind a post: there are two ways, and both are as good.
+
+Robot, post and target are symmetric about the plane y = 0, so that left and right cost the same. The
+expert takes the way that the episode drew, which no policy is shown: demonstrations of one and the same
+state go both ways. Their mean leads into the post, and who touches the post does not succeed any more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai.policy import Policy
+from simscaleai.sim.arrays import Array, array_namespace, float32
+from simscaleai.sim.physics import Sim
+from simscaleai.sim.robots.controllers import MAX_DISPLACEMENT
+from simscaleai.sim.tasks.choice import ChoiceTask
+from simscaleai.sim.tasks.reach import Reach, start_configuration
+
+# Joint angles (rad) with the tool centre point at x = 0.33, y = 0, z = 0.30 m, pointing straight down; found
+# as `panda.HOME_ARM` was. The hand has a way to go before it must be aside: who heads for the middle arrives.
+START_ARM = (0.0, -0.6697053367, 0.0, -2.7667897596, 0.0, 2.0970844229, math.pi / 4)
+POST_X = (0.555, 0.575)  # m
+TARGET_LOW, TARGET_HIGH = np.array([0.70, 0.26]), np.array([0.74, 0.34])  # m, x and z
+TOUCH = 0.001  # m between hand and post that counts as touching
+SENSORS = ("left_pad_to_post", "right_pad_to_post", "hand_to_post", "forearm_to_post")
+LEFT, RIGHT = 1, -1  # as `info["side"]` has it: the sign of y
+
+
+class ReachAround(ChoiceTask, Reach):
+    """See the module docstring."""
+
+    name = "reach_around"
+    xml = "reach_around.xml"
+    instructions = ("reach the green target behind the post",)
+    bodies = ("target", "post", "choice")
+    num_uniforms = 4
+    memory = {"hit": bool, "side": np.int64}
+    reward_weights = {**Reach.reward_weights, "hit": 0.5}
+    stages = ("never_reached", "hit_post")
+    groups = ("left", "right", "neither")
+
+    def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
+        super().__init__(model, control_dt, ik)
+        self.start = start_configuration(model, START_ARM)
+        self.post = int(model.body("post").mocapid[0])
+        self.sensors = [int(model.sensor(name).adr[0]) for name in SENSORS]
+
+    def initial_state(self, u: Array) -> dict[str, Array]:
+        zero = np.zeros(len(u))
+        target = TARGET_LOW + u[:, :2] * (TARGET_HIGH - TARGET_LOW)
+        post = POST_X[0] + u[:, 2] * (POST_X[1] - POST_X[0])
+        places = {
+            self.target: np.column_stack((target[:, 0], zero, target[:, 1])),
+            self.post: np.column_stack((post, zero, zero)),
+        }
+        qpos = np.broadcast_to(self.start, (len(u), self.model.nq))
+        side = np.where(u[:, 3] < 0.5, LEFT, RIGHT)
+        return {"qpos": qpos, "mocap_pos": self.mocap(places, side)}
+
+    def observe(self, sim: Sim) -> dict[str, Array]:
+        return {**super().observe(sim), "post_pos": float32(sim.mocap_pos[:, self.post])}
+
+    def update(self, sim: Sim) -> None:
+        xp = array_namespace(sim.qpos)
+        sim.memory["hit"] |= (sim.sensordata[:, self.sensors] < TOUCH).any(axis=1)
+        hand, side = sim.site_xpos[:, self.controller.site], sim.memory["side"]
+        passes = (side == 0) & (hand[:, 0] > sim.mocap_pos[:, self.post, 0])
+        side[:] = xp.where(passes, xp.where(hand[:, 1] > 0, LEFT, RIGHT), side)
+
+    def info(self, sim: Sim) -> dict[str, Array]:
+        measured = super().info(sim)
+        hit = sim.memory["hit"].copy()
+        side = sim.memory["side"].copy()
+        return {**measured, "hit": hit, "side": side, "success": measured["success"] & ~hit}
+
+    def reward_terms(self, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
+        return {**super().reward_terms(info, action), "hit": -1.0 * info["hit"]}
+
+    def stage(self, seen: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+        return np.where(seen["ever_hit"], 1, 0)
+
+    def group(self, seen: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+        return np.where(seen["side"] == LEFT, 0, np.where(seen["side"] == RIGHT, 1, 2))
+
+    def expert(self) -> Policy:
+        return ReachAroundExpert(self)
+
+
+class ReachAroundExpert:
+    """Slantwise beside the post, past it, and to the target: each from where the hand is now."""
+
+    aside = 0.17  # m off the post: half the hand's breadth, 10.5 cm, the post's radius, and 4.5 cm
+    front = 0.035  # m before the post where the hand is aside; on the straight way there it is free
+    back = 0.08  # m behind the post from where on the target is free
+
+    def __init__(self, task: ReachAround) -> None:
+        self._task = task
+
+    def reset(self, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+        """Remembers nothing."""
+
+    def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        ee, post, target = obs["ee_pos"], obs["post_pos"], obs["target_pos"]
+        side = self._task.choice()
+        clear = side * ee[:, 1] > self.aside - 0.02
+        behind = ee[:, 0] > post[:, 0] + self.back
+        forward = np.where(clear, self.back + 0.03, -self.front)
+        goal = np.column_stack((post[:, 0] + forward, side * self.aside, target[:, 2]))
+        move = np.where(behind[:, None], target, goal) - ee
+        action = np.zeros((len(ee), 4), dtype=np.float32)
+        # all components slow down together: the way is straight
+        action[:, :3] = move / np.maximum(abs(move).max(axis=1, keepdims=True), MAX_DISPLACEMENT)
+        return action

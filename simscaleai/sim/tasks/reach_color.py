@@ -1,0 +1,82 @@
+"""Bring the tool centre point to the one of three coloured spheres that the instruction names."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from simscaleai.policy import Policy
+from simscaleai.sim.arrays import Array, float32, norm
+from simscaleai.sim.physics import Sim
+from simscaleai.sim.tasks.colors import COLORS, ColorExpert, ColorTask, drawn, others, pick, spread
+from simscaleai.sim.tasks.reach import Reach, ReachExpert
+
+RADIUS = 0.03  # m; a sphere is reached when the point is inside it
+# m, centres of spheres on the table: where the wrist camera sees them before the hand has moved
+LOW, HIGH = np.array([0.40, -0.20]), np.array([0.60, 0.20])
+# m in y between spheres. From the hand's start, 30 cm up, the straight way to one stays outside the others:
+# it comes as low as their tops only in its last 11 %, so 2 cm, of at most 20 cm aside.
+GAP = 0.11
+
+
+class ReachColor(ColorTask, Reach):
+    """See the module docstring."""
+
+    name = "reach_color"
+    xml = "reach_color.xml"
+    instructions = (
+        "reach the {color} sphere",
+        "move to the {color} ball",
+        "touch the {color} sphere",
+        "go to the {color} one",
+        "bring the hand to the {color} ball",
+        "put the gripper on the {color} sphere",
+        "the {color} ball is the goal",
+        "take the arm over to the {color} sphere",
+    )
+    held_out = (
+        "please reach for the {color} ball",
+        "move the hand to the {color} sphere",
+        "go and touch the {color} ball",
+        "your goal is the {color} one",
+        "{color} sphere",
+    )
+    spheres = tuple(f"{color}_sphere" for color in COLORS)
+    bodies = (*spheres, "choice")
+    num_uniforms = 10
+    memory = {"wrong": bool}
+    reward_weights = {**Reach.reward_weights, "wrong": 0.5}
+    stages = ("never_reached", "wrong_object")
+    threshold = RADIUS
+
+    def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
+        super().__init__(model, control_dt, ik)
+        self.ids = [int(model.body(name).mocapid[0]) for name in self.spheres]
+
+    def initial_state(self, u: Array) -> dict[str, Array]:
+        k = len(u)
+        places = spread(u[:, :9], LOW, HIGH, GAP)
+        spheres = {
+            index: np.column_stack((places[:, i], np.full(k, RADIUS)))
+            for i, index in enumerate(self.ids)
+        }
+        qpos = np.broadcast_to(self.start, (k, self.model.nq))
+        return {"qpos": qpos, "mocap_pos": self.mocap(spheres, drawn(u[:, 9]))}
+
+    def observe(self, sim: Sim) -> dict[str, Array]:
+        seen = super().observe(sim)
+        del seen["target_pos"]
+        for color, index in zip(COLORS, self.ids, strict=True):
+            seen[f"{color}_pos"] = float32(sim.mocap_pos[:, index])
+        return seen
+
+    def goal(self, sim: Sim) -> Array:
+        return pick(sim.mocap_pos[:, self.ids], self.choice(sim))
+
+    def update(self, sim: Sim) -> None:
+        hand = sim.site_xpos[:, self.controller.site]
+        reached = norm(sim.mocap_pos[:, self.ids] - hand[:, None]) < RADIUS
+        sim.memory["wrong"] |= (reached & others(self.choice(sim))).any(axis=1)
+
+    def expert(self) -> Policy:
+        return ColorExpert(ReachExpert(), self, {"target_pos": "pos"})
