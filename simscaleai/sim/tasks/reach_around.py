@@ -95,7 +95,7 @@ class ReachAround(ChoiceTask, Reach):
 class ReachAroundExpert:
     """Slantwise beside the post, past it, and to the target: each from where the hand is now."""
 
-    aside = 0.17  # m off the post: half the hand's breadth, 10.5 cm, the post's radius, and 4.5 cm
+    aside = 0.155  # m off the post: half the hand's breadth, 10.5 cm, the post's radius, and 3 cm
     front = 0.035  # m before the post where the hand is aside; on the straight way there it is free
     back = 0.08  # m behind the post from where on the target is free
 
