@@ -18,7 +18,13 @@ from simscaleai.sim import list_envs, make_env, make_vec_env
 
 ENVS = [name for name in list_envs() if not name.startswith("test-")]
 FAST: dict[str, Any] = {"cameras": [], "dt": 0.005}
-PICKING = {"reach_dist": float, "place_dist": float, "grasped": bool, "lifted": bool}
+PICKING = {
+    "reach_dist": float,
+    "place_dist": float,
+    "height": float,
+    "grasped": bool,
+    "lifted": bool,
+}
 FOLLOWING = {"wrong": bool, "wanted": int}
 INFO: dict[str, dict[str, type]] = {
     "reach": {"distance": float},

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.policy import Policy
-from simscaleai.sim.arrays import Array, closeness, float32, norm
+from simscaleai.sim.arrays import Array, clip, closeness, float32, norm
 from simscaleai.sim.physics import Sim
 from simscaleai.sim.robots import panda
 from simscaleai.sim.robots.controllers import MAX_DISPLACEMENT
@@ -115,6 +115,7 @@ class PickPlace(Task):
         return {
             "reach_dist": norm(to_cube),
             "place_dist": place_dist,
+            "height": height_above_table(cube),
             "grasped": self._grasped(sim, to_cube),
             "lifted": lifted,
             "success": lifted & (place_dist < THRESHOLD),
@@ -138,7 +139,9 @@ class PickPlace(Task):
         return {
             "reach": closeness(info["reach_dist"], 0.1) - 1.0,
             "grasp": info["grasped"] - 1.0,
-            "lift": info["lifted"] - 1.0,
+            # on the way up already: a hand that holds the cube still would else find nothing to climb
+            "lift": np.where(info["lifted"], 1.0, clip(info["height"] / LIFT_HEIGHT, 0.0, 1.0))
+            - 1.0,
             "place": closeness(info["place_dist"], 0.1) - 1.0,
             "action": -norm(action),
             "success": info["success"] * 1.0,
@@ -153,9 +156,14 @@ class PickPlace(Task):
         return PickPlaceExpert()
 
 
+def height_above_table(position: Array) -> Array:
+    """How far cubes are above where they rest, (...) m, for their centres (..., 3) m."""
+    return position[..., 2] - HALF_SIZE
+
+
 def is_lifted(position: Array) -> Array:
     """Whether cubes are well above where they rest, (...), for their centres (..., 3) m."""
-    return position[..., 2] > HALF_SIZE + LIFT_HEIGHT
+    return height_above_table(position) > LIFT_HEIGHT
 
 
 def half_extent(axis: tuple[Array, Array, Array], quat: Array, half_size: Array) -> Array:
