@@ -140,8 +140,7 @@ class PickPlace(Task):
             "reach": closeness(info["reach_dist"], 0.1) - 1.0,
             "grasp": info["grasped"] - 1.0,
             # on the way up already: a hand that holds the cube still would else find nothing to climb
-            "lift": np.where(info["lifted"], 1.0, clip(info["height"] / LIFT_HEIGHT, 0.0, 1.0))
-            - 1.0,
+            "lift": clip(info["height"] / LIFT_HEIGHT, info["lifted"] * 1.0, 1.0) - 1.0,
             "place": closeness(info["place_dist"], 0.1) - 1.0,
             "action": -norm(action),
             "success": info["success"] * 1.0,
