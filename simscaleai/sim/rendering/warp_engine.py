@@ -90,7 +90,7 @@ class WarpEngine:
         self, model: mujoco.MjModel, lenses: Sequence[Lens], n: int, threads: int, samples: int
     ) -> None:
         warp = import_warp()
-        from simscaleai.sim.rendering import tracer
+        from simscaleai.sim.rendering import scene, tracer
 
         self._lenses, self._n, self._threads, self._samples = lenses, n, threads, samples
         self._kernel = tracer.trace
@@ -98,11 +98,11 @@ class WarpEngine:
         self._pool: ThreadPoolExecutor | None = None
         self._owner = 0
         with warp.ScopedDevice(DEVICE):
-            self._scene = tracer.Scene()
+            self._scene = scene.Scene()
             self._set(_constants(model))
             self._set_meshes(model)
             self._rows = self._set_rows(model)
-            self._scratch = [self._make_scratch(tracer.Scratch()) for _ in range(threads)]
+            self._scratch = [self._make_scratch(scene.Scratch()) for _ in range(threads)]
             self._buffers = [self._make_buffers(lens, 1) for lens in lenses]
             if samples > 1:
                 self._finer = [self._make_buffers(lens, samples) for lens in lenses]
@@ -257,7 +257,7 @@ class WarpEngine:
 
 
 def _constants(model: mujoco.MjModel) -> dict[str, Any]:
-    """What no row has of its own, under the names of `tracer.Scene`."""
+    """What no row has of its own, under the names of `scene.Scene`."""
     head = model.vis.headlight
     on = float(bool(head.active))
     sky = np.flatnonzero(model.tex_type == _SKY)
