@@ -1,0 +1,324 @@
+"""The ray tracer: one Warp kernel, in which a tile of 8 x 8 pixels is a unit of work.
+
+Rays of a tile go much the same way. So it is decided once for a tile which geoms its rays can meet, by
+bounding spheres and the cone around its rays, and once for a tile and light which geoms can cast a shadow
+into what it sees. Most rays are then tested against two or three geoms. Shading is MuJoCo's: spot, point and
+directional lights, a headlight, shadows, highlights, textures and a sky.
+
+Trap: a launch keeps what it knows of its tile in `Scratch`, and so must run on one CPU thread.
+"""
+
+import warp as wp
+
+from simscaleai.sim.rendering import shapes
+from simscaleai.sim.rendering.meeting import hit_mesh, hit_simple
+from simscaleai.sim.rendering.scene import (
+    MESH,
+    PLANE,
+    Scene,
+    Scratch,
+    bound,
+    colour_of,
+    on_plane,
+    sample,
+    sky_at,
+)
+from simscaleai.sim.rendering.warp_engine import MAX_GEOMS, TILE
+
+wp.set_module_options({"enable_backward": False, "fast_math": True})
+
+SHADOW = 0.3  # part of a light that reaches what lies in its shadow, as in MuJoCo's renderer
+SPECULAR, SHININESS = 0.5, 0.5  # of a geom without a material, as in MuJoCo
+MAX_SHININESS = 128.0
+
+SPOT, DIRECTIONAL = 0, 1  # mjtLightType
+
+Picked = wp.types.vector(length=MAX_GEOMS, dtype=wp.int32)
+Begins = wp.types.vector(length=MAX_GEOMS, dtype=wp.float32)
+
+
+@wp.func
+def power_of(x: float, exponent: float):
+    """x to the power of `exponent`; the two that lights mostly have are quick."""
+    if exponent == 1.0:
+        return x
+    if exponent == 2.0:
+        return x * x
+    return wp.pow(wp.max(x, 1.0e-6), exponent)
+
+
+@wp.func
+def shadowed(
+    scene: Scene,
+    row: int,
+    near: Picked,
+    count: int,
+    own: int,
+    p: wp.vec3,
+    d: wp.vec3,
+    reach: float,
+    first: int,
+):
+    """Which of the geoms picked is met from p in direction d before `reach`, by its place; -1 for none.
+
+    The one at `first` is asked first: it is what the pixel before lay in the shadow of.
+    """
+    for i in range(count):
+        k = (first + i) % count
+        g = near[k]
+        kind = scene.geom_type[g]
+        if g == own and kind != wp.static(MESH):
+            continue  # convex: its lit side is not in its shadow
+        turn = wp.transpose(scene.geom_xmat[row, g])
+        o = turn @ (p - scene.geom_xpos[row, g])
+        l = turn @ d
+        if kind == wp.static(MESH):
+            enter, leave = shapes.enters_box(o - scene.geom_middle[g], l, scene.geom_half[g])
+            if enter <= leave and enter < reach:
+                # not in the condition above: Warp evaluates all of it
+                if wp.mesh_query_ray_anyhit(
+                    scene.geom_mesh[g], o, l, wp.min(reach, leave + 1.0e-3)
+                ):
+                    return k
+        else:
+            t, _n = hit_simple(kind, scene.geom_size[row, g], o, l)
+            if t > 0.0 and t < reach:
+                return k
+    return -1
+
+
+@wp.kernel
+def trace(
+    scene: Scene,
+    scratch: Scratch,
+    first: int,
+    camera: int,
+    width: int,
+    height: int,
+    pixel: float,
+    coloured: int,
+    rgb: wp.array3d(dtype=wp.uint8),
+    depth: wp.array2d(dtype=float),
+    geoms: wp.array2d(dtype=int),
+):
+    """Draw tile first + tid, counted over rows and then over the tiles of a picture.
+
+    `pixel` is a pixel's size at distance 1. `rgb` is (n, H * W, 3), `depth` and `geoms` (n, H * W).
+    """
+    across = (width + wp.static(TILE - 1)) // wp.static(TILE)
+    tiles = across * ((height + wp.static(TILE - 1)) // wp.static(TILE))
+    work = first + wp.tid()
+    row = work // tiles
+    tile = work % tiles
+    x0 = (tile % across) * wp.static(TILE)
+    y0 = (tile // across) * wp.static(TILE)
+    wide = wp.min(wp.static(TILE), width - x0)
+    high = wp.min(wp.static(TILE), height - y0)
+    eye = scene.cam_xpos[row, camera]
+    turn = scene.cam_xmat[row, camera]
+    left = (float(x0) - 0.5 * float(width)) * pixel
+    top = (0.5 * float(height) - float(y0)) * pixel
+
+    # the cone around the tile's rays
+    right = left + float(wide) * pixel
+    bottom = top - float(high) * pixel
+    axis = wp.normalize(wp.vec3(0.5 * (left + right), 0.5 * (top + bottom), -1.0))
+    cosine = wp.dot(axis, wp.normalize(wp.vec3(left, top, -1.0)))
+    cosine = wp.min(cosine, wp.dot(axis, wp.normalize(wp.vec3(right, top, -1.0))))
+    cosine = wp.min(cosine, wp.dot(axis, wp.normalize(wp.vec3(left, bottom, -1.0))))
+    cosine = wp.min(cosine, wp.dot(axis, wp.normalize(wp.vec3(right, bottom, -1.0))))
+    sine = wp.sqrt(wp.max(0.0, 1.0 - cosine * cosine))
+    axis = turn @ axis
+    near = Picked()
+    start = Begins()
+    count = int(0)
+    for k in range(scene.visible.shape[0]):
+        g = scene.visible[k]
+        if colour_of(scene, row, g)[3] == 0.0:
+            continue
+        begin = float(0.0)
+        if scene.geom_type[g] != wp.static(PLANE):
+            middle, radius = bound(scene, row, g)
+            v = middle - eye
+            begin = wp.length(v) - radius
+            along = wp.dot(v, axis)
+            beside = wp.length(v - along * axis)
+            if along < -radius or beside * cosine - along * sine > radius:
+                continue
+        # nearest first: what lies behind a hit need not be looked at
+        j = count
+        while j > 0 and start[j - 1] > begin:
+            near[j] = near[j - 1]
+            start[j] = start[j - 1]
+            j -= 1
+        near[j] = g
+        start[j] = begin
+        count += 1
+
+    # what each ray meets
+    low = wp.vec3(1.0e8, 1.0e8, 1.0e8)
+    up = -low
+    for i in range(wide * high):
+        x = i % wide
+        y = i // wide
+        local = wp.normalize(
+            wp.vec3(left + (float(x) + 0.5) * pixel, top - (float(y) + 0.5) * pixel, -1.0)
+        )
+        d = turn @ local
+        best = scene.far / -local[2]
+        who = int(-1)
+        normal = wp.vec3()
+        uv = wp.vec2()
+        for k in range(count):
+            if start[k] > best:
+                break
+            g = near[k]
+            kind = scene.geom_type[g]
+            back = wp.transpose(scene.geom_xmat[row, g])
+            o = back @ (eye - scene.geom_xpos[row, g])
+            l = back @ d
+            t = float(-1.0)
+            n = wp.vec3()
+            at = wp.vec2()
+            if kind == wp.static(MESH):
+                t, n, at = hit_mesh(scene, g, o, l, best)
+            else:
+                t, n = hit_simple(kind, scene.geom_size[row, g], o, l)
+            if t > 0.0 and t < best:
+                best = t
+                who = g
+                normal = n
+                uv = at
+        out = (y0 + y) * width + x0 + x
+        geoms[row, out] = who
+        depth[row, out] = 0.0
+        if who >= 0:
+            depth[row, out] = best * -local[2]
+            p = eye + d * best
+            low = wp.min(low, p)
+            up = wp.max(up, p)
+        scratch.geom[i] = who
+        scratch.distance[i] = best
+        scratch.ray[i] = d
+        scratch.normal[i] = normal
+        scratch.uv[i] = uv
+    if coloured == 0:
+        return
+
+    # colours, and light that comes from everywhere
+    for i in range(wide * high):
+        g = scratch.geom[i]
+        d = scratch.ray[i]
+        if g < 0:
+            scratch.colour[i] = sky_at(scene, d)
+            continue
+        mat = scene.geom_mat[g]
+        rgba = colour_of(scene, row, g)
+        base = wp.vec3(rgba[0], rgba[1], rgba[2])
+        glow = float(0.0)
+        frame = scene.geom_xmat[row, g]
+        if mat >= 0:
+            glow = scene.mat_emission[row, mat]
+            if scene.mat_texture[mat] >= 0:
+                uv = wp.cw_mul(scratch.uv[i], scene.mat_repeat[mat])
+                if scene.geom_type[g] == wp.static(PLANE):
+                    p = eye + d * scratch.distance[i] - scene.geom_xpos[row, g]
+                    uv = on_plane(scene, row, g, mat, wp.transpose(frame) @ p)
+                base = wp.cw_mul(base, sample(scene, scene.mat_texture[mat], uv))
+        ambient = scene.head_ambient
+        for k in range(scene.light_type.shape[0]):
+            if scene.light_active[row, k] != 0:
+                ambient = ambient + scene.light_ambient[row, k]
+        scratch.base[i] = base
+        scratch.normal[i] = wp.normalize(frame @ scratch.normal[i])
+        scratch.colour[i] = base * glow + wp.cw_mul(base, ambient)
+
+    # lights, of which the last is the headlight
+    centre = 0.5 * (low + up)
+    spread = 0.5 * wp.length(up - low)
+    lights = scene.light_type.shape[0]
+    for k in range(lights + 1):
+        kind = int(wp.static(DIRECTIONAL))
+        place = eye
+        aim = -wp.vec3(turn[0, 2], turn[1, 2], turn[2, 2])
+        diffuse = scene.head_diffuse
+        specular = scene.head_specular
+        casts = int(0)
+        if k < lights:
+            if scene.light_active[row, k] == 0:
+                continue
+            kind = scene.light_type[k]
+            place = scene.light_xpos[row, k]
+            aim = scene.light_xdir[row, k]
+            diffuse = scene.light_diffuse[row, k]
+            specular = scene.light_specular[row, k]
+            casts = scene.light_shadow[k]
+        shades = Picked()
+        blocking = int(0)
+        last = int(0)
+        if casts != 0:
+            # geoms near the line from the light to the middle of what the tile sees
+            line = centre - place
+            if kind == wp.static(DIRECTIONAL):
+                line = aim * 1.0e3
+            foot = centre - line
+            span = wp.dot(line, line)
+            for j in range(scene.visible.shape[0]):
+                g = scene.visible[j]
+                if colour_of(scene, row, g)[3] == 0.0:
+                    continue
+                if scene.geom_type[g] != wp.static(PLANE):
+                    middle, radius = bound(scene, row, g)
+                    s = wp.clamp(wp.dot(middle - foot, line) / span, 0.0, 1.0)
+                    if wp.length(middle - foot - s * line) > radius + spread:
+                        continue
+                shades[blocking] = g
+                blocking += 1
+        for i in range(wide * high):
+            g = scratch.geom[i]
+            if g < 0:
+                continue
+            d = scratch.ray[i]
+            n = scratch.normal[i]
+            p = eye + d * scratch.distance[i]
+            toward = -aim
+            reach = float(1.0e8)
+            strength = float(1.0)
+            if kind != wp.static(DIRECTIONAL):
+                reach = wp.length(place - p)
+                toward = (place - p) / wp.max(reach, 1.0e-6)
+                fading = scene.light_fading[k]
+                strength = 1.0 / (fading[0] + reach * (fading[1] + reach * fading[2]))
+                if kind == wp.static(SPOT):
+                    inner = -wp.dot(toward, aim)
+                    if inner < scene.light_cutoff[k]:
+                        continue
+                    strength = strength * power_of(inner, scene.light_exponent[k])
+            facing = wp.dot(n, toward)
+            if facing <= 0.0:
+                continue
+            if blocking > 0:
+                origin = p + n * 1.0e-4
+                met = shadowed(
+                    scene, row, shades, blocking, g, origin, toward, reach - 1.0e-3, last
+                )
+                if met >= 0:
+                    last = met
+                    strength = strength * wp.static(SHADOW)
+            shine = float(wp.static(SPECULAR))
+            power = float(wp.static(SHININESS * MAX_SHININESS))
+            mat = scene.geom_mat[g]
+            if mat >= 0:
+                shine = scene.mat_specular[row, mat]
+                power = scene.mat_shininess[row, mat] * wp.static(MAX_SHININESS)
+            added = wp.cw_mul(scratch.base[i], diffuse) * (facing * strength)
+            if shine > 0.0 and power > 0.0 and wp.length_sq(specular) > 0.0:
+                middle_way = wp.max(0.0, wp.dot(n, wp.normalize(toward - d)))
+                added = added + specular * (shine * strength * power_of(middle_way, power))
+            scratch.colour[i] = scratch.colour[i] + added
+
+    for i in range(wide * high):
+        out = (y0 + i // wide) * width + x0 + i % wide
+        for channel in range(3):
+            level = wp.clamp(scratch.colour[i][channel], 0.0, 1.0) * 255.0
+            rgb[row, out, channel] = wp.uint8(level)
