@@ -127,7 +127,8 @@ def plot_rl(run: str | Path) -> Figure:
             _smoothed(grid[2, 0], metrics.series[name], label, colour)
             _log(grid[2, 0], metrics.series[name])
     grid[2, 0].set(title="Step of the policy", ylabel="per update")
-    grid[2, 0].legend()
+    if grid[2, 0].lines:
+        grid[2, 0].legend()
     _one(grid[2, 1], metrics, "action_std", "Noise of the actions", "standard deviation")
     grid[2, 1].set_ylim(0, None)
     _reward_terms(grid[2, 2], metrics)
@@ -166,7 +167,8 @@ def _both(axes: Axes, metrics: Metrics, training: str, evaluation: str) -> None:
         _smoothed(axes, metrics.series[training], "training", BLUE)
     if evaluation in metrics.series:
         _points(axes, metrics.series[evaluation], "evaluation", RED)
-    axes.legend()
+    if axes.lines:
+        axes.legend()
 
 
 def _one(axes: Axes, metrics: Metrics, name: str, title: str, unit: str) -> None:
