@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from simscaleai.rl.episodes import episode_seed
 from simscaleai.sim.factory import make_env
-from simscaleai.sim.rendering import CameraRenderer
+from simscaleai.sim.rendering import Renderer
 from simscaleai.tools.driver import find_driver
 from simscaleai.tools.figures.rollout import view_of
 from simscaleai.tools.figures.style import (
@@ -74,9 +74,11 @@ def plot_cameras(
         time = float(env.data.time)
         names = cameras or [env.model.camera(i).name for i in range(env.model.ncam)]
         configs = [view_of(env.model, name, (size, size)) for name in names]
-        renderer = CameraRenderer(env.model, configs)
+        renderer = Renderer(env.model, configs, engine=env.config.render_engine, samples=2)
+        seen = renderer.render(env.sim.view(), depth=True, segmentation=True)
         shots = {
-            name: renderer.render(env.data, name, depth=True, segmentation=True) for name in names
+            name: {kind: picture[0] for kind, picture in pictures.items()}
+            for name, pictures in seen.items()
         }
         renderer.close()
         things = things_of(env.model)

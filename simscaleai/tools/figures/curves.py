@@ -199,7 +199,7 @@ def _log(axes: Axes, series: Series) -> None:
 
     if (series.values > 0).all():
         axes.set_yscale("log")
-        narrow = series.values.max() < 30 * series.values.min()
+        narrow = series.values.max() < 100 * series.values.min()
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Container, Iterator
+from contextlib import closing
+from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.errors import UserError, unknown_name
+from simscaleai.policy import Policy
 from simscaleai.rl.episodes import episode_seed
 from simscaleai.sim.base_env import CameraConfig
 from simscaleai.sim.factory import make_vec_env
-from simscaleai.sim.rendering import CameraRenderer
+from simscaleai.sim.rendering import Renderer
 from simscaleai.sim.vector_env import TaskVectorEnv
 from simscaleai.tools.driver import Driver
 
@@ -48,6 +50,8 @@ def record(
     size: tuple[int, int] = (256, 256),
     seed: int = 0,
     n_steps: int | None = None,
+    shown: Container[int] | None = None,
+    samples: int = 1,
 ) -> Iterator[Moment]:
     """Let a policy drive n episodes at once, those that `simscale eval --seed` begins with.
 
@@ -59,36 +63,61 @@ def record(
       size: (height, width) of a picture.
       seed: which episodes.
       n_steps: control steps after which to stop; None until all episodes are over.
+      shown: after how many steps there is to be a picture; None draws the start and every step.
+      samples: rays per pixel and side; 2 smooths edges at four times the cost.
 
     Yields:
-      The start, and then the state after each step.
+      What is shown, in order of time.
 
     Raises:
       UserError: the environment, the policy and the camera do not fit together, or nothing can render here.
     """
+    with closing(_env(driver, n_episodes)) as env:
+        lens = view_of(env.model, camera, size)
+        options: Any = {"engine": env.config.render_engine, "samples": samples}
+        with closing(Renderer(env.model, [lens], n_episodes, **options)) as renderer:
+            for step, state in enumerate(_run(env, driver.policy(env), seed, n_steps)):
+                if shown is None or step in shown:
+                    rgb = renderer.render(env.sim.view())[lens.name]["rgb"]
+                    yield Moment(rgb, *(values.copy() for values in state))
+
+
+def lengths(
+    driver: Driver, n_episodes: int = 1, *, seed: int = 0, n_steps: int | None = None
+) -> NDArray[np.int64]:
+    """How many steps the episodes of `record` have, (n,), without a picture of them."""
+    with closing(_env(driver, n_episodes)) as env:
+        *_, (steps, _, _) = _run(env, driver.policy(env), seed, n_steps)
+    return steps
+
+
+def _env(driver: Driver, n_episodes: int) -> TaskVectorEnv:
     if n_episodes < 1:
         raise UserError(f"n_episodes is {n_episodes}; it must be at least 1.")
+    return make_vec_env(
+        driver.env_name, n_episodes, autoreset_mode="disabled", config=driver.config
+    )
+
+
+def _run(
+    env: TaskVectorEnv, policy: Policy, seed: int, n_steps: int | None
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]]:
+    """(steps, over, success) of the rows at the start and after each step; live arrays."""
     if n_steps is not None and n_steps < 1:
         raise UserError(f"n_steps is {n_steps}; it must be at least 1.")
-    env = make_vec_env(driver.env_name, n_episodes, autoreset_mode="disabled", config=driver.config)
-    try:
-        policy = driver.policy(env)
-        view = _View(env, view_of(env.model, camera, size))
-        seeds = [episode_seed(seed, i) for i in range(n_episodes)]
-        obs, info = env.reset(seed=seeds)
-        policy.reset(np.ones(n_episodes, dtype=bool), seeds)
-        steps = np.zeros(n_episodes, dtype=np.int64)
-        over, success = steps.astype(bool), info["success"].copy()
-        yield Moment(view.pictures(), steps.copy(), over.copy(), success.copy())
-        limit = env.config.max_episode_steps if n_steps is None else n_steps
-        while not over.all() and steps.max() < limit:
-            obs, _, terminated, truncated, info = env.step(policy.act(obs))
-            steps += ~over
-            success |= info["success"] & ~over
-            over |= terminated | truncated
-            yield Moment(view.pictures(), steps.copy(), over.copy(), success.copy())
-    finally:
-        env.close()
+    n = env.num_envs
+    seeds = [episode_seed(seed, i) for i in range(n)]
+    obs, info = env.reset(seed=seeds)
+    policy.reset(np.ones(n, dtype=bool), seeds)
+    steps, over = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)
+    success = info["success"].copy()
+    yield steps, over, success
+    while not over.all() and (n_steps is None or steps.max() < n_steps):
+        obs, _, terminated, truncated, info = env.step(policy.act(obs))
+        steps += ~over
+        success |= info["success"] & ~over
+        over |= terminated | truncated
+        yield steps, over, success
 
 
 def view_of(model: mujoco.MjModel, name: str | None, size: tuple[int, int]) -> CameraConfig:
@@ -104,27 +133,3 @@ def view_of(model: mujoco.MjModel, name: str | None, size: tuple[int, int]) -> C
         raise unknown_name("camera", name, known)
     height, width = size
     return CameraConfig(name, width, height, float(model.camera(name).fovy[0]))
-
-
-class _View:
-    """The pictures of a camera in all rows of a vector environment."""
-
-    def __init__(self, env: TaskVectorEnv, camera: CameraConfig) -> None:
-        self._batch = env.sim.batch
-        self._n = env.num_envs
-        self._model = self._batch.get_model(0)
-        self._data = mujoco.MjData(self._model)
-        self._renderer = CameraRenderer(self._model, [camera])
-
-    def pictures(self) -> NDArray[np.uint8]:
-        """(n, H, W, 3)"""
-        drawn = []
-        for i in range(self._n):
-            self._batch.get_model(i, self._model)
-            self._batch.get_data(i, self._data)
-            mujoco.mj_step1(self._model, self._data)
-            drawn.append(self._renderer.render(self._data)["rgb"])
-        return np.stack(drawn)
-
-    def close(self) -> None:
-        self._renderer.close()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simscaleai.tools.driver import find_driver
-from simscaleai.tools.figures.rollout import Moment, record
+from simscaleai.tools.figures.rollout import Moment, lengths, record
 from simscaleai.tools.figures.style import frame, new_figure, picture, styled
 from simscaleai.tools.figures.tiles import verdict
 
@@ -49,19 +49,25 @@ def plot_env(
     """
     driver = find_driver(policy, env_name, randomize)
     seconds = driver.config.control_dt
-    moments = list(record(driver, camera=camera, size=(size, size), seed=seed, n_steps=n_steps))
-    shown = spread(len(moments), GRID)
+    length = int(lengths(driver, seed=seed, n_steps=n_steps)[0])
+    shown = spread(length + 1, GRID)
+    square = (size, size)
+    moments = list(
+        record(
+            driver, camera=camera, size=square, seed=seed, n_steps=n_steps, shown=shown, samples=2
+        )
+    )
     rows = math.ceil(len(shown) / COLUMNS)
     columns = min(COLUMNS, len(shown))
     end = moments[-1]
-    took = f"{end.steps[0]} steps ({end.steps[0] * seconds:.3g} s)"
+    took = f"{length} steps ({length * seconds:.3g} s)"
     how = verdict(bool(end.over[0]), bool(end.success[0]))[1]
     title = f"{driver.env_name}, {driver.title}: {how + ' after ' if how else ''}{took}"
     figure = new_figure(2.1 * columns, 0.4 + 2.3 * rows, title)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, k in zip(panels, shown, strict=False):
-        picture(axes, moments[k].pictures[0])
-        axes.set_title(f"{moments[k].steps[0] * seconds:.2f} s")
+    for axes, moment in zip(panels, moments, strict=False):
+        picture(axes, moment.pictures[0])
+        axes.set_title(f"{moment.steps[0] * seconds:.2f} s")
     _mark(panels[len(shown) - 1], end, 0)
     for axes in panels[len(shown) :]:
         axes.remove()

@@ -42,8 +42,13 @@ def rl(tmp_path: Path) -> Path:
     return write(
         tmp_path / "b",
         lambda step: {
-            **{"policy_loss": -0.01, "explained_variance": 0.5, "episode_reward": step / 100},
-            **{"episode_length": 50.0, "reward/reach": -1.0, "reward/success": 0.5, **numbers},
+            "policy_loss": -0.01,
+            "explained_variance": 0.5,
+            "episode_reward": step / 100,
+            "episode_length": 50.0,
+            "reward/reach": -1.0,
+            "reward/success": 0.5,
+            **numbers,
         },
         lambda step: {"eval_success_rate": 0.5, "eval_mean_reward": 7.0, "eval_mean_length": 9.0},
         "env_name: reach\neval_episodes: 10",
