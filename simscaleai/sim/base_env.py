@@ -29,7 +29,11 @@ from simscaleai.sim.scene import check_timing, load_model
 
 @dataclass
 class CameraConfig:
-    """One camera's picture; `fov` is the vertical field of view in degrees."""
+    """One camera's picture; `fov` is the vertical field of view in degrees.
+
+    `render_depth` and `render_segmentation` say what `viz-cameras` and the like show of it; asking
+    `render_camera` for either always works.
+    """
 
     name: str = "wrist_cam"
     width: int = 128
@@ -48,11 +52,16 @@ class SimConfig:
       dt: physics timestep, s.
       control_dt: time between two actions, s; a whole multiple of `dt`.
       max_episode_steps: control steps until an episode is truncated.
-      cameras: the first one gives the observation `image`; none, no pictures.
+      cameras: the first one gives the observation `image`, and where there are several, each gives
+        `images/<camera>`; none, no pictures.
       domain_randomization: whether every episode runs on slightly different physics and looks.
       seed: seeds the first reset; an argument of `reset` wins.
       randomization_level: "light", "default" or "heavy".
       ik: how a displacement of the hand becomes joint targets: "dls" or "jacobian_transpose".
+      render_engine: "warp", "gl", or "auto" for what works here; see `sim.rendering`.
+      observe_depth: also observe `depth/<camera>` of every camera, (H, W) float32 in m. (`render_depth`
+        of a `CameraConfig` costs nothing and puts nothing in the observation.)
+      observe_segmentation: also observe `segmentation/<camera>`, (H, W) int32 geom ids, -1 for none.
     """
 
     xml_path: str = ""
@@ -64,6 +73,9 @@ class SimConfig:
     seed: int | None = None
     randomization_level: str = "default"
     ik: str = "dls"
+    render_engine: str = "auto"
+    observe_depth: bool = False
+    observe_segmentation: bool = False
 
 
 class BaseRobotEnv(gymnasium.Env, abc.ABC):
@@ -150,7 +162,9 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         if self._cameras is None:
             from simscaleai.sim.rendering import CameraRenderer
 
-            self._cameras = CameraRenderer(self.model, self.config.cameras)
+            self._cameras = CameraRenderer(
+                self.model, self.config.cameras, engine=self.config.render_engine
+            )
         pictures: dict[str, NDArray[Any]] = self._cameras.render(
             self.data, camera_name, depth=depth, segmentation=segmentation
         )

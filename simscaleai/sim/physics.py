@@ -22,6 +22,8 @@ import numpy as np
 from mujoco.batch import Batch
 from numpy.typing import NDArray
 
+from simscaleai.sim.view import LOOKS, POSES, View
+
 Rows = NDArray[np.intp]
 """Sorted, unique row numbers (k,)."""
 
@@ -101,6 +103,10 @@ class Sim(ABC):
     def load_states(self, states: NDArray[np.float64]) -> None:
         """Set every row to its recorded state (n, nstate), and refresh derived fields."""
 
+    @abstractmethod
+    def view(self) -> View:
+        """Every row as a camera sees it, in live arrays."""
+
 
 def state_size(model: mujoco.MjModel) -> int:
     """How many numbers `Sim.states` gives for one simulation of `model`."""
@@ -142,6 +148,9 @@ class SingleSim(Sim):
         mujoco.mj_setState(self.model, self.data, states[0], int(_STATE))
         mujoco.mj_step1(self.model, self.data)
 
+    def view(self) -> View:
+        return View.of(self.model, self.data)
+
 
 class BatchSim(Sim):
     """n rows of a `mujoco.batch.Batch` on `num_threads` threads (0: all cores)."""
@@ -156,6 +165,7 @@ class BatchSim(Sim):
             + (["act"] if model.na else [])
             + (["mocap_pos", "mocap_quat"] if model.nmocap else [])
         )
+        self._poses: dict[str, NDArray[Any]] = {}
         self._state_parts = [self.batch.bind(part).reshape(n, -1) for part in parts]
 
     def step(self, nstep: int, rows: Rows | None = None) -> None:
@@ -182,3 +192,10 @@ class BatchSim(Sim):
             part[:] = states[:, start : start + part.shape[1]]
             start += part.shape[1]
         self.batch.forward(None, _STAGE)
+
+    def view(self) -> View:
+        if not self._poses:  # copying them out of every step is a cost for who wants pictures
+            self._poses = {name: self.batch.bind(name) for name in POSES}
+            self.batch.forward(None, _STAGE)
+        own = {name: self.batch.expanded(name) for name in LOOKS}
+        return View(self._poses, {k: v for k, v in own.items() if v is not None})

@@ -2,32 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from gymnasium import spaces
 
 from simscaleai.contract import EnvContract
+from simscaleai.errors import UserError
 from simscaleai.sim.physics import Sim
 from simscaleai.sim.task import Task
+
+T = TypeVar("T")
 
 LIMIT = 1e3
 """Bound of every number of an observation (m, rad, rad/s): far beyond what happens, and finite, since
 checkers take an infinite bound for a mistake."""
 
 
-def observation_space(task: Task, sim: Sim, cameras: Sequence[Any] = ()) -> spaces.Dict:
-    """The space of one environment's observation: the task's keys, and `image` if there are cameras."""
+FAR = 1e3
+"""Bound of a depth, m."""
+
+
+def observation_space(task: Task, sim: Sim, config: Any) -> spaces.Dict:
+    """The space of one environment's observation: the task's keys, and those of its cameras.
+
+    Raises:
+      UserError: a camera is configured twice.
+    """
     parts: dict[str, spaces.Space[Any]] = {
         key: spaces.Box(-LIMIT, LIMIT, value.shape[1:], np.float32)
         for key, value in task.observe(sim).items()
     }
-    if cameras:
-        shape = (cameras[0].height, cameras[0].width, 3)
-        parts["image"] = spaces.Box(0, 255, shape, np.uint8)
-    return spaces.Dict(parts)
+    seen: dict[str, dict[str, spaces.Space[Any]]] = {}
+    for camera in config.cameras:
+        if camera.name in seen:
+            raise UserError(f"The camera {camera.name!r} is configured twice; name each one once.")
+        shape = (camera.height, camera.width)
+        seen[camera.name] = {"rgb": spaces.Box(0, 255, (*shape, 3), np.uint8)}
+        if config.observe_depth:
+            seen[camera.name]["depth"] = spaces.Box(0, FAR, shape, np.float32)
+        if config.observe_segmentation:
+            last = sim.model.ngeom - 1
+            seen[camera.name]["segmentation"] = spaces.Box(-1, last, shape, np.int32)
+    return spaces.Dict(parts | camera_observations(seen))
+
+
+def camera_observations(seen: Mapping[str, Mapping[str, T]]) -> dict[str, T]:
+    """Observation keys for what cameras see, {camera: {"rgb", "depth", "segmentation"}}.
+
+    The first camera's picture is `image`. Where there are several, each one's is `images/<camera>` too.
+    Depth and segmentation are `depth/<camera>` and `segmentation/<camera>` always.
+    """
+    obs = {}
+    for camera, pictures in seen.items():
+        for kind, picture in pictures.items():
+            if kind != "rgb":
+                obs[f"{kind}/{camera}"] = picture
+                continue
+            obs.setdefault("image", picture)
+            if len(seen) > 1:
+                obs[f"images/{camera}"] = picture
+    return obs
 
 
 def action_space(task: Task) -> spaces.Box:
@@ -38,7 +75,7 @@ def action_space(task: Task) -> spaces.Box:
 def env_contract(name: str, config: Any, space: spaces.Dict) -> EnvContract:
     """What a policy relies on, for an environment made from `config` (a `SimConfig`)."""
     settings = asdict(config)
-    del settings["seed"]  # which episodes, not which environment
+    del settings["seed"], settings["render_engine"]  # which episodes, and how they are drawn
     return EnvContract(
         env_name=name,
         env_config=settings,

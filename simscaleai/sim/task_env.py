@@ -13,7 +13,12 @@ from simscaleai.sim.base_env import BaseRobotEnv, SimConfig
 from simscaleai.sim.physics import SingleSim
 from simscaleai.sim.randomization import Randomizer
 from simscaleai.sim.scene import ASSETS
-from simscaleai.sim.spaces import action_space, env_contract, observation_space
+from simscaleai.sim.spaces import (
+    action_space,
+    camera_observations,
+    env_contract,
+    observation_space,
+)
 from simscaleai.sim.task import Task
 
 _ROW = np.zeros(1, dtype=np.intp)
@@ -49,7 +54,7 @@ class TaskEnv(BaseRobotEnv):
         self.task = self.task_class(self.model, self.config.control_dt, self.config.ik)
         if self.config.domain_randomization:
             self._randomizer = Randomizer(self.sim, self.config.randomization_level)
-        return observation_space(self.task, self.sim, self.config.cameras)
+        return observation_space(self.task, self.sim, self.config)
 
     def _build_action_space(self) -> spaces.Box:
         return action_space(self.task)
@@ -85,8 +90,13 @@ class TaskEnv(BaseRobotEnv):
     def _get_obs(self) -> dict[str, NDArray[Any]]:
         obs = {key: value[0] for key, value in self.task.observe(self.sim).items()}
         if self.config.cameras:
-            obs["image"] = self.render_camera(self.config.cameras[0].name)["rgb"]
+            seen = {camera.name: self._seen(camera.name) for camera in self.config.cameras}
+            obs.update(camera_observations(seen))
         return obs
+
+    def _seen(self, camera: str) -> dict[str, NDArray[Any]]:
+        config = self.config
+        return self.render_camera(camera, config.observe_depth, config.observe_segmentation)
 
     def _get_reward(self) -> float:
         return float(self.task.reward(self._terms)[0])

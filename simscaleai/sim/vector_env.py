@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import mujoco
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -31,9 +30,13 @@ from simscaleai.errors import UserError, unknown_name
 from simscaleai.sim.base_env import SimConfig, check_actions
 from simscaleai.sim.physics import BatchSim, Rows
 from simscaleai.sim.randomization import Randomizer
-from simscaleai.sim.rendering import CameraRenderer
 from simscaleai.sim.scene import ASSETS, check_timing, load_model
-from simscaleai.sim.spaces import action_space, env_contract, observation_space
+from simscaleai.sim.spaces import (
+    action_space,
+    camera_observations,
+    env_contract,
+    observation_space,
+)
 from simscaleai.sim.task import Task
 
 AUTORESET_MODES = {
@@ -75,13 +78,12 @@ class TaskVectorEnv(VectorEnv):
         self._draws: dict[str, NDArray[np.float64]] = {}
         if config.domain_randomization:
             self._randomizer = Randomizer(self.sim, config.randomization_level)
-        self.single_observation_space: spaces.Dict = observation_space(
-            self.task, self.sim, config.cameras
-        )
+        self.single_observation_space: spaces.Dict = observation_space(self.task, self.sim, config)
         self.single_action_space = action_space(self.task)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._renderer: CameraRenderer | None = None
+        self._num_threads = num_threads
+        self._renderer: Any = None
         self._seeds: list[int] | None = None
         self._episodes = np.zeros(num_envs, dtype=np.int64)
         self._steps = np.zeros(num_envs, dtype=np.int64)
@@ -274,24 +276,33 @@ class TaskVectorEnv(VectorEnv):
     def _observe(self) -> dict[str, NDArray[Any]]:
         obs = self.task.observe(self.sim)
         if self.config.cameras:
-            obs["image"] = self._pictures()
+            seen = self.render_cameras(self.config.observe_depth, self.config.observe_segmentation)
+            obs.update(camera_observations(seen))
         return obs
 
-    def _pictures(self) -> NDArray[np.uint8]:
-        """What the first camera of every row sees, (n, H, W, 3)."""
-        camera = self.config.cameras[0]
+    def render_cameras(
+        self, depth: bool = False, segmentation: bool = False
+    ) -> dict[str, dict[str, NDArray[Any]]]:
+        """What every row's configured cameras see: {camera: {"rgb": (n, H, W, 3) uint8, ...}}.
+
+        Args:
+          depth: also "depth", (n, H, W) float32 in m.
+          segmentation: also "segmentation", (n, H, W) int32 geom ids, -1 for none.
+        """
         if self._renderer is None:
-            self._drawn = self.sim.batch.get_model(0)
-            self._renderer = CameraRenderer(self._drawn, [camera])
-            self._data = mujoco.MjData(self._drawn)
-        pictures = np.empty((self.num_envs, camera.height, camera.width, 3), dtype=np.uint8)
-        for i in range(self.num_envs):
-            if self._randomizer is not None:  # looks are the row's own
-                self.sim.batch.get_model(i, self._drawn)
-            self.sim.batch.get_data(i, self._data)
-            mujoco.mj_step1(self._drawn, self._data)
-            pictures[i] = self._renderer.render(self._data)["rgb"]
-        return pictures
+            from simscaleai.sim.rendering import Renderer
+
+            self._renderer = Renderer(
+                self.model,
+                self.config.cameras,
+                self.num_envs,
+                engine=self.config.render_engine,
+                threads=self._num_threads,
+            )
+        seen: dict[str, dict[str, NDArray[Any]]] = self._renderer.render(
+            self.sim.view(), depth=depth, segmentation=segmentation
+        )
+        return seen
 
     def close_extras(self, **kwargs: Any) -> None:
         """Release the renderer."""

@@ -12,17 +12,15 @@ from simscaleai.tracking.run_info import versions as versions
 
 GL_BACKENDS = ("egl", "osmesa", "glfw")
 PROBE_SECONDS = 20
+COMPILE_SECONDS = 120  # the first picture of the ray tracer on a machine
 
 # Drawn in a process of its own: a broken GL library can abort the process that asks.
 _DRAW = """
-import mujoco
-scene = "<mujoco><worldbody><light/><geom size='.1'/></worldbody></mujoco>"
-model = mujoco.MjModel.from_xml_string(scene)
-data = mujoco.MjData(model)
-mujoco.mj_forward(model, data)
-with mujoco.Renderer(model, 16, 16) as renderer:
-    renderer.update_scene(data)
-    assert renderer.render().shape == (16, 16, 3)
+from simscaleai.sim import CameraConfig, make_env
+camera = CameraConfig("front_cam", 16, 16)
+env = make_env("reach", "rgb_array", cameras=[camera], render_engine={engine!r})
+env.reset(seed=0)
+assert env.render().std() > 0
 """
 
 
@@ -40,10 +38,11 @@ def devices() -> dict[str, str]:
 
 def render_engines() -> dict[str, str]:
     """{engine: "works" or why it does not}; takes seconds, as each one draws a picture."""
-    found = {f"gl ({backend})": _runs(_DRAW, MUJOCO_GL=backend) for backend in GL_BACKENDS}
+    draw = _DRAW.format(engine="gl")
+    found = {f"gl ({backend})": _runs(draw, MUJOCO_GL=backend) for backend in GL_BACKENDS}
     if importlib.util.find_spec("mujoco_warp") is None:
-        return found | {"warp": "not installed: pip install mujoco-warp"}
-    return found | {"warp": _runs("import mujoco_warp")}
+        return found | {"warp": "not installed: pip install 'simscaleai[render]'"}
+    return found | {"warp": _runs(_DRAW.format(engine="warp"), COMPILE_SECONDS)}
 
 
 def assets() -> Path:
@@ -53,7 +52,7 @@ def assets() -> Path:
     return Path(simscaleai.__file__).parent / "sim" / "assets"
 
 
-def _runs(code: str, **variables: str) -> str:
+def _runs(code: str, seconds: float = PROBE_SECONDS, **variables: str) -> str:
     # PyOpenGL reads its platform from a variable that would overrule the backend asked for.
     env = {key: value for key, value in os.environ.items() if key != "PYOPENGL_PLATFORM"}
     try:
@@ -62,10 +61,10 @@ def _runs(code: str, **variables: str) -> str:
             env=env | variables,
             capture_output=True,
             text=True,
-            timeout=PROBE_SECONDS,
+            timeout=seconds,
         )
     except subprocess.TimeoutExpired:
-        return f"no: nothing after {PROBE_SECONDS} s"
+        return f"no: nothing after {seconds} s"
     if "it runs" in done.stdout:
         return "works"
     lines = done.stderr.strip().splitlines()

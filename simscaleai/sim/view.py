@@ -1,0 +1,88 @@
+"""What a camera needs to know of n simulations: where things are and how they look.
+
+A `View` names its arrays as MjData and MjModel do, each with a leading axis n. It is all that crosses from
+simulation to rendering: a renderer runs no physics, and a simulation knows no renderer.
+
+Trap: the arrays may be live. Render, or copy them, before the simulations go on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+POSES = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir")
+"""MjData fields, world frame: positions (n, k, 3) in m, rotations (n, k, 9), directions (n, k, 3)."""
+
+LOOKS = (
+    "geom_rgba",
+    "geom_size",
+    "mat_emission",
+    "mat_rgba",
+    "mat_shininess",
+    "mat_specular",
+    "light_active",
+    "light_ambient",
+    "light_diffuse",
+    "light_specular",
+)
+"""MjModel fields that may differ from simulation to simulation."""
+
+
+@dataclass(frozen=True)
+class View:
+    """n simulations as cameras see them.
+
+    Attributes:
+      poses: every field of `POSES`.
+      looks: those fields of `LOOKS` that may differ from the model's, (n, ...) or (1, ...) for all alike.
+      source: with n = 1, the simulation itself; OpenGL draws from it what poses do not cover (tendons,
+        skins, flexes).
+    """
+
+    poses: dict[str, NDArray[Any]]
+    looks: dict[str, NDArray[Any]] = field(default_factory=dict)
+    source: mujoco.MjData | None = None
+
+    @property
+    def n(self) -> int:
+        """How many simulations."""
+        return len(self.poses["geom_xpos"])
+
+    @classmethod
+    def of(cls, model: mujoco.MjModel, data: mujoco.MjData) -> View:
+        """One simulation (n = 1), whose derived fields must be current."""
+        return cls(
+            {name: getattr(data, name)[None] for name in POSES},
+            {name: getattr(model, name)[None] for name in LOOKS},
+            data,
+        )
+
+
+def intrinsics(width: int, height: int, fov: float) -> NDArray[np.float64]:
+    """The matrix (3, 3) that projects a point before a camera onto its picture.
+
+    For (x, y, z) in the camera's frame of `extrinsics`, K (x, y, z) / z is (column, row) in pixels, of which
+    (0, 0) is the upper left corner of the picture: the centre of its first pixel is (0.5, 0.5).
+
+    Args:
+      fov: vertical field of view, degrees.
+    """
+    focal = 0.5 * height / np.tan(np.radians(fov) / 2)
+    return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+
+
+def extrinsics(view: View, camera_id: int) -> NDArray[np.float64]:
+    """Where a camera is: (n, 4, 4) from its frame to the world's, m.
+
+    The frame is that of computer vision: x to the right of the picture, y down, z along the optical axis.
+    (MuJoCo's own has y up and looks along -z.)
+    """
+    pose = np.tile(np.eye(4), (view.n, 1, 1))
+    pose[:, :3, :3] = view.poses["cam_xmat"][:, camera_id].reshape(-1, 3, 3) * [1, -1, -1]
+    pose[:, :3, 3] = view.poses["cam_xpos"][:, camera_id]
+    return pose
