@@ -36,6 +36,7 @@ def run_demo(
     max_steps: int = 8000,
     n_episodes: int = 100,
     n_filmed: int = 9,
+    size: int = 240,
 ) -> dict[str, Any]:
     """Run the loop in `folder`, print its table and write it to `summary.json`.
 
@@ -43,7 +44,8 @@ def run_demo(
       n_demonstrations: episodes of the expert to learn from.
       max_steps: optimizer steps of training.
       n_episodes: episodes of the trained policy.
-      n_filmed: the first of these, which the video shows.
+      n_filmed: how many of these the video shows.
+      size: height and width of each of them, pixels.
 
     Returns:
       {"success_rate", "success_ci", "stages": [{"stage", "result", "seconds"}, ...]}.
@@ -73,7 +75,7 @@ def run_demo(
     clock.append(time.perf_counter())
     evaluation = evaluate_checkpoint(folder / "final.pt", n_episodes=n_episodes, output_dir=folder)
     clock.append(time.perf_counter())
-    pictures = film(folder, n_filmed)
+    pictures = film(folder, n_filmed, size)
     clock.append(time.perf_counter())
 
     rate, interval = evaluation["success_rate"], evaluation["success_ci"]
@@ -93,7 +95,7 @@ def run_demo(
     return summary
 
 
-def film(folder: Path, n_episodes: int) -> str:
+def film(folder: Path, n_episodes: int, size: int) -> str:
     """Draw the contact sheet and the video of `final.pt`; what there is now, or why there is nothing.
 
     Pictures are the last thing that a demo should fail for.
@@ -101,7 +103,7 @@ def film(folder: Path, n_episodes: int) -> str:
     try:
         driver = find_driver(str(folder / "final.pt"))
         seconds = driver.config.control_dt
-        moments = list(record(driver, n_episodes))
+        moments = list(record(driver, n_episodes, size=(size, size)))
         first = [moment.first(ROWS) for moment in moments]
         title = f"{driver.env_name}, {driver.title}"
         save_or_show(contact_sheet(first, seconds, title), folder / SHEET)

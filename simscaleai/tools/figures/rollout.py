@@ -76,10 +76,11 @@ def record(
         lens = view_of(env.model, camera, size)
         options: Any = {"engine": env.config.render_engine, "samples": samples}
         with closing(Renderer(env.model, [lens], n_episodes, **options)) as renderer:
-            for step, state in enumerate(_run(env, driver.policy(env), seed, n_steps)):
+            run = _run(env, driver.policy(env), seed, n_steps)
+            for step, (steps, over, success) in enumerate(run):
                 if shown is None or step in shown:
                     rgb = renderer.render(env.sim.view())[lens.name]["rgb"]
-                    yield Moment(rgb, *(values.copy() for values in state))
+                    yield Moment(rgb, steps.copy(), over.copy(), success.copy())
 
 
 def lengths(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,12 +51,8 @@ def plot_env(
     seconds = driver.config.control_dt
     length = int(lengths(driver, seed=seed, n_steps=n_steps)[0])
     shown = spread(length + 1, GRID)
-    square = (size, size)
-    moments = list(
-        record(
-            driver, camera=camera, size=square, seed=seed, n_steps=n_steps, shown=shown, samples=2
-        )
-    )
+    options: Any = {"camera": camera, "size": (size, size), "seed": seed, "n_steps": n_steps}
+    moments = list(record(driver, **options, shown=shown, samples=2))
     rows = math.ceil(len(shown) / COLUMNS)
     columns = min(COLUMNS, len(shown))
     end = moments[-1]

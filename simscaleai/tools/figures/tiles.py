@@ -38,18 +38,19 @@ def compose(moment: Moment, seconds: float) -> NDArray[np.uint8]:
     tall, wide = height + 2 * BORDER, width + 2 * BORDER
     size = (2 * math.ceil(columns * wide / 2), 2 * math.ceil(rows * tall / 2))
     sheet = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(sheet)
+    border = ImageDraw.Draw(sheet)
     font = _font(max(10, round(LABEL * height)))
     for i in range(n):
         x, y = i % columns * wide, i // columns * tall
         colour, word = verdict(bool(moment.over[i]), bool(moment.success[i]))
-        draw.rectangle((x, y, x + wide - 1, y + tall - 1), fill=colour)
-        sheet.paste(Image.fromarray(moment.pictures[i]), (x + BORDER, y + BORDER))
+        border.rectangle((x, y, x + wide - 1, y + tall - 1), fill=colour)
+        tile = Image.fromarray(moment.pictures[i])
+        draw = ImageDraw.Draw(tile)
         text = f"{i}  {moment.steps[i] * seconds:.2f} s  {word}".rstrip()
-        at = (x + BORDER + 6, y + BORDER + 4)
-        box = draw.textbbox(at, text, font=font)
-        draw.rectangle((box[0] - 4, box[1] - 3, box[2] + 4, box[3] + 3), fill=colour)
-        draw.text(at, text, fill="white", font=font)
+        left, top, right, bottom = draw.textbbox((6, 4), text, font=font)
+        draw.rectangle((left - 4, top - 3, right + 4, bottom + 3), fill=colour)
+        draw.text((6, 4), text, fill="white", font=font)
+        sheet.paste(tile, (x + BORDER, y + BORDER))
     return np.asarray(sheet)
 
 

@@ -49,7 +49,7 @@ def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
 
 def test_without_a_display_it_names_save(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPLBACKEND", "agg")
-    with pytest.raises(UserError, match="no display.*--save"):
+    with pytest.raises(UserError, match=r"no display.*--save"):
         save_or_show(figure())
 
 
