@@ -1,8 +1,16 @@
-"""Demonstrations: generated, and checked."""
+"""Demonstrations: generated, rendered again, and checked."""
 
 from __future__ import annotations
 
 from simscaleai.datagen.generator import Interrupted, generate_dataset
+from simscaleai.datagen.rerender import render_dataset
 from simscaleai.datagen.validate import Report, content_hash, validate_dataset
 
-__all__ = ["Interrupted", "Report", "content_hash", "generate_dataset", "validate_dataset"]
+__all__ = [
+    "Interrupted",
+    "Report",
+    "content_hash",
+    "generate_dataset",
+    "render_dataset",
+    "validate_dataset",
+]

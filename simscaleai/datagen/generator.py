@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from simscaleai.datagen.progress import ProgressBar
 from simscaleai.datagen.recipe import Recipe, model_sha256
 from simscaleai.datagen.workers import Job, Worker, WorkerPool, make_env
 from simscaleai.errors import ExistingFileError, UserError
+from simscaleai.sim.cameras import scene_cameras
 
 MAX_ATTEMPTS = 20  # attempts per wanted episode, for `only_success`
 _MIN_ATTEMPTS = 100
@@ -63,6 +64,10 @@ def generate_dataset(
     resume: bool = False,
     overwrite: bool = False,
     show_progress: bool = True,
+    cameras: Sequence[str] = (),
+    image_size: int = 64,
+    depth: bool = False,
+    segmentation: bool = False,
     env_kwargs: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run episodes and write them to one HDF5 file.
@@ -86,6 +91,11 @@ def generate_dataset(
         output is complete.
       overwrite: replace an existing output, or drop an unfinished run of other arguments.
       show_progress: draw a progress bar on stderr, if that is a terminal.
+      cameras: names of cameras to record; the first gives `obs/image`, and of several each gives
+        `obs/images/<camera>`.
+      image_size: pixels per side.
+      depth: also record `obs/depth/<camera>`, float32 in m.
+      segmentation: also record `obs/segmentation/<camera>`, int32 geom ids, -1 for none.
       env_kwargs: further settings of the environment (`SimConfig` fields).
 
     Returns:
@@ -105,7 +115,7 @@ def generate_dataset(
     folder = PartsFolder(output)
     job = Job(
         env_name=env_name,
-        env_kwargs=dict(env_kwargs or {}),
+        env_kwargs=_settings(env_name, env_kwargs, cameras, image_size, depth, segmentation),
         randomization=randomize or ("default" if domain_randomization else None),
         max_steps=max_steps,
         policy_type=str(policy_type),
@@ -246,6 +256,24 @@ def _recipe(job: Job, n_episodes: int, valid_fraction: float) -> Recipe:
         )
     finally:
         env.close()
+
+
+def _settings(
+    env_name: str,
+    env_kwargs: Mapping[str, Any] | None,
+    cameras: Sequence[str],
+    image_size: int,
+    depth: bool,
+    segmentation: bool,
+) -> dict[str, Any]:
+    """`env_kwargs` and the settings of the cameras that are named."""
+    settings = dict(env_kwargs or {})
+    if not cameras:
+        if depth or segmentation:
+            raise UserError("depth and segmentation are seen by cameras; name some with cameras.")
+        return settings
+    settings["cameras"] = scene_cameras(env_name, cameras, image_size, **settings)
+    return {**settings, "observe_depth": depth, "observe_segmentation": segmentation}
 
 
 def _check(job: Job, n_episodes: int, valid_fraction: float, workers: int) -> None:

@@ -108,6 +108,7 @@ PARAMETERS = (
 
 # mj_setConst derives inverse weights and bounding volumes from these
 _CONSTANT_INPUTS = {"body_mass", "body_inertia", "geom_size"}
+_LOOKS = {"geom_rgba", "mat_rgba", "light_diffuse", "light_pos"}
 # MjModel's accessor for the names that a field's prefix stands for
 _ACCESSORS = {
     "actuator": "actuator",
@@ -139,6 +140,11 @@ class Randomizer:
         self.values = {field: sim.parameter(field) for field in sorted(fields)}
         self.nominal = {field: values[0].copy() for field, values in self.values.items()}
         self.constants = bool(fields & _CONSTANT_INPUTS)
+
+    @property
+    def looks(self) -> list[str]:
+        """The parameters that change nothing but how things look."""
+        return [p.name for p, f in self.parameters if {t.field for t, _ in f} <= _LOOKS]
 
     @property
     def num_uniforms(self) -> int:

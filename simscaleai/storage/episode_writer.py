@@ -11,7 +11,7 @@ and handed over ready-made.
 
 Chunks: a vector dataset is one chunk per episode (up to 64 KiB, then a few), an image dataset one
 chunk per frame, so that reading one training sample touches few bytes. All are byte-shuffled and
-gzipped, which any HDF5 library undoes.
+gzipped, which any HDF5 library undoes. Pictures that an episode has under two names are stored once.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class EpisodeWriter:
       path: file to write; one that is there is replaced (give a temporary path, and rename).
       contract: the environment that made the episodes.
       seed, valid_fraction: what decides which episodes are in /mask/train and /mask/valid.
+      splits: {mask: positions} instead, where that is decided already.
       attributes: further attributes of /data: text, numbers.
     """
 
@@ -67,6 +68,7 @@ class EpisodeWriter:
         *,
         seed: int = 0,
         valid_fraction: float = 0.1,
+        splits: Mapping[str, Iterable[int]] | None = None,
         attributes: Mapping[str, Any] | None = None,
     ) -> None:
         access = h5p.create(h5p.FILE_ACCESS)
@@ -75,7 +77,7 @@ class EpisodeWriter:
         creation = h5p.create(h5p.FILE_CREATE)
         self._file = h5f.create(os.fsencode(path), h5f.ACC_TRUNC, creation, access)
         self._data = h5g.create(self._file, b"data")
-        self._seed, self._valid_fraction = seed, valid_fraction
+        self._seed, self._valid_fraction, self._splits = seed, valid_fraction, splits
         self._env_args = json.dumps(
             {
                 "env_name": contract.env_name,
@@ -146,6 +148,8 @@ class EpisodeWriter:
         self._write_attributes(self._data, head)
 
     def _masks(self) -> dict[str, set[int]]:
+        if self._splits is not None:
+            return {name: set(positions) for name, positions in self._splits.items()}
         split = split_episodes(len(self._written), self._seed, self._valid_fraction)
         return {name: set(positions) for name, positions in split.items()}
 
@@ -156,9 +160,15 @@ class EpisodeWriter:
         demo = h5g.create(self._data, f"demo_{position}".encode(), None, self._group)
         self._write_attributes(demo, {**attributes, "checksum": checksum})
         groups = {"": demo}
+        stored: dict[int, bytes] = {}
         for name, value in episode.arrays().items():
             folder, _, leaf = name.rpartition("/")
-            self._write_array(_group(groups, folder), leaf.encode(), value, chunks[name])
+            group = _group(groups, folder)
+            same = stored.setdefault(id(chunks[name]), name.encode())
+            if same == name.encode():
+                self._write_array(group, leaf.encode(), value, chunks[name])
+            else:  # a second name for what is in the file
+                group.links.create_hard(leaf.encode(), demo, same)
         self._written[position] = checksum, attributes
         self._total += len(episode)
 
@@ -219,7 +229,16 @@ def _pack(episode: Episode) -> Packed:
     for name, value in arrays.items():
         assert len(value) == len(episode) > 0, (name, value.shape, len(episode))
         assert not name.endswith("/") and name != OBS
-    return episode, array_checksum(arrays), {k: _filter(v) for k, v in arrays.items()}
+    filtered: dict[str, list[bytes]] = {}
+    for name, value in arrays.items():
+        same = next((k for k in filtered if _same_pictures(arrays[k], value)), None)
+        filtered[name] = _filter(value) if same is None else filtered[same]
+    return episode, array_checksum(arrays), filtered
+
+
+def _same_pictures(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Whether one array can stand for both: the picture of a task's first camera has two names."""
+    return a.ndim > 2 and a.dtype == b.dtype and np.array_equal(a, b)
 
 
 def _filter(value: NDArray[Any]) -> list[bytes]:

@@ -1,17 +1,193 @@
-"""Pictures: the same in a row of a batch and alone, metric, and segmented.
+"""Pictures: the same in a row of a batch and alone, metric, segmented, and alike from both engines.
 
-OpenGL is chosen when MuJoCo is imported, so the pictures are taken in a process of its own.
+The ray tracer draws in this process. OpenGL is chosen when MuJoCo is imported, so what concerns it runs in
+processes of its own.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
 import pytest
 
-SCRIPT = """
+from simscaleai.sim import CameraConfig, make_env, make_vec_env
+from simscaleai.sim.physics import BatchSim
+from simscaleai.sim.rendering import CameraRenderer, Renderer, warp_engine
+from simscaleai.sim.view import View, extrinsics, intrinsics
+
+pytest.importorskip("mujoco_warp", reason="the ray tracer is not installed")
+
+FRONT = CameraConfig("front_cam", 48, 32, fov=40)
+OVERHEAD = CameraConfig("overhead_cam", 32, 32, fov=29)
+
+
+@pytest.fixture(scope="module")
+def env() -> Iterator[Any]:
+    made = make_env("pick_place", "rgb_array", cameras=[FRONT], render_engine="warp")
+    made.reset(seed=0)
+    yield made
+    made.close()
+
+
+def test_a_row_sees_what_a_single_environment_sees() -> None:
+    settings: dict[str, Any] = {
+        "cameras": [FRONT, OVERHEAD],
+        "domain_randomization": True,
+        "render_engine": "warp",
+        "observe_depth": True,
+        "observe_segmentation": True,
+    }
+    envs = make_vec_env("pick_place", 3, **settings)
+    env = make_env("pick_place", "rgb_array", **settings)
+    (batch, _), (one, _) = envs.reset(seed=4), env.reset(seed=5)
+    actions = np.random.default_rng(0).uniform(-1, 1, (3, 4))
+    for _ in range(3):
+        assert envs.observation_space.contains(batch) and env.observation_space.contains(one)
+        for key, value in one.items():
+            np.testing.assert_array_equal(batch[key][1], value, err_msg=key)
+        assert (batch["image"][0] != batch["image"][1]).mean() > 0.1  # colours are the row's own
+        batch, one = envs.step(actions)[0], env.step(actions[1])[0]
+    assert {k for k in one if "/" in k or k == "image"} == {
+        "image",
+        *(
+            f"{kind}/{c}_cam"
+            for kind in ("images", "depth", "segmentation")
+            for c in ("front", "overhead")
+        ),
+    }
+    np.testing.assert_array_equal(one["image"], one["images/front_cam"])
+    np.testing.assert_array_equal(env.render(), one["image"])
+    envs.close(), env.close()
+
+
+def test_without_the_switches_only_pictures_are_observed(env: Any) -> None:
+    assert FRONT.render_depth
+    assert {k for k in env.observation_space if k.startswith(("image", "depth", "seg"))} == {
+        "image"
+    }
+
+
+def test_looks_lights_sizes_and_camera_poses_show_in_their_own_row(env: Any) -> None:
+    def pictures(change: Callable[[BatchSim], None]) -> Any:
+        sim = BatchSim(env.model, 3, 1)
+        change(sim)
+        sim.forward(np.arange(3))
+        renderer = Renderer(env.model, [OVERHEAD], 3, engine="warp", threads=2)
+        return renderer.render(sim.view())["overhead_cam"]["rgb"].astype(int)
+
+    def write(field: str, name: str, factor: float) -> Callable[[BatchSim], None]:
+        accessor = getattr(env.model, field.split("_")[0])
+
+        def change(sim: BatchSim) -> None:
+            sim.parameter(field)[1, accessor(name).id] *= factor
+
+        return change
+
+    for field, name, factor in (
+        ("mat_rgba", "table", 0.5),
+        ("light_diffuse", "key", 0.2),
+        ("geom_size", "table_top", 0.8),
+        ("cam_pos", "overhead_cam", 0.7),
+        ("light_pos", "key", 0.5),
+    ):
+        seen = pictures(write(field, name, factor))
+        np.testing.assert_array_equal(seen[0], seen[2], err_msg=field)
+        assert np.abs(seen[0] - seen[1]).mean() > 1, field
+
+
+def test_depth_is_metric_and_geoms_are_where_the_intrinsics_say(env: Any) -> None:
+    env.reset(seed=1)
+    size = 96
+    camera = CameraConfig("overhead_cam", size, size, fov=29)
+    renderer = CameraRenderer(env.model, [camera], engine="warp")
+    seen = renderer.render(env.data, depth=True, segmentation=True)
+    table, cube = env.model.geom("table_top").id, env.model.geom("object").id
+    geoms = seen["segmentation"]
+    height = env.data.camera("overhead_cam").xpos[2]  # the table's top is z = 0
+    bare = geoms == table
+    assert bare.mean() > 0.5
+    np.testing.assert_allclose(seen["depth"][bare], height, atol=2e-3)
+    # the middle of the cube, through the camera, falls on a pixel of the cube
+    view, camera_id = View.of(env.model, env.data), env.model.camera("overhead_cam").id
+    to_world = extrinsics(view, camera_id)[0]
+    x, y, z = np.linalg.inv(to_world) @ [*env.data.geom("object").xpos, 1] @ np.eye(4)[:, :3]
+    column, row, one = intrinsics(size, size, 29) @ [x, y, z] / z
+    assert one == 1 and geoms[int(row), int(column)] == cube
+    rows, columns = np.nonzero(geoms == cube)
+    assert abs(rows.mean() + 0.5 - row) < 1.5 and abs(columns.mean() + 0.5 - column) < 1.5
+    assert seen["depth"][int(row), int(column)] == pytest.approx(z - 0.02, abs=2e-3)  # its top
+
+
+def test_where_nothing_is_depth_is_zero_and_there_is_no_geom(env: Any) -> None:
+    seen = env.render_camera("front_cam", depth=True, segmentation=True)
+    sky = seen["segmentation"] == -1
+    assert 0.05 < sky.mean() < 0.9 and (seen["depth"][sky] == 0).all()
+    assert (seen["depth"][~sky] > 0.1).all()
+
+
+def test_a_forked_process_draws_too() -> None:
+    """As Gymnasium's AsyncVectorEnv does: threads that drew before are gone in the child."""
+    envs = make_vec_env("reach", 2, cameras=[OVERHEAD], render_engine="warp")
+    envs._num_threads = 2
+    envs.reset(seed=0)
+    before = envs.render_cameras()["overhead_cam"]["rgb"]  # with threads
+    context = multiprocessing.get_context("fork")
+    pipe, theirs = context.Pipe()
+    child = context.Process(
+        target=lambda: theirs.send(envs.render_cameras()["overhead_cam"]["rgb"]), daemon=True
+    )
+    child.start()
+    assert pipe.poll(60), "the child hangs"
+    np.testing.assert_array_equal(pipe.recv(), before)
+    child.join()
+    envs.close()
+
+
+def test_mistakes_are_named(
+    env: Any, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twice = [FRONT, FRONT]
+    refused(lambda: make_env("reach", cameras=twice), "front_cam", "twice")
+    refused(lambda: Renderer(env.model, [FRONT], engine="vulkan"), "vulkan", "warp", "gl")
+    refused(lambda: env.render_camera("front"), "front_cam", "wrist_cam")
+    flat = CameraConfig("front_cam", 0, 32)
+    refused(lambda: make_env("reach", cameras=[flat]).reset(), "front_cam", "0 x 32")
+    monkeypatch.setitem(sys.modules, "warp", None)  # as if it were not installed
+    refused(lambda: warp_engine._import(), "mujoco-warp", "pip install", "gl")
+
+
+HIDDEN = """
+import sys
+assert "simscaleai.sim.rendering" not in sys.modules
+from simscaleai.errors import UserError
+from simscaleai.sim import CameraConfig, make_env, make_vec_env
+make_env("reach", cameras=[]).reset(seed=0), make_vec_env("reach", 2).reset(seed=0)
+assert not {"simscaleai.sim.rendering", "warp"} & set(sys.modules)  # no pictures, no cost
+env = make_env("reach", "rgb_array", cameras=[CameraConfig("front_cam", 16, 16)])
+assert env.reset(seed=0)[0]["image"].std() > 5 and env._cameras._renderers["front_cam"].engine == "warp"
+assert not any(name.startswith("OpenGL") for name in sys.modules)
+try:
+    make_env("reach", render_engine="gl").reset(seed=0)
+except UserError as error:
+    assert "MUJOCO_GL is 'disable'" in str(error) and "simscaleai[render]" in str(error), error
+else:
+    raise AssertionError("drew without OpenGL")
+"""
+
+
+def test_without_opengl_everything_is_drawn() -> None:
+    run = _python(HIDDEN, MUJOCO_GL="disable")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == run.stderr == "", "the tracer talks"
+
+
+AGREE = """
 import sys
 import numpy as np
 try:
@@ -20,45 +196,51 @@ except Exception as error:  # the platform's library is missing
     print(error)
     sys.exit(77)
 from simscaleai.errors import UserError
-from simscaleai.sim import CameraConfig, make_env, make_vec_env
+from simscaleai.sim import CameraConfig, make_vec_env
+from simscaleai.sim.rendering import Renderer
 
-settings = {"cameras": [CameraConfig("front_cam", 48, 32, fov=50)], "domain_randomization": True}
-envs, env = make_vec_env("pick_place", 3, **settings), make_env("pick_place", "rgb_array", **settings)
-try:
-    batch, _ = envs.reset(seed=4)
-except UserError as error:
-    print(error)
-    sys.exit(77)
-one, _ = env.reset(seed=5)
-actions = np.random.default_rng(0).uniform(-1, 1, (3, 4))
-for _ in range(3):
-    assert envs.observation_space.contains(batch) and env.observation_space.contains(one)
-    np.testing.assert_array_equal(batch["image"][1], one["image"])
-    assert (batch["image"][0] != batch["image"][1]).mean() > 0.1  # colours are the row's own
-    batch, one = envs.step(actions)[0], env.step(actions[1])[0]
-np.testing.assert_array_equal(env.render(), one["image"])
-
-# straight down on the bare table: depth is the camera's height above it
-seen = env.render_camera("overhead_cam", depth=True, segmentation=True)
-geoms = seen["segmentation"]
-assert seen["depth"].shape == geoms.shape == (32, 48) and geoms.dtype == np.int32
-table = env.model.geom("table_top").id
-height = env.data.camera("overhead_cam").xpos[2] - 0.0
-np.testing.assert_allclose(seen["depth"][geoms == table], height, atol=0.002)
-assert (geoms == table).mean() > 0.2 and geoms.min() >= 0
-envs.close(), env.close()
+cameras = [CameraConfig(f"{name}_cam", 96, 64, fov) for name, fov in
+           (("wrist", 60), ("front", 40), ("overhead", 29))]
+envs = make_vec_env("pick_place", 2, domain_randomization=True)
+obs, _ = envs.reset(seed=4)
+expert = envs.task.expert()
+for _ in range(8):
+    obs = envs.step(expert.act(obs))[0]
+seen = {}
+for engine in ("warp", "gl"):
+    try:
+        renderer = Renderer(envs.model, cameras, 2, engine=engine)
+        seen[engine] = renderer.render(envs.sim.view(), depth=True, segmentation=True)
+    except UserError as error:
+        print(error)
+        sys.exit(77)
+    assert renderer.engine == engine
+for camera in seen["gl"]:
+    a, b = seen["warp"][camera], seen["gl"][camera]
+    for kind in b:
+        assert a[kind].shape == b[kind].shape and a[kind].dtype == b[kind].dtype
+    assert (np.abs(a["depth"] - b["depth"]) < 0.002).mean() > 0.99, camera
+    geoms = b["segmentation"]
+    assert (a["segmentation"] == geoms).mean() > 0.99, camera
+    colour = np.abs(a["rgb"].astype(int) - b["rgb"]).max(-1)
+    inside = np.ones_like(geoms, bool)  # no other geom beside it
+    for axis in (1, 2):
+        for step in (1, -1):
+            inside &= np.roll(geoms, step, axis) == geoms
+    assert inside.mean() > 0.7 and colour[inside].mean() < 8, (camera, colour[inside].mean())
 """
 
 
 @pytest.mark.parametrize("platform", ["egl", "osmesa"])
-def test_pictures(platform: str) -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        env={**os.environ, "MUJOCO_GL": platform},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+def test_the_engines_agree(platform: str) -> None:
+    run = _python(AGREE, MUJOCO_GL=platform)
     if run.returncode == 77:
         pytest.skip(f"no {platform} here: {run.stdout.strip()}")
     assert run.returncode == 0, run.stderr
+
+
+def _python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, **variables}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=240
+    )

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import mujoco
+import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.errors import UserError, unknown_name
@@ -28,6 +29,10 @@ from simscaleai.sim.view import View
 
 ENGINES = ("auto", "warp", "gl")
 DEFAULT_SIZE = (128, 128)
+
+DEPTH_STEPS = np.float32(2**13)
+"""Depths are whole multiples of 1/8192 m (0.12 mm), finer than what either engine resolves at a metre: the
+rest of a float32 is noise, which would not compress."""
 
 Pictures = dict[str, NDArray[Any]]
 """{"rgb": (..., H, W, 3) uint8} and where asked for "depth" (..., H, W) float32 in m and "segmentation"
@@ -105,6 +110,9 @@ class Renderer:
         names = list(self.lenses) if cameras is None else list(cameras)
         numbers = [list(self.lenses).index(name) for name in names]
         drawn = self._ready().draw(view, numbers, depth, segmentation)
+        for pictures in drawn:
+            if depth:
+                pictures["depth"] = np.round(pictures["depth"] * DEPTH_STEPS) / DEPTH_STEPS
         return dict(zip(names, drawn, strict=True))
 
     def close(self) -> None:

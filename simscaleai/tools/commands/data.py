@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from simscaleai.tools.app import RandomizeCommand, app, examples
-from simscaleai.tools.commands.options import Env, Randomize
+from simscaleai.tools.commands.options import (
+    Cameras,
+    Depth,
+    Env,
+    ImageSize,
+    Randomize,
+    Segmentation,
+    names,
+)
 
 
 @app.command(
@@ -18,6 +26,7 @@ from simscaleai.tools.commands.options import Env, Randomize
         "simscale datagen --env-name pick_place --n-episodes 1000 --randomize --only-success",
         "simscale datagen --n-episodes 50 --policy checkpoints/final.pt --output data/rollouts.h5",
         "simscale datagen --n-episodes 100000 --workers 8 --output data/big.h5 --resume",
+        "simscale datagen --cameras wrist_cam,front_cam --image-size 64 --output data/images.h5",
     ),
 )
 def datagen(
@@ -43,6 +52,10 @@ def datagen(
     num_envs: Annotated[
         int, typer.Option(min=1, help="Most simulations at once in each process.")
     ] = 64,
+    cameras: Cameras = "",
+    image_size: ImageSize = 64,
+    depth: Depth = False,
+    segmentation: Segmentation = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where a stopped run left off.")
     ] = False,
@@ -67,10 +80,58 @@ def datagen(
         noise=noise,
         workers=workers,
         num_envs=num_envs,
+        cameras=names(cameras),
+        image_size=image_size,
+        depth=depth,
+        segmentation=segmentation,
         resume=resume,
         overwrite=overwrite,
     )
     results("Dataset", result)
+    _check(output)
+
+
+@app.command(
+    cls=RandomizeCommand,
+    epilog=examples(
+        "simscale render data/reach.h5 --cameras front_cam --output data/images.h5",
+        "simscale render data/reach.h5 --cameras wrist_cam,front_cam --image-size 128 --depth -o new.h5",
+    ),
+)
+def render(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="HDF5 file of episodes.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file to write.")],
+    cameras: Cameras,
+    image_size: ImageSize = 64,
+    depth: Depth = False,
+    segmentation: Segmentation = False,
+    randomize: Randomize = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of randomized looks.")] = 0,
+    engine: Annotated[str, typer.Option(help="auto, warp or gl.")] = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing file.")
+    ] = False,
+) -> None:
+    """Give recorded episodes new pictures, without simulating again.
+
+    They look as they were recorded, or with --randomize have colours and lights of their own.
+    """
+    from simscaleai.datagen import render_dataset
+    from simscaleai.tools.console import results
+
+    result = render_dataset(
+        dataset,
+        output,
+        names(cameras),
+        image_size,
+        depth=depth,
+        segmentation=segmentation,
+        randomize=randomize,
+        seed=seed,
+        engine=engine,
+        overwrite=overwrite,
+    )
+    results("Rendered", result)
     _check(output)
 
 

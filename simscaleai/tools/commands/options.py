@@ -9,6 +9,13 @@ import typer
 from simscaleai.tools.app import RANDOMIZE
 
 Env = Annotated[str, typer.Option("--env-name", help="Environment; see `simscale list-envs`.")]
+Cameras = Annotated[
+    str,
+    typer.Option(metavar="NAMES", help="Cameras to record, such as wrist_cam,front_cam."),
+]
+ImageSize = Annotated[int, typer.Option(min=1, help="Pixels per side.")]
+Depth = Annotated[bool, typer.Option("--depth", help="Also depth, in m.")]
+Segmentation = Annotated[bool, typer.Option("--segmentation", help="Also geom ids.")]
 Randomize = Annotated[
     str | None,
     typer.Option(
@@ -17,3 +24,8 @@ Randomize = Annotated[
         help="Domain randomization: light, default or heavy; `default` if no level is named.",
     ),
 ]
+
+
+def names(text: str) -> list[str]:
+    """The parts of a list such as "wrist_cam,front_cam"."""
+    return [part.strip() for part in text.split(",") if part.strip()]

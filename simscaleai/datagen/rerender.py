@@ -1,0 +1,236 @@
+"""New pictures of recorded episodes, without simulating again.
+
+    render_dataset("data/demos.h5", "data/images.h5", ["wrist_cam", "front_cam"], image_size=64)
+
+A dataset holds the physics state before every action, and what domain randomization drew. That is all a
+picture depends on: each state is loaded, with the recorded randomization, and drawn. Nothing else
+changes: actions, rewards, splits and the other observations are copied.
+
+Promise: the cameras a dataset was recorded with give the pictures it has, byte by byte (with the same engine
+and versions). The output appears whole or not at all, and an existing file is not touched unless asked.
+
+Trap: a scene edited since recording is drawn as it is now.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai import seeding
+from simscaleai.contract import EnvContract
+from simscaleai.errors import ExistingFileError, UserError
+from simscaleai.observations import is_image_key
+from simscaleai.sim.cameras import scene_cameras
+from simscaleai.sim.factory import make_vec_env
+from simscaleai.sim.randomization import Randomizer
+from simscaleai.sim.spaces import camera_observations
+from simscaleai.storage.atomic import atomic_path
+from simscaleai.storage.episode import OBS, Episode
+from simscaleai.storage.episode_writer import EpisodeWriter
+from simscaleai.storage.episodes import EpisodeFile, open_dataset
+
+ROWS = 16
+"""Frames drawn at once; an episode's last ones are filled up to that."""
+_TEXTS = ("policy", "mujoco_version", "model_sha256")
+
+
+def render_dataset(
+    dataset: str | Path,
+    output_path: str | Path,
+    cameras: Sequence[str],
+    image_size: int = 64,
+    *,
+    depth: bool = False,
+    segmentation: bool = False,
+    randomize: str | None = None,
+    seed: int = 0,
+    engine: str = "auto",
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Write `dataset` again, with pictures of `cameras` instead of those it has.
+
+    Args:
+      dataset: a file of `generate_dataset`.
+      output_path: the new file; its folder is created.
+      cameras: names; the first gives `obs/image`, and of several each gives `obs/images/<camera>`.
+      image_size: pixels per side.
+      depth: also `obs/depth/<camera>`, float32 in m.
+      segmentation: also `obs/segmentation/<camera>`, int32 geom ids, -1 for none.
+      randomize: draw colours and lights anew for each episode at this level ("light", "default",
+        "heavy"); by default everything looks as it was recorded.
+      seed: of those looks.
+      engine: "auto", "warp" or "gl".
+      overwrite: replace an existing output.
+
+    Returns:
+      {"total_episodes", "total_steps", "frames" (pictures of one camera each), "frames_per_second",
+      "output_path", "file_size_mb", "content_hash", "seconds"}.
+
+    Raises:
+      ExistingFileError: the output is there.
+      UserError: an argument is wrong, or the dataset does not say in which environment it was made.
+    """
+    began = time.perf_counter()
+    output = Path(output_path)
+    if output.is_dir():
+        raise UserError(f"{output} is a folder; give the path of the file to write.")
+    if output.exists() and output.resolve() == Path(dataset).resolve():
+        raise UserError(f"{output} is the dataset itself; give another path for the pictures.")
+    if output.exists() and not overwrite:
+        raise ExistingFileError(
+            f"{output} exists; choose another output or replace it with --overwrite."
+        )
+    if not cameras:
+        raise UserError("No camera to render is named; give at least one, such as front_cam.")
+    with open_dataset(dataset) as data:
+        contract = data.contract
+        if contract is None:
+            raise UserError(
+                f"{data.path} does not say in which environment it was made; only datasets of"
+                " `simscale datagen` can be rendered again."
+            )
+        settings = {**contract.env_config, "cameras": []}
+        settings = {
+            "cameras": scene_cameras(contract.env_name, cameras, image_size, **settings),
+            "observe_depth": depth,
+            "observe_segmentation": segmentation,
+            "render_engine": engine,
+        }
+        painter = _Painter(contract, settings, randomize, seed)
+        painter.check(data)
+        recipe = {
+            "rendered_from": data.attribute("content_hash", ""),
+            "randomize": randomize,
+            "seed": seed,
+            "environment": painter.contract.to_dict(),
+        }
+        with atomic_path(output) as temporary:
+            writer = EpisodeWriter(
+                temporary,
+                painter.contract,
+                splits=data.splits(),
+                attributes={
+                    "recipe": json.dumps(recipe, sort_keys=True),
+                    "statistics": data.attribute("statistics", "{}"),
+                },
+            )
+            with writer:
+                writer.add_all((i, painter.episode(data, i)) for i in range(len(data)))
+        painter.close()
+        steps = sum(episode.length for episode in data.episodes)
+        count = len(data)
+    seconds = time.perf_counter() - began
+    return {
+        "total_episodes": count,
+        "total_steps": steps,
+        "frames": steps * len(cameras),
+        "frames_per_second": steps * len(cameras) / seconds,
+        "output_path": str(output),
+        "file_size_mb": output.stat().st_size / 1e6,
+        "content_hash": writer.content_hash,
+        "seconds": seconds,
+    }
+
+
+class _Painter:
+    """Draws the episodes of datasets that `contract` made; `settings` are `SimConfig` fields.
+
+    Args:
+      randomize: a level to draw new looks at; None for the recorded ones.
+      seed: of new looks.
+    """
+
+    def __init__(
+        self, contract: EnvContract, settings: Mapping[str, Any], randomize: str | None, seed: int
+    ) -> None:
+        self._env = make_vec_env(contract.env_name, ROWS, **{**contract.env_config, **settings})
+        self.contract = self._env.contract
+        self._seed = None if randomize is None else seed
+        self._randomizer: Randomizer | None = None
+        if randomize is not None or self._env.config.domain_randomization:
+            self._randomizer = Randomizer(self._env.sim, randomize or "default")
+
+    def check(self, data: EpisodeFile) -> None:
+        """Raise UserError unless the states of `data` are those of this scene."""
+        width = self._env.states().shape[1]
+        for i, episode in enumerate(data.episodes):
+            shape = data.shape(i, "states")
+            if shape[1:] != (width,):
+                raise UserError(
+                    f"{data.path}: {episode.name} has states of shape {shape}, and the scene of"
+                    f" {self.contract.env_name!r} has {width} numbers in a state; the scene has"
+                    " changed since, so generate the data again."
+                )
+
+    def episode(self, data: EpisodeFile, i: int) -> Episode:
+        """Episode i of `data`, with new pictures."""
+        columns: dict[str, Any] = {
+            key: data.read(i, key) for key in data.keys(i) if not _is_picture(key)
+        }
+        texts: dict[str, Any] = {k: str(data.episode_attribute(i, k, "")) for k in _TEXTS}
+        obs = {k.removeprefix(OBS): v for k, v in columns.items() if k.startswith(OBS)}
+        meta = data.episodes[i]
+        randomization = self._dress(
+            json.loads(data.episode_attribute(i, "randomization", "{}")), meta.seed or 0
+        )
+        return Episode(
+            obs={**obs, **self._pictures(columns["states"])},
+            **{key: columns[key] for key in ("actions", "rewards", "dones", "states")},
+            index=i,
+            seed=meta.seed or 0,
+            success=bool(meta.success),
+            language=meta.language,
+            randomization=randomization,
+            **texts,
+        )
+
+    def close(self) -> None:
+        self._env.close()
+
+    def _dress(self, recorded: dict[str, Any], episode_seed: int) -> dict[str, Any]:
+        """Give all rows the model of an episode; return what is randomized in it, and how."""
+        if self._randomizer is None:
+            return recorded
+        known = {p.name: np.zeros(len(p.width)) for p, _ in self._randomizer.parameters}
+        if unknown := sorted(recorded.keys() - known.keys()):
+            raise UserError(
+                f"The dataset was randomized in {unknown[0]!r}, which this version does not know;"
+                " generate the data again."
+            )
+        if self._seed is not None:
+            rng = seeding.generator(self._seed, "looks", episode_seed)
+            draws = self._randomizer.draw(rng.random((1, self._randomizer.num_uniforms)))
+            fresh = {name: draws[name][0].tolist() for name in self._randomizer.looks}
+            recorded = {**recorded, **fresh}
+        drawn = {**known, **{name: np.array(value) for name, value in recorded.items()}}
+        every = {name: np.tile(value, (ROWS, 1)) for name, value in drawn.items()}
+        self._randomizer.apply_to_model(np.arange(ROWS), every)
+        return recorded
+
+    def _pictures(self, states: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+        """{key: (T, H, W, ...)} of all cameras, at `states` (T, nstate)."""
+        config = self._env.config
+        parts = []
+        for piece in _in_turns(states):
+            self._env.sim.load_states(piece)
+            seen = self._env.render_cameras(config.observe_depth, config.observe_segmentation)
+            parts.append(camera_observations(seen))
+        return {k: np.concatenate([part[k] for part in parts])[: len(states)] for k in parts[0]}
+
+
+def _is_picture(key: str) -> bool:
+    return key.startswith(OBS) and is_image_key(key.removeprefix(OBS))
+
+
+def _in_turns(states: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
+    """`states` (T, d) in pieces of `ROWS`, the last filled up with its last state."""
+    for start in range(0, len(states), ROWS):
+        piece = states[start : start + ROWS]
+        yield np.concatenate([piece, np.repeat(piece[-1:], ROWS - len(piece), axis=0)])

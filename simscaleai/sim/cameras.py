@@ -1,0 +1,35 @@
+"""Camera settings from names: what a command line or a dataset asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from simscaleai.errors import UserError, unknown_name
+from simscaleai.sim.base_env import CameraConfig
+from simscaleai.sim.factory import make_vec_env
+
+
+def scene_cameras(
+    env_name: str, names: Sequence[str], image_size: int = 64, **settings: Any
+) -> list[CameraConfig]:
+    """Square cameras of a registered environment, with the fields of view that its scene gives them.
+
+    Args:
+      names: of cameras of the scene; the first becomes the observation `image`.
+      image_size: pixels per side.
+      **settings: other `SimConfig` fields, such as `xml_path`.
+
+    Raises:
+      UserError: the scene has no such camera, or a size below 1.
+    """
+    if image_size < 1:
+        raise UserError(f"image_size is {image_size}; it must be at least 1 pixel.")
+    env = make_vec_env(env_name, 1, **{**settings, "cameras": []})
+    known = [env.model.camera(i).name for i in range(env.model.ncam)]
+    env.close()
+    for name in names:
+        if name not in known:
+            raise unknown_name("camera", name, known)
+    fov = {name: float(env.model.cam_fovy[known.index(name)]) for name in names}
+    return [CameraConfig(name, image_size, image_size, fov[name]) for name in names]

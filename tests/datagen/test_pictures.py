@@ -1,0 +1,103 @@
+"""Pictures in datasets: recorded alike by any workers, and drawn again from states alone."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+from simscaleai.datagen import content_hash, generate_dataset, render_dataset, validate_dataset
+from simscaleai.errors import ExistingFileError, UserError
+from simscaleai.sim import make_env
+from simscaleai.storage.episodes import open_dataset
+
+pytest.importorskip("mujoco_warp", reason="the ray tracer is not installed")
+
+CAMERAS = ["wrist_cam", "front_cam"]
+LOOKS = {"depth": True, "segmentation": True}
+
+
+def generate(output, **changes):
+    settings = {"cameras": CAMERAS, "image_size": 24, "max_steps": 6, "seed": 1, **LOOKS, **changes}
+    return generate_dataset("pick_place", 4, output, "scripted", show_progress=False, **settings)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recorded") / "demos.h5"
+    generate(path)
+    return path
+
+
+def pictures(path, i=0):
+    with open_dataset(path) as data:
+        keys = [k for k in data.obs_keys if k.startswith(("image", "depth", "segmentation"))]
+        return {key: data.read(i, f"obs/{key}") for key in keys}
+
+
+def test_what_is_recorded(recorded):
+    seen = pictures(recorded)
+    assert {k: (v.shape[1:], str(v.dtype)) for k, v in seen.items()} == {
+        "image": ((24, 24, 3), "uint8"),
+        **{f"images/{c}": ((24, 24, 3), "uint8") for c in CAMERAS},
+        **{f"depth/{c}": ((24, 24), "float32") for c in CAMERAS},
+        **{f"segmentation/{c}": ((24, 24), "int32") for c in CAMERAS},
+    }
+    np.testing.assert_array_equal(seen["image"], seen["images/wrist_cam"])
+    with h5py.File(recorded) as file:  # the first camera's picture is there once, under both names
+        obs = file["data/demo_0/obs"]
+        assert obs["image"] == obs["images/wrist_cam"] != obs["images/front_cam"]
+    report = validate_dataset(recorded)
+    assert report.ok, report.errors
+    with open_dataset(recorded) as data:  # what the environment gives when it starts as it is told
+        env_config, seed = data.contract.env_config, data.episodes[1].seed
+    obs, _ = make_env("pick_place", **env_config).reset(seed=seed)
+    for key, value in pictures(recorded, 1).items():
+        np.testing.assert_array_equal(value[0], obs[key])
+
+
+def test_the_same_for_two_workers(recorded, tmp_path):
+    generate(tmp_path / "two.h5", workers=2, num_envs=1)
+    assert content_hash(tmp_path / "two.h5") == content_hash(recorded)
+
+
+def test_rendering_again_gives_what_was_recorded(recorded, tmp_path):
+    """Also from a recording without any picture: states and randomization are all it takes."""
+    bare = tmp_path / "bare.h5"
+    generate(bare, cameras=(), depth=False, segmentation=False)
+    assert not pictures(bare)
+    result = render_dataset(bare, tmp_path / "new.h5", CAMERAS, 24, **LOOKS)
+    assert result["content_hash"] == content_hash(tmp_path / "new.h5") == content_hash(recorded)
+    with open_dataset(bare) as old, open_dataset(tmp_path / "new.h5") as new:
+        assert old.splits() == new.splits() and result["frames"] == 2 * result["total_steps"]
+        assert {len(e) for e in (old, new)} == {4}
+
+
+def test_other_cameras_and_other_looks(recorded, tmp_path):
+    one = ["front_cam"]
+    for name, changes in (("a", {}), ("b", {"randomize": "heavy"}), ("c", {"randomize": "heavy"})):
+        render_dataset(recorded, tmp_path / name, one, 16, **changes)
+    a, b, c = (pictures(tmp_path / name) for name in "abc")
+    assert {k: v.shape[1:] for k, v in a.items()} == {"image": (16, 16, 3)}
+    np.testing.assert_array_equal(b["image"], c["image"])
+    assert np.abs(a["image"].astype(int) - b["image"]).mean() > 3
+    with open_dataset(recorded) as old, open_dataset(tmp_path / "b") as new:
+        for key in ("actions", "states", "obs/object_pos"):
+            np.testing.assert_array_equal(old.read(3, key), new.read(3, key))
+        before, after = (d.episode_attribute(3, "randomization") for d in (old, new))
+        assert before != after  # what is recorded is what is seen
+
+
+def test_nothing_is_overwritten_and_mistakes_are_named(recorded, tmp_path):
+    there = tmp_path / "there.h5"
+    there.write_text("precious")
+    with pytest.raises(ExistingFileError, match="--overwrite"):
+        render_dataset(recorded, there, CAMERAS, 8)
+    assert there.read_text() == "precious"
+    with pytest.raises(UserError, match=r"front_can.*Did you mean 'front_cam'"):
+        render_dataset(recorded, there, ["front_can"], 8, overwrite=True)
+    with pytest.raises(UserError, match="dataset itself"):
+        render_dataset(recorded, recorded, CAMERAS, 8, overwrite=True)
+    with pytest.raises(UserError, match="name some with cameras"):
+        generate(tmp_path / "x.h5", cameras=())
+    assert there.read_text() == "precious" and len(list(tmp_path.iterdir())) == 1
