@@ -18,7 +18,7 @@ from simscaleai.tools.cli import main
 ROOT = Path(__file__).resolve().parent.parent
 RUNS, IMAGES = Path("runs/pictures"), Path("docs/images")
 LIMIT = 300_000  # bytes of a picture
-FILM_WIDTH, FILM_QUALITY = 640, 45
+FILM_WIDTH, FILM_QUALITY = 576, 45
 
 # {what a command makes: the command}
 INGREDIENTS = {
@@ -31,19 +31,20 @@ INGREDIENTS = {
     RUNS / "pick_place/config.yaml": "train --dataset runs/pictures/pick_place.h5"
     " --name pictures/pick_place --max-steps 3000 --batch-size 256 --lr 1e-3 --eval-env-episodes 50"
     " trainer.log_every=20 trainer.eval_every=300 trainer.save_every=0",
-    RUNS
-    / "reach/config.yaml": "rl --config configs/rl/reach.yaml --name pictures/reach ppo.log_every=2",
+    RUNS / "reach/config.yaml": "rl --config configs/rl/reach.yaml --name pictures/reach"
+    " ppo.log_every=2",
 }
 CLONE = RUNS / "pick_place/checkpoints/final.pt"
 PICTURES = {
     "env_grid.png": "viz-env --env-name pick_place",
     "randomized.png": "viz-env --env-name pick_place --randomize heavy --n-steps 20 --seed 3",
-    "cameras.png": "viz-cameras --env-name pick_place",
+    "cameras.png": "viz-cameras --env-name pick_place --cameras observer_cam,overhead_cam,wrist_cam"
+    " --seed 1 --size 208",
     "dataset_stats.png": "viz-dataset runs/pictures/pick_place.h5",
     "trajectory.png": "viz-trajectory runs/pictures/pictures.h5 --episode 0",
     "training.png": "viz-training runs/pictures/pick_place",
     "rl_training.png": "viz-rl runs/pictures/reach",
-    "rollout.mp4": f"viz-video --policy {CLONE} --n-episodes 6 --randomize --size 208",
+    "rollout.mp4": f"viz-video --policy {CLONE} --n-episodes 6 --randomize --n-steps 100 --size 208",
 }
 
 

@@ -66,7 +66,7 @@ def record_video(
       n_episodes: tiles; the episodes that `simscale eval --seed` begins with.
       seed: which episodes.
       randomize: randomization level; None for none.
-      camera: one of the scene's; None is `side_cam`, or the first one of a scene without it.
+      camera: one of the scene's; None is `observer_cam`, or the first one of a scene without it.
       size: height and width of a tile, pixels.
       n_steps: control steps after which to stop; None until all episodes are over.
 

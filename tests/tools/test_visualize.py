@@ -49,7 +49,7 @@ def run(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
     ("words", "width", "height"),
     [
         ("viz-env --env-name reach --n-steps 3 --size 16", 8.4, 2.7),
-        ("viz-cameras --env-name reach --camera wrist_cam --size 16", 10.0, 3.25),
+        ("viz-cameras --env-name reach --cameras wrist_cam --size 16", 10.0, 3.25),
         ("viz-dataset {}/reach.h5", 9.6, 5.0),
         ("viz-trajectory {}/reach.h5 --episode 1", 10.6, 6.5),
         ("viz-training {}/a", 8.4, 5.4),
@@ -77,7 +77,7 @@ def test_every_command_writes_a_picture(
     [
         ("viz-env --env-name rech --save a.png", "Did you mean 'reach'"),
         ("viz-env --policy nobody --save a.png", "Unknown policy 'nobody'"),
-        ("viz-cameras --camera eye --save a.png", "Unknown camera 'eye'"),
+        ("viz-cameras --cameras eye --save a.png", "Unknown camera 'eye'"),
         ("viz-dataset nope.h5 --save a.png", "nope.h5 does not exist"),
         ("viz-trajectory {}/reach.h5 --episode 2 --save a.png", "has the episodes 0 to 1"),
         ("viz-training {} --save a.png", "has no metrics.jsonl"),
@@ -150,7 +150,7 @@ from simscaleai.tools.cli import main
 
 for words in (
     "viz-env --env-name reach --n-steps 2 --size 16 --save env.png",
-    "viz-cameras --env-name pick_place --camera front_cam --n-steps 1 --size 16 --save cameras.png",
+    "viz-cameras --env-name pick_place --cameras front_cam --n-steps 1 --size 16 --save cameras.png",
     "viz-video --env-name reach --n-episodes 1 --n-steps 2 --size 32 --randomize --save video.mp4",
 ):
     try:

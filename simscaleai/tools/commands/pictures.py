@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from simscaleai.tools.app import RandomizeCommand, app, examples
-from simscaleai.tools.commands.options import Env, Randomize
+from simscaleai.tools.commands.options import Env, Randomize, names
 
 Save = Annotated[
     Path | None,
@@ -27,7 +27,7 @@ Steps = Annotated[
     int | None, typer.Option(min=1, help="Control steps; by default until episodes are over.")
 ]
 Camera = Annotated[
-    str | None, typer.Option(help="Camera; by default side_cam, or the scene's first.")
+    str | None, typer.Option(help="Camera; by default observer_cam, or the scene's first.")
 ]
 Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="HDF5 file of episodes.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or its name in runs/.")]
@@ -74,15 +74,15 @@ def viz_env(
     cls=RandomizeCommand,
     epilog=examples(
         "simscale viz-cameras --env-name reach --save cameras.png",
-        "simscale viz-cameras --env-name pick_place --camera wrist_cam --n-steps 0 --save wrist.png",
+        "simscale viz-cameras --env-name pick_place --cameras wrist_cam --n-steps 0 --save wrist.png",
     ),
 )
 def viz_cameras(
     env_name: Env = "reach",
     save: Save = None,
-    camera: Annotated[
-        list[str] | None, typer.Option(help="Camera; again for more; by default all of the scene.")
-    ] = None,
+    cameras: Annotated[
+        str, typer.Option(metavar="NAMES", help="Such as wrist_cam,front_cam; by default all.")
+    ] = "",
     n_steps: Annotated[
         int, typer.Option(min=0, help="Control steps of the expert before the pictures.")
     ] = 12,
@@ -96,7 +96,7 @@ def viz_cameras(
     _make(
         save,
         lambda: visualize.plot_cameras(
-            env_name, camera, n_steps, seed=seed, randomize=randomize, size=size
+            env_name, names(cameras), n_steps, seed=seed, randomize=randomize, size=size
         ),
     )
 

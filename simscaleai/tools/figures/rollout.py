@@ -19,7 +19,7 @@ from simscaleai.sim.rendering import Renderer
 from simscaleai.sim.vector_env import TaskVectorEnv
 from simscaleai.tools.driver import Driver
 
-CAMERA = "side_cam"  # of our scenes
+CAMERA = "observer_cam"  # of our scenes
 
 
 class Moment(NamedTuple):
@@ -58,8 +58,8 @@ def record(
     Args:
       driver: see `find_driver`.
       n_episodes: how many.
-      camera: one of the scene's, with the field of view that the scene gives it; None is `side_cam`, or the
-        first one of a scene without it.
+      camera: one of the scene's, with the field of view that the scene gives it; None is `observer_cam`, or
+        the first one of a scene without it.
       size: (height, width) of a picture.
       seed: which episodes.
       n_steps: control steps after which to stop; None until all episodes are over.

@@ -39,7 +39,7 @@ def plot_env(
       env_name: environment; None is the checkpoint's own, and "reach" for the other policies.
       n_steps: control steps to show; None shows the whole episode.
       policy: "scripted" (the expert), "random", or the path of a checkpoint.
-      camera: one of the scene's; None is `side_cam`, or the first one of a scene without it.
+      camera: one of the scene's; None is `observer_cam`, or the first one of a scene without it.
       seed: which episode.
       randomize: randomization level; None for none.
       size: height and width of a picture, pixels.
@@ -58,7 +58,8 @@ def plot_env(
     end = moments[-1]
     took = f"{length} steps ({length * seconds:.3g} s)"
     how = verdict(bool(end.over[0]), bool(end.success[0]))[1]
-    title = f"{driver.env_name}, {driver.title}: {how + ' after ' if how else ''}{took}"
+    looks = f", randomized ({randomize})" if randomize else ""
+    title = f"{driver.env_name}, {driver.title}{looks}: {how + ' after ' if how else ''}{took}"
     figure = new_figure(2.1 * columns, 0.4 + 2.3 * rows, title)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, moment in zip(panels, moments, strict=False):

@@ -70,9 +70,8 @@ def plot_trajectory(dataset: str | Path, episode: int = 0) -> Figure:
         unit = "time (s)" if contract is not None else "step"
         shown = np.unique(np.linspace(0, length - 1, PICTURES).round().astype(int)).tolist()
         strips = {
-            key: [data.read(episode, OBS + key, t, t + 1)[0] for t in shown]
-            for key in _observations(data, episode)
-            if is_image_key(key)
+            key.removeprefix("images/"): [data.read(episode, OBS + key, t, t + 1)[0] for t in shown]
+            for key in _pictures(data, episode)
         }
         panels = _panels(data, episode)
         title = _title(data, episode, seconds if contract is not None else None)
@@ -100,6 +99,13 @@ def plot_trajectory(dataset: str | Path, episode: int = 0) -> Figure:
 
 def _observations(data: EpisodeFile, episode: int) -> list[str]:
     return [key.removeprefix(OBS) for key in data.keys(episode) if key.startswith(OBS)]
+
+
+def _pictures(data: EpisodeFile, episode: int) -> list[str]:
+    """Keys of pictures; `image`, which is the first camera's again, only where it is the only one."""
+    keys = [key for key in _observations(data, episode) if is_image_key(key)]
+    several = any(key.startswith("images/") for key in keys)
+    return [key for key in keys if key != "image" or not several]
 
 
 def _panels(data: EpisodeFile, episode: int) -> list[_Panel]:

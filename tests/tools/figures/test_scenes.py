@@ -38,7 +38,7 @@ def test_a_whole_episode() -> None:
 
 def test_the_first_steps_alone() -> None:
     figure = plot_env("reach", 3, "random", size=24, randomize="light", camera="front_cam")
-    assert figure.get_suptitle() == "reach, random policy: 3 steps (0.15 s)"
+    assert figure.get_suptitle() == "reach, random policy, randomized (light): 3 steps (0.15 s)"
     assert [title(axes) for axes in figure.axes] == ["0.00 s", "0.05 s", "0.10 s", "0.15 s"]
     assert border(figure.axes[-1]) == set()
 

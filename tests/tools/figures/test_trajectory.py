@@ -77,12 +77,13 @@ def test_pictures_come_first(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "other.h5", "w") as file:
         group = file.create_group("episode_0")
         group["observations/images/wrist_cam"] = frames
+        group["observations/image"] = frames  # the same again
         group["observations/state"] = np.ones((20, 2), dtype=np.float32)
         group["actions"] = np.zeros((20, 3), dtype=np.float32)
     figure = plot_trajectory(tmp_path / "other.h5")
     assert figure.get_suptitle() == "other.h5, episode 0: 20 steps"
     film = [axes for axes in figure.axes if axes.images]
-    assert len(film) == PICTURES and film[0].get_ylabel() == "images/wrist_cam"
+    assert len(film) == PICTURES and film[0].get_ylabel() == "wrist_cam"
     shown = [int(axes.images[0].get_array()[0, 0, 0]) for axes in film]
     assert shown == [int(axes.get_title()) for axes in film]
     assert shown[0] == 0 and shown[-1] == 19
