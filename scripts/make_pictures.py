@@ -36,10 +36,10 @@ INGREDIENTS = {
 }
 CLONE = RUNS / "pick_place/checkpoints/final.pt"
 PICTURES = {
-    "env_grid.png": "viz-env --env-name pick_place",
+    "env_grid.png": "viz-env --env-name pick_place --n-steps 40",
     "randomized.png": "viz-env --env-name pick_place --randomize heavy --n-steps 20 --seed 3",
     "cameras.png": "viz-cameras --env-name pick_place --cameras observer_cam,overhead_cam,wrist_cam"
-    " --seed 1 --size 208",
+    " --seed 1 --size 160",
     "dataset_stats.png": "viz-dataset runs/pictures/pick_place.h5",
     "trajectory.png": "viz-trajectory runs/pictures/pictures.h5 --episode 0",
     "training.png": "viz-training runs/pictures/pick_place",

@@ -51,13 +51,13 @@ def test_what_does_not_fit() -> None:
     for given, message in (
         ({"n_episodes": 0}, "n_episodes is 0"),
         ({"n_steps": 0}, "n_steps is 0"),
-        ({"camera": "sidecam"}, "Did you mean 'observer_cam'"),
+        ({"camera": "observer"}, "Did you mean 'observer_cam'"),
     ):
         with pytest.raises(UserError, match=message):
             next(record(driver, **given))
 
 
-def test_a_scene_without_a_observer_camera_is_seen_by_its_first() -> None:
+def test_a_scene_without_an_observer_camera_is_seen_by_its_first() -> None:
     scene = "<mujoco><worldbody><camera name='a' fovy='33'/><camera name='b'/></worldbody></mujoco>"
     model = mujoco.MjModel.from_xml_string(scene)
     seen = view_of(model, None, SIZE)
