@@ -216,18 +216,19 @@ def _lens(model: mujoco.MjModel, camera: Any) -> Lens:
 
 
 def _make_engine(wanted: str, model: mujoco.MjModel, *settings: Any) -> Engine:
+    from simscaleai.sim.rendering.general_engine import GeneralEngine
     from simscaleai.sim.rendering.gl_engine import GlEngine
-    from simscaleai.sim.rendering.warp_engine import WarpEngine
+    from simscaleai.sim.rendering.warp_engine import WarpEngine, can_draw
 
-    if wanted == "gl":
+    if wanted == "gl" or (wanted == "auto" and importlib.util.find_spec("warp") is None):
         return GlEngine(model, *settings)
-    if wanted == "warp":
+    if can_draw(model):
         return WarpEngine(model, *settings)
-    if importlib.util.find_spec("mujoco_warp") is not None:
-        try:
-            return WarpEngine(model, *settings)
-        except UserError:  # not a scene for it; OpenGL draws all there is
-            pass
+    try:
+        return GeneralEngine(model, *settings)
+    except UserError:  # not a scene for it either
+        if wanted == "warp":
+            raise
     return GlEngine(model, *settings)
 
 

@@ -1,10 +1,10 @@
-"""Pictures by ray tracing, with `mujoco_warp`: no OpenGL, no display, no system package.
+"""Pictures by ray tracing on the CPU, with Warp: no OpenGL, no display, no system package.
 
-The tracer is given the poses of a `View` and runs no physics. Simulations are shared out among threads,
-each of which has buffers of its own; the native code lets go of Python's lock.
+The tracer (`rendering.tracer`) is given the poses of a `View`. Tiles of all pictures are shared out among
+threads; the native code lets go of Python's lock.
 
-The first picture on a machine compiles the tracer, about ten seconds; it stays in Warp's cache in the
-user's cache folder (`WARP_CACHE_PATH`), which processes share safely.
+The first picture on a machine compiles the tracer, some seconds; it stays in Warp's cache in the user's
+cache folder (`WARP_CACHE_PATH`), which processes share safely.
 
 Trap: transparency is not drawn. What is not fully transparent is opaque.
 """
@@ -12,12 +12,9 @@ Trap: transparency is not drawn. What is not fully transparent is opaque.
 from __future__ import annotations
 
 import contextlib
-import copy
-import itertools
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 from typing import Any
 
 import mujoco
@@ -25,17 +22,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.errors import UserError
-from simscaleai.sim.rendering.lens import Lens, model_with
-from simscaleai.sim.view import POSES, View
+from simscaleai.sim.rendering.lens import Lens
+from simscaleai.sim.view import LOOKS, POSES, View
 
 DEVICE = "cpu"
+TILE = 8
+MAX_GEOMS = 64
+GROUPS = 3  # geoms of groups 0, 1 and 2 are seen
+_SKY = mujoco.mjtTexture.mjTEXTURE_SKYBOX
+_PLANE, _MESH = mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_MESH
+_KINDS = {
+    _PLANE,
+    _MESH,
+    mujoco.mjtGeom.mjGEOM_SPHERE,
+    mujoco.mjtGeom.mjGEOM_CAPSULE,
+    mujoco.mjtGeom.mjGEOM_ELLIPSOID,
+    mujoco.mjtGeom.mjGEOM_CYLINDER,
+    mujoco.mjtGeom.mjGEOM_BOX,
+}
+_LIGHTS = {
+    mujoco.mjtLightType.mjLIGHT_SPOT,
+    mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+    mujoco.mjtLightType.mjLIGHT_POINT,
+}
+
+
+def visible(model: mujoco.MjModel) -> NDArray[np.intp]:
+    """The geoms that cameras can see."""
+    return np.flatnonzero((model.geom_group >= 0) & (model.geom_group < GROUPS))
+
+
+def can_draw(model: mujoco.MjModel) -> bool:
+    """Whether the tracer knows everything in `model` that would be seen."""
+    geoms = visible(model)
+    if len(geoms) > MAX_GEOMS or model.nflex or model.nskin:
+        return False
+    return (
+        all(_texture_known(model, g) for g in geoms)
+        and {int(k) for k in model.geom_type[geoms]} <= {int(k) for k in _KINDS}
+        and {int(k) for k in model.light_type} <= {int(k) for k in _LIGHTS}
+        and not (model.cam_projection != mujoco.mjtProjection.mjPROJ_PERSPECTIVE).any()
+        and model.tex_data is not None
+    )
+
+
+def _texture_known(model: mujoco.MjModel, g: int) -> bool:
+    """Whether geom g has no texture, or one on a plane, or a mesh that says where it lies."""
+    mat, mesh = model.geom_matid[g], model.geom_dataid[g]
+    if mat < 0 or _textures(model)[mat] < 0 or model.geom_type[g] == _PLANE:
+        return True
+    if model.geom_type[g] != _MESH or model.mesh_texcoordadr[mesh] < 0:
+        return False
+    start = model.mesh_faceadr[mesh]
+    return bool((model.mesh_facetexcoord[start : start + model.mesh_facenum[mesh]] >= 0).all())
 
 
 class WarpEngine:
     """Draws `n` simulations of `model` through `lenses` on `threads` threads; see the module docstring.
 
     Raises:
-      UserError: mujoco-warp is not installed, or cannot draw the scene.
+      UserError: Warp is not installed.
     """
 
     name = "warp"
@@ -43,48 +89,45 @@ class WarpEngine:
     def __init__(
         self, model: mujoco.MjModel, lenses: Sequence[Lens], n: int, threads: int, samples: int
     ) -> None:
-        self._lenses = lenses
-        model = model_with(model, lenses)
-        warp, mujoco_warp = _import()
-        with warp.ScopedDevice(DEVICE):
-            try:
-                shared = mujoco_warp.put_model(model)
-            except NotImplementedError as error:
-                raise UserError(
-                    f"The render engine 'warp' cannot draw this scene ({error}); use render_engine='gl'."
-                ) from error
-            bounds = np.linspace(0, n, min(n, threads) + 1).astype(int).tolist()
-            rows = [slice(a, b) for a, b in itertools.pairwise(bounds)]
-            self._parts = [_Part(model, shared, lenses, r, samples) for r in rows]
+        warp = import_warp()
+        from simscaleai.sim.rendering import tracer
+
+        self._lenses, self._n, self._threads, self._samples = lenses, n, threads, samples
+        self._kernel = tracer.trace
+        self._meshes: list[Any] = []
         self._pool: ThreadPoolExecutor | None = None
         self._owner = 0
+        with warp.ScopedDevice(DEVICE):
+            self._scene = tracer.Scene()
+            self._set(_constants(model))
+            self._set_meshes(model)
+            self._rows = self._set_rows(model)
+            self._scratch = [self._make_scratch(tracer.Scratch()) for _ in range(threads)]
+            self._buffers = [self._make_buffers(lens, 1) for lens in lenses]
+            if samples > 1:
+                self._finer = [self._make_buffers(lens, samples) for lens in lenses]
 
     def draw(
         self, view: View, chosen: Sequence[int], depth: bool, segmentation: bool
     ) -> list[dict[str, NDArray[Any]]]:
         """The pictures of the lenses `chosen`, {kind: (n, H, W, ...)} each."""
+        for name, own in self._rows.items():
+            given = view.poses.get(name, view.looks.get(name))
+            if given is not None:
+                own[...] = given.reshape(len(given), *own.shape[1:])
         out = []
-        for i in chosen:
-            shape = (view.n, self._lenses[i].height, self._lenses[i].width)
-            pictures: dict[str, NDArray[Any]] = {"rgb": np.empty((*shape, 3), np.uint8)}
-            if depth:
-                pictures["depth"] = np.empty(shape, np.float32)
-            if segmentation:
-                pictures["segmentation"] = np.empty(shape, np.int32)
-            out.append(pictures)
-        warp, _ = _import()
-        with warp.ScopedDevice(DEVICE):
-            # The first draw of all compiles; that is done once, before threads ask for it together.
-            waiting = [part for part in self._parts if part.kernel is None]
-            for part in waiting:
-                part.share(self._parts[0])
-                part.draw(view, chosen, out)
-            if len(waiting) == len(self._parts):
-                return out
-            if len(self._parts) == 1:
-                self._parts[0].draw(view, chosen, out)
-            else:
-                list(self._threads().map(lambda part: part.draw(view, chosen, out), self._parts))
+        with import_warp().ScopedDevice(DEVICE):
+            for i in chosen:
+                rgb, metres, geoms = self._trace(i, 1, coloured=self._samples == 1)
+                shape = (self._n, self._lenses[i].height, self._lenses[i].width)
+                if self._samples > 1:
+                    rgb = _average(self._trace(i, self._samples, coloured=True)[0], shape)
+                pictures: dict[str, NDArray[Any]] = {"rgb": rgb.reshape(*shape, 3).copy()}
+                if depth:
+                    pictures["depth"] = metres.reshape(shape).copy()
+                if segmentation:
+                    pictures["segmentation"] = geoms.reshape(shape).copy()
+                out.append(pictures)
         return out
 
     def close(self) -> None:
@@ -92,112 +135,203 @@ class WarpEngine:
         if self._pool is not None and self._owner == os.getpid():
             self._pool.shutdown()
         self._pool = None
-        self._parts = []
 
-    def _threads(self) -> ThreadPoolExecutor:
+    def _trace(self, i: int, finer: int, coloured: bool) -> list[NDArray[Any]]:
+        """Fill the buffers of lens i, at `finer` times its size; return views of them."""
+        lens = self._lenses[i]
+        width, height = finer * lens.width, finer * lens.height
+        buffers = (self._buffers if finer == 1 else self._finer)[i]
+        tiles = self._n * -(-width // TILE) * -(-height // TILE)
+        pixel = 2 * np.tan(np.radians(lens.fov) / 2) / height
+        bounds = np.linspace(0, tiles, self._threads + 1).astype(int).tolist()
+
+        def work(thread: int) -> None:
+            first, last = bounds[thread], bounds[thread + 1]
+            if first == last:
+                return
+            import_warp().launch(
+                self._kernel,
+                dim=last - first,
+                inputs=[
+                    self._scene,
+                    self._scratch[thread],
+                    first,
+                    lens.camera_id,
+                    width,
+                    height,
+                    pixel,
+                    int(coloured),
+                ],
+                outputs=buffers,
+                device=DEVICE,
+            )
+
+        if self._threads == 1:
+            work(0)
+        else:
+            import_warp().load_module("simscaleai.sim.rendering.tracer", device=DEVICE)
+            list(self._workers().map(work, range(self._threads)))
+        return [buffer.numpy() for buffer in buffers]
+
+    def _workers(self) -> ThreadPoolExecutor:
         # Threads do not survive a fork.
         if self._pool is None or self._owner != os.getpid():
-            self._pool = ThreadPoolExecutor(len(self._parts), thread_name_prefix="render")
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="render")
             self._owner = os.getpid()
         return self._pool
 
+    def _set(self, values: dict[str, Any]) -> None:
+        """Give the scene its constants: numbers as they are, arrays by copying them to Warp."""
+        for name, value in values.items():
+            if isinstance(value, np.ndarray):
+                value = _array(value)
+            setattr(self._scene, name, value)
 
-class _Part:
-    """The simulations `rows`, drawn by one thread."""
-
-    def __init__(
-        self, model: mujoco.MjModel, shared: Any, lenses: Sequence[Lens], rows: slice, samples: int
-    ) -> None:
-        warp, mujoco_warp = _import()
-        self._rows, self._lenses = rows, lenses
-        n = rows.stop - rows.start
-        self._model = copy.copy(shared)
-        self._looks: dict[str, NDArray[Any]] = {}
-        self._context = mujoco_warp.create_render_context(
-            model,
-            n,
-            [(lens.width, lens.height) for lens in lenses],
-            render_rgb=True,
-            render_depth=True,
-            render_seg=True,
-            cam_active=[lens.camera_id for lens in lenses],
-            use_shadows=True,
-            render_skybox=True,
-            samples_per_pixel=samples,
-        )
-        # All that the tracer reads of mujoco_warp.Data, which has much more for physics.
-        shapes = {
-            "geom": ((n, model.ngeom), warp.vec3, warp.mat33),
-            "cam": ((n, model.ncam), warp.vec3, warp.mat33),
-            "light": ((n, model.nlight), warp.vec3, warp.vec3),
-        }
-        data = {"nworld": n, "flexvert_xpos": warp.zeros((n, model.nflexvert), dtype=warp.vec3)}
-        for name in POSES:
-            shape, *kinds = shapes[name.split("_")[0]]
-            data[name] = warp.zeros(shape, dtype=kinds[0 if name.endswith("xpos") else 1])
-        self._data = SimpleNamespace(**data)
-        self._poses = {name: data[name].numpy() for name in POSES}  # views: writing is handing over
-        self._flags = [
-            flags.numpy()
-            for flags in (
-                self._context.render_rgb,
-                self._context.render_depth,
-                self._context.render_seg,
-            )
-        ]
-        self._starts = np.cumsum([0] + [lens.width * lens.height for lens in lenses])
-
-    @property
-    def kernel(self) -> Any:
-        return self._context._megakernel
-
-    def share(self, other: _Part) -> None:
-        """Take over the compiled tracer of another part, if there is one."""
-        self._context._megakernel = other.kernel
-
-    def draw(self, view: View, chosen: Sequence[int], out: list[dict[str, NDArray[Any]]]) -> None:
-        """Draw the lenses `chosen` into this part's rows of `out`."""
-        _, mujoco_warp = _import()
-        for name, values in self._poses.items():
-            values[...] = view.poses[name][self._rows].reshape(values.shape)
-        for name, given in view.looks.items():
-            values = self._look(name)
-            rows = given if len(given) == 1 else given[self._rows]
-            values[...] = rows.reshape(len(rows), *values.shape[1:])
-        for flags, kind in zip(self._flags, ("rgb", "depth", "segmentation"), strict=True):
-            flags[:] = False
-            flags[list(chosen)] = kind in out[0]
-        mujoco_warp.refit_bvh(self._model, self._data, self._context)
-        mujoco_warp.render(self._model, self._data, self._context)
-        rgb = self._context.rgb_data.numpy()
-        depth = self._context.depth_data.numpy()
-        geoms = self._context.seg_data.numpy()
-        for i, pictures in zip(chosen, out, strict=True):
-            pixels = slice(self._starts[i], self._starts[i + 1])
-            shape = (len(rgb), self._lenses[i].height, self._lenses[i].width)
-            packed = np.ascontiguousarray(rgb[:, pixels]).view(np.uint8).reshape(*shape, 4)
-            pictures["rgb"][self._rows] = packed[..., 2::-1]  # stored as blue, green, red, alpha
-            if "depth" in pictures:
-                pictures["depth"][self._rows] = depth[:, pixels].reshape(shape)
-            if "segmentation" in pictures:
-                ids, kinds = np.moveaxis(geoms[:, pixels].reshape(*shape, 2), -1, 0)
-                pictures["segmentation"][self._rows] = np.where(
-                    kinds == mujoco.mjtObj.mjOBJ_GEOM, ids, -1
+    def _set_meshes(self, model: mujoco.MjModel) -> None:
+        warp = import_warp()
+        ids = np.zeros(model.ngeom, np.uint64)
+        middle, half = np.zeros((2, model.ngeom, 3), np.float32)
+        face, normal, texel = np.zeros((3, model.ngeom), np.int32)
+        texel[:] = -1
+        made: dict[int, Any] = {}
+        for g in visible(model):
+            mesh = int(model.geom_dataid[g])
+            if model.geom_type[g] != _MESH:
+                continue
+            start, count = model.mesh_vertadr[mesh], model.mesh_vertnum[mesh]
+            points = model.mesh_vert[start : start + count]
+            face[g], normal[g] = model.mesh_faceadr[mesh], model.mesh_normaladr[mesh]
+            texel[g] = model.mesh_texcoordadr[mesh]
+            if mesh not in made:
+                faces = model.mesh_face[face[g] : face[g] + model.mesh_facenum[mesh]]
+                made[mesh] = warp.Mesh(
+                    _array(points),
+                    warp.array(faces.ravel(), dtype=warp.int32),
+                    bvh_constructor="sah",
                 )
+            ids[g] = made[mesh].id
+            low, up = points.min(0), points.max(0)
+            middle[g], half[g] = (low + up) / 2, (up - low) / 2 + 1e-6
+        self._meshes = list(made.values())  # their ids do not keep them alive
+        self._scene.geom_mesh = warp.array(ids, dtype=warp.uint64)
+        self._set(
+            {
+                "geom_middle": middle,
+                "geom_half": half,
+                "geom_face": face,
+                "geom_normal": normal,
+                "geom_texel": texel,
+            }
+        )
 
-    def _look(self, name: str) -> NDArray[Any]:
-        """This part's own values of the model's field `name`, made on first use."""
-        if name not in self._looks:
-            warp, _ = _import()
-            nominal = getattr(self._model, name)
-            own = warp.zeros((self._data.nworld, *nominal.shape[1:]), dtype=nominal.dtype)
-            setattr(self._model, name, own)
-            self._looks[name] = own.numpy()
-        return self._looks[name]
+    def _set_rows(self, model: mujoco.MjModel) -> dict[str, NDArray[Any]]:
+        """Give the scene what may differ from row to row; return it, for writing."""
+        data = mujoco.MjData(model)
+        rows: dict[str, NDArray[Any]] = {}
+        for name in (*POSES, *LOOKS):
+            value = getattr(data if name in POSES else model, name)
+            value = value.reshape(-1, 3, 3) if name.endswith("xmat") else value
+            kind = np.int32 if value.dtype.kind in "bu" else np.float32
+            array = _array(np.repeat(value[None].astype(kind), self._n, 0), rows=True)
+            setattr(self._scene, name, array)
+            rows[name] = array.numpy()  # a view: writing is handing over
+        return rows
+
+    def _make_scratch(self, scratch: Any) -> Any:
+        warp = import_warp()
+        for name, kind in (("geom", int), ("distance", float)):
+            setattr(scratch, name, warp.zeros(TILE * TILE, dtype=kind))
+        scratch.uv = warp.zeros(TILE * TILE, dtype=warp.vec2)
+        for name in ("ray", "normal", "base", "colour"):
+            setattr(scratch, name, warp.zeros(TILE * TILE, dtype=warp.vec3))
+        return scratch
+
+    def _make_buffers(self, lens: Lens, finer: int) -> list[Any]:
+        warp = import_warp()
+        shape = (self._n, lens.width * lens.height * finer**2)
+        return [
+            warp.zeros((*shape, 3), dtype=warp.uint8),
+            warp.zeros(shape, dtype=float),
+            warp.zeros(shape, dtype=int),
+        ]
 
 
-def _import() -> tuple[Any, Any]:
-    """The modules `warp` and `mujoco_warp`, quiet."""
+def _constants(model: mujoco.MjModel) -> dict[str, Any]:
+    """What no row has of its own, under the names of `tracer.Scene`."""
+    head = model.vis.headlight
+    on = float(bool(head.active))
+    sky = np.flatnonzero(model.tex_type == _SKY)
+    texels = [_texture(model, i) for i in range(model.ntex)]
+    starts = np.cumsum([0] + [len(t.reshape(-1, 3)) for t in texels])[:-1]
+    return {
+        "visible": visible(model).astype(np.int32),
+        "geom_type": model.geom_type,
+        "geom_mat": model.geom_matid,
+        "face_normals": model.mesh_facenormal,
+        "mesh_normals": model.mesh_normal,
+        "face_texels": model.mesh_facetexcoord,
+        "mesh_texels": model.mesh_texcoord,
+        "mat_texture": _textures(model),
+        "mat_repeat": model.mat_texrepeat,
+        "mat_uniform": model.mat_texuniform.astype(np.int32),
+        "texels": np.concatenate([np.zeros((1, 3)), *(t.reshape(-1, 3) for t in texels)]),
+        "texture_start": (starts + 1).astype(np.int32),
+        "texture_size": np.array([t.shape[1::-1] for t in texels], np.int32).reshape(-1, 2),
+        "sky": int(sky[0]) if len(sky) else -1,
+        "light_type": model.light_type,
+        "light_shadow": model.light_castshadow.astype(np.int32),
+        "light_fading": model.light_attenuation,
+        "light_cutoff": np.cos(np.radians(model.light_cutoff)),
+        "light_exponent": model.light_exponent,
+        "head_ambient": (head.ambient * on).tolist(),
+        "head_diffuse": (head.diffuse * on).tolist(),
+        "head_specular": (head.specular * on).tolist(),
+        "far": float(model.vis.map.zfar * model.stat.extent),
+    }
+
+
+def _textures(model: mujoco.MjModel) -> NDArray[np.int32]:
+    """The texture of each material, -1 for none."""
+    textures: NDArray[np.int32] = model.mat_texid[:, mujoco.mjtTextureRole.mjTEXROLE_RGB]
+    return textures
+
+
+def _texture(model: mujoco.MjModel, i: int) -> NDArray[np.float32]:
+    """Texture i, (rows, columns, 3) in [0, 1]."""
+    height, width, channels = model.tex_height[i], model.tex_width[i], model.tex_nchannel[i]
+    start = model.tex_adr[i]
+    data = model.tex_data[start : start + height * width * channels]
+    return np.repeat(data.reshape(height, width, channels)[..., :3], 3 if channels < 3 else 1, -1)[
+        ..., :3
+    ].astype(np.float32) / np.float32(255)
+
+
+def _array(value: NDArray[Any], rows: bool = False) -> Any:
+    """A Warp array of numbers, vectors or matrices: as many axes as a scene's array has are indices."""
+    warp = import_warp()
+    value = np.ascontiguousarray(value, np.int32 if value.dtype.kind in "iu" else np.float32)
+    inner = value.shape[1 + rows :]
+    integer = value.dtype == np.int32
+    kinds = {
+        (): int if integer else float,
+        (2,): warp.vec2i if integer else warp.vec2,
+        (3,): warp.vec3i if integer else warp.vec3,
+        (4,): warp.vec4,
+        (3, 3): warp.mat33,
+    }
+    return warp.array(value, dtype=kinds[inner], ndim=1 + rows)
+
+
+def _average(rgb: NDArray[np.uint8], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Pictures (n, s H * s W, 3) averaged to `shape` (n, H, W)."""
+    n, height, width = shape
+    finer = round((rgb.shape[1] / (height * width)) ** 0.5)
+    blocks = rgb.reshape(n, height, finer, width, finer, 3)
+    return (blocks.sum((2, 4), dtype=np.uint32) // finer**2).astype(np.uint8)
+
+
+def import_warp() -> Any:
+    """The module `warp`, quiet."""
     try:
         import warp
     except ImportError as error:
@@ -209,9 +343,7 @@ def _import() -> tuple[Any, Any]:
         warp.config.log_level = warp.LOG_ERROR
         with _no_stderr():  # it tells those who have no GPU that they have none
             warp.init()
-    import mujoco_warp
-
-    return warp, mujoco_warp
+    return warp
 
 
 @contextlib.contextmanager
