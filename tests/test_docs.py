@@ -26,13 +26,14 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 COUNT = re.compile(
-    r"(?P<name>(?:n|env|eval)[-_]episodes|max[-_]steps|total[-_](?:time)?steps)"
+    r"(?P<name>(?:n|env|eval)[-_]episodes|n-steps|max[-_]steps|total[-_](?:time)?steps)"
     r"(?P<gap>[ =:]+)(?P<number>[\d_]+)"
 )
 LIMITS = {
     "n_episodes": 6,
     "env_episodes": 2,
     "eval_episodes": 2,
+    "n_steps": 4,
     "max_steps": 20,
     "total_steps": 64,
     "total_timesteps": 64,

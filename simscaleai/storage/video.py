@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +14,40 @@ from simscaleai.errors import UserError
 from simscaleai.storage.atomic import atomic_path
 
 
-def write_video(path: str | Path, frames: Sequence[NDArray[np.uint8]], fps: int) -> None:
-    """Write frames (H, W, 3) as H.264; UserError if the extra `viz` is not installed."""
+def write_video(path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: float) -> int:
+    """Write frames (H, W, 3) of one size as H.264, one after the other, so that they need not fit in memory.
+
+    Sides of an odd length are scaled to even ones, which players insist on.
+
+    Returns:
+      how many frames it has.
+
+    Raises:
+      UserError: the extra `viz` is not installed.
+    """
     try:
-        import imageio.v3 as iio
-        import imageio_ffmpeg  # noqa: F401 - the plugin that imageio needs
+        import imageio_ffmpeg
     except ImportError:
         raise UserError(
-            "Writing videos needs imageio; install it with: pip install 'simscaleai[viz]'."
+            "Writing videos needs imageio-ffmpeg; install it with: pip install 'simscaleai[viz]'."
         ) from None
-    with atomic_path(path) as temporary:
-        iio.imwrite(temporary, np.stack(list(frames)), extension=".mp4", plugin="FFMPEG", fps=fps)
+    count = 0
+    with atomic_path(path) as temporary, contextlib.ExitStack() as stack:
+        writer: Any = None
+        for frame in frames:
+            if writer is None:
+                writer = imageio_ffmpeg.write_frames(
+                    str(temporary),
+                    (frame.shape[1], frame.shape[0]),
+                    fps=fps,
+                    macro_block_size=2,
+                    ffmpeg_log_level="error",
+                    output_params=["-f", "mp4", "-movflags", "+faststart"],
+                )
+                stack.callback(writer.close)
+                writer.send(None)
+            writer.send(np.ascontiguousarray(frame))
+            count += 1
+        assert count, "a video has at least one frame"
+        stack.close()  # the file is whole only now
+    return count

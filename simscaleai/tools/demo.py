@@ -1,7 +1,8 @@
 """The whole loop on one task, as `make demo` runs it: `python -m simscaleai.tools.demo`.
 
 Demonstrations by the scripted expert, behaviour cloning on them, and the clone in closed loop on 100
-starts that it has not seen. Everything is in `runs/demo/`; the policy of an earlier demo is moved aside.
+starts that it has not seen, with a contact sheet and a video of it. Everything is in `runs/demo/`; the policy
+of an earlier demo is moved aside.
 """
 
 from __future__ import annotations
@@ -15,11 +16,17 @@ from typing import Any
 import torch
 
 from simscaleai.datagen import generate_dataset
+from simscaleai.errors import UserError
 from simscaleai.rl.evaluator import evaluate_checkpoint
 from simscaleai.tools.console import table, text
+from simscaleai.tools.driver import find_driver
+from simscaleai.tools.figures.rollout import record
+from simscaleai.tools.visualize import contact_sheet, save_or_show, write_rollout
 from simscaleai.training import TrainConfig, train_policy
 
 FOLDER = Path("runs/demo")
+SHEET, VIDEO = "contact_sheet.png", "rollout.mp4"
+ROWS = 4  # episodes on the contact sheet
 
 
 def run_demo(
@@ -28,6 +35,8 @@ def run_demo(
     n_demonstrations: int = 2000,
     max_steps: int = 8000,
     n_episodes: int = 100,
+    n_filmed: int = 9,
+    size: int = 240,
 ) -> dict[str, Any]:
     """Run the loop in `folder`, print its table and write it to `summary.json`.
 
@@ -35,6 +44,8 @@ def run_demo(
       n_demonstrations: episodes of the expert to learn from.
       max_steps: optimizer steps of training.
       n_episodes: episodes of the trained policy.
+      n_filmed: how many of these the video shows.
+      size: height and width of each of them, pixels.
 
     Returns:
       {"success_rate", "success_ci", "stages": [{"stage", "result", "seconds"}, ...]}.
@@ -64,6 +75,8 @@ def run_demo(
     clock.append(time.perf_counter())
     evaluation = evaluate_checkpoint(folder / "final.pt", n_episodes=n_episodes, output_dir=folder)
     clock.append(time.perf_counter())
+    pictures = film(folder, n_filmed, size)
+    clock.append(time.perf_counter())
 
     rate, interval = evaluation["success_rate"], evaluation["success_ci"]
     results = {
@@ -71,6 +84,7 @@ def run_demo(
         "training": f"{max_steps} steps of behaviour cloning, loss {metrics['loss']:.4f}",
         "evaluation": f"{text('success_rate', rate)} success in {n_episodes} unseen episodes,"
         f" 95 % interval {text('success_ci', interval)}",
+        "pictures": pictures,
     }
     seconds = [round(end - start, 1) for start, end in itertools.pairwise(clock)]
     rows = [(*item, f"{took:.0f}") for item, took in zip(results.items(), seconds, strict=True)]
@@ -79,6 +93,24 @@ def run_demo(
     summary = {"success_rate": rate, "success_ci": list(interval), "stages": stages}
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def film(folder: Path, n_episodes: int, size: int) -> str:
+    """Draw the contact sheet and the video of `final.pt`; what there is now, or why there is nothing.
+
+    Pictures are the last thing that a demo should fail for.
+    """
+    try:
+        driver = find_driver(str(folder / "final.pt"))
+        seconds = driver.config.control_dt
+        moments = list(record(driver, n_episodes, size=(size, size)))
+        first = [moment.first(ROWS) for moment in moments]
+        title = f"{driver.env_name}, {driver.title}"
+        save_or_show(contact_sheet(first, seconds, title), folder / SHEET)
+        write_rollout(folder / VIDEO, moments, seconds)
+    except UserError as error:
+        return f"none: {error}"
+    return f"{SHEET}, {VIDEO}"
 
 
 if __name__ == "__main__":

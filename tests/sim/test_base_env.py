@@ -149,7 +149,7 @@ def test_step_before_reset(refused: Callable[..., str]) -> None:
 
 
 def test_unknown_cameras_list_those_of_the_scene(refused: Callable[..., str]) -> None:
-    known = ("front_cam", "overhead_cam", "wrist_cam")
+    known = ("front_cam", "overhead_cam", "observer_cam", "wrist_cam")
     env = make_env("reach", cameras=[])
     env.reset(seed=0)
     refused(lambda: env.render_camera("wristcam"), "'wristcam'", *known, "Did you mean 'wrist_cam'")

@@ -19,7 +19,8 @@ from simscaleai.training import TrainConfig
 from simscaleai.training.settings import RunConfig
 
 COMMANDS = ["list-envs", "list-models", "info", "datagen", "train", "sweep", "eval", "validate"]
-COMMANDS += ["rl", "bench-loader", "viz-live"]
+COMMANDS += ["rl", "bench-loader", "viz-env", "viz-cameras", "viz-dataset", "viz-trajectory"]
+COMMANDS += ["viz-training", "viz-rl", "viz-video", "viz-live"]
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from simscaleai.datagen.policies import NAMES, make_policy, policy_sha256
+from simscaleai.datagen.policies import NAMES
 from simscaleai.errors import UserError
-from simscaleai.rl.evaluator import policy_environment
 from simscaleai.sim.factory import make_env
 from simscaleai.sim.task_env import TaskEnv
+from simscaleai.tools.driver import find_driver
 from simscaleai.tools.live.player import Player
 
 __all__ = ["Player", "load_player", "view_live"]
-
-ENV = "reach"
 
 
 def view_live(
@@ -70,19 +68,9 @@ def view_live(
 
 def load_player(env_name: str | None, policy: str, seed: int = 0, speed: float = 1.0) -> Player:
     """The player of a policy, by name or as a checkpoint, in an environment that fits it."""
-    if policy in NAMES:
-        env = _task_env(env_name or ENV, cameras=[])
-        driver = make_policy(policy, env)
-        return Player(env, driver, seed, speed)
-    policy_sha256(policy)  # says what is allowed if there is no such file
-    from simscaleai.models.policy import ModelPolicy
-
-    model = ModelPolicy.from_checkpoint(policy)
-    name, config = policy_environment(model.contract, env_name)
-    env = _task_env(name, config=config)
-    if model.contract is not None:
-        model.contract.require(env.contract)
-    return Player(env, model, seed, speed)
+    driver = find_driver(policy, env_name)
+    env = _task_env(driver.env_name, config=driver.config)
+    return Player(env, driver.policy(env), seed, speed)
 
 
 def _task_env(name: str, **settings: Any) -> TaskEnv:

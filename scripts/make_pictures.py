@@ -1,0 +1,103 @@
+"""The pictures of the documentation, from real runs: `python scripts/make_pictures.py`.
+
+Demonstrations, a cloned policy and a PPO agent are made first, in `runs/pictures/`, unless they are there: a
+few minutes on two CPU cores. The pictures go to `docs/images/`. Look at each one before committing it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import imageio.v3 as iio
+from PIL import Image
+
+from simscaleai.tools.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNS, IMAGES = Path("runs/pictures"), Path("docs/images")
+LIMIT = 300_000  # bytes of a picture
+FILM_WIDTH, FILM_QUALITY = 576, 45
+
+# {what a command makes: the command}
+INGREDIENTS = {
+    RUNS
+    / "pick_place.h5": "datagen --env-name pick_place --n-episodes 500 --noise 0.2 --only-success"
+    " --seed 0 --output {}",
+    RUNS
+    / "pictures.h5": "datagen --env-name pick_place --n-episodes 4 --cameras wrist_cam,front_cam"
+    " --image-size 128 --seed 1 --output {}",
+    RUNS / "pick_place/config.yaml": "train --dataset runs/pictures/pick_place.h5"
+    " --name pictures/pick_place --max-steps 3000 --batch-size 256 --lr 1e-3 --eval-env-episodes 50"
+    " trainer.log_every=20 trainer.eval_every=300 trainer.save_every=0",
+    RUNS / "reach/config.yaml": "rl --config configs/rl/reach.yaml --name pictures/reach"
+    " ppo.log_every=2",
+}
+CLONE = RUNS / "pick_place/checkpoints/final.pt"
+PICTURES = {
+    "env_grid.png": "viz-env --env-name pick_place --n-steps 40",
+    "randomized.png": "viz-env --env-name pick_place --randomize heavy --n-steps 20 --seed 3",
+    "cameras.png": "viz-cameras --env-name pick_place --cameras observer_cam,overhead_cam,wrist_cam"
+    " --seed 1 --size 160",
+    "dataset_stats.png": "viz-dataset runs/pictures/pick_place.h5",
+    "trajectory.png": "viz-trajectory runs/pictures/pictures.h5 --episode 0",
+    "training.png": "viz-training runs/pictures/pick_place",
+    "rl_training.png": "viz-rl runs/pictures/reach",
+    "rollout.mp4": f"viz-video --policy {CLONE} --n-episodes 6 --randomize --n-steps 100 --size 208",
+}
+
+
+def make() -> None:
+    os.chdir(ROOT)
+    for made, command in INGREDIENTS.items():
+        if not made.exists():
+            simscale(command.format(made))
+    for name, command in PICTURES.items():
+        path = IMAGES / name
+        simscale(f"{command} --save {path}")
+        if path.suffix == ".png":
+            shrink(path)
+        else:
+            animate(path)
+    for path in sorted(IMAGES.iterdir()):
+        size = path.stat().st_size
+        print(f"{path} {size / 1000:.0f} kB{'' if size < LIMIT else ': too large'}")
+
+
+def simscale(command: str) -> None:
+    print(f"simscale {command}", flush=True)
+    try:
+        main(shlex.split(command))
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def shrink(path: Path) -> None:
+    """Without transparency, and packed as well as it goes."""
+    Image.open(path).convert("RGB").save(path, optimize=True)
+
+
+def animate(path: Path) -> None:
+    """The video as a moving picture, which pages can show as they show others."""
+    frames = [Image.fromarray(frame) for frame in iio.imiter(path, plugin="FFMPEG")]
+    height = round(FILM_WIDTH * frames[0].height / frames[0].width)
+    first, *rest = [
+        frame.resize((FILM_WIDTH, height), Image.Resampling.LANCZOS) for frame in frames
+    ]
+    seconds = 1 / iio.immeta(path, plugin="FFMPEG")["fps"]
+    first.save(
+        path.with_suffix(".webp"),
+        append_images=rest,
+        save_all=True,
+        duration=round(1000 * seconds),
+        loop=0,
+        quality=FILM_QUALITY,
+        method=6,
+    )
+    path.unlink()
+
+
+if __name__ == "__main__":
+    make()

@@ -1,0 +1,191 @@
+"""Pictures and videos of environments, datasets, runs and policies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from simscaleai.tools.app import RandomizeCommand, app, examples
+from simscaleai.tools.commands.options import Env, Randomize, names
+
+Save = Annotated[
+    Path | None,
+    typer.Option(help="Picture to write: png, pdf, svg, ...; without it a window opens."),
+]
+AnyEnv = Annotated[
+    str | None, typer.Option(help="Environment; by default the checkpoint's, or reach.")
+]
+Policy = Annotated[
+    str, typer.Option(help="scripted (the expert), random, or the path of a checkpoint.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Decides the episodes.")]
+Size = Annotated[int, typer.Option(min=16, max=2048, help="Height and width in pixels.")]
+Steps = Annotated[
+    int | None, typer.Option(min=1, help="Control steps; by default until episodes are over.")
+]
+Camera = Annotated[
+    str | None, typer.Option(help="Camera; by default observer_cam, or the scene's first.")
+]
+Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="HDF5 file of episodes.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or its name in runs/.")]
+
+
+@app.command(
+    "viz-env",
+    cls=RandomizeCommand,
+    epilog=examples(
+        "simscale viz-env --env-name reach --n-steps 20 --save env_grid.png",
+        "simscale viz-env --env-name pick_place --randomize heavy --save heavy.png",
+        "simscale viz-env --policy checkpoints/final.pt --camera front_cam --save policy.pdf",
+    ),
+)
+def viz_env(
+    env_name: AnyEnv = None,
+    n_steps: Steps = None,
+    save: Save = None,
+    policy: Policy = "scripted",
+    camera: Camera = None,
+    seed: Seed = 0,
+    randomize: Randomize = None,
+    size: Size = 256,
+) -> None:
+    """Draw a rollout as a grid of pictures over time."""
+    from simscaleai.tools import visualize
+
+    _make(
+        save,
+        lambda: visualize.plot_env(
+            env_name,
+            n_steps,
+            policy,
+            camera=camera,
+            seed=seed,
+            randomize=randomize,
+            size=size,
+        ),
+    )
+
+
+@app.command(
+    "viz-cameras",
+    cls=RandomizeCommand,
+    epilog=examples(
+        "simscale viz-cameras --env-name reach --save cameras.png",
+        "simscale viz-cameras --env-name pick_place --cameras wrist_cam --n-steps 0 --save wrist.png",
+    ),
+)
+def viz_cameras(
+    env_name: Env = "reach",
+    save: Save = None,
+    cameras: Annotated[
+        str, typer.Option(metavar="NAMES", help="Such as wrist_cam,front_cam; by default all.")
+    ] = "",
+    n_steps: Annotated[
+        int, typer.Option(min=0, help="Control steps of the expert before the pictures.")
+    ] = 12,
+    seed: Seed = 0,
+    randomize: Randomize = None,
+    size: Size = 256,
+) -> None:
+    """Draw what each camera sees: RGB, depth and segmentation."""
+    from simscaleai.tools import visualize
+
+    _make(
+        save,
+        lambda: visualize.plot_cameras(
+            env_name, names(cameras), n_steps, seed=seed, randomize=randomize, size=size
+        ),
+    )
+
+
+@app.command(
+    "viz-dataset",
+    epilog=examples("simscale viz-dataset data/reach.h5 --save dataset_stats.png"),
+)
+def viz_dataset(dataset: Dataset, save: Save = None) -> None:
+    """Draw lengths, rewards and actions of a dataset."""
+    from simscaleai.tools import visualize
+
+    _make(save, lambda: visualize.plot_dataset(dataset))
+
+
+@app.command(
+    "viz-trajectory",
+    epilog=examples("simscale viz-trajectory data/reach.h5 --episode 0 --save trajectory.png"),
+)
+def viz_trajectory(
+    dataset: Dataset,
+    episode: Annotated[int, typer.Option(min=0, help="Position in the dataset, from 0.")] = 0,
+    save: Save = None,
+) -> None:
+    """Draw observations, actions and rewards of an episode over time."""
+    from simscaleai.tools import visualize
+
+    _make(save, lambda: visualize.plot_trajectory(dataset, episode))
+
+
+@app.command(
+    "viz-training", epilog=examples("simscale viz-training runs/pick_place --save training.png")
+)
+def viz_training(run: Run, save: Save = None) -> None:
+    """Draw the curves of a training run."""
+    from simscaleai.tools import visualize
+
+    _make(save, lambda: visualize.plot_training(run))
+
+
+@app.command("viz-rl", epilog=examples("simscale viz-rl checkpoints/ppo_reach --save rl.png"))
+def viz_rl(run: Run, save: Save = None) -> None:
+    """Draw the curves of a run of reinforcement learning."""
+    from simscaleai.tools import visualize
+
+    _make(save, lambda: visualize.plot_rl(run))
+
+
+@app.command(
+    "viz-video",
+    cls=RandomizeCommand,
+    epilog=examples(
+        "simscale viz-video --env-name pick_place --save expert.mp4",
+        "simscale viz-video --policy checkpoints/final.pt --n-episodes 9 --randomize --save policy.mp4",
+    ),
+)
+def viz_video(
+    env_name: AnyEnv = None,
+    policy: Policy = "scripted",
+    n_episodes: Annotated[int, typer.Option(min=1, max=64, help="Episodes, a tile each.")] = 4,
+    save: Annotated[Path, typer.Option(help="mp4 file to write.")] = Path("rollout.mp4"),
+    camera: Camera = None,
+    seed: Seed = 0,
+    randomize: Randomize = None,
+    n_steps: Steps = None,
+    size: Size = 256,
+) -> None:
+    """Film a policy: several episodes at once, each marked with how it ended."""
+    from simscaleai.tools import visualize
+
+    done = visualize.record_video(
+        save,
+        env_name,
+        policy,
+        n_episodes,
+        seed=seed,
+        randomize=randomize,
+        camera=camera,
+        size=size,
+        n_steps=n_steps,
+    )
+    typer.echo(f"{done['successes']} of {n_episodes} episodes succeeded: {done['output_path']}")
+
+
+def _make(save: Path | None, draw: Callable[[], Any]) -> None:
+    """Draw a figure once it is known where to put it."""
+    from simscaleai.tools import visualize
+
+    path = visualize.check_target(save)
+    visualize.save_or_show(draw(), path)
+    if path is not None:
+        typer.echo(f"Wrote {path}.")

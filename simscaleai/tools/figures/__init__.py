@@ -1,0 +1,1 @@
+"""What `simscaleai.tools.visualize` draws with; the names to use are there."""

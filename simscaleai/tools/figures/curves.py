@@ -1,0 +1,232 @@
+"""Curves of a run: how learning went."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai.errors import UserError
+from simscaleai.rl.statistics import wilson_interval
+from simscaleai.tools.figures.metrics import Metrics, Series, read_metrics
+from simscaleai.tools.figures.style import (
+    BLUE,
+    CYCLE,
+    GREEN,
+    ORANGE,
+    RED,
+    new_figure,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SMOOTH = 50  # a smoothed curve averages over a fiftieth of the records on either side
+REWARD = "reward/"
+
+
+@styled
+def plot_training(run: str | Path) -> Figure:
+    """Loss, success in closed loop (or the error of the action), learning rate and speed of a training run.
+
+    Args:
+      run: its folder, or the name of one in `runs/`.
+
+    Raises:
+      UserError: there is no such run, it recorded nothing, or it is one of reinforcement learning.
+    """
+    metrics = read_metrics(run)
+    if "loss" not in metrics.series:
+        raise UserError(f"{metrics.folder} is not a training run; see it with `simscale viz-rl`.")
+    model: Any = metrics.config.get("model")
+    kind = f"{model['name']}: " if isinstance(model, dict) and "name" in model else ""
+    figure = new_figure(8.4, 5.4, f"Training of {kind}{metrics.folder.name}")
+    (loss, second), (rate, speed) = figure.subplots(2, 2, sharex=True)
+
+    recorded = metrics.series["loss"]
+    _smoothed(loss, recorded, "training", BLUE)
+    if "eval_loss" in metrics.series:
+        _points(loss, metrics.series["eval_loss"], "validation", RED)
+    loss.set(title="Loss", ylabel="loss per sample")
+    _log(loss, recorded)
+    loss.legend()
+
+    if "eval_success_rate" in metrics.series:
+        _success(second, metrics.series["eval_success_rate"], _eval_episodes(metrics))
+    else:
+        others = [name for name in metrics.series if name in ("action_mae", "eval_action_mae")]
+        for name, colour in zip(others, (BLUE, RED), strict=False):
+            label = "validation" if name.startswith("eval_") else "training"
+            _smoothed(second, metrics.series[name], label, colour)
+        second.set(title="Error of the action", ylabel="mean absolute error")
+        if others:
+            second.legend()
+
+    if (lr := metrics.get("lr")) is not None:
+        rate.plot(lr.steps, lr.values, color=BLUE)
+    rate.set(title="Learning rate", ylabel="learning rate", ylim=(0, None))
+    rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=True)
+
+    if (samples := metrics.get("samples_per_second")) is not None:
+        _smoothed(speed, samples, "speed", BLUE)
+    speed.set(title="Speed", ylabel="samples per second", ylim=(0, None))
+    for axes in (rate, speed):
+        axes.set_xlabel("optimizer steps")
+    _finish([loss, second, rate, speed])
+    return figure
+
+
+@styled
+def plot_rl(run: str | Path) -> Figure:
+    """Return, success, length, losses, diagnostics and reward terms of a run of reinforcement learning.
+
+    Args:
+      run: its folder, or the name of one in `runs/`.
+
+    Raises:
+      UserError: there is no such run, it recorded nothing, or it is a training run on a dataset.
+    """
+    metrics = read_metrics(run)
+    if "policy_loss" not in metrics.series:
+        raise UserError(
+            f"{metrics.folder} is not a run of reinforcement learning; see it with"
+            " `simscale viz-training`."
+        )
+    task = metrics.config.get("env_name")
+    title = f"PPO on {task}: {metrics.folder.name}" if task else f"PPO: {metrics.folder.name}"
+    figure = new_figure(10.6, 7.4, title)
+    grid = figure.subplots(3, 3, sharex=True)
+
+    _both(grid[0, 0], metrics, "episode_reward", "eval_mean_reward")
+    grid[0, 0].set(title="Return", ylabel="sum of rewards of an episode")
+    if "eval_success_rate" in metrics.series:
+        _success(grid[0, 1], metrics.series["eval_success_rate"], _eval_episodes(metrics))
+    elif "success_rate" in metrics.series:
+        series = metrics.series["success_rate"]
+        _smoothed(grid[0, 1], Series(series.steps, 100 * series.values), "training", BLUE)
+        grid[0, 1].set(title="Success in training", ylabel="episodes (%)", ylim=(-3, 103))
+    _both(grid[0, 2], metrics, "episode_length", "eval_mean_length")
+    grid[0, 2].set(title="Length of an episode", ylabel="control steps", ylim=(0, None))
+
+    _one(grid[1, 0], metrics, "policy_loss", "Policy loss", "clipped surrogate")
+    _one(grid[1, 1], metrics, "value_loss", "Value loss", "squared error")
+    if (value := metrics.get("value_loss")) is not None:
+        _log(grid[1, 1], value)
+    _one(grid[1, 2], metrics, "explained_variance", "Explained variance of the value", "share")
+    grid[1, 2].axhline(1.0, color="#9A9A9A", linewidth=0.8, linestyle="--", zorder=1)
+
+    for name, label, colour in (
+        ("clip_fraction", "samples clipped (share)", ORANGE),
+        ("approx_kl", "KL divergence (nats)", BLUE),
+    ):
+        if name in metrics.series:
+            _smoothed(grid[2, 0], metrics.series[name], label, colour)
+            _log(grid[2, 0], metrics.series[name])
+    grid[2, 0].set(title="Step of the policy", ylabel="per update")
+    if grid[2, 0].lines:
+        grid[2, 0].legend()
+    _one(grid[2, 1], metrics, "action_std", "Noise of the actions", "standard deviation")
+    grid[2, 1].set_ylim(0, None)
+    _reward_terms(grid[2, 2], metrics)
+
+    for axes in grid[2]:
+        axes.set_xlabel("environment steps")
+    _finish(list(grid.flat))
+    return figure
+
+
+def smooth(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Means over `width` neighbours on either side, over fewer, equally many, near the ends: (m,)."""
+    half = np.minimum(width, np.minimum(np.arange(len(values)), np.arange(len(values))[::-1]))
+    total = np.concatenate(([0.0], np.cumsum(values)))
+    index = np.arange(len(values))
+    means: NDArray[np.float64] = (total[index + half + 1] - total[index - half]) / (2 * half + 1)
+    return means
+
+
+def _smoothed(axes: Axes, series: Series, label: str, colour: str) -> None:
+    """The curve as recorded, pale, and its mean over neighbours on top."""
+    width = len(series.values) // SMOOTH
+    if width:
+        axes.plot(series.steps, series.values, color=colour, alpha=0.25, linewidth=0.9)
+    axes.plot(series.steps, smooth(series.values, width), color=colour, label=label)
+
+
+def _points(axes: Axes, series: Series, label: str, colour: str) -> None:
+    """Evaluations: few, so each is a point."""
+    axes.plot(series.steps, series.values, "o-", color=colour, markersize=3, label=label)
+
+
+def _both(axes: Axes, metrics: Metrics, training: str, evaluation: str) -> None:
+    """A number as it was in training, with exploration, and in evaluation, without."""
+    if training in metrics.series:
+        _smoothed(axes, metrics.series[training], "training", BLUE)
+    if evaluation in metrics.series:
+        _points(axes, metrics.series[evaluation], "evaluation", RED)
+    if axes.lines:
+        axes.legend()
+
+
+def _one(axes: Axes, metrics: Metrics, name: str, title: str, unit: str) -> None:
+    if name in metrics.series:
+        _smoothed(axes, metrics.series[name], title, BLUE)
+    axes.set(title=title, ylabel=unit)
+
+
+def _success(axes: Axes, series: Series, episodes: int | None) -> None:
+    """Success in percent, with its 95 % interval where the number of episodes is known."""
+    _points(axes, Series(series.steps, 100 * series.values), "success", GREEN)
+    title = "Success in closed loop"
+    if episodes:
+        counts = [round(rate * episodes) for rate in np.clip(series.values, 0, 1)]
+        low, high = np.array([wilson_interval(k, episodes) for k in counts]).T
+        label = "95 % interval (Wilson)"
+        axes.fill_between(
+            series.steps, 100 * low, 100 * high, color=GREEN, alpha=0.18, linewidth=0, label=label
+        )
+        title = f"Success of {episodes} episodes in closed loop"
+        axes.legend(loc="lower right")
+    axes.set(title=title, ylabel="episodes (%)", ylim=(-3, 103))
+
+
+def _log(axes: Axes, series: Series) -> None:
+    """A logarithmic axis with plain numbers, for values that allow one."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    if (series.values > 0).all():
+        axes.set_yscale("log")
+        narrow = series.values.max() < 100 * series.values.min()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _reward_terms(axes: Axes, metrics: Metrics) -> None:
+    terms = [name for name in metrics.series if name.startswith(REWARD)]
+    for i, name in enumerate(terms):
+        _smoothed(axes, metrics.series[name], name.removeprefix(REWARD), CYCLE[i % len(CYCLE)])
+    axes.set(title="Terms of the reward", ylabel="mean per step, unweighted")
+    if terms:
+        axes.legend(ncols=2)
+
+
+def _eval_episodes(metrics: Metrics) -> int | None:
+    """How many episodes an evaluation had, by the settings of either kind of run."""
+    evaluation: Any = metrics.config.get("eval")
+    nested = evaluation.get("env_episodes") if isinstance(evaluation, dict) else None
+    found = nested or metrics.config.get("eval_episodes")
+    return found if isinstance(found, int) and found > 0 else None
+
+
+def _finish(panels: list[Axes]) -> None:
+    from matplotlib.ticker import EngFormatter
+
+    for axes in panels:
+        if axes.get_yscale() == "linear" and axes.get_ylim()[1] >= 10_000:
+            axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.set_xlim(0, None)

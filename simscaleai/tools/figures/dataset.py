@@ -1,0 +1,132 @@
+"""What a dataset holds, over all its episodes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai.storage.episodes import EpisodeFile, open_dataset
+from simscaleai.tools.figures.style import BLUE, RED, new_figure, split, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BINS = 30
+ACTION = ("Δx", "Δy", "Δz", "gripper")  # of the action that every environment here takes
+SCALE = ("1 is 5 cm", "1 is 5 cm", "1 is 5 cm", "1 opens, -1 closes")
+
+
+class _Group(NamedTuple):
+    label: str
+    colour: str
+    rows: NDArray[np.bool_]
+
+
+@styled
+def plot_dataset(dataset: str | Path) -> Figure:
+    """How long episodes are, how they are rewarded, and how each entry of the action is distributed.
+
+    Where the file says which episodes succeeded and some did not, the two are told apart.
+
+    Args:
+      dataset: HDF5 file.
+
+    Raises:
+      UserError: the file is not there, or is no dataset.
+    """
+    with open_dataset(dataset) as data:
+        everything = range(len(data))
+        lengths = np.array([e.length for e in data.episodes])
+        success = [e.success for e in data.episodes]
+        actions = np.concatenate([as_matrix(data.read(i, "actions")) for i in everything])
+        rewarded = all("rewards" in data.keys(i) for i in everything)
+        rewards = [data.read(i, "rewards") for i in everything] if rewarded else []
+        names = action_names(data, actions.shape[1])
+        title = f"{name_of(data)}: {len(data):,} episodes, {lengths.sum():,} steps"
+    groups = _groups(success)
+    if None not in success:
+        title += f", {100 * np.mean([bool(s) for s in success]):.1f} % successful"
+
+    columns = min(len(names), 4)
+    below = math.ceil(len(names) / columns)
+    figure = new_figure(9.6, 2.7 + 2.3 * below, title)
+    upper, lower = split(figure, (2.7, 2.3 * below))
+    length, total, step = upper.subplots(1, 3)
+    _stacked(length, lengths, groups)
+    length.set(title="Length", xlabel="control steps", ylabel="episodes")
+    if len(groups) > 1:
+        length.legend()
+    if rewarded:
+        _stacked(total, np.array([float(r.sum()) for r in rewards]), groups)
+        _share(step, np.concatenate(rewards))
+        total.set(title="Return", xlabel="sum of an episode's rewards", ylabel="episodes")
+        step.set(title="Reward", xlabel="reward of a step", ylabel="steps (%)")
+    else:
+        total.remove()
+        step.remove()
+    panels = lower.subplots(below, columns, sharey=True, squeeze=False).ravel()
+    limit = max(1.0, float(np.abs(actions).max()))
+    for i, axes in enumerate(panels):
+        if i >= len(names):
+            axes.remove()
+            continue
+        _share(axes, actions[:, i], (-limit, limit))
+        known = tuple(names) == ACTION
+        axes.set(title=f"Action: {names[i]}" if known else f"Action, entry {i}")
+        axes.set_xlabel(SCALE[i] if known else "value")
+        if i % columns == 0:
+            axes.set_ylabel("steps (%)")
+    return figure
+
+
+def name_of(data: EpisodeFile) -> str:
+    """The environment of a dataset, or the name of its file."""
+    contract = data.contract
+    return contract.env_name if contract is not None else Path(data.path).name
+
+
+def action_names(data: EpisodeFile, width: int) -> list[str]:
+    """What the entries of the action are, by number in a file of another tool."""
+    known = data.contract is not None and width == len(ACTION)
+    return list(ACTION) if known else [str(i) for i in range(width)]
+
+
+def as_matrix(values: NDArray[Any]) -> NDArray[Any]:
+    """(T, ...) -> (T, d)"""
+    return values.reshape(len(values), -1)
+
+
+def _groups(success: list[bool | None]) -> list[_Group]:
+    known = np.array([s is not None for s in success])
+    won = np.array([bool(s) for s in success])
+    if not known.all() or won.all() or not won.any():
+        return [_Group("", BLUE, np.ones(len(won), dtype=bool))]
+    return [_Group("succeeded", BLUE, won), _Group("failed", RED, ~won)]
+
+
+def _stacked(axes: Axes, values: NDArray[Any], groups: list[_Group]) -> None:
+    """How many episodes have which value."""
+    edges: Any = np.histogram_bin_edges(values, BINS)
+    if values.dtype.kind == "i":  # whole numbers: bins of whole widths, centred on them
+        width = max(1, math.ceil((np.ptp(values) + 1) / BINS))
+        edges = np.arange(values.min(), values.max() + width + 1, width) - 0.5
+    axes.hist(
+        [values[group.rows] for group in groups],
+        bins=edges,
+        stacked=True,
+        color=[group.colour for group in groups],
+        label=[group.label for group in groups],
+    )
+    axes.grid(False, axis="x")
+
+
+def _share(axes: Axes, values: NDArray[Any], limits: tuple[float, float] | None = None) -> None:
+    """Which share of the steps has which value."""
+    weights = np.full(len(values), 100 / len(values))
+    axes.hist(values, bins=BINS, range=limits, weights=weights, color=BLUE)
+    axes.grid(False, axis="x")

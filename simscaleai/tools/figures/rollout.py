@@ -1,0 +1,136 @@
+"""Episodes in front of a camera, side by side: what the pictures and videos of a policy are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from contextlib import closing
+from typing import Any, NamedTuple
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai.errors import UserError, unknown_name
+from simscaleai.policy import Policy, begin_episodes
+from simscaleai.rl.episodes import episode_seed
+from simscaleai.sim.base_env import CameraConfig
+from simscaleai.sim.factory import make_vec_env
+from simscaleai.sim.rendering import Renderer
+from simscaleai.sim.vector_env import TaskVectorEnv
+from simscaleai.tools.driver import Driver
+
+CAMERA = "observer_cam"  # of our scenes
+
+
+class Moment(NamedTuple):
+    """n episodes at one time; those that are over stand as they ended.
+
+    Attributes:
+      pictures: (n, H, W, 3).
+      steps: (n,) control steps taken.
+      over: (n,) bool.
+      success: (n,) bool, at any step until now.
+    """
+
+    pictures: NDArray[np.uint8]
+    steps: NDArray[np.int64]
+    over: NDArray[np.bool_]
+    success: NDArray[np.bool_]
+
+    def first(self, n: int) -> Moment:
+        """The first n episodes alone."""
+        return Moment(self.pictures[:n], self.steps[:n], self.over[:n], self.success[:n])
+
+
+def record(
+    driver: Driver,
+    n_episodes: int = 1,
+    *,
+    camera: str | None = None,
+    size: tuple[int, int] = (256, 256),
+    seed: int = 0,
+    n_steps: int | None = None,
+    shown: Container[int] | None = None,
+    samples: int = 1,
+) -> Iterator[Moment]:
+    """Let a policy drive n episodes at once, those that `simscale eval --seed` begins with.
+
+    Args:
+      driver: see `find_driver`.
+      n_episodes: how many.
+      camera: one of the scene's, with the field of view that the scene gives it; None is `observer_cam`, or
+        the first one of a scene without it.
+      size: (height, width) of a picture.
+      seed: which episodes.
+      n_steps: control steps after which to stop; None until all episodes are over.
+      shown: after how many steps there is to be a picture; None draws the start and every step.
+      samples: rays per pixel and side; 2 smooths edges at four times the cost.
+
+    Yields:
+      What is shown, in order of time.
+
+    Raises:
+      UserError: the environment, the policy and the camera do not fit together, or nothing can render here.
+    """
+    with closing(_env(driver, n_episodes)) as env:
+        lens = view_of(env.model, camera, size)
+        options: Any = {"engine": env.config.render_engine, "samples": samples}
+        with closing(Renderer(env.model, [lens], n_episodes, **options)) as renderer:
+            run = _run(env, driver.policy(env), seed, n_steps)
+            for step, (steps, over, success) in enumerate(run):
+                if shown is None or step in shown:
+                    rgb = renderer.render(env.sim.view())[lens.name]["rgb"]
+                    yield Moment(rgb, steps.copy(), over.copy(), success.copy())
+
+
+def lengths(
+    driver: Driver, n_episodes: int = 1, *, seed: int = 0, n_steps: int | None = None
+) -> NDArray[np.int64]:
+    """How many steps the episodes of `record` have, (n,), without a picture of them."""
+    with closing(_env(driver, n_episodes)) as env:
+        *_, (steps, _, _) = _run(env, driver.policy(env), seed, n_steps)
+    return steps
+
+
+def _env(driver: Driver, n_episodes: int) -> TaskVectorEnv:
+    if n_episodes < 1:
+        raise UserError(f"n_episodes is {n_episodes}; it must be at least 1.")
+    return make_vec_env(
+        driver.env_name, n_episodes, autoreset_mode="disabled", config=driver.config
+    )
+
+
+def _run(
+    env: TaskVectorEnv, policy: Policy, seed: int, n_steps: int | None
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]]:
+    """(steps, over, success) of the rows at the start and after each step; live arrays."""
+    if n_steps is not None and n_steps < 1:
+        raise UserError(f"n_steps is {n_steps}; it must be at least 1.")
+    n = env.num_envs
+    seeds = [episode_seed(seed, i) for i in range(n)]
+    obs, info = env.reset(seed=seeds)
+    begin_episodes(policy, env, np.ones(n, dtype=bool), seeds)
+    steps, over = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)
+    success = info["success"].copy()
+    yield steps, over, success
+    while not over.all() and (n_steps is None or steps.max() < n_steps):
+        obs, _, terminated, truncated, info = env.step(policy.act(obs))
+        steps += ~over
+        success |= info["success"] & ~over
+        over |= terminated | truncated
+        yield steps, over, success
+
+
+def view_of(model: mujoco.MjModel, name: str | None, size: tuple[int, int]) -> CameraConfig:
+    """A camera with the field of view that the scene gives it; None is `CAMERA`, or the scene's first.
+
+    Raises:
+      UserError: the scene has no such camera.
+    """
+    known = [model.camera(i).name for i in range(model.ncam)]
+    if name is None:
+        name = CAMERA if CAMERA in known or not known else known[0]
+    if name not in known:
+        raise unknown_name("camera", name, known)
+    height, width = size
+    return CameraConfig(name, width, height, float(model.camera(name).fovy[0]))
