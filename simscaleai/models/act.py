@@ -41,8 +41,8 @@ class ActionChunkingTransformer(nn.Module):
 
     normalization = {"actions": "mean_std"}
     presets = {
-        "debug": {"embed_dim": 64, "num_heads": 2, "num_encoder_layers": 1, "action_horizon": 8},
-        "small": {},
+        "debug": {"embed_dim": 32, "num_heads": 2, "num_encoder_layers": 1},
+        "small": {"action_horizon": 16, "n_action_steps": 8},
         "full": {
             "embed_dim": 512,
             "num_heads": 8,
@@ -55,8 +55,8 @@ class ActionChunkingTransformer(nn.Module):
         self,
         state_dim: int = 20,
         action_dim: int = 4,
-        action_horizon: int = 16,
-        n_action_steps: int = 8,
+        action_horizon: int = 8,
+        n_action_steps: int = 4,
         temporal_ensemble: float | None = None,
         embed_dim: int = 128,
         num_heads: int = 4,

@@ -14,9 +14,11 @@ from torch import nn
 
 from simscaleai.models.inference import inference
 from simscaleai.models.policy_heads.chunks import fixed_noise
-from simscaleai.models.policy_heads.diffusion_head import SinusoidalPosEmbed
+from simscaleai.models.policy_heads.diffusion_head import ResidualBlock, SinusoidalPosEmbed
 from simscaleai.models.transformer import Attention, embedding, feed_forward
 from simscaleai.models.vision import ObservationEncoder
+
+COND_LAYERS = 2
 
 
 class ChunkSampler(nn.Module):
@@ -42,6 +44,7 @@ class ChunkSampler(nn.Module):
         num_layers: int,
         mlp_ratio: float,
         dropout: float,
+        cond_dim: int,
     ) -> None:
         super().__init__()
         self.process, self.encoder = process, encoder
@@ -58,6 +61,7 @@ class ChunkSampler(nn.Module):
             num_layers,
             mlp_ratio,
             dropout,
+            cond_dim,
         )
 
     def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -96,6 +100,7 @@ class DenoisingTransformer(nn.Module):
       features: width of the features.
       action_dim, action_horizon: of a chunk.
       embed_dim, num_heads, num_layers, mlp_ratio, dropout: of the layers.
+      cond_dim: width of what they are told.
     """
 
     def __init__(
@@ -108,16 +113,23 @@ class DenoisingTransformer(nn.Module):
         num_layers: int,
         mlp_ratio: float,
         dropout: float,
+        cond_dim: int,
     ) -> None:
         super().__init__()
         self.level = SinusoidalPosEmbed(64)
+        # It is run once for a chunk, not once for each of its actions, and so may be wide.
         self.condition = nn.Sequential(
-            nn.Linear(features + 64, 2 * embed_dim), nn.SiLU(), nn.Linear(2 * embed_dim, embed_dim)
+            nn.Linear(features + 64, cond_dim),
+            *(ResidualBlock(cond_dim, cond_dim, cond_dim) for _ in range(COND_LAYERS)),
+            nn.LayerNorm(cond_dim),
+            nn.SiLU(),
         )
         self.input = nn.Linear(action_dim, embed_dim)
+        self.start = nn.Linear(cond_dim, embed_dim)
         self.position = embedding(action_horizon, embed_dim)
         self.blocks = nn.ModuleList(
-            ConditionedBlock(embed_dim, num_heads, mlp_ratio, dropout) for _ in range(num_layers)
+            ConditionedBlock(embed_dim, num_heads, mlp_ratio, dropout, cond_dim)
+            for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(embed_dim)
         self.output = nn.Linear(embed_dim, action_dim)
@@ -125,7 +137,7 @@ class DenoisingTransformer(nn.Module):
     def forward(self, x: torch.Tensor, level: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         """x (B, L, A), level (B,), features (B, F) -> (B, L, A)."""
         told = self.condition(torch.cat([features, self.level(level)], dim=-1)).unsqueeze(1)
-        x = self.input(x) + self.position + told
+        x = self.input(x) + self.position + self.start(told)
         for block in self.blocks:
             x = block(x, told)
         return self.output(self.norm(x))
@@ -134,19 +146,21 @@ class DenoisingTransformer(nn.Module):
 class ConditionedBlock(nn.Module):
     """Attention and perceptron, each shifted, scaled and gated by the condition."""
 
-    def __init__(self, embed_dim: int, num_heads: int, mlp_ratio: float, dropout: float) -> None:
+    def __init__(
+        self, embed_dim: int, num_heads: int, mlp_ratio: float, dropout: float, cond_dim: int
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(embed_dim, elementwise_affine=False)
         self.attention = Attention(embed_dim, num_heads, dropout)
         self.norm2 = nn.LayerNorm(embed_dim, elementwise_affine=False)
         self.mlp = feed_forward(embed_dim, mlp_ratio, dropout)
-        self.modulation = nn.Linear(embed_dim, 6 * embed_dim)
+        self.modulation = nn.Linear(cond_dim, 6 * embed_dim)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """x (B, L, D), condition (B, 1, D) -> (B, L, D)."""
-        told = self.modulation(nn.functional.silu(condition)).chunk(6, dim=-1)
+        """x (B, L, D), condition (B, 1, cond_dim) -> (B, L, D)."""
+        told = self.modulation(condition).chunk(6, dim=-1)
         shift1, scale1, gate1, shift2, scale2, gate2 = told
         normed = self.norm1(x) * (1 + scale1) + shift1
         x = x + gate1 * self.attention(normed, normed)

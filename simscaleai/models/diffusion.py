@@ -19,6 +19,7 @@ class DiffusionPolicy(ChunkSampler):
       n_action_steps: how many of them are executed before the next sample.
       n_obs_steps: observations that are looked at, the present one last.
       embed_dim, num_heads, num_layers, mlp_ratio, dropout: of the transformer.
+      cond_dim: width of the perceptron that reads observations for it.
       num_diffusion_steps, num_inference_steps, schedule, sampler: see `GaussianDiffusion`.
       use_image: also read observations["image"].
       cameras: read observations["images/<camera>"] of these instead.
@@ -27,23 +28,24 @@ class DiffusionPolicy(ChunkSampler):
     """
 
     presets = {
-        "debug": {"embed_dim": 64, "num_heads": 2, "num_layers": 2, "action_horizon": 8},
-        "small": {},
-        "full": {"embed_dim": 512, "num_heads": 8, "num_layers": 12},
+        "debug": {"embed_dim": 32, "num_heads": 2, "num_layers": 2, "cond_dim": 64},
+        "small": {"embed_dim": 128, "num_layers": 4},
+        "full": {"embed_dim": 512, "num_heads": 8, "num_layers": 12, "cond_dim": 1024},
     }
 
     def __init__(
         self,
         state_dim: int = 20,
         action_dim: int = 4,
-        action_horizon: int = 16,
-        n_action_steps: int = 8,
+        action_horizon: int = 8,
+        n_action_steps: int = 4,
         n_obs_steps: int = 2,
-        embed_dim: int = 128,
+        embed_dim: int = 64,
         num_heads: int = 4,
-        num_layers: int = 4,
+        num_layers: int = 2,
         mlp_ratio: float = 2.0,
         dropout: float = 0.0,
+        cond_dim: int = 256,
         num_diffusion_steps: int = 100,
         num_inference_steps: int = 10,
         schedule: str = "cosine",
@@ -79,4 +81,5 @@ class DiffusionPolicy(ChunkSampler):
             num_layers,
             mlp_ratio,
             dropout,
+            cond_dim,
         )

@@ -19,23 +19,24 @@ class FlowPolicy(ChunkSampler):
     """
 
     presets = {
-        "debug": {"embed_dim": 64, "num_heads": 2, "num_layers": 2, "action_horizon": 8},
-        "small": {},
-        "full": {"embed_dim": 512, "num_heads": 8, "num_layers": 12},
+        "debug": {"embed_dim": 32, "num_heads": 2, "num_layers": 2, "cond_dim": 64},
+        "small": {"embed_dim": 128, "num_layers": 4},
+        "full": {"embed_dim": 512, "num_heads": 8, "num_layers": 12, "cond_dim": 1024},
     }
 
     def __init__(
         self,
         state_dim: int = 20,
         action_dim: int = 4,
-        action_horizon: int = 16,
-        n_action_steps: int = 8,
+        action_horizon: int = 8,
+        n_action_steps: int = 4,
         n_obs_steps: int = 2,
-        embed_dim: int = 128,
+        embed_dim: int = 64,
         num_heads: int = 4,
-        num_layers: int = 4,
+        num_layers: int = 2,
         mlp_ratio: float = 2.0,
         dropout: float = 0.0,
+        cond_dim: int = 256,
         num_inference_steps: int = 5,
         use_image: bool = False,
         cameras: list[str] | None = None,
@@ -66,4 +67,5 @@ class FlowPolicy(ChunkSampler):
             num_layers,
             mlp_ratio,
             dropout,
+            cond_dim,
         )
