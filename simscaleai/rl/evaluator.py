@@ -65,7 +65,8 @@ def evaluate_policy(
     Args:
       env: a single Gymnasium environment whose info has `success`, or a `TaskVectorEnv` with
         autoreset disabled, whose rows then run at once.
-      predict_fn: an observation to an action; of all rows at once for a vector environment.
+      predict_fn: an observation to an action; of all rows at once for a vector environment. If it is the
+        method `act` of a policy, the policy is told where episodes begin.
       config: how many episodes, which ones, and what is shown.
 
     Returns:
@@ -74,6 +75,7 @@ def evaluate_policy(
       "episodes", one dict each with its seed.
     """
     config = config or EvalConfig()
+    on_reset = _reset_of(predict_fn)
     if "deterministic" in inspect.signature(predict_fn).parameters:
         predict_fn = partial(predict_fn, deterministic=config.deterministic)
     seeds = _seeds(config.seed, config.n_episodes)
@@ -83,10 +85,11 @@ def evaluate_policy(
                 "render and save_videos show one episode at a time; give a single environment made with"
                 " render_mode='human' or 'rgb_array'."
             )
-        return summarize(run_batch(env, predict_fn, seeds, config.max_steps))
+        return summarize(run_batch(env, predict_fn, seeds, config.max_steps, on_reset))
     episodes = []
     for index, seed in enumerate(seeds):
         frames: list[Any] = []
+        on_reset(np.ones(1, dtype=bool), [seed])
         watch = partial(_watch, env, config, frames)
         episodes.append(run_single(env, predict_fn, seed, index, config.max_steps, watch))
         if config.save_videos:
@@ -182,6 +185,14 @@ def summarize(results: Iterable[EpisodeResult]) -> dict[str, Any]:
         "failure_stages": dict(stages),
         "episodes": [e.to_dict() for e in episodes],
     }
+
+
+def _reset_of(predict_fn: Callable[..., Any]) -> Callable[[Any, Any], None]:
+    """`reset` of the policy whose `act` this is, or nothing."""
+    owner = getattr(predict_fn, "__self__", None)
+    if getattr(predict_fn, "__name__", "") == "act" and hasattr(owner, "reset"):
+        return owner.reset
+    return lambda mask, seeds: None
 
 
 def _seeds(seed: int, n_episodes: int) -> list[int]:

@@ -17,10 +17,11 @@ where the last level of a schedule is not noise alone, one that is gets added.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from simscaleai.errors import UserError, unknown_name
@@ -73,14 +74,14 @@ class GaussianDiffusion(nn.Module):
                 f" ({num_diffusion_steps}) can be visited."
             )
         if schedule == "linear":
-            betas = torch.linspace(beta_start, beta_end, num_diffusion_steps, dtype=torch.float64)
+            betas = np.linspace(beta_start, beta_end, num_diffusion_steps)
         else:
             betas = _cosine_betas(num_diffusion_steps)
-        bars = torch.cumprod(1 - betas, 0)
+        bars = np.cumprod(1 - betas)
         if bars[-1] > PURE_NOISE:
-            bars = torch.cat([bars, bars.new_zeros(1)])
+            bars = np.append(bars, 0.0)
         # Not saved: they follow from the arguments.
-        self.register_buffer("alpha_bars", bars.float(), persistent=False)
+        self.register_buffer("alpha_bars", torch.from_numpy(bars).float(), persistent=False)
         self.eta = 1.0 if sampler == "ddpm" else 0.0
         count = len(bars) if sampler == "ddpm" else num_inference_steps
         # The first of them is the level of pure noise, and the others lie evenly below it.
@@ -136,9 +137,6 @@ class GaussianDiffusion(nn.Module):
         return x if noise is None else x + variance.sqrt() * noise
 
 
-def _cosine_betas(steps: int) -> torch.Tensor:
-    def bar(t: float) -> float:
-        return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
-
-    betas = [min(1 - bar((i + 1) / steps) / bar(i / steps), 0.999) for i in range(steps)]
-    return torch.tensor(betas, dtype=torch.float64)
+def _cosine_betas(steps: int) -> NDArray[np.float64]:
+    bars = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * np.pi / 2) ** 2
+    return np.minimum(1 - bars[1:] / bars[:-1], 0.999)
