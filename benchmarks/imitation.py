@@ -31,7 +31,7 @@ RECIPES = {  # demonstrations of each
     "flow_200": 200,
     "few_25": 25,
 }
-NOISE = 0.2
+NOISE = 0.1
 EPISODES = 100
 SUITE = 2000  # no seed of a recipe's own evaluations
 

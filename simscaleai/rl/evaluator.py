@@ -189,7 +189,7 @@ def summarize(results: Iterable[EpisodeResult]) -> dict[str, Any]:
 
 def _reset_of(predict_fn: Callable[..., Any]) -> Callable[[Any, Any], None]:
     """`reset` of the policy whose `act` this is, or nothing."""
-    owner = getattr(predict_fn, "__self__", None)
+    owner: Any = getattr(predict_fn, "__self__", None)
     if getattr(predict_fn, "__name__", "") == "act" and hasattr(owner, "reset"):
         return owner.reset
     return lambda mask, seeds: None
