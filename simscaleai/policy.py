@@ -24,10 +24,12 @@ class Policy(Protocol):
 def begin_episodes(policy: Policy, env: Any, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
     """Tell `policy` that the rows of `env` in `mask` (n,) have begun an episode.
 
-    A policy that follows language has an attribute `instructions`, which becomes the sentences of all n rows.
+    A policy that follows language has an attribute `instruction`, which becomes the list of what its n rows
+    are told.
     """
-    if hasattr(policy, "instructions"):
-        policy.instructions = [env.instruction(row) for row in range(len(mask))]
+    say = getattr(env.unwrapped, "instruction", None)
+    if say is not None and hasattr(policy, "instruction"):
+        policy.instruction = [say(row) for row in range(len(mask))]
     policy.reset(mask, seeds)
 
 

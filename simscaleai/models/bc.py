@@ -1,4 +1,4 @@
-"""Behaviour cloning: regress the demonstrated action from the observation."""
+"""Behaviour cloning: regress the demonstrated actions from the observation."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from simscaleai.errors import UserError, unknown_name
+from simscaleai.errors import unknown_name
 from simscaleai.models.inference import inference
-from simscaleai.models.policy_heads.mlp_head import MLPActionHead
+from simscaleai.models.policy_heads.by_name import make_head
+from simscaleai.models.policy_heads.chunks import head_actions, head_outputs, masked_mean
 from simscaleai.models.registry import register_model
+from simscaleai.models.vision import ObservationEncoder, image_keys
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.smooth_l1_loss}
 
@@ -25,10 +27,17 @@ class BehaviorCloning(nn.Module):
       action_dim: width of an action.
       hidden_dim, n_layers: width and number of hidden layers.
       use_image: also read observations["image"], (B, image_channels, image_size, image_size).
-      image_embed_dim: width of the image's features.
-      dropout: share of hidden units dropped while training.
-      loss_type: "mse", "l1" or "huber".
+      image_embed_dim: width of an image's features.
+      dropout: share of hidden units dropped while training, of head_type "mlp".
+      loss_type: "mse", "l1" or "huber", of head_type "mlp".
+      action_horizon: consecutive actions that are predicted at once.
+      n_action_steps: how many of them are executed before the next prediction.
+      head_type: "mlp" regresses; "diffusion" and "flow" sample.
+      cameras: read observations["images/<camera>"] of these instead of "image".
+      random_shift, color_jitter: augmentation of images, see `vision.Augmentation`.
     """
+
+    presets = {"debug": {"hidden_dim": 64, "n_layers": 2}}
 
     def __init__(
         self,
@@ -42,67 +51,63 @@ class BehaviorCloning(nn.Module):
         image_embed_dim: int = 128,
         dropout: float = 0.1,
         loss_type: str = "mse",
+        action_horizon: int = 1,
+        n_action_steps: int = 1,
+        head_type: str = "mlp",
+        cameras: list[str] | None = None,
+        random_shift: int = 0,
+        color_jitter: float = 0.0,
     ) -> None:
         super().__init__()
         if loss_type not in LOSSES:
             raise unknown_name("loss_type", loss_type, LOSSES)
-        if state_dim <= 0 and not use_image:
-            raise UserError("A model with state_dim=0 sees nothing; set state_dim or use_image.")
         self.loss_type = loss_type
-        keys = (("state", state_dim > 0), ("image", use_image))
-        self.obs_keys = tuple(key for key, used in keys if used)
-        features = state_dim
-        if use_image:
-            self.image_encoder = _image_encoder(image_channels, image_size, image_embed_dim)
-            features += image_embed_dim
-        self.head = MLPActionHead(features, action_dim, hidden_dim, n_layers, dropout)
+        self.action_horizon, self.n_action_steps = action_horizon, n_action_steps
+        self.encoder = ObservationEncoder(
+            state_dim,
+            image_keys(use_image, cameras),
+            image_channels,
+            image_size,
+            image_embed_dim,
+            random_shift=random_shift,
+            color_jitter=color_jitter,
+        )
+        self.obs_keys = self.encoder.keys
+        self.head = make_head(
+            head_type, self.encoder.width, action_dim, hidden_dim, n_layers, dropout, action_horizon
+        )
+        if head_type != "mlp":
+            self.noise_shape = self.head.noise_shape
+            self.normalization = {"actions": "min_max"}
 
     def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Loss and predictions for a batch.
 
         Args:
           batch: "observations" {"state": (B, state_dim), "image": (B, C, H, W)} and "actions" (B, A),
-            or (B, L, A) windows whose first action belongs to the observation.
+            or (B, L, A) windows whose first action belongs to the observation, with "mask" (B, L).
 
         Returns:
-          "predicted_actions" (B, A); scalars "loss", and "action_mse" and "action_mae" (no gradient).
+          "predicted_actions" (B, A), or (B, L, A) for an action_horizon L > 1; scalars "loss", and
+          "action_mse" and "action_mae" (no gradient).
         """
-        predicted = self._actions(batch["observations"])
-        actions = batch["actions"]
-        if actions.ndim == 3:
-            actions = actions[:, 0]
-        loss = LOSSES[self.loss_type](predicted, actions)
+        actions, mask = batch["actions"], batch.get("mask")
+        if self.action_horizon == 1:
+            actions, mask = actions[:, 0] if actions.ndim == 3 else actions, None
+        features = self.encoder(batch["observations"])
+        outputs = head_outputs(self.head, features, actions, mask, LOSSES[self.loss_type])
         with torch.no_grad():
-            mse = loss if self.loss_type == "mse" else F.mse_loss(predicted, actions)
-            mae = loss if self.loss_type == "l1" else F.l1_loss(predicted, actions)
-        return {
-            "predicted_actions": predicted,
-            "loss": loss,
-            "action_mse": mse.detach(),
-            "action_mae": mae.detach(),
-        }
+            error = outputs["predicted_actions"] - actions
+            outputs["action_mse"] = masked_mean(error.square(), mask)
+            outputs["action_mae"] = masked_mean(error.abs(), mask)
+        return outputs
 
-    def predict(self, obs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Actions (B, A) in [-1, 1] for observations as in `forward`; no gradient, no dropout."""
+    def predict(
+        self, obs: dict[str, torch.Tensor], noise: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Actions (B, A) or (B, L, A) in [-1, 1] for observations as in `forward`; no gradient, no dropout.
+
+        Heads that sample start from `noise` (B, *noise_shape), or from the same numbers at every call.
+        """
         with inference(self):
-            return self._actions(obs)
-
-    def _actions(self, obs: dict[str, torch.Tensor]) -> torch.Tensor:
-        parts = []
-        if "state" in self.obs_keys:
-            parts.append(obs["state"])
-        if "image" in self.obs_keys:
-            parts.append(self.image_encoder(obs["image"]))
-        return self.head(parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1))
-
-
-def _image_encoder(channels: int, size: int, embed_dim: int) -> nn.Sequential:
-    """(B, channels, size, size) -> (B, embed_dim): halve the picture until it is about 4 x 4."""
-    if size < 8:
-        raise UserError(f"image_size is {size}; images need at least 8 pixels a side.")
-    layers: list[nn.Module] = []
-    width = 32
-    while size > 4:
-        layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.SiLU()]
-        channels, size, width = width, (size + 1) // 2, min(2 * width, 128)
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * size * size, embed_dim))
+            return head_actions(self.head, self.encoder(obs), noise)

@@ -1,14 +1,19 @@
 """A model as a policy: raw observations in, actions out.
 
     policy = ModelPolicy.from_checkpoint("checkpoints/final.pt")
+    policy.reset(np.ones(n, dtype=bool), seeds)
     actions = policy.act(obs)       # {key: (n, ...)} NumPy -> (n, action_dim) in [-1, 1]
 
 Around any registered model it puts the observation spec (which keys make up `state`, in which order),
 the normalization, and the contract of the environment that the data came from; all of it is saved in
-the checkpoint. It is also the module that is trained, and so the two sides cannot differ.
+the checkpoint. It is also the module that is trained, and so the two sides cannot differ. A model that plans
+several actions at once, or looks at several observations, is given a memory for each row (`chunking`).
 
 The action of a row does not depend on the other rows: the model always sees the same number of rows,
-padded with zeros, because matrix products of different shapes are rounded differently.
+padded with zeros, because matrix products of different shapes are rounded differently. A model that samples
+draws a row's numbers from the seed of its episode and the step in it, and never from the global random state.
+
+Trap: a new episode begins with `reset`, or the row goes on with what it planned in the old one.
 """
 
 from __future__ import annotations
@@ -23,16 +28,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from simscaleai import seeding
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
+from simscaleai.models.chunking import RowMemory
+from simscaleai.models.declarations import Declared, describe_model, obs_keys
 from simscaleai.models.inference import as_image, inference, load_weights, resolve_device
 from simscaleai.models.normalization import Normalizer
 from simscaleai.models.registry import create_model
 from simscaleai.observations import ObsSpec, flatten_state, unflatten_state
 from simscaleai.storage.checkpoint import load_checkpoint
+from simscaleai.storage.pretrained import is_pretrained, load_pretrained, save_pretrained
 
 ROWS = 64  # rows the model sees at once
-IMAGE_ROWS = 8  # the same for models of images, where a row costs a thousand times more
+FEW_ROWS = 8  # the same for models of images and of chunks, where a row costs a thousand times more
 
 
 class ModelPolicy(nn.Module):
@@ -41,12 +50,14 @@ class ModelPolicy(nn.Module):
     Args:
       model: has `forward(batch)` and `predict(obs)`.
       spec: the observations that it was made for; without one, it takes whatever it is given.
-      normalizer: statistics of "state"; without one, observations go in as they are.
+      normalizer: statistics of "state", and of "actions" if the model wants those normalized; without one,
+        observations go in and actions come out as they are.
       contract: the environment that the data came from; kept for the keys of `spec`.
 
     Attributes:
-      instruction: what a model that uses language is told to do.
-      instructions: what it is told in each row instead, n sentences; see `begin_episodes`.
+      instruction: what a model that uses language is told to do: one for all rows, or a list of one each.
+      n_action_steps: how many actions of a plan are executed before the next plan.
+      temporal_ensemble: weight m of `chunking`, to plan at every step and average; None for none.
     """
 
     def __init__(
@@ -66,15 +77,29 @@ class ModelPolicy(nn.Module):
             dtypes = {k: v for k, v in contract.obs_dtypes.items() if k in spec.shapes}
             contract = replace(contract, obs_shapes=shapes, obs_dtypes=dtypes)
         self.contract = contract
-        self.instruction: str | None = None
-        self.instructions: list[str] | None = None
+        self.instruction: str | Sequence[str] | None = None
+        self.declared = Declared.of(model)
+        self.n_action_steps = self.declared.n_action_steps
+        self.temporal_ensemble = self.declared.temporal_ensemble
+        self._memory: RowMemory | None = None
 
     def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """The model's outputs for a batch of raw observations (with "state") and actions."""
-        return self.model({**batch, "observations": self._inputs(batch["observations"])})
+        """The model's outputs for a batch of raw observations (with "state") and actions.
+
+        "predicted_actions" are raw actions; losses are those of normalized ones.
+        """
+        batch = {**batch, "observations": self._inputs(batch["observations"])}
+        if not self._normalizes_actions:
+            return self.model(batch)
+        assert self.normalizer is not None
+        batch["actions"] = self.normalizer.normalize("actions", batch["actions"])
+        outputs = self.model(batch)
+        predicted = self._raw_actions(outputs["predicted_actions"])
+        return {**outputs, "predicted_actions": predicted}
 
     def reset(self, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
-        """Forget the rows where `mask` is True: nothing, for a model of the present alone."""
+        """Forget the rows where `mask` (n,) is True; `seeds` (n,) are their new episodes' seeds."""
+        self._memory_of(len(mask)).reset(np.asarray(mask, dtype=bool), seeds)
 
     def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Actions (n, action_dim) in [-1, 1] for raw observations {key: (n, ...)}.
@@ -84,32 +109,69 @@ class ModelPolicy(nn.Module):
         Raises:
           UserError: an observation that the policy uses is missing or has another shape.
         """
-        tensors = self._tensors(obs)
-        n = len(next(iter(tensors.values())))
-        size = ROWS if set(tensors) == {"state"} else IMAGE_ROWS
-        device = next(self.parameters()).device
-        actions = []
-        with inference(self):
-            for start in range(0, n, size):
-                rows = {k: _padded(v[start : start + size], size) for k, v in tensors.items()}
-                inputs = self._inputs({k: as_image(v.to(device)) for k, v in rows.items()})
-                told = self._told(start, size)
-                actions.append(self._predict(inputs, told)[: n - start].cpu().numpy())
-        return np.clip(np.concatenate(actions), -1.0, 1.0, dtype=np.float32)
+        now = self._tensors(obs)
+        memory = self._memory_of(len(next(iter(now.values()))))
+        window = memory.window(now)
+        rows = memory.due
+        if len(rows):
+            memory.plan(rows, self._plan(window, memory, rows))
+        return memory.act(window)
 
-    def _told(self, start: int, size: int) -> str | list[str] | None:
-        """What rows start..start+size-1 are told: a sentence each, or one for all of them."""
-        if self.instructions is None:
-            return self.instruction
-        told = self.instructions[start : start + size]
-        return told + [""] * (size - len(told))
+    select_action = act  # its name in other libraries
+
+    def predict_action_chunk(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """The plans (n, L, action_dim) that all rows would make now; nothing is remembered."""
+        now = self._tensors(obs)
+        memory = self._memory_of(len(next(iter(now.values()))))
+        return self._plan(memory.window(now), memory, np.arange(memory.n))
+
+    def _memory_of(self, n: int) -> RowMemory:
+        """That of n rows: a new one where there was one of another number, or for other settings."""
+        wanted = (n, self.declared.n_obs_steps, self.n_action_steps, self.temporal_ensemble)
+        if self._memory is None or self._memory.settings != wanted:
+            self._memory = RowMemory(*wanted)
+        return self._memory
+
+    def _plan(
+        self, window: Mapping[str, torch.Tensor], memory: RowMemory, rows: NDArray[np.intp]
+    ) -> NDArray[np.float32]:
+        """Plans (k, L, action_dim) of some rows, an equal number at a time."""
+        few = self.declared.action_horizon > 1 or set(window) != {"state"}
+        size = FEW_ROWS if few else ROWS
+        device = next(self.parameters()).device
+        plans = []
+        with inference(self):
+            for start in range(0, len(rows), size):
+                chosen = rows[start : start + size]
+                padded = {k: _padded(v[chosen], size).to(device) for k, v in window.items()}
+                inputs = self._inputs({k: as_image(v) for k, v in padded.items()})
+                actions = self._raw_actions(self._predict(inputs, memory, chosen, size))
+                plans.append(actions[: len(chosen)].float().cpu().numpy())
+        chunks = np.concatenate(plans)
+        chunks = chunks[:, None] if chunks.ndim == 2 else chunks
+        return np.clip(chunks, -1.0, 1.0, dtype=np.float32)
 
     def _predict(
-        self, inputs: dict[str, torch.Tensor], told: str | list[str] | None
+        self, inputs: dict[str, torch.Tensor], memory: RowMemory, rows: NDArray[np.intp], size: int
     ) -> torch.Tensor:
-        options = {"language": told} if uses_language(self.model) else {}
-        actions = self.model.predict(inputs, **options)
-        return actions[:, 0] if actions.ndim == 3 else actions  # of a chunk, what comes now
+        """What the model gives for `size` rows, of which the first are `rows` of the memory."""
+        options: dict[str, Any] = {}
+        if self.declared.uses_language:
+            told = self.instruction
+            if told is not None and not isinstance(told, str):
+                told = [told[i] for i in rows]
+                told += [told[0]] * (size - len(rows))
+            options["language"] = told
+        if self.declared.noise_shape is not None:
+            drawn = [
+                seeding.generator(memory.seeds[i], "policy", int(memory.steps[i])).standard_normal(
+                    self.declared.noise_shape, dtype=np.float32
+                )
+                for i in rows
+            ]
+            noise = _padded(torch.from_numpy(np.stack(drawn)), size)
+            options["noise"] = noise.to(next(self.parameters()).device)
+        return self.model.predict(inputs, **options)
 
     def _inputs(self, obs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What the model reads: a normalized state, its parts by name, and images as they are."""
@@ -122,6 +184,16 @@ class ModelPolicy(nn.Module):
             if wanted is None or not set(wanted) <= inputs.keys():
                 inputs |= unflatten_state(inputs["state"], self.spec)
         return inputs
+
+    @property
+    def _normalizes_actions(self) -> bool:
+        return self.normalizer is not None and "actions" in self.normalizer.modes
+
+    def _raw_actions(self, actions: torch.Tensor) -> torch.Tensor:
+        if not self._normalizes_actions:
+            return actions
+        assert self.normalizer is not None
+        return self.normalizer.unnormalize("actions", actions)
 
     def _tensors(self, obs: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
         """{"state": (n, d) float32, image key: (n, H, W, 3) uint8} out of raw observations."""
@@ -141,12 +213,16 @@ class ModelPolicy(nn.Module):
     def description(self) -> dict[str, Any]:
         """Plain data from which, together with the weights, `from_checkpoint` builds this again."""
         spec = self.spec
+        normalizer = self.normalizer
+        shift = getattr(normalizer, "actions_mean", None)
         return {
-            **_name_and_arguments(self.model),
+            **describe_model(self.model),
             "wrapped": True,
             "obs_shapes": {k: list(v) for k, v in spec.shapes.items()} if spec else None,
             "obs_dtypes": dict(spec.dtypes) if spec else None,
-            "normalized": self.normalizer is not None,
+            "normalized": normalizer is not None,
+            "normalization": dict(normalizer.modes) if normalizer is not None else None,
+            "action_dim": None if shift is None else len(shift),
             "contract": self.contract.to_dict() if self.contract else None,
         }
 
@@ -155,17 +231,39 @@ class ModelPolicy(nn.Module):
         """Build the policy from the checkpoint alone, ready to act.
 
         A checkpoint of a bare model (not trained as a `ModelPolicy`) works too: it acts on all
-        observations there are, without normalization.
+        observations there are, without normalization. And so does a folder of `save_pretrained`.
 
         Raises:
           UserError: the file is not a checkpoint of a model, its model is not registered here, or
             its weights do not fit.
         """
         target = resolve_device(device)
+        if is_pretrained(path):
+            return cls.from_pretrained(path, device)
         payload = load_checkpoint(path)
-        about = payload.get("policy")
+        policy = cls._from_description(payload.get("policy"), payload.get("weights"), str(path))
+        return policy.to(target).eval()
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write `model.safetensors` and `config.json`, which other programs can read; return the folder.
+
+        What it takes to act is there, and nothing of the training.
+        """
+        if not describe_model(self.model):
+            raise UserError("Only a model made by create_model can be saved; register its class.")
+        return save_pretrained(folder, self.description(), dict(self.state_dict()))
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, device: str = "auto") -> ModelPolicy:
+        """The policy that `save_pretrained` wrote, ready to act; errors as of `from_checkpoint`."""
+        target = resolve_device(device)
+        about, weights = load_pretrained(folder)
+        return cls._from_description(about, weights, str(folder)).to(target).eval()
+
+    @classmethod
+    def _from_description(cls, about: Any, weights: Any, source: str) -> ModelPolicy:
         if not isinstance(about, dict) or "model_name" not in about:
-            raise UserError(f"The checkpoint {str(path)!r} holds no model to act with.")
+            raise UserError(f"The checkpoint {source!r} holds no model to act with.")
         with torch.random.fork_rng(devices=[]):  # initial weights are overwritten anyway
             model = create_model(about["model_name"], **about["model_kwargs"])
         spec = normalizer = contract = None
@@ -174,35 +272,20 @@ class ModelPolicy(nn.Module):
             spec = ObsSpec(shapes, about["obs_dtypes"])
         if about.get("normalized"):
             assert spec is not None
-            normalizer = Normalizer.blank({"state": spec.state_dim} if spec.state_keys else {})
+            widths = {"state": spec.state_dim} if spec.state_keys else {}
+            if about.get("action_dim") is not None:
+                widths["actions"] = about["action_dim"]
+            normalizer = Normalizer.blank(widths, about.get("normalization"))
         if about.get("contract") is not None:
             contract = EnvContract.from_dict(about["contract"])
         policy = cls(model, spec, normalizer, contract)
-        load_weights(policy if about.get("wrapped") else model, payload["weights"], str(path))
-        return policy.to(target).eval()
+        load_weights(policy if about.get("wrapped") else model, weights, source)
+        return policy
 
 
 def describe(module: nn.Module) -> dict[str, Any]:
     """What a checkpoint says about the module it was trained as, for `from_checkpoint`."""
-    if isinstance(module, ModelPolicy):
-        return module.description()
-    return _name_and_arguments(module)
-
-
-def _name_and_arguments(model: nn.Module) -> dict[str, Any]:
-    """Of a model made by `create_model`; an empty dict for any other."""
-    name, kwargs = getattr(model, "registered", (None, None))
-    return {} if name is None else {"model_name": name, "model_kwargs": kwargs}
-
-
-def obs_keys(model: nn.Module) -> Sequence[str] | None:
-    """The observation entries that the model declares to read; None if it does not say."""
-    return getattr(model, "obs_keys", None)
-
-
-def uses_language(model: nn.Module) -> bool:
-    """Whether the model declares to be told what to do."""
-    return bool(getattr(model, "uses_language", False))
+    return module.description() if isinstance(module, ModelPolicy) else describe_model(module)
 
 
 def _padded(rows: torch.Tensor, size: int) -> torch.Tensor:

@@ -7,11 +7,10 @@
         def predict(self, obs): ...     # {"state": (B, state_dim), ...} -> (B, A)
 
 A constructor that takes `state_dim`, `action_dim`, `image_size` or the like is given those of the
-dataset. A model may declare as attributes what it works on; these are the defaults:
+dataset. What else a model declares, it does by attributes: see `declarations`.
 
-    obs_keys = ("state",)      observation entries that it reads, such as "state" and "image"
-    uses_language = False      whether batch["language"] and predict(obs, language=...) are wanted
-    action_horizon = 1         how many consecutive actions one sample holds
+A class may have `presets = {"debug": {"hidden_dim": 64}, ...}`, its own defaults by name: "mine:debug" is a
+name wherever "mine" is one.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from simscaleai.errors import UserError, did_you_mean
+from simscaleai.errors import UserError, did_you_mean, unknown_name
 from simscaleai.registry import Registry
 
 if TYPE_CHECKING:
@@ -29,8 +28,12 @@ if TYPE_CHECKING:
 _models = Registry(
     "model",
     {
+        "act": "simscaleai.models.act:ActionChunkingTransformer",
         "bc": "simscaleai.models.bc:BehaviorCloning",
+        "diffusion": "simscaleai.models.diffusion:DiffusionPolicy",
+        "flow": "simscaleai.models.flow:FlowPolicy",
         "mlp": "simscaleai.models.mlp:MLPPolicy",
+        "vla": "simscaleai.models.vla:VisionLanguageAction",
     },
 )
 _Class = TypeVar("_Class", bound=type)
@@ -49,10 +52,14 @@ def register_model(name: str) -> Callable[[_Class], _Class]:
 def create_model(name: str, **kwargs: Any) -> nn.Module:
     """Build a model; it remembers `(name, kwargs)` as `registered`, so that it can be built again.
 
+    Those of a preset are remembered by value: a checkpoint outlives it.
+
     Raises:
       UserError: no model has this name, or it takes no such argument; lists the known ones.
     """
+    name, preset = _resolve(name)
     cls = _models.get(name)
+    kwargs = {**preset, **kwargs}
     known = model_arguments(name)
     for key in kwargs:
         if key not in known and not takes_anything(name):
@@ -65,15 +72,26 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
     return model
 
 
+def model_class(name: str) -> type[nn.Module]:
+    """The class behind a name, imported if need be; UserError lists the known names."""
+    return _models.get(_resolve(name)[0])
+
+
+def model_presets(name: str) -> dict[str, dict[str, Any]]:
+    """{preset: {argument: value}} of a model."""
+    return getattr(_models.get(name), "presets", {})
+
+
 def model_arguments(name: str) -> dict[str, Any]:
     """{argument: default} of a model's constructor, in order; no `**kwargs`."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {p.name: p.default for p in _parameters(name) if p.kind in named}
+    preset = _resolve(name)[1]
+    return {p.name: preset.get(p.name, p.default) for p in _parameters(name) if p.kind in named}
 
 
 def argument_types(name: str) -> dict[str, Any]:
     """{argument: annotation} of a model's constructor; `Any` where it has none."""
-    hints = get_type_hints(_models.get(name).__init__)
+    hints = get_type_hints(model_class(name).__init__)
     return {key: hints.get(key, Any) for key in model_arguments(name)}
 
 
@@ -82,8 +100,19 @@ def takes_anything(name: str) -> bool:
     return any(p.kind is p.VAR_KEYWORD for p in _parameters(name))
 
 
+def _resolve(name: str) -> tuple[str, dict[str, Any]]:
+    """ "vla:debug" -> "vla" and the arguments of its preset; no arguments for a name without a colon."""
+    base, colon, preset = name.partition(":")
+    if not colon:
+        return name, {}
+    presets = model_presets(base)
+    if preset not in presets:
+        raise unknown_name(f"preset of model {base!r}:", preset, presets)
+    return base, presets[preset]
+
+
 def _parameters(name: str) -> list[inspect.Parameter]:
-    return list(inspect.signature(_models.get(name)).parameters.values())
+    return list(inspect.signature(model_class(name)).parameters.values())
 
 
 def list_models() -> list[str]:

@@ -157,9 +157,11 @@ def run_single(
     index: int,
     max_steps: int,
     on_frame: Callable[[], None] = lambda: None,
+    on_reset: Callable[[NDArray[np.bool_], Sequence[int]], None] = lambda mask, seeds: None,
 ) -> EpisodeResult:
     """Run one episode of any Gymnasium environment whose info has `success`."""
     obs, info = env.reset(seed=seed)
+    on_reset(np.ones(1, dtype=bool), [seed])
     task = getattr(env.unwrapped, "task", None)
     seen, fresh = Seen(1), np.array([True])
     seen.add(_as_row(info), fresh)

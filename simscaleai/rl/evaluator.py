@@ -66,7 +66,8 @@ def evaluate_policy(
     Args:
       env: a single Gymnasium environment whose info has `success`, or a `TaskVectorEnv` with
         autoreset disabled, whose rows then run at once.
-      predict_fn: an observation to an action; of all rows at once for a vector environment.
+      predict_fn: an observation to an action; of all rows at once for a vector environment. If it is the
+        method `act` of a policy, the policy is told where episodes begin.
       config: how many episodes, which ones, and what is shown.
 
     Returns:
@@ -76,6 +77,7 @@ def evaluate_policy(
       {"n_episodes", "success_rate", "success_ci", "failure_stages"}}, of those that occurred.
     """
     config = config or EvalConfig()
+    on_reset = _reset_of(predict_fn, env)
     if "deterministic" in inspect.signature(predict_fn).parameters:
         predict_fn = partial(predict_fn, deterministic=config.deterministic)
     seeds = _seeds(config.seed, config.n_episodes)
@@ -85,12 +87,12 @@ def evaluate_policy(
                 "render and save_videos show one episode at a time; give a single environment made with"
                 " render_mode='human' or 'rgb_array'."
             )
-        return summarize(run_batch(env, predict_fn, seeds, config.max_steps))
+        return summarize(run_batch(env, predict_fn, seeds, config.max_steps, on_reset))
     episodes = []
     for index, seed in enumerate(seeds):
         frames: list[Any] = []
         watch = partial(_watch, env, config, frames)
-        episodes.append(run_single(env, predict_fn, seed, index, config.max_steps, watch))
+        episodes.append(run_single(env, predict_fn, seed, index, config.max_steps, watch, on_reset))
         if config.save_videos:
             from simscaleai.storage.video import write_video
 
@@ -199,6 +201,14 @@ def _counts(episodes: Sequence[EpisodeResult]) -> dict[str, Any]:
         "success_ci": wilson_interval(successes, len(episodes)),
         "failure_stages": dict(Counter(e.stage for e in episodes if e.stage is not None)),
     }
+
+
+def _reset_of(predict_fn: Callable[..., Any], env: Any) -> Callable[[Any, Any], None]:
+    """What tells the policy whose `act` this is where episodes begin; of other functions nothing."""
+    owner: Any = getattr(predict_fn, "__self__", None)
+    if getattr(predict_fn, "__name__", "") == "act" and hasattr(owner, "reset"):
+        return partial(begin_episodes, owner, env)
+    return lambda mask, seeds: None
 
 
 def _seeds(seed: int, n_episodes: int) -> list[int]:

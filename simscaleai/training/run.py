@@ -17,8 +17,9 @@ from torch import nn
 from simscaleai import seeding
 from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
+from simscaleai.models.declarations import Declared, obs_keys, uses_language
 from simscaleai.models.normalization import Normalizer
-from simscaleai.models.policy import ModelPolicy, obs_keys, uses_language
+from simscaleai.models.policy import ModelPolicy
 from simscaleai.models.registry import create_model, model_arguments
 from simscaleai.observations import is_image_key
 from simscaleai.storage.episodes import open_dataset
@@ -80,8 +81,7 @@ def build_trainer(
     config.check()
     processes = Processes.from_environment()
     model, train, valid = _model_and_data(config)
-    normalizer = Normalizer({"state": train.statistics()["state"]} if train.state_dim else {})
-    policy = ModelPolicy(model, train.spec.obs, normalizer, train.contract)
+    policy = ModelPolicy(model, train.spec.obs, _normalizer(model, train), train.contract)
 
     def loader(data: AnyDataset, batch_size: int, shuffle: bool) -> Any:
         return make_loader(
@@ -115,6 +115,7 @@ def _model_and_data(config: TrainConfig) -> tuple[nn.Module, AnyDataset, AnyData
     model = _create(config, _fitted_arguments(config, everything))
     options: dict[str, Any] = {
         "seq_len": getattr(model, "action_horizon", 1),
+        "obs_steps": getattr(model, "n_obs_steps", 1),
         "obs_keys": _keys_to_load(model, everything, config),
         "include_language": uses_language(model),
         "cache_mb": config.cache_mb,
@@ -124,6 +125,16 @@ def _model_and_data(config: TrainConfig) -> tuple[nn.Module, AnyDataset, AnyData
         for split in ("train", "valid")
     )
     return model, train, valid
+
+
+def _normalizer(model: nn.Module, train: AnyDataset) -> Normalizer:
+    """Of what the model wants normalized, with the statistics of the data that it learns from."""
+    modes = Declared.of(model).modes
+    wanted = ["state"] if train.state_dim else []
+    if modes["actions"] != "identity":
+        wanted.append("actions")
+    statistics = train.statistics() if wanted else {}
+    return Normalizer({key: statistics[key] for key in wanted}, modes)
 
 
 def _create(config: TrainConfig, kwargs: dict[str, Any]) -> nn.Module:
@@ -140,8 +151,9 @@ def _fitted_arguments(config: TrainConfig, spec: DataSpec) -> dict[str, Any]:
       UserError: the arguments given contradict the data; lists every difference.
     """
     facts: dict[str, Any] = {"state_dim": spec.obs.state_dim, "action_dim": spec.action_dim}
-    if "image" in spec.obs.shapes:
-        height, width, channels = spec.obs.shapes["image"]
+    pictures = [shape for key, shape in spec.obs.shapes.items() if key.startswith("image")]
+    if pictures:
+        height, width, channels = pictures[0]
         facts |= {"image_channels": channels, "in_channels": channels}
         if height == width:
             facts["image_size"] = height
@@ -190,4 +202,5 @@ def _made_up(model: nn.Module, config: TrainConfig) -> DummyTrajectoryDataset:
         include_language=uses_language(model),
         seed=config.seed,
         seq_len=getattr(model, "action_horizon", 1),
+        obs_steps=getattr(model, "n_obs_steps", 1),
     )

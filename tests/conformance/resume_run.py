@@ -12,10 +12,18 @@ from typing import Any
 import torch
 
 from simscaleai.models import list_models
+from simscaleai.models.registry import model_presets
 from simscaleai.training import TrainConfig, Trainer, build_trainer, run
 from simscaleai.training.data.dummy import DummyTrajectoryDataset
 
 MODELS = [name for name in list_models() if not name.startswith("test-")]
+
+
+def debug(name: str) -> str:
+    """The name of a model at its smallest."""
+    return f"{name}:debug" if "debug" in model_presets(name) else name
+
+
 STEPS, EPOCH = 7, 4  # an epoch of 14 samples in batches of 4, the last one of 2
 
 
@@ -34,7 +42,7 @@ def make(name: str, folder: Path, **kwargs: Any) -> Trainer:
     base |= {"save_every": 1, "keep_checkpoints": 0, "checkpoint_dir": str(folder)}
     original, run.DummyTrajectoryDataset = run.DummyTrajectoryDataset, Few  # type: ignore[misc]
     try:
-        return build_trainer(TrainConfig(name, **{**base, **kwargs}))
+        return build_trainer(TrainConfig(debug(name), **{**base, **kwargs}))
     finally:
         run.DummyTrajectoryDataset = original  # type: ignore[misc]
 

@@ -55,3 +55,39 @@ def test_statistics_travel_in_the_state_dict() -> None:
     assert blank.normalize("state", VALUES).equal(VALUES)
     blank.load_state_dict(full.state_dict())
     assert blank.normalize("state", VALUES).equal(full.normalize("state", VALUES))
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("min_max", [-1.0, -0.8, 1.0]),
+        ("quantiles", [-1.0041, -0.8, 1.0367]),  # 0.02 and 9.82 become -1 and 1
+        ("identity", [0.0, 1.0, 10.0]),
+        ("mean_std", [-0.8154, -0.5930, 1.4084]),
+    ],
+)
+def test_modes_by_hand(mode: str, expected: list[float]) -> None:
+    values = torch.tensor([[0.0], [1.0], [10.0]])
+    normalizer = Normalizer({"x": Statistics.of(values)}, {"x": mode})
+    there = normalizer.normalize("x", values)
+    assert there.flatten().tolist() == pytest.approx(expected, abs=1e-3)
+    torch.testing.assert_close(normalizer.unnormalize("x", there), values)
+
+
+def test_quantiles_leave_outliers_out() -> None:
+    values = torch.cat([torch.linspace(-2, 2, 1001), torch.tensor([50.0])])[:, None]
+    there = Normalizer({"x": Statistics.of(values)}, {"x": "quantiles"}).normalize("x", values)
+    assert there[:1001].abs().max().item() == pytest.approx(1 / 0.98, abs=0.01)
+    assert there[1001].item() == LIMIT
+
+
+@pytest.mark.parametrize("mode", ["min_max", "quantiles"])
+def test_what_did_not_move_is_not_stretched(mode: str) -> None:
+    values = torch.full((5, 1), 0.3)
+    normalizer = Normalizer({"x": Statistics.of(values)}, {"x": mode})
+    assert normalizer.normalize("x", values + 0.1).flatten().tolist() == pytest.approx([0.1] * 5)
+
+
+def test_unknown_mode_lists_the_known() -> None:
+    with pytest.raises(UserError, match="'min-max'; known: identity, mean_std, min_max, quantiles"):
+        Normalizer({"x": Statistics.of(VALUES)}, {"x": "min-max"})

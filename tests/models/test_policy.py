@@ -63,7 +63,7 @@ def test_each_row_is_told_its_own_instruction() -> None:
     n = 2 * ROWS + 5
     policy.instruction = "0.5"
     assert (policy.act(observations(n)) == 0.5).all()
-    policy.instructions = [str(row / 1000) for row in range(n)]
+    policy.instruction = [str(row / 1000) for row in range(n)]
     np.testing.assert_allclose(policy.act(observations(n))[:, 0], np.arange(n) / 1000)
 
 

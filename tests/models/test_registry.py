@@ -9,6 +9,8 @@ from torch import nn
 from simscaleai.errors import UserError
 from simscaleai.models import ModelRegistry, create_model, list_models, register_model
 from simscaleai.models.bc import BehaviorCloning
+from simscaleai.models.overview import overview
+from simscaleai.models.registry import model_arguments
 
 
 def test_built_ins_are_there_and_a_registration_adds_to_them() -> None:
@@ -41,6 +43,24 @@ def test_unknown_names_list_the_known() -> None:
 
 def test_a_model_remembers_how_it_was_made() -> None:
     assert create_model("bc", state_dim=3).registered == ("bc", {"state_dim": 3})
+
+
+def test_a_preset_is_a_name_with_other_defaults() -> None:
+    assert model_arguments("bc:debug")["hidden_dim"] == 64
+    assert model_arguments("bc")["hidden_dim"] == 256
+    model = create_model("bc:debug", n_layers=1)
+    assert model.registered == ("bc", {"hidden_dim": 64, "n_layers": 1})
+    with pytest.raises(UserError, match="preset of model 'bc': 'tiny'; known: debug"):
+        create_model("bc:tiny")
+    with pytest.raises(UserError, match="Unknown model 'bbc'"):
+        create_model("bbc:debug")
+
+
+def test_every_preset_can_be_built() -> None:
+    entries = {entry.name: entry for entry in overview()}
+    assert {"act:full", "diffusion:small", "flow", "vla:debug"} <= entries.keys()
+    assert all("test-" in name or entry.parameters for name, entry in entries.items())
+    assert entries["vla"].inputs == "image, instruction"
 
 
 def test_listing_imports_no_torch() -> None:

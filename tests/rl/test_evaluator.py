@@ -286,11 +286,11 @@ def test_videos_need_pictures(make: Any, tmp_path: Path) -> None:
 def checkpoint(tmp_path: Path) -> Callable[..., Path]:
     """An untrained policy for reach, as a training run leaves it."""
 
-    def write(contract: bool = True) -> Path:
+    def write(contract: bool = True, name: str = "bc", **kwargs: Any) -> Path:
         about = make_env("reach", cameras=[], dt=0.005, max_episode_steps=20).contract
         spec = ObsSpec(about.obs_shapes, about.obs_dtypes)
         torch.manual_seed(0)
-        model = create_model("bc", state_dim=20, hidden_dim=16, n_layers=1)
+        model = create_model(name, state_dim=20, **(kwargs or {"hidden_dim": 16, "n_layers": 1}))
         statistics = {"state": Statistics.of(torch.randn(50, 20))}
         policy = ModelPolicy(model, spec, Normalizer(statistics), about if contract else None)
         payload = {"policy": policy.description(), "weights": dict(policy.state_dict())}
@@ -299,8 +299,11 @@ def checkpoint(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def test_a_checkpoint_knows_its_environment(checkpoint: Any, tmp_path: Path) -> None:
-    path = checkpoint()
+@pytest.mark.parametrize("model", [{}, {"name": "diffusion:debug", "n_action_steps": 3}])
+def test_a_checkpoint_knows_its_environment(
+    model: dict[str, Any], checkpoint: Any, tmp_path: Path
+) -> None:
+    path = checkpoint(**model)
     runs = [
         evaluate_checkpoint(
             path, 5, num_envs=n, device="cpu", show_progress=False, output_dir=tmp_path / str(n)
@@ -364,6 +367,23 @@ def test_each_row_is_told_its_own_sentence(tmp_path: Path, monkeypatch: Any) -> 
 def test_phrasings_that_a_task_does_not_have(checkpoint: Any) -> None:
     with pytest.raises(UserError, match="'reach' holds no phrasings out"):
         evaluate_checkpoint(checkpoint(), 1, phrasings="held_out", device="cpu")
+
+
+def test_a_policy_is_told_where_episodes_begin() -> None:
+    class Told:
+        def __init__(self) -> None:
+            self.seeds: list[int] = []
+
+        def reset(self, mask: np.ndarray, seeds: list[int]) -> None:
+            self.seeds += [s for s, m in zip(seeds, mask, strict=True) if m]
+
+        def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
+            return np.zeros((*obs["ee_pos"].shape[:-1], 4), np.float32)
+
+    for env in (make_env("reach", cameras=[], max_episode_steps=2), rows("reach", 2)):
+        policy = Told()
+        found = evaluate_policy(env, policy.act, EvalConfig(n_episodes=4, max_steps=2))
+        assert sorted(policy.seeds) == sorted(e["seed"] for e in found["episodes"])
 
 
 def test_checkpoints_that_cannot_be_evaluated(checkpoint: Any, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_mistake_is_one_sentence(words, message, capsys, tmp_path, monkeypatch
     ("command", "words"),
     [
         ("list-envs", ["pick_place", "reach", "target_pos"]),
-        ("list-models", ["bc", "hidden_dim"]),
+        ("list-models", ["bc", "hidden_dim", "vla:small", "instruction", "parameters"]),
         ("info", ["mujoco", "torch", "cpu", "gl (egl)"]),
     ],
 )

@@ -28,6 +28,11 @@ BC_DEFAULTS = {
     "image_embed_dim": 128,
     "dropout": 0.1,
     "loss_type": "mse",
+    "action_horizon": 1,
+    "n_action_steps": 1,
+    "head_type": "mlp",
+    "random_shift": 0,
+    "color_jitter": 0.0,
 }
 
 
@@ -264,7 +269,7 @@ def test_bare_model_trained_by_hand_can_act(make_dataset: Make, tmp_path: Path) 
 
 def test_misspelled_settings_are_clear(make_dataset: Make, tmp_path: Path) -> None:
     path = make_dataset()
-    with pytest.raises(UserError, match=r"Unknown model 'bcc'; known: bc"):
+    with pytest.raises(UserError, match=r"Unknown model 'bcc'; known: act, bc"):
         train_policy(config(tmp_path, path, model_name="bcc"))
     with pytest.raises(UserError, match=r"no argument 'hiden_dim'.*Did you mean 'hidden_dim'"):
         train_policy(config(tmp_path, path, model_kwargs={"hiden_dim": 3}))

@@ -16,6 +16,7 @@ class MLPActionHead(nn.Module):
       n_layers: number of hidden layers; 0 is a linear map.
       dropout: share of hidden units dropped while training.
       tanh_output: bound the action to (-1, 1).
+      action_horizon: consecutive actions that are predicted at once.
     """
 
     def __init__(
@@ -26,8 +27,10 @@ class MLPActionHead(nn.Module):
         n_layers: int = 2,
         dropout: float = 0.1,
         tanh_output: bool = True,
+        action_horizon: int = 1,
     ) -> None:
         super().__init__()
+        self.action_horizon = action_horizon
         layers: list[nn.Module] = []
         width = input_dim
         for _ in range(n_layers):
@@ -35,11 +38,14 @@ class MLPActionHead(nn.Module):
             if dropout > 0:
                 layers.append(nn.Dropout(dropout))
             width = hidden_dim
-        layers.append(nn.Linear(width, action_dim))
+        layers.append(nn.Linear(width, action_dim * action_horizon))
         if tanh_output:
             layers.append(nn.Tanh())
         self.net = nn.Sequential(*layers)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, input_dim) -> (B, action_dim)."""
-        return self.net(features)
+        """(B, input_dim) -> (B, action_dim), or (B, L, action_dim) for an action_horizon L > 1."""
+        actions = self.net(features)
+        return (
+            actions if self.action_horizon == 1 else actions.unflatten(1, (self.action_horizon, -1))
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -25,17 +25,28 @@ def list_envs() -> None:
     table("Environments", ["name", "instruction", "observation"], rows)
 
 
-@app.command("list-models", epilog=examples("simscale list-models"))
-def list_models() -> None:
-    """List the models and the arguments that they take."""
+@app.command(
+    "list-models", epilog=examples("simscale list-models", "simscale list-models vla:small")
+)
+def list_models(
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Its arguments.")] = None,
+) -> None:
+    """List the models and their presets: size, what they read, what they are. With MODEL, its arguments."""
+    from simscaleai.models.overview import overview
     from simscaleai.models.registry import list_models, model_arguments
     from simscaleai.tools.console import table
 
-    rows = []
-    for name in list_models():
-        arguments = model_arguments(name).items()
-        rows.append((name, ", ".join(f"{key}={default!r}" for key, default in arguments)))
-    table("Models", ["name", "arguments"], rows)
+    if model is None:
+        rows = [
+            (e.name, "" if e.parameters is None else f"{e.parameters:,}", e.inputs, e.description)
+            for e in overview()
+        ]
+        table("Models", ["name", "parameters", "reads", "description"], rows)
+    arguments = []
+    for name in list_models() if model is None else [model]:
+        pairs = (f"{key}={default!r}" for key, default in model_arguments(name).items())
+        arguments.append((name, ", ".join(pairs)))
+    table("Arguments", ["name", "arguments"], arguments)
 
 
 @app.command(epilog=examples("simscale info"))

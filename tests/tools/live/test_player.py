@@ -42,14 +42,14 @@ def test_the_simulation_is_the_one_that_is_evaluated() -> None:
 
 def test_a_policy_that_listens_is_told_what_to_do() -> None:
     class Listening(RandomPolicy):
-        instructions: list[str] | None = None
+        instruction: list[str] | None = None
 
     env: Any = make_env("reach_color", cameras=[], max_episode_steps=1)
     listening = Listening()
     live = Player(env, listening)
     told = []
     for _ in range(6):
-        told.append(listening.instructions)
+        told.append(listening.instruction)
         assert told[-1] == [env.instruction()]
         live.advance(DT + REST + DT)
     assert len({sentence for (sentence,) in told}) > 2

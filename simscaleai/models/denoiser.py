@@ -1,0 +1,167 @@
+"""What the models `diffusion` and `flow` share: a transformer that denoises chunks of actions.
+
+Each action of a chunk is a token. Observations and the level of noise reach every layer as a shift, a scale
+and a gate (adaLN-Zero of Peebles and Xie, "Scalable Diffusion Models with Transformers", ICCV 2023), and
+so each layer changes nothing at first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from simscaleai.models.inference import inference
+from simscaleai.models.policy_heads.chunks import fixed_noise
+from simscaleai.models.policy_heads.diffusion_head import ResidualBlock, SinusoidalPosEmbed
+from simscaleai.models.transformer import Attention, embedding, feed_forward
+from simscaleai.models.vision import ObservationEncoder
+
+COND_LAYERS = 2
+
+
+class ChunkSampler(nn.Module):
+    """A policy that samples chunks by a process; see `DiffusionPolicy` for the arguments.
+
+    Args:
+      process: `GaussianDiffusion` or `RectifiedFlow`.
+      encoder: of the observations.
+    """
+
+    normalization = {"actions": "min_max"}
+
+    def __init__(
+        self,
+        process: Any,
+        encoder: ObservationEncoder,
+        action_dim: int,
+        action_horizon: int,
+        n_action_steps: int,
+        n_obs_steps: int,
+        embed_dim: int,
+        num_heads: int,
+        num_layers: int,
+        mlp_ratio: float,
+        dropout: float,
+        cond_dim: int,
+    ) -> None:
+        super().__init__()
+        self.process, self.encoder = process, encoder
+        self.obs_keys = encoder.keys
+        self.action_horizon, self.n_action_steps = action_horizon, n_action_steps
+        self.n_obs_steps = n_obs_steps
+        self.noise_shape = (process.draws, action_horizon, action_dim)
+        self.network = DenoisingTransformer(
+            encoder.width,
+            action_dim,
+            action_horizon,
+            embed_dim,
+            num_heads,
+            num_layers,
+            mlp_ratio,
+            dropout,
+            cond_dim,
+        )
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Loss at random levels of noise, and what one step of denoising predicts.
+
+        Args:
+          batch: "observations" {key: (B, H, ...)}, or (B, ...) for n_obs_steps 1; "actions" (B, L, A) in
+            [-1, 1] and "mask" (B, L).
+
+        Returns:
+          "loss", "predicted_actions" (B, L, A).
+        """
+        features = self.encoder(batch["observations"])
+        loss, predicted = self.process.loss(
+            lambda x, level: self.network(x, level, features),
+            batch["actions"].reshape(len(features), self.action_horizon, -1),
+            batch.get("mask"),
+        )
+        return {"loss": loss, "predicted_actions": predicted}
+
+    def predict(
+        self, obs: dict[str, torch.Tensor], noise: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Chunks (B, L, A) in [-1, 1], from `noise` (B, *noise_shape) or the same numbers at every call."""
+        with inference(self):
+            features = self.encoder(obs)
+            if noise is None:
+                noise = fixed_noise((len(features), *self.noise_shape), features)
+            return self.process.sample(lambda x, level: self.network(x, level, features), noise)
+
+
+class DenoisingTransformer(nn.Module):
+    """(noisy actions, level, features of the observations) -> as many actions.
+
+    Args:
+      features: width of the features.
+      action_dim, action_horizon: of a chunk.
+      embed_dim, num_heads, num_layers, mlp_ratio, dropout: of the layers.
+      cond_dim: width of what they are told.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        action_dim: int,
+        action_horizon: int,
+        embed_dim: int,
+        num_heads: int,
+        num_layers: int,
+        mlp_ratio: float,
+        dropout: float,
+        cond_dim: int,
+    ) -> None:
+        super().__init__()
+        self.level = SinusoidalPosEmbed(64)
+        # It is run once for a chunk, not once for each of its actions, and so may be wide.
+        self.condition = nn.Sequential(
+            nn.Linear(features + 64, cond_dim),
+            *(ResidualBlock(cond_dim, cond_dim, cond_dim) for _ in range(COND_LAYERS)),
+            nn.LayerNorm(cond_dim),
+            nn.SiLU(),
+        )
+        self.input = nn.Linear(action_dim, embed_dim)
+        self.start = nn.Linear(cond_dim, embed_dim)
+        self.position = embedding(action_horizon, embed_dim)
+        self.blocks = nn.ModuleList(
+            ConditionedBlock(embed_dim, num_heads, mlp_ratio, dropout, cond_dim)
+            for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(embed_dim)
+        self.output = nn.Linear(embed_dim, action_dim)
+
+    def forward(self, x: torch.Tensor, level: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """x (B, L, A), level (B,), features (B, F) -> (B, L, A)."""
+        told = self.condition(torch.cat([features, self.level(level)], dim=-1)).unsqueeze(1)
+        x = self.input(x) + self.position + self.start(told)
+        for block in self.blocks:
+            x = block(x, told)
+        return self.output(self.norm(x))
+
+
+class ConditionedBlock(nn.Module):
+    """Attention and perceptron, each shifted, scaled and gated by the condition."""
+
+    def __init__(
+        self, embed_dim: int, num_heads: int, mlp_ratio: float, dropout: float, cond_dim: int
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(embed_dim, elementwise_affine=False)
+        self.attention = Attention(embed_dim, num_heads, dropout)
+        self.norm2 = nn.LayerNorm(embed_dim, elementwise_affine=False)
+        self.mlp = feed_forward(embed_dim, mlp_ratio, dropout)
+        self.modulation = nn.Linear(cond_dim, 6 * embed_dim)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """x (B, L, D), condition (B, 1, cond_dim) -> (B, L, D)."""
+        told = self.modulation(condition).chunk(6, dim=-1)
+        shift1, scale1, gate1, shift2, scale2, gate2 = told
+        normed = self.norm1(x) * (1 + scale1) + shift1
+        x = x + gate1 * self.attention(normed, normed)
+        return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)

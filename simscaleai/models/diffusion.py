@@ -1,0 +1,85 @@
+"""Diffusion Policy: sample the next actions by denoising them (Chi et al., RSS 2023)."""
+
+from __future__ import annotations
+
+from simscaleai.models.denoiser import ChunkSampler
+from simscaleai.models.policy_heads.diffusion import GaussianDiffusion
+from simscaleai.models.registry import register_model
+from simscaleai.models.vision import ObservationEncoder, image_keys
+
+
+@register_model("diffusion")
+class DiffusionPolicy(ChunkSampler):
+    """A transformer that denoises chunks of actions: keeps several good ways apart.
+
+    Args:
+      state_dim: width of observations["state"]; 0 for a model of images alone.
+      action_dim: width of an action.
+      action_horizon: consecutive actions that are sampled together.
+      n_action_steps: how many of them are executed before the next sample.
+      n_obs_steps: observations that are looked at, the present one last.
+      embed_dim, num_heads, num_layers, mlp_ratio, dropout: of the transformer.
+      cond_dim: width of the perceptron that reads observations for it.
+      num_diffusion_steps, num_inference_steps, schedule, sampler: see `GaussianDiffusion`.
+      use_image: also read observations["image"].
+      cameras: read observations["images/<camera>"] of these instead.
+      image_channels, image_size, image_embed_dim: of images and of their features.
+      random_shift, color_jitter: augmentation of images, see `vision.Augmentation`.
+    """
+
+    presets = {
+        "debug": {"embed_dim": 32, "num_heads": 2, "num_layers": 2, "cond_dim": 64},
+        "small": {"embed_dim": 128, "num_layers": 4},
+        "full": {"embed_dim": 512, "num_heads": 8, "num_layers": 12, "cond_dim": 1024},
+    }
+
+    def __init__(
+        self,
+        state_dim: int = 20,
+        action_dim: int = 4,
+        action_horizon: int = 8,
+        n_action_steps: int = 4,
+        n_obs_steps: int = 2,
+        embed_dim: int = 64,
+        num_heads: int = 4,
+        num_layers: int = 2,
+        mlp_ratio: float = 2.0,
+        dropout: float = 0.0,
+        cond_dim: int = 256,
+        num_diffusion_steps: int = 100,
+        num_inference_steps: int = 10,
+        schedule: str = "cosine",
+        sampler: str = "ddim",
+        use_image: bool = False,
+        cameras: list[str] | None = None,
+        image_channels: int = 3,
+        image_size: int = 128,
+        image_embed_dim: int = 64,
+        random_shift: int = 4,
+        color_jitter: float = 0.0,
+    ) -> None:
+        super().__init__(
+            GaussianDiffusion(
+                num_diffusion_steps, num_inference_steps, schedule=schedule, sampler=sampler
+            ),
+            ObservationEncoder(
+                state_dim,
+                image_keys(use_image, cameras),
+                image_channels,
+                image_size,
+                image_embed_dim,
+                n_obs_steps,
+                random_shift,
+                color_jitter,
+            ),
+            action_dim,
+            action_horizon,
+            n_action_steps,
+            n_obs_steps,
+            embed_dim,
+            num_heads,
+            num_layers,
+            mlp_ratio,
+            dropout,
+            cond_dim,
+        )

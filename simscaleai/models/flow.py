@@ -1,0 +1,71 @@
+"""The model of `diffusion` with another objective: rectified flow, which samples in few steps."""
+
+from __future__ import annotations
+
+from simscaleai.models.denoiser import ChunkSampler
+from simscaleai.models.policy_heads.flow import RectifiedFlow
+from simscaleai.models.registry import register_model
+from simscaleai.models.vision import ObservationEncoder, image_keys
+
+
+@register_model("flow")
+class FlowPolicy(ChunkSampler):
+    """A transformer that moves noise to chunks of actions: as diffusion, in half the steps.
+
+    Args:
+      num_inference_steps: Euler steps from noise to actions.
+
+    All others are those of `DiffusionPolicy`.
+    """
+
+    presets = {
+        "debug": {"embed_dim": 32, "num_heads": 2, "num_layers": 2, "cond_dim": 64},
+        "small": {"embed_dim": 128, "num_layers": 4},
+        "full": {"embed_dim": 512, "num_heads": 8, "num_layers": 12, "cond_dim": 1024},
+    }
+
+    def __init__(
+        self,
+        state_dim: int = 20,
+        action_dim: int = 4,
+        action_horizon: int = 8,
+        n_action_steps: int = 4,
+        n_obs_steps: int = 2,
+        embed_dim: int = 64,
+        num_heads: int = 4,
+        num_layers: int = 2,
+        mlp_ratio: float = 2.0,
+        dropout: float = 0.0,
+        cond_dim: int = 256,
+        num_inference_steps: int = 5,
+        use_image: bool = False,
+        cameras: list[str] | None = None,
+        image_channels: int = 3,
+        image_size: int = 128,
+        image_embed_dim: int = 64,
+        random_shift: int = 4,
+        color_jitter: float = 0.0,
+    ) -> None:
+        super().__init__(
+            RectifiedFlow(num_inference_steps),
+            ObservationEncoder(
+                state_dim,
+                image_keys(use_image, cameras),
+                image_channels,
+                image_size,
+                image_embed_dim,
+                n_obs_steps,
+                random_shift,
+                color_jitter,
+            ),
+            action_dim,
+            action_horizon,
+            n_action_steps,
+            n_obs_steps,
+            embed_dim,
+            num_heads,
+            num_layers,
+            mlp_ratio,
+            dropout,
+            cond_dim,
+        )

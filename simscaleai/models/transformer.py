@@ -1,0 +1,120 @@
+"""The transformer layers that every model here is built from (Vaswani et al., 2017; norm first)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from simscaleai.errors import UserError
+
+
+class Attention(nn.Module):
+    """Multi-head attention through PyTorch's fused kernels.
+
+    Args:
+      embed_dim: width of a token.
+      num_heads: of which `embed_dim` is a multiple.
+      dropout: share of attention weights dropped while training.
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if embed_dim % num_heads:
+            raise UserError(
+                f"embed_dim is {embed_dim}; it must be a multiple of num_heads {num_heads}."
+            )
+        self.num_heads, self.dropout = num_heads, dropout
+        self.query = nn.Linear(embed_dim, embed_dim)
+        self.key_value = nn.Linear(embed_dim, 2 * embed_dim)
+        self.output = nn.Linear(embed_dim, embed_dim)
+
+    def forward(
+        self, x: torch.Tensor, context: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """x (B, N, D) looks at `context` (B, M, D), but not where `mask` (B, M) is False."""
+        query = self.query(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        keys = self.key_value(context).unflatten(-1, (2 * self.num_heads, -1)).transpose(1, 2)
+        key, value = keys.chunk(2, dim=1)
+        seen = None if mask is None else mask[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, seen, dropout_p=self.dropout if self.training else 0.0
+        )
+        return self.output(mixed.transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    """Self-attention, attention to a context where there is one, and a perceptron; each added to its input.
+
+    Args:
+      embed_dim, num_heads: see `Attention`.
+      mlp_ratio: hidden width of the perceptron, in widths of a token.
+      dropout: of attention weights, and of what each part adds.
+      cross: whether `forward` is given a context.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        dropout: float = 0.0,
+        cross: bool = False,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(embed_dim)
+        self.attention = Attention(embed_dim, num_heads, dropout)
+        if cross:
+            self.norm_cross = nn.LayerNorm(embed_dim)
+            self.cross = Attention(embed_dim, num_heads, dropout)
+        self.norm2 = nn.LayerNorm(embed_dim)
+        self.mlp = feed_forward(embed_dim, mlp_ratio, dropout)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        context: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """(B, N, D) -> (B, N, D); `mask` (B, N) is False for tokens that nobody looks at."""
+        normed = self.norm1(x)
+        x = x + self.drop(self.attention(normed, normed, mask))
+        if context is not None:
+            x = x + self.drop(self.cross(self.norm_cross(x), context))
+        return x + self.mlp(self.norm2(x))
+
+
+class Encoder(nn.Module):
+    """Blocks over one set of tokens, and a norm at the end."""
+
+    def __init__(
+        self, num_layers: int, embed_dim: int, num_heads: int, mlp_ratio: float, dropout: float
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            Block(embed_dim, num_heads, mlp_ratio, dropout) for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(embed_dim)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, N, D) -> (B, N, D); `mask` (B, N) is False for tokens that nobody looks at."""
+        for block in self.blocks:
+            x = block(x, mask=mask)
+        return self.norm(x)
+
+
+def feed_forward(embed_dim: int, mlp_ratio: float, dropout: float = 0.0) -> nn.Sequential:
+    hidden = int(embed_dim * mlp_ratio)
+    return nn.Sequential(
+        nn.Linear(embed_dim, hidden),
+        nn.GELU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, embed_dim),
+        nn.Dropout(dropout),
+    )
+
+
+def embedding(*shape: int) -> nn.Parameter:
+    """Learned tokens or positions, small at first."""
+    return nn.Parameter(0.02 * torch.randn(*shape))

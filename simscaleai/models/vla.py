@@ -1,0 +1,272 @@
+"""Vision-language-action: images, an instruction and a state, fused by a transformer, to actions.
+
+In the manner of RT-2 (Brohan et al., 2023), OpenVLA (Kim et al., 2024) and, with the heads that sample, pi0
+(Black et al., 2024): every image is cut into patches that a vision transformer encodes, the instruction is
+read by a transformer of its own, and layers over all tokens together fill one token with what the action
+head needs. All of it starts from random weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from simscaleai.errors import UserError
+from simscaleai.models.inference import inference
+from simscaleai.models.language import PADDING, SimpleLanguageEncoder
+from simscaleai.models.policy_heads.by_name import make_head
+from simscaleai.models.policy_heads.chunks import head_actions, head_outputs, masked_mean
+from simscaleai.models.registry import register_model
+from simscaleai.models.transformer import Encoder, embedding
+from simscaleai.models.vision import GROUPS, Augmentation, image_keys
+
+STEMS = ("patch", "conv")
+
+
+class PatchEmbedding(nn.Module):
+    """Patches of an image as tokens (Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021).
+
+    Args:
+      image_size, patch_size: pixels a side; the first is a multiple of the second.
+      in_channels: of the image.
+      embed_dim: width of a token.
+      stem: "patch", a linear map of each patch, or "conv", two convolutions before it, with which small
+        data go further (Xiao et al., "Early Convolutions Help Transformers See Better", NeurIPS 2021).
+    """
+
+    def __init__(
+        self,
+        image_size: int = 128,
+        patch_size: int = 16,
+        in_channels: int = 3,
+        embed_dim: int = 256,
+        stem: str = "patch",
+    ) -> None:
+        super().__init__()
+        if image_size % patch_size or (stem == "conv" and patch_size % 4):
+            raise UserError(
+                f"image_size is {image_size} and patch_size {patch_size}; the one must be a multiple of the"
+                " other, and patch_size one of 4 with stem 'conv'."
+            )
+        self.num_patches = (image_size // patch_size) ** 2
+        if stem == "patch":
+            self.projection: nn.Module = nn.Conv2d(in_channels, embed_dim, patch_size, patch_size)
+            return
+        layers: list[nn.Module] = []
+        for width in (32, 64):
+            layers += [
+                nn.Conv2d(in_channels, width, 3, 2, 1),
+                nn.GroupNorm(GROUPS, width),
+                nn.SiLU(),
+            ]
+            in_channels = width
+        rest = patch_size // 4
+        self.projection = nn.Sequential(*layers, nn.Conv2d(in_channels, embed_dim, rest, rest))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, num_patches, embed_dim)."""
+        return self.projection(x).flatten(2).transpose(1, 2)
+
+
+class VisionEncoder(nn.Module):
+    """A vision transformer: a token for the whole image, and one for each patch.
+
+    Args:
+      image_size, patch_size, in_channels, embed_dim, stem: see `PatchEmbedding`.
+      num_heads, num_layers, mlp_ratio, dropout: of the transformer.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 128,
+        patch_size: int = 16,
+        in_channels: int = 3,
+        embed_dim: int = 256,
+        num_heads: int = 4,
+        num_layers: int = 4,
+        mlp_ratio: float = 4.0,
+        dropout: float = 0.1,
+        stem: str = "patch",
+    ) -> None:
+        super().__init__()
+        self.patches = PatchEmbedding(image_size, patch_size, in_channels, embed_dim, stem)
+        self.whole = embedding(1, 1, embed_dim)
+        self.position = embedding(self.patches.num_patches + 1, embed_dim)
+        self.layers = Encoder(num_layers, embed_dim, num_heads, mlp_ratio, dropout)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) in [0, 1] -> (B, num_patches + 1, embed_dim)."""
+        patches = self.patches(images * 2 - 1)
+        whole = self.whole.expand(len(images), -1, -1).to(patches.dtype)
+        return self.layers(torch.cat([whole, patches], dim=1) + self.position)
+
+
+@register_model("vla")
+class VisionLanguageAction(nn.Module):
+    """A transformer over images, an instruction and a state: does what it is told.
+
+    Args:
+      image_size, patch_size, in_channels, embed_dim, num_heads, num_layers, mlp_ratio, dropout: of the
+        vision transformer; width, heads, ratio and dropout are those of every part.
+      use_language: read the instruction.
+      vocab_size, max_text_len, lang_num_layers: of `SimpleLanguageEncoder`.
+      action_dim: width of an action.
+      action_head_type: "mlp" regresses; "diffusion" and "flow" sample.
+      action_horizon: consecutive actions that are predicted at once.
+      state_dim: width of observations["state"], which becomes a token; 0 for none.
+      n_action_steps: actions that are executed before the next prediction.
+      fusion_num_layers: layers over all tokens together.
+      cameras: read observations["images/<camera>"] of these instead of "image".
+      stem: of `PatchEmbedding`.
+      random_shift, color_jitter: augmentation of images, see `vision.Augmentation`.
+    """
+
+    presets = {
+        "debug": {
+            "image_size": 64,
+            "embed_dim": 64,
+            "num_heads": 2,
+            "num_layers": 2,
+            "max_text_len": 16,
+        },
+        "small": {
+            "image_size": 64,
+            "patch_size": 8,
+            "embed_dim": 128,
+            "stem": "conv",
+            "max_text_len": 16,
+            "dropout": 0.0,
+        },
+        "full": {
+            "image_size": 224,
+            "embed_dim": 1024,
+            "num_heads": 16,
+            "num_layers": 24,
+            "lang_num_layers": 6,
+            "fusion_num_layers": 6,
+            "vocab_size": 32_000,
+        },
+    }
+
+    def __init__(
+        self,
+        image_size: int = 128,
+        patch_size: int = 16,
+        in_channels: int = 3,
+        embed_dim: int = 256,
+        num_heads: int = 4,
+        num_layers: int = 4,
+        mlp_ratio: float = 4.0,
+        dropout: float = 0.1,
+        use_language: bool = True,
+        vocab_size: int = 1000,
+        max_text_len: int = 64,
+        lang_num_layers: int = 2,
+        action_dim: int = 4,
+        action_head_type: str = "mlp",
+        action_horizon: int = 1,
+        state_dim: int = 0,
+        n_action_steps: int = 1,
+        fusion_num_layers: int = 2,
+        cameras: list[str] | None = None,
+        stem: str = "patch",
+        random_shift: int = 0,
+        color_jitter: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.image_keys = image_keys(True, cameras)
+        self.obs_keys = (*(("state",) if state_dim > 0 else ()), *self.image_keys)
+        self.uses_language = use_language
+        self.action_horizon, self.n_action_steps = action_horizon, n_action_steps
+        layers = (num_heads, num_layers, mlp_ratio, dropout)
+        self.augment = Augmentation(random_shift, color_jitter)
+        self.vision = VisionEncoder(image_size, patch_size, in_channels, embed_dim, *layers, stem)
+        if len(self.image_keys) > 1:
+            self.camera = embedding(len(self.image_keys), 1, embed_dim)
+        if use_language:
+            self.language = SimpleLanguageEncoder(
+                vocab_size, max_text_len, embed_dim, num_heads, lang_num_layers, dropout
+            )
+        if state_dim > 0:
+            self.state = nn.Linear(state_dim, embed_dim)
+        self.readout = embedding(1, 1, embed_dim)
+        self.fusion = Encoder(fusion_num_layers, embed_dim, num_heads, mlp_ratio, dropout)
+        self.head = make_head(
+            action_head_type, embed_dim, action_dim, embed_dim, 2, dropout, action_horizon
+        )
+        if action_head_type != "mlp":
+            self.noise_shape = self.head.noise_shape
+            self.normalization = {"actions": "min_max"}
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Loss and predictions for a batch.
+
+        Args:
+          batch: "observations" {"image": (B, 3, H, W), "state": (B, state_dim)}, "actions" (B, A), or
+            (B, L, A) with "mask" (B, L), and "language", B instructions; without it there is none to follow.
+
+        Returns:
+          "predicted_actions" (B, A), or (B, L, A) for an action_horizon L > 1; scalars "loss" and
+          "action_mse" (no gradient).
+        """
+        actions, mask = batch["actions"], batch.get("mask")
+        if self.action_horizon == 1:
+            actions, mask = actions[:, 0] if actions.ndim == 3 else actions, None
+        obs = batch["observations"]
+        features = self.features(obs, self._tokens(batch.get("language"), obs))
+        outputs = head_outputs(self.head, features, actions, mask, F.mse_loss)
+        with torch.no_grad():
+            error = (outputs["predicted_actions"] - actions).square()
+            return {**outputs, "action_mse": masked_mean(error, mask)}
+
+    def predict(
+        self,
+        obs: dict[str, torch.Tensor],
+        language: str | list[str] | None = None,
+        noise: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Actions (B, A) or (B, L, A) in [-1, 1]; no gradient, no dropout.
+
+        Args:
+          obs: as in `forward`.
+          language: one instruction for all rows, or one for each.
+          noise: (B, *noise_shape) for heads that sample; by default the same numbers at every call.
+        """
+        with inference(self):
+            features = self.features(obs, self._tokens(language, obs))
+            return head_actions(self.head, features, noise)
+
+    def features(
+        self, obs: dict[str, torch.Tensor], token_ids: torch.Tensor | None
+    ) -> torch.Tensor:
+        """(B, embed_dim) for images, state and the numbers (B, N) of an instruction's words."""
+        images = torch.stack([self.augment(obs[key]) for key in self.image_keys], dim=1)
+        seen = self.vision(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        if len(self.image_keys) > 1:
+            seen = seen + self.camera
+        n = len(images)
+        tokens = [self.readout.expand(n, -1, -1).to(seen.dtype), seen.flatten(1, 2)]
+        if "state" in self.obs_keys:
+            tokens.append(self.state(obs["state"]).unsqueeze(1))
+        mask = None
+        if token_ids is not None:
+            others = token_ids.new_ones(n, sum(t.shape[1] for t in tokens), dtype=torch.bool)
+            mask = torch.cat([others, token_ids != PADDING], dim=1)
+            tokens.append(self.language(token_ids))
+        return self.fusion(torch.cat(tokens, dim=1), mask)[:, 0]
+
+    def _tokens(
+        self, language: str | list[str] | None, obs: dict[str, torch.Tensor]
+    ) -> torch.Tensor | None:
+        if not self.uses_language:
+            return None
+        images = obs[self.image_keys[0]]
+        texts = (
+            [language or ""] * len(images)
+            if language is None or isinstance(language, str)
+            else language
+        )
+        return self.language.tokenize(list(texts), images.device)

@@ -1,0 +1,65 @@
+"""A policy as a folder for other programs: `config.json`, plain data, and `model.safetensors`, its weights.
+
+Neither can hold code. `config.json` is written last, so that a folder that has one is whole.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from simscaleai.errors import MissingFileError, UserError
+from simscaleai.storage.atomic import atomic_path
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+FORMAT = "simscaleai-policy-1"
+
+
+def is_pretrained(path: str | Path) -> bool:
+    """Whether there is such a folder."""
+    return (Path(path) / CONFIG).is_file()
+
+
+def save_pretrained(
+    folder: str | Path, about: dict[str, Any], weights: dict[str, torch.Tensor]
+) -> Path:
+    """Write both files; those of an earlier policy in the folder are replaced."""
+    folder = Path(folder)
+    (folder / CONFIG).unlink(missing_ok=True)
+    # Tensors that share memory would be refused, and none may be a view of a larger one.
+    own = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
+    with atomic_path(folder / WEIGHTS) as temporary:
+        save_file(own, temporary)
+    with atomic_path(folder / CONFIG) as temporary:
+        temporary.write_text(json.dumps({"format": FORMAT, **about}, indent=2) + "\n")
+    return folder
+
+
+def load_pretrained(folder: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """What `save_pretrained` was given.
+
+    Raises:
+      UserError: a file is missing, damaged or of another format.
+    """
+    folder = Path(folder)
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise MissingFileError(f"There is no {name} in {str(folder)!r}; check the path.")
+    try:
+        about = json.loads((folder / CONFIG).read_text())
+        weights = load_file(folder / WEIGHTS)
+    except (ValueError, SafetensorError, RecursionError) as error:
+        raise UserError(
+            f"The policy in {str(folder)!r} cannot be read ({type(error).__name__}); save it again."
+        ) from error
+    if not isinstance(about, dict) or about.pop("format", None) != FORMAT:
+        raise UserError(
+            f"{str(folder / CONFIG)!r} does not say that it is of format {FORMAT!r}; only folders of"
+            " save_pretrained can be read."
+        )
+    return about, weights
