@@ -91,6 +91,7 @@ def shadowed(
 def trace(
     scene: Scene,
     scratch: Scratch,
+    rows: wp.array(dtype=int),
     first: int,
     camera: int,
     width: int,
@@ -101,14 +102,14 @@ def trace(
     depth: wp.array2d(dtype=float),
     geoms: wp.array2d(dtype=int),
 ):
-    """Draw tile first + tid, counted over rows and then over the tiles of a picture.
+    """Draw tile first + tid, counted over `rows` and then over the tiles of a picture.
 
     `pixel` is a pixel's size at distance 1. `rgb` is (n, H * W, 3), `depth` and `geoms` (n, H * W).
     """
     across = (width + wp.static(TILE - 1)) // wp.static(TILE)
     tiles = across * ((height + wp.static(TILE - 1)) // wp.static(TILE))
     work = first + wp.tid()
-    row = work // tiles
+    row = rows[work // tiles]
     tile = work % tiles
     x0 = (tile % across) * wp.static(TILE)
     y0 = (tile // across) * wp.static(TILE)
