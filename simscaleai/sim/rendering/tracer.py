@@ -19,6 +19,7 @@ from simscaleai.sim.rendering.scene import (
     Scratch,
     bound,
     colour_of,
+    extent,
     on_plane,
     sample,
     sky_at,
@@ -142,9 +143,11 @@ def trace(
             middle, radius = bound(scene, row, g)
             v = middle - eye
             begin = wp.length(v) - radius
+            # apart from the cone, if there is a plane between: the one that touches it on this side
             along = wp.dot(v, axis)
-            beside = wp.length(v - along * axis)
-            if along < -radius or beside * cosine - along * sine > radius:
+            beside = v - along * axis
+            side = wp.normalize(beside) * cosine - axis * sine
+            if wp.dot(v, side) > wp.min(radius, extent(scene, row, g, side)):
                 continue
         # nearest first: what lies behind a hit need not be looked at
         j = count
@@ -271,7 +274,11 @@ def trace(
                 if scene.geom_type[g] != wp.static(PLANE):
                     middle, radius = bound(scene, row, g)
                     s = wp.clamp(wp.dot(middle - foot, line) / span, 0.0, 1.0)
-                    if wp.length(middle - foot - s * line) > radius + spread:
+                    apart = middle - foot - s * line
+                    distance = wp.length(apart)
+                    if distance > radius + spread:
+                        continue
+                    if distance > spread + extent(scene, row, g, apart / wp.max(distance, 1.0e-6)):
                         continue
                 shades[blocking] = g
                 blocking += 1
