@@ -8,9 +8,9 @@ the expert's episodes went through (recorded beforehand). Data generation is `ge
 call to return: environments, expert, recording, and the finished file. Randomization is off and
 observations have no images. The two take turns; the table shows medians.
 
-With `--cameras` it is pictures per second of a whole call (one per camera and step, randomization on),
-and what share of it goes where. Writing is parts and the file, with the syncs of both; the rest is the
-expert, recording and start-up.
+With `--cameras` it is pictures per second of a whole call (one per camera and step, randomization on), and
+what share of it goes where. Writing is parts and the file, with the syncs of both; the rest is the expert,
+recording and start-up.
 """
 
 from __future__ import annotations

@@ -103,6 +103,26 @@ def bound(scene: Scene, row: int, g: int):
 
 
 @wp.func
+def extent(scene: Scene, row: int, g: int, d: wp.vec3):
+    """How far a geom (not a plane) reaches from its middle in the unit direction d."""
+    kind = scene.geom_type[g]
+    size = scene.geom_size[row, g]
+    l = wp.transpose(scene.geom_xmat[row, g]) @ d
+    reach = size[0]
+    if kind == wp.static(MESH):
+        reach = wp.dot(scene.geom_half[g], wp.abs(l))
+    elif kind == wp.static(BOX):
+        reach = wp.dot(size, wp.abs(l))
+    elif kind == wp.static(CAPSULE):
+        reach = size[0] + size[1] * wp.abs(l[2])
+    elif kind == wp.static(CYLINDER):
+        reach = size[0] * wp.sqrt(wp.max(0.0, 1.0 - l[2] * l[2])) + size[1] * wp.abs(l[2])
+    elif kind == wp.static(ELLIPSOID):
+        reach = wp.length(wp.cw_mul(size, l))
+    return reach
+
+
+@wp.func
 def texel(scene: Scene, texture: int, x: float, y: float):
     """The texture at (x, y) in texels, whose centres are halves; linear between four, repeating."""
     size = scene.texture_size[texture]

@@ -19,6 +19,7 @@ from simscaleai.sim.rendering.scene import (
     Scratch,
     bound,
     colour_of,
+    extent,
     on_plane,
     sample,
     sky_at,
@@ -91,6 +92,7 @@ def shadowed(
 def trace(
     scene: Scene,
     scratch: Scratch,
+    rows: wp.array(dtype=int),
     first: int,
     camera: int,
     width: int,
@@ -101,14 +103,14 @@ def trace(
     depth: wp.array2d(dtype=float),
     geoms: wp.array2d(dtype=int),
 ):
-    """Draw tile first + tid, counted over rows and then over the tiles of a picture.
+    """Draw tile first + tid, counted over `rows` and then over the tiles of a picture.
 
     `pixel` is a pixel's size at distance 1. `rgb` is (n, H * W, 3), `depth` and `geoms` (n, H * W).
     """
     across = (width + wp.static(TILE - 1)) // wp.static(TILE)
     tiles = across * ((height + wp.static(TILE - 1)) // wp.static(TILE))
     work = first + wp.tid()
-    row = work // tiles
+    row = rows[work // tiles]
     tile = work % tiles
     x0 = (tile % across) * wp.static(TILE)
     y0 = (tile // across) * wp.static(TILE)
@@ -141,9 +143,11 @@ def trace(
             middle, radius = bound(scene, row, g)
             v = middle - eye
             begin = wp.length(v) - radius
+            # apart from the cone, if there is a plane between: the one that touches it on this side
             along = wp.dot(v, axis)
-            beside = wp.length(v - along * axis)
-            if along < -radius or beside * cosine - along * sine > radius:
+            beside = v - along * axis
+            side = wp.normalize(beside) * cosine - axis * sine
+            if wp.dot(v, side) > wp.min(radius, extent(scene, row, g, side)):
                 continue
         # nearest first: what lies behind a hit need not be looked at
         j = count
@@ -270,7 +274,11 @@ def trace(
                 if scene.geom_type[g] != wp.static(PLANE):
                     middle, radius = bound(scene, row, g)
                     s = wp.clamp(wp.dot(middle - foot, line) / span, 0.0, 1.0)
-                    if wp.length(middle - foot - s * line) > radius + spread:
+                    apart = middle - foot - s * line
+                    distance = wp.length(apart)
+                    if distance > radius + spread:
+                        continue
+                    if distance > spread + extent(scene, row, g, apart / wp.max(distance, 1.0e-6)):
                         continue
                 shades[blocking] = g
                 blocking += 1
