@@ -1,20 +1,29 @@
 """Data generation end to end against bare physics: control steps per second, in one run.
 
     python benchmarks/datagen_throughput.py
+    python benchmarks/datagen_throughput.py --cameras wrist_cam,front_cam --env-name pick_place
 
 Bare physics is `mujoco.batch.Batch` alone on all cores, stepping the very states and controls that
 the expert's episodes went through (recorded beforehand). Data generation is `generate_dataset`, from
 call to return: environments, expert, recording, and the finished file. Randomization is off and
 observations have no images. The two take turns; the table shows medians.
+
+With `--cameras` it is pictures per second of a whole call (one per camera and step, randomization on), and
+what share of it goes where. Writing is parts and the file, with the syncs of both; the rest is the expert,
+recording and start-up.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mujoco.batch import Batch
@@ -22,8 +31,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from simscaleai.datagen import generate_dataset
+from simscaleai.datagen import finalize, generate_dataset, workers
 from simscaleai.sim import make_vec_env
+from simscaleai.sim.physics import BatchSim
+from simscaleai.sim.rendering import Renderer
+from simscaleai.storage.episode_writer import EpisodeWriter
 
 EPISODES = {"reach": 2000, "pick_place": 1000}
 BAR = 0.6
@@ -73,12 +85,82 @@ def datagen_rate(env_name: str, episodes: int, folder: str) -> tuple[float, floa
     return stats["total_steps"] / (time.perf_counter() - began), stats["mean_episode_length"]
 
 
+class Clock:
+    """Seconds spent in functions, by heading; one inside another counts for the inner one alone."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._inner = [0.0]
+
+    def watch(self, owner: Any, name: str, heading: str) -> None:
+        """Count the calls of `owner.name` under `heading`, for the rest of the process."""
+        function = getattr(owner, name)
+
+        @functools.wraps(function)
+        def timed(*args, **kwargs):
+            with self.under(heading):
+                return function(*args, **kwargs)
+
+        setattr(owner, name, timed)
+
+    @contextlib.contextmanager
+    def under(self, heading: str) -> Iterator[None]:
+        began = time.perf_counter()
+        self._inner.append(0.0)
+        try:
+            yield
+        finally:
+            whole = time.perf_counter() - began
+            own = whole - self._inner.pop()
+            self._inner[-1] += whole
+            self.seconds[heading] = self.seconds.get(heading, 0.0) + own
+
+
+def pictures(env_name: str, cameras: list[str], size: int, episodes: int) -> None:
+    """Print frames per second of image datagen and the shares of its parts."""
+    clock = Clock()
+    clock.watch(Renderer, "render", "rendering")
+    for name in ("step", "forward", "set_const", "reset"):
+        clock.watch(BatchSim, name, "simulation")
+    clock.watch(EpisodeWriter, "add_all", "compression")  # but for what it calls of these:
+    clock.watch(EpisodeWriter, "_write", "writing")
+    clock.watch(workers, "write_part", "writing")
+    read_part = finalize.read_part
+
+    def reading(part):
+        with clock.under("writing"):
+            return iter(list(read_part(part)))
+
+    finalize.read_part = reading
+    settings = {"cameras": cameras, "image_size": size, "overwrite": True, "show_progress": False}
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "images.h5")
+        generate_dataset(env_name, 2, path, "scripted", max_steps=5, **settings)  # compiles
+        clock.seconds.clear()
+        stats = generate_dataset(env_name, episodes, path, "scripted", **settings)
+    frames = stats["total_steps"] * len(cameras)
+    seconds = stats["seconds"]
+    clock.seconds["rest"] = seconds - sum(clock.seconds.values())
+    table = Table("pixels", "frames", "frames/s", *clock.seconds, "MB", "kB/frame")
+    shares = (f"{value / seconds:.0%}" for value in clock.seconds.values())
+    megabytes = stats["file_size_mb"]
+    sizes = (f"{megabytes:.1f}", f"{1e3 * megabytes / frames:.1f}")
+    table.add_row(str(size), str(frames), f"{frames / seconds:,.0f}", *shares, *sizes)
+    Console().print(table)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env-name", choices=sorted(EPISODES), help="only this one")
     parser.add_argument("--episodes", type=int, help="per dataset")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--cameras", help="such as wrist_cam,front_cam: measure pictures")
+    parser.add_argument("--image-size", type=int, default=64)
     args = parser.parse_args()
+    if args.cameras:
+        names, env_name = args.cameras.split(","), args.env_name or "pick_place"
+        pictures(env_name, names, args.image_size, args.episodes or 64)
+        return
     table = Table("environment", "episodes", "steps each", "bare", "datagen", "ratio", "bar")
     for env_name in [args.env_name] if args.env_name else EPISODES:
         episodes = args.episodes or EPISODES[env_name]

@@ -166,7 +166,7 @@ class TaskVectorEnv(VectorEnv):
         self._seed_rows(seed, rows)
         self._begin(rows)
         info = self._info(self.task.info(self.sim), self._still)
-        return self._observe(), self._with_reset_info(info, mask)
+        return self._observe(rows), self._with_reset_info(info, mask)
 
     def step(
         self, actions: NDArray[Any]
@@ -208,12 +208,12 @@ class TaskVectorEnv(VectorEnv):
             terminated[begun] = False
             self._with_reset_info(info, begun)
         done = terminated | truncated
-        obs = self._observe()
+        obs = self._observe(moving if begun is None else None)
         if self._autoreset == "same_step" and done.any():
             info["final_obs"], info["_final_obs"] = obs, done
             self._episodes[done] += 1
             self._begin(np.flatnonzero(done))
-            obs = self._observe()
+            obs = self._observe(np.flatnonzero(done))
             self._with_reset_info(info, done)
         self._done = done
         return obs, reward, terminated, truncated, info
@@ -273,10 +273,11 @@ class TaskVectorEnv(VectorEnv):
             u[j] = seeding.generator(self._seeds[i], stream, int(self._episodes[i])).random(count)
         return u
 
-    def _observe(self) -> dict[str, NDArray[Any]]:
+    def _observe(self, changed: Rows | None = None) -> dict[str, NDArray[Any]]:
+        """Observations of all rows, of which `changed` (all by default) are not as they last were."""
         obs = self.task.observe(self.sim)
         if self.config.cameras:
-            seen = self.render_cameras(self.config.observe_depth, self.config.observe_segmentation)
+            seen = self._see(self.config.observe_depth, self.config.observe_segmentation, changed)
             obs.update(camera_observations(seen))
         return obs
 
@@ -289,6 +290,11 @@ class TaskVectorEnv(VectorEnv):
           depth: also "depth", (n, H, W) float32 in m.
           segmentation: also "segmentation", (n, H, W) int32 geom ids, -1 for none.
         """
+        return self._see(depth, segmentation)
+
+    def _see(
+        self, depth: bool, segmentation: bool, changed: Rows | None = None
+    ) -> dict[str, dict[str, NDArray[Any]]]:
         if self._renderer is None:
             from simscaleai.sim.rendering import Renderer
 
@@ -300,7 +306,7 @@ class TaskVectorEnv(VectorEnv):
                 threads=self._num_threads,
             )
         seen: dict[str, dict[str, NDArray[Any]]] = self._renderer.render(
-            self.sim.view(), depth=depth, segmentation=segmentation
+            self.sim.view(), depth=depth, segmentation=segmentation, rows=changed
         )
         return seen
 

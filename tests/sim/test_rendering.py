@@ -318,3 +318,29 @@ def test_samples_smooth_edges(env: Any) -> None:
     assert plain.shape == smooth.shape and 0 < difference.mean() < 8
     steps = [np.abs(np.diff(rgb.astype(int), axis=0)).max() for rgb in (plain, smooth)]
     assert steps[1] < steps[0]
+
+
+@pytest.mark.parametrize("mode", ["disabled", "same_step", "next_step"])
+def test_pictures_are_of_now_however_rows_go_on(mode: str) -> None:
+    """Rows that stand still are not drawn again, and those that begin anew are."""
+    envs = make_vec_env(
+        "reach",
+        4,
+        cameras=[OVERHEAD],
+        render_engine="warp",
+        autoreset_mode=mode,
+        max_episode_steps=4,
+    )
+    envs.reset(seed=0)
+    actions = np.random.default_rng(0).uniform(-1, 1, (4, 4))
+    for step in range(7):
+        obs, _, _, _, info = envs.step(actions)
+        seen = envs.render_cameras()["overhead_cam"]["rgb"]
+        np.testing.assert_array_equal(obs["image"], seen)
+        if mode == "same_step" and step == 3:
+            assert (info["final_obs"]["image"] != seen).any()
+        if mode == "disabled" and step == 4:
+            envs.reset(
+                seed=[7, 8, 9, 10], options={"reset_mask": np.array([True, False, False, True])}
+            )
+    envs.close()

@@ -45,7 +45,12 @@ class Engine(Protocol):
     name: str
 
     def draw(
-        self, view: View, chosen: Sequence[int], depth: bool, segmentation: bool
+        self,
+        view: View,
+        chosen: Sequence[int],
+        depth: bool,
+        segmentation: bool,
+        rows: NDArray[np.intp] | None = None,
     ) -> list[Pictures]:
         """The pictures of the lenses with numbers `chosen`."""
 
@@ -100,8 +105,13 @@ class Renderer:
         *,
         depth: bool = False,
         segmentation: bool = False,
+        rows: NDArray[np.intp] | None = None,
     ) -> dict[str, Pictures]:
         """What `cameras` (all by default) see of the simulations of `view`.
+
+        Args:
+          rows: which have changed since the last call for these cameras; all by default. The pictures of the
+            others may be those of that call.
 
         Returns:
           {camera: `Pictures` with a leading axis n}; new arrays.
@@ -109,7 +119,7 @@ class Renderer:
         assert view.n == self.n, (view.n, self.n)
         names = list(self.lenses) if cameras is None else list(cameras)
         numbers = [list(self.lenses).index(name) for name in names]
-        drawn = self._ready().draw(view, numbers, depth, segmentation)
+        drawn = self._ready().draw(view, numbers, depth, segmentation, rows)
         for pictures in drawn:
             if depth:
                 pictures["depth"] = np.round(pictures["depth"] * DEPTH_STEPS) / DEPTH_STEPS

@@ -55,9 +55,14 @@ class GeneralEngine:
         self._owner = 0
 
     def draw(
-        self, view: View, chosen: Sequence[int], depth: bool, segmentation: bool
+        self,
+        view: View,
+        chosen: Sequence[int],
+        depth: bool,
+        segmentation: bool,
+        rows: NDArray[np.intp] | None = None,
     ) -> list[dict[str, NDArray[Any]]]:
-        """The pictures of the lenses `chosen`, {kind: (n, H, W, ...)} each."""
+        """The pictures of the lenses `chosen`, {kind: (n, H, W, ...)} each; always of all rows."""
         out = []
         for i in chosen:
             shape = (view.n, self._lenses[i].height, self._lenses[i].width)

@@ -50,9 +50,14 @@ class GlEngine:
         self._renderer(lenses[0])
 
     def draw(
-        self, view: View, chosen: Sequence[int], depth: bool, segmentation: bool
+        self,
+        view: View,
+        chosen: Sequence[int],
+        depth: bool,
+        segmentation: bool,
+        rows: NDArray[np.intp] | None = None,
     ) -> list[dict[str, NDArray[Any]]]:
-        """The pictures of the lenses `chosen`, {kind: (n, H, W, ...)} each."""
+        """The pictures of the lenses `chosen`, {kind: (n, H, W, ...)} each; always of all rows."""
         drawn: list[list[dict[str, NDArray[Any]]]] = [[] for _ in chosen]
         for row in range(view.n):
             for name, values in view.looks.items():

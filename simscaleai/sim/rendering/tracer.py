@@ -3,7 +3,7 @@
 Rays of a tile go much the same way. So it is decided once for a tile which geoms its rays can meet, by
 bounding spheres and the cone around its rays, and once for a tile and light which geoms can cast a shadow
 into what it sees. Most rays are then tested against two or three geoms. Shading is MuJoCo's: spot, point and
-directional lights, a headlight, shadows, highlights, textured planes and a sky.
+directional lights, a headlight, shadows, highlights, textures and a sky.
 
 Trap: a launch keeps what it knows of its tile in `Scratch`, and so must run on one CPU thread.
 """
@@ -11,6 +11,19 @@ Trap: a launch keeps what it knows of its tile in `Scratch`, and so must run on 
 import warp as wp
 
 from simscaleai.sim.rendering import shapes
+from simscaleai.sim.rendering.meeting import hit_mesh, hit_simple
+from simscaleai.sim.rendering.scene import (
+    MESH,
+    PLANE,
+    Scene,
+    Scratch,
+    bound,
+    colour_of,
+    extent,
+    on_plane,
+    sample,
+    sky_at,
+)
 from simscaleai.sim.rendering.warp_engine import MAX_GEOMS, TILE
 
 wp.set_module_options({"enable_backward": False, "fast_math": True})
@@ -19,239 +32,10 @@ SHADOW = 0.3  # part of a light that reaches what lies in its shadow, as in MuJo
 SPECULAR, SHININESS = 0.5, 0.5  # of a geom without a material, as in MuJoCo
 MAX_SHININESS = 128.0
 
-PLANE, SPHERE, CAPSULE, ELLIPSOID, CYLINDER, BOX, MESH = 0, 2, 3, 4, 5, 6, 7  # mjtGeom
 SPOT, DIRECTIONAL = 0, 1  # mjtLightType
 
 Picked = wp.types.vector(length=MAX_GEOMS, dtype=wp.int32)
 Begins = wp.types.vector(length=MAX_GEOMS, dtype=wp.float32)
-
-
-@wp.struct
-class Scene:
-    """What all tiles share. Arrays of rows: (n, ...)."""
-
-    visible: wp.array(dtype=int)
-    geom_type: wp.array(dtype=int)
-    geom_mat: wp.array(dtype=int)
-    geom_mesh: wp.array(dtype=wp.uint64)
-    geom_middle: wp.array(dtype=wp.vec3)  # of the bounding box of a mesh
-    geom_half: wp.array(dtype=wp.vec3)
-    geom_face: wp.array(dtype=int)  # the first of its mesh
-    geom_normal: wp.array(dtype=int)
-    face_normals: wp.array(dtype=wp.vec3i)
-    mesh_normals: wp.array(dtype=wp.vec3)
-    geom_texel: wp.array(dtype=int)
-    face_texels: wp.array(dtype=wp.vec3i)
-    mesh_texels: wp.array(dtype=wp.vec2)
-    mat_texture: wp.array(dtype=int)
-    mat_repeat: wp.array(dtype=wp.vec2)
-    mat_uniform: wp.array(dtype=int)
-    texels: wp.array(dtype=wp.vec3)
-    texture_start: wp.array(dtype=int)
-    texture_size: wp.array(dtype=wp.vec2i)
-    sky: int
-    light_type: wp.array(dtype=int)
-    light_shadow: wp.array(dtype=int)
-    light_fading: wp.array(dtype=wp.vec3)
-    light_cutoff: wp.array(dtype=float)  # cosine
-    light_exponent: wp.array(dtype=float)
-    head_ambient: wp.vec3
-    head_diffuse: wp.vec3
-    head_specular: wp.vec3
-    far: float
-    geom_xpos: wp.array2d(dtype=wp.vec3)
-    geom_xmat: wp.array2d(dtype=wp.mat33)
-    cam_xpos: wp.array2d(dtype=wp.vec3)
-    cam_xmat: wp.array2d(dtype=wp.mat33)
-    light_xpos: wp.array2d(dtype=wp.vec3)
-    light_xdir: wp.array2d(dtype=wp.vec3)
-    geom_rgba: wp.array2d(dtype=wp.vec4)
-    geom_size: wp.array2d(dtype=wp.vec3)
-    mat_emission: wp.array2d(dtype=float)
-    mat_rgba: wp.array2d(dtype=wp.vec4)
-    mat_shininess: wp.array2d(dtype=float)
-    mat_specular: wp.array2d(dtype=float)
-    light_active: wp.array2d(dtype=int)
-    light_ambient: wp.array2d(dtype=wp.vec3)
-    light_diffuse: wp.array2d(dtype=wp.vec3)
-    light_specular: wp.array2d(dtype=wp.vec3)
-
-
-@wp.struct
-class Scratch:
-    """One tile's pixels, (TILE * TILE,)."""
-
-    geom: wp.array(dtype=int)
-    distance: wp.array(dtype=float)
-    ray: wp.array(dtype=wp.vec3)
-    normal: wp.array(dtype=wp.vec3)
-    uv: wp.array(dtype=wp.vec2)
-    base: wp.array(dtype=wp.vec3)
-    colour: wp.array(dtype=wp.vec3)
-
-
-@wp.func
-def colour_of(scene: Scene, row: int, g: int):
-    """A geom's own colour, unless it is the default and there is a material."""
-    own = scene.geom_rgba[row, g]
-    mat = scene.geom_mat[g]
-    if mat >= 0 and own[0] == 0.5 and own[1] == 0.5 and own[2] == 0.5 and own[3] == 1.0:
-        return scene.mat_rgba[row, mat]
-    return own
-
-
-@wp.func
-def bound(scene: Scene, row: int, g: int):
-    """Middle and radius of a sphere around a geom (not a plane)."""
-    kind = scene.geom_type[g]
-    size = scene.geom_size[row, g]
-    middle = scene.geom_xpos[row, g]
-    radius = size[0]
-    if kind == wp.static(MESH):
-        middle = middle + scene.geom_xmat[row, g] @ scene.geom_middle[g]
-        radius = wp.length(scene.geom_half[g])
-    elif kind == wp.static(BOX):
-        radius = wp.length(size)
-    elif kind == wp.static(CAPSULE):
-        radius = size[0] + size[1]
-    elif kind == wp.static(CYLINDER):
-        radius = wp.sqrt(size[0] * size[0] + size[1] * size[1])
-    elif kind == wp.static(ELLIPSOID):
-        radius = wp.max(wp.max(size[0], size[1]), size[2])
-    return middle, radius
-
-
-@wp.func
-def hit_simple(kind: int, size: wp.vec3, o: wp.vec3, d: wp.vec3):
-    """Distance and normal, in the geom's frame, for all but meshes."""
-    t = float(-1.0)
-    n = wp.vec3()
-    if kind == wp.static(BOX):
-        t, n = shapes.hit_box(o, d, size)
-    elif kind == wp.static(PLANE):
-        t, n = shapes.hit_plane(o, d, size)
-    elif kind == wp.static(SPHERE):
-        t, n = shapes.hit_ellipsoid(o, d, wp.vec3(size[0], size[0], size[0]))
-    elif kind == wp.static(CAPSULE):
-        t, n = shapes.hit_capsule(o, d, size[0], size[1])
-    elif kind == wp.static(CYLINDER):
-        t, n = shapes.hit_cylinder(o, d, size[0], size[1])
-    elif kind == wp.static(ELLIPSOID):
-        t, n = shapes.hit_ellipsoid(o, d, size)
-    return t, n
-
-
-@wp.func
-def smooth(scene: Scene, corner: int, flat: wp.vec3):
-    """A vertex's normal, or the face's where the two differ by more than 37 degrees, as in MuJoCo."""
-    n = scene.mesh_normals[corner]
-    if wp.dot(n, flat) < 0.8:
-        return flat
-    return n
-
-
-@wp.func
-def hit_mesh(scene: Scene, g: int, o: wp.vec3, d: wp.vec3, best: float):
-    """Distance, smooth normal and texture point of the nearest face before `best`, in the geom's frame."""
-    enter, leave = shapes.enters_box(o - scene.geom_middle[g], d, scene.geom_half[g])
-    if enter > leave or enter > best:
-        return -1.0, wp.vec3(), wp.vec2()
-    q = wp.mesh_query_ray(scene.geom_mesh[g], o, d, wp.min(best, leave + 1.0e-3))
-    if not q.result or wp.dot(q.normal, d) > 0.0:
-        return -1.0, wp.vec3(), wp.vec2()
-    face = scene.face_normals[scene.geom_face[g] + q.face]
-    start = scene.geom_normal[g]
-    n = smooth(scene, start + face[0], q.normal) * q.u
-    n += smooth(scene, start + face[1], q.normal) * q.v
-    n += smooth(scene, start + face[2], q.normal) * (1.0 - q.u - q.v)
-    uv = wp.vec2()
-    first = scene.geom_texel[g]
-    if first >= 0:
-        face = scene.face_texels[scene.geom_face[g] + q.face]
-        uv = scene.mesh_texels[first + face[0]] * q.u + scene.mesh_texels[first + face[1]] * q.v
-        uv += scene.mesh_texels[first + face[2]] * (1.0 - q.u - q.v)
-    return q.t, wp.normalize(n), uv
-
-
-@wp.func
-def texel(scene: Scene, texture: int, x: float, y: float):
-    """The texture at (x, y) in texels, whose centres are halves; linear between four, repeating."""
-    size = scene.texture_size[texture]
-    px = x - 0.5
-    py = y - 0.5
-    x0 = int(wp.floor(px))
-    y0 = int(wp.floor(py))
-    fx = px - float(x0)
-    fy = py - float(y0)
-    xa = (x0 % size[0] + size[0]) % size[0]
-    ya = (y0 % size[1] + size[1]) % size[1]
-    xb = (xa + 1) % size[0]
-    yb = (ya + 1) % size[1]
-    start = scene.texture_start[texture]
-    top = (1.0 - fx) * scene.texels[start + ya * size[0] + xa]
-    top += fx * scene.texels[start + ya * size[0] + xb]
-    low = (1.0 - fx) * scene.texels[start + yb * size[0] + xa]
-    low += fx * scene.texels[start + yb * size[0] + xb]
-    return (1.0 - fy) * top + fy * low
-
-
-@wp.func
-def on_plane(scene: Scene, row: int, g: int, mat: int, p: wp.vec3):
-    """Texture coordinates on a plane at the point p of its frame; sizes of 0 are without end."""
-    size = scene.geom_size[row, g]
-    repeat = scene.mat_repeat[mat]
-    uv = wp.vec2(0.5 * p[0] * repeat[0], -0.5 * p[1] * repeat[1])
-    for i in range(2):
-        if size[i] > 0.0:
-            along = p[i]
-            if i == 1:
-                along = -p[i]
-            uv[i] = (along + size[i]) / (2.0 * size[i]) * repeat[i]
-            if scene.mat_uniform[mat] != 0:
-                uv[i] = uv[i] * size[i]
-    if size[0] <= 0.0 or size[1] <= 0.0:
-        uv = uv - wp.vec2(0.5, 0.5)
-    return uv
-
-
-@wp.func
-def sample(scene: Scene, texture: int, uv: wp.vec2):
-    """The texture at uv, in units of its size."""
-    pixels = scene.texture_size[texture]
-    u = uv[0] - wp.floor(uv[0])
-    v = uv[1] - wp.floor(uv[1])
-    return texel(scene, texture, u * float(pixels[0]), v * float(pixels[1]))
-
-
-@wp.func
-def sky_at(scene: Scene, d: wp.vec3):
-    """The sky in world direction d: six faces of a cube below one another, with z up."""
-    if scene.sky < 0:
-        return wp.vec3()
-    x = d[0]
-    y = d[2]
-    z = -d[1]
-    face = float(0.0)
-    s = -z
-    t = -y
-    most = wp.abs(x)
-    if most >= wp.abs(y) and most >= wp.abs(z):
-        if x <= 0.0:
-            face = 1.0
-            s = z
-    elif wp.abs(y) >= wp.abs(z):
-        most = wp.abs(y)
-        s = x
-        face = wp.where(y > 0.0, 2.0, 3.0)
-        t = wp.where(y > 0.0, z, -z)
-    else:
-        most = wp.abs(z)
-        face = wp.where(z > 0.0, 4.0, 5.0)
-        s = wp.where(z > 0.0, x, -x)
-    width = float(scene.texture_size[scene.sky][0])
-    u = wp.clamp(0.5 * (s / most + 1.0) * width, 0.5, width - 0.5)
-    v = wp.clamp(0.5 * (t / most + 1.0) * width, 0.5, width - 0.5)
-    return texel(scene, scene.sky, u, v + face * width)
 
 
 @wp.func
@@ -308,6 +92,7 @@ def shadowed(
 def trace(
     scene: Scene,
     scratch: Scratch,
+    rows: wp.array(dtype=int),
     first: int,
     camera: int,
     width: int,
@@ -318,14 +103,14 @@ def trace(
     depth: wp.array2d(dtype=float),
     geoms: wp.array2d(dtype=int),
 ):
-    """Draw tile first + tid, counted over rows and then over the tiles of a picture.
+    """Draw tile first + tid, counted over `rows` and then over the tiles of a picture.
 
     `pixel` is a pixel's size at distance 1. `rgb` is (n, H * W, 3), `depth` and `geoms` (n, H * W).
     """
     across = (width + wp.static(TILE - 1)) // wp.static(TILE)
     tiles = across * ((height + wp.static(TILE - 1)) // wp.static(TILE))
     work = first + wp.tid()
-    row = work // tiles
+    row = rows[work // tiles]
     tile = work % tiles
     x0 = (tile % across) * wp.static(TILE)
     y0 = (tile // across) * wp.static(TILE)
@@ -358,9 +143,11 @@ def trace(
             middle, radius = bound(scene, row, g)
             v = middle - eye
             begin = wp.length(v) - radius
+            # apart from the cone, if there is a plane between: the one that touches it on this side
             along = wp.dot(v, axis)
-            beside = wp.length(v - along * axis)
-            if along < -radius or beside * cosine - along * sine > radius:
+            beside = v - along * axis
+            side = wp.normalize(beside) * cosine - axis * sine
+            if wp.dot(v, side) > wp.min(radius, extent(scene, row, g, side)):
                 continue
         # nearest first: what lies behind a hit need not be looked at
         j = count
@@ -487,7 +274,11 @@ def trace(
                 if scene.geom_type[g] != wp.static(PLANE):
                     middle, radius = bound(scene, row, g)
                     s = wp.clamp(wp.dot(middle - foot, line) / span, 0.0, 1.0)
-                    if wp.length(middle - foot - s * line) > radius + spread:
+                    apart = middle - foot - s * line
+                    distance = wp.length(apart)
+                    if distance > radius + spread:
+                        continue
+                    if distance > spread + extent(scene, row, g, apart / wp.max(distance, 1.0e-6)):
                         continue
                 shades[blocking] = g
                 blocking += 1

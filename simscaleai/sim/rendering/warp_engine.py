@@ -90,7 +90,7 @@ class WarpEngine:
         self, model: mujoco.MjModel, lenses: Sequence[Lens], n: int, threads: int, samples: int
     ) -> None:
         warp = import_warp()
-        from simscaleai.sim.rendering import tracer
+        from simscaleai.sim.rendering import scene, tracer
 
         self._lenses, self._n, self._threads, self._samples = lenses, n, threads, samples
         self._kernel = tracer.trace
@@ -98,19 +98,26 @@ class WarpEngine:
         self._pool: ThreadPoolExecutor | None = None
         self._owner = 0
         with warp.ScopedDevice(DEVICE):
-            self._scene = tracer.Scene()
+            self._scene = scene.Scene()
             self._set(_constants(model))
             self._set_meshes(model)
             self._rows = self._set_rows(model)
-            self._scratch = [self._make_scratch(tracer.Scratch()) for _ in range(threads)]
+            self._every = _array(np.arange(n))
+            self._drawn: set[int] = set()
+            self._scratch = [self._make_scratch(scene.Scratch()) for _ in range(threads)]
             self._buffers = [self._make_buffers(lens, 1) for lens in lenses]
             if samples > 1:
                 self._finer = [self._make_buffers(lens, samples) for lens in lenses]
 
     def draw(
-        self, view: View, chosen: Sequence[int], depth: bool, segmentation: bool
+        self,
+        view: View,
+        chosen: Sequence[int],
+        depth: bool,
+        segmentation: bool,
+        rows: NDArray[np.intp] | None = None,
     ) -> list[dict[str, NDArray[Any]]]:
-        """The pictures of the lenses `chosen`, {kind: (n, H, W, ...)} each."""
+        """The pictures of the lenses `chosen`, {kind: (n, H, W, ...)} each; see `Renderer.render`."""
         for name, own in self._rows.items():
             given = view.poses.get(name, view.looks.get(name))
             if given is not None:
@@ -118,10 +125,13 @@ class WarpEngine:
         out = []
         with import_warp().ScopedDevice(DEVICE):
             for i in chosen:
-                rgb, metres, geoms = self._trace(i, 1, coloured=self._samples == 1)
+                # Buffers keep the pictures of rows that are not drawn, once they were.
+                which = self._every if rows is None or i not in self._drawn else _array(rows)
+                rgb, metres, geoms = self._trace(i, 1, which, coloured=self._samples == 1)
                 shape = (self._n, self._lenses[i].height, self._lenses[i].width)
                 if self._samples > 1:
-                    rgb = _average(self._trace(i, self._samples, coloured=True)[0], shape)
+                    rgb = _average(self._trace(i, self._samples, which, True)[0], shape)
+                self._drawn.add(i)
                 pictures: dict[str, NDArray[Any]] = {"rgb": rgb.reshape(*shape, 3).copy()}
                 if depth:
                     pictures["depth"] = metres.reshape(shape).copy()
@@ -136,12 +146,12 @@ class WarpEngine:
             self._pool.shutdown()
         self._pool = None
 
-    def _trace(self, i: int, finer: int, coloured: bool) -> list[NDArray[Any]]:
+    def _trace(self, i: int, finer: int, rows: Any, coloured: bool) -> list[NDArray[Any]]:
         """Fill the buffers of lens i, at `finer` times its size; return views of them."""
         lens = self._lenses[i]
         width, height = finer * lens.width, finer * lens.height
         buffers = (self._buffers if finer == 1 else self._finer)[i]
-        tiles = self._n * -(-width // TILE) * -(-height // TILE)
+        tiles = len(rows) * -(-width // TILE) * -(-height // TILE)
         pixel = 2 * np.tan(np.radians(lens.fov) / 2) / height
         bounds = np.linspace(0, tiles, self._threads + 1).astype(int).tolist()
 
@@ -155,6 +165,7 @@ class WarpEngine:
                 inputs=[
                     self._scene,
                     self._scratch[thread],
+                    rows,
                     first,
                     lens.camera_id,
                     width,
@@ -257,7 +268,7 @@ class WarpEngine:
 
 
 def _constants(model: mujoco.MjModel) -> dict[str, Any]:
-    """What no row has of its own, under the names of `tracer.Scene`."""
+    """What no row has of its own, under the names of `scene.Scene`."""
     head = model.vis.headlight
     on = float(bool(head.active))
     sky = np.flatnonzero(model.tex_type == _SKY)
