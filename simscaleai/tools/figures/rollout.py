@@ -77,9 +77,12 @@ def record(
         options: Any = {"engine": env.config.render_engine, "samples": samples}
         with closing(Renderer(env.model, [lens], n_episodes, **options)) as renderer:
             run = _run(env, driver.policy(env), seed, n_steps)
+            drawn = np.full(n_episodes, -1)  # after how many steps
             for step, (steps, over, success) in enumerate(run):
                 if shown is None or step in shown:
-                    rgb = renderer.render(env.sim.view())[lens.name]["rgb"]
+                    rows = np.flatnonzero(steps != drawn)  # the others stand still
+                    rgb = renderer.render(env.sim.view(), rows=rows)[lens.name]["rgb"]
+                    drawn[:] = steps
                     yield Moment(rgb, steps.copy(), over.copy(), success.copy())
 
 
