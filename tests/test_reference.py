@@ -18,6 +18,8 @@ COMMANDS: dict[str, Any] = typer.main.get_command(app).commands
 PUBLIC = """
     CameraConfig SimConfig BaseRobotEnv make_env make_vec_env register_env list_envs ReachEnv PickPlaceEnv
     register_model create_model list_models ModelRegistry BehaviorCloning MLPActionHead
+    VisionLanguageAction PatchEmbedding VisionEncoder SimpleLanguageEncoder
+    DiffusionActionHead SinusoidalPosEmbed ResidualBlock FlowMatchingActionHead
     TrainConfig Trainer TrajectoryDataset DummyTrajectoryDataset
     EvalConfig evaluate_policy generate_dataset
 """
