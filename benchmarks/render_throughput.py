@@ -29,9 +29,8 @@ from simscaleai.sim.rendering import Renderer
 
 SIZES = (64, 128, 224)
 ROWS = (1, 16, 64)
-GL_FRAMES = (
-    16  # the most that OpenGL draws in one repeat: its speed does not depend on their number
-)
+# The most that OpenGL draws in one repeat: its speed does not depend on their number.
+GL_FRAMES = 16
 STEPS = 12
 
 
