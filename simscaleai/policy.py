@@ -27,7 +27,7 @@ def begin_episodes(policy: Policy, env: Any, mask: NDArray[np.bool_], seeds: Seq
     A policy that follows language has an attribute `instruction`, which becomes the list of what its n rows
     are told.
     """
-    say = getattr(env.unwrapped, "instruction", None)
+    say = getattr(getattr(env, "unwrapped", env), "instruction", None)
     if say is not None and hasattr(policy, "instruction"):
         policy.instruction = [say(row) for row in range(len(mask))]
     policy.reset(mask, seeds)
