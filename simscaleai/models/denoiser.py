@@ -30,6 +30,11 @@ class ChunkSampler(nn.Module):
     """
 
     normalization = {"actions": "min_max"}
+    presets = {
+        "debug": {"embed_dim": 32, "num_heads": 2, "num_layers": 2, "cond_dim": 64},
+        "small": {"embed_dim": 128, "num_layers": 4},
+        "full": {"embed_dim": 512, "num_heads": 8, "num_layers": 12, "cond_dim": 1024},
+    }
 
     def __init__(
         self,

@@ -27,12 +27,6 @@ class DiffusionPolicy(ChunkSampler):
       random_shift, color_jitter: augmentation of images, see `vision.Augmentation`.
     """
 
-    presets = {
-        "debug": {"embed_dim": 32, "num_heads": 2, "num_layers": 2, "cond_dim": 64},
-        "small": {"embed_dim": 128, "num_layers": 4},
-        "full": {"embed_dim": 512, "num_heads": 8, "num_layers": 12, "cond_dim": 1024},
-    }
-
     def __init__(
         self,
         state_dim: int = 20,
