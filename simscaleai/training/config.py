@@ -64,6 +64,8 @@ class TrainConfig:
       run_name: put everything into `runs/<run_name>/`, checkpoints into its folder `checkpoints`. It may
         name folders in folders, as "width/3".
       use_tensorboard: record for TensorBoard; None does where it is installed.
+      state_keys: the vectors that make up the state, such as ["ee_pos", "gripper_state"]; by default all that
+        the dataset has. Images are chosen by the model.
     """
 
     model_name: str = "bc"
@@ -100,6 +102,7 @@ class TrainConfig:
     run_name: str | None = None
     use_tensorboard: bool | None = None
     cache_mb: float | None = None
+    state_keys: list[str] | None = None
 
     @property
     def run_folder(self) -> Path:

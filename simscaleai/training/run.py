@@ -22,7 +22,7 @@ from simscaleai.models.normalization import Normalizer
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.models.registry import create_model, model_arguments
 from simscaleai.observations import is_image_key
-from simscaleai.storage.episodes import open_dataset
+from simscaleai.storage.episodes import EpisodeFile, open_dataset
 from simscaleai.tracking import write_run_info
 from simscaleai.training.config import TrainConfig
 from simscaleai.training.data.dataset import (
@@ -111,7 +111,7 @@ def _model_and_data(config: TrainConfig) -> tuple[nn.Module, AnyDataset, AnyData
         model = _create(config, config.model_kwargs)
         return model, _made_up(model, config), None
     with open_dataset(config.dataset_path) as file:
-        everything = read_spec(file)
+        everything = read_spec(file, _chosen(file, config.state_keys))
     model = _create(config, _fitted_arguments(config, everything))
     options: dict[str, Any] = {
         "seq_len": getattr(model, "action_horizon", 1),
@@ -125,6 +125,18 @@ def _model_and_data(config: TrainConfig) -> tuple[nn.Module, AnyDataset, AnyData
         for split in ("train", "valid")
     )
     return model, train, valid
+
+
+def _chosen(file: EpisodeFile, state_keys: list[str] | None) -> list[str] | None:
+    """The observations to learn from: the vectors named, and every image; None for all there is."""
+    if state_keys is None:
+        return None
+    if images := [k for k in state_keys if is_image_key(k)]:
+        raise UserError(
+            f"state_keys names {', '.join(images)}; it takes vectors, and images are chosen by the model's"
+            " `use_image` or `cameras`."
+        )
+    return [*state_keys, *(k for k in file.obs_keys if is_image_key(k))]
 
 
 def _normalizer(model: nn.Module, train: AnyDataset) -> Normalizer:

@@ -29,7 +29,8 @@ from simscaleai.training.config import TrainConfig
 
 # Fields of TrainConfig that stand outside `trainer`.
 _ELSEWHERE = {
-    *("run_name", "seed", "dataset_path", "num_workers", "cache_mb", "model_name", "model_kwargs"),
+    *("run_name", "seed", "dataset_path", "state_keys", "num_workers", "cache_mb"),
+    *("model_name", "model_kwargs"),
 }
 _TRAINER = [f for f in fields(TrainConfig) if f.name not in _ELSEWHERE]
 
@@ -50,11 +51,13 @@ class DataSettings:
 
     Attributes:
       path: HDF5 file of episodes; "" trains on made-up data.
+      state_keys: the vectors that make up the state; None for all.
       num_workers: processes that read images.
       cache_mb: MiB of memory for images; None for what the machine can spare, 0 for none.
     """
 
     path: str = TrainConfig.dataset_path
+    state_keys: list[str] | None = None
     num_workers: int = TrainConfig.num_workers
     cache_mb: float | None = TrainConfig.cache_mb
 
@@ -102,6 +105,7 @@ class RunConfig:
             run_name=self.name,
             seed=self.seed,
             dataset_path=self.data.path,
+            state_keys=self.data.state_keys,
             num_workers=self.data.num_workers,
             cache_mb=self.data.cache_mb,
             model_name=arguments.pop("name", TrainConfig.model_name),
@@ -115,7 +119,9 @@ class RunConfig:
         return cls(
             name=config.run_name,
             seed=config.seed,
-            data=DataSettings(config.dataset_path, config.num_workers, config.cache_mb),
+            data=DataSettings(
+                config.dataset_path, config.state_keys, config.num_workers, config.cache_mb
+            ),
             model={"name": config.model_name, **config.model_kwargs},
             trainer=TrainerSettings(**{f.name: getattr(config, f.name) for f in _TRAINER}),
         )

@@ -116,6 +116,28 @@ def test_images_are_loaded_only_for_models_that_read_them(
         build_trainer(config(tmp_path, make_dataset("b.h5"), model_kwargs={"use_image": True}))
 
 
+def test_a_policy_learns_from_the_vectors_chosen_and_acts_on_them_alone(
+    make_dataset: Make, tmp_path: Path
+) -> None:
+    path = make_dataset(image_size=16)
+    images = {"use_image": True, "hidden_dim": 8}
+    chosen = config(tmp_path, path, state_keys=["ee_pos", "gripper_state"], model_kwargs=images)
+    trainer = build_trainer(chosen)
+    assert trainer.model.model.registered[1]["state_dim"] == 4
+    trainer.train()
+    policy = ModelPolicy.from_checkpoint(tmp_path / "ck/final.pt", device="cpu")
+    assert set(policy.contract.obs_shapes) == {"ee_pos", "gripper_state", "image"}
+    obs = raw_obs(path, 2)
+    elsewhere = {**obs, "target_pos": obs["target_pos"] + 1}
+    np.testing.assert_array_equal(policy.act(obs), policy.act(elsewhere))
+    for keys, message in (
+        (["nothing"], r"Unknown observation of .*'nothing'; known: ee_pos"),
+        (["image"], "state_keys names image; it takes vectors"),
+    ):
+        with pytest.raises(UserError, match=message):
+            build_trainer(config(tmp_path, path, state_keys=keys))
+
+
 @pytest.mark.parametrize("kwargs", [{}, {"state_dim": 0}])
 def test_image_model_trains_and_acts(
     make_dataset: Make, tmp_path: Path, kwargs: dict[str, Any]
