@@ -24,6 +24,7 @@ from rich.progress import track
 
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
+from simscaleai.observations import is_image_key
 from simscaleai.policy import begin_episodes
 from simscaleai.rl.episodes import EpisodeResult, episode_seed, run_batch, run_single
 from simscaleai.rl.statistics import wilson_interval
@@ -239,7 +240,7 @@ def policy_environment(
     settings["domain_randomization"] = randomize is not None
     if randomize is not None:
         settings["randomization_level"] = randomize
-    if contract is not None and "image" not in contract.obs_shapes:
+    if contract is not None and not any(is_image_key(key) for key in contract.obs_shapes):
         settings["cameras"] = []
     if contract is not None and name != contract.env_name:
         settings.pop("xml_path", None)  # the scene belongs to the other task

@@ -53,9 +53,9 @@ class RunningMoments(nn.Module):
         """Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm", 1979."""
         total = (self.count + count).clamp(min=1)
         delta = mean - self.mean
-        self.m2 += m2 + delta**2 * self.count * count / total
-        self.mean += delta * count / total
-        self.count += count
+        self.m2.add_(m2 + delta**2 * self.count * count / total)
+        self.mean.add_(delta * count / total)
+        self.count.add_(count)
 
     def statistics(self) -> Statistics:
         """Mean and standard deviation so far; before the first row those of a standard normal."""
