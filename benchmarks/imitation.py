@@ -108,7 +108,7 @@ def main() -> None:
         table.add_column(column)
     for column in (f"success in {EPISODES} (%)", "95 % interval", "mean steps", "failures", "ways"):
         table.add_column(column)
-    console = Console(width=140)
+    console = Console(width=160)
     for recipe in args.recipes or RECIPES:
         for seed in range(args.seeds):
             line = run(recipe, seed, args.output)
