@@ -1,11 +1,11 @@
 """Positions as a hand sees them: what a state-reading model is shown in place of positions in the room.
 
 How to grasp a cube does not depend on where on the table it lies. A network that is told positions in the
-room must find that out from demonstrations; one that is told offsets from the hand need not, and learns from
-an eighth as many.
+room must find that out from demonstrations; one that is told offsets from the hand need not, and gets by with
+far fewer.
 
-Every entry `<name>_pos` of three numbers besides the hand's own is taken for a position in the room. The state
-becomes, in this order:
+Every entry `<name>_pos` of three numbers besides the hand's own is taken for a position in the room. The
+state becomes, in this order:
 
     heights      z of the hand and of every position, m: the table is where it is
     offsets      from the hand to every position and from every position to each later one, m

@@ -31,14 +31,16 @@ def test_the_numbers() -> None:
 
 
 def test_moving_everything_in_the_plane_changes_nothing() -> None:
-    spec = ObsSpec({k: (3,) for k in ("ee_pos", "object_pos")}, {})
+    spec = ObsSpec(dict.fromkeys(("ee_pos", "object_pos"), (3,)), {})
     features = RelativePositions(spec)
     state, moved = torch.rand(8, 6), torch.tensor([0.3, -0.2, 0.0]).repeat(2)
     torch.testing.assert_close(features(state + moved), features(state), atol=1e-5, rtol=0)
 
 
 def test_a_state_without_positions_is_an_error() -> None:
-    with pytest.raises(UserError, match=r"needs 'ee_pos' and a position .* has joint_pos, target_pos"):
+    with pytest.raises(
+        UserError, match=r"needs 'ee_pos' and a position .* has joint_pos, target_pos"
+    ):
         RelativePositions(ObsSpec({"joint_pos": (7,), "target_pos": (3,)}, {}))
 
 
