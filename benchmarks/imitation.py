@@ -1,9 +1,11 @@
-"""Imitation of pick_place from states: each recipe's training, and its success in unseen episodes.
+"""Imitation from states: each recipe's training, and its success in unseen episodes.
 
     python benchmarks/imitation.py [RECIPE ...] [--seeds 1] [--threads 2]
 
 A recipe is a file of configs/train; the demonstrations are made by the command in its first lines, with the
 seed of the run. Episodes of the evaluation start where no demonstration and no other evaluation does.
+The recipes of reach_around, where the expert goes left or right by chance, also say how often which way
+was taken: the post is passed on the left, on the right, or not at all.
 """
 
 from __future__ import annotations
@@ -24,23 +26,26 @@ from simscaleai.tools.train import train_run
 from simscaleai.training.settings import load_run
 
 ROOT = Path(__file__).resolve().parent.parent
-RECIPES = {  # demonstrations of each, and the noise on their actions
-    "bc_200": (200, 0.1),
-    "act_200": (200, 0.1),
-    "diffusion_200": (200, 0.1),
-    "flow_200": (200, 0.1),
-    "few_25": (25, 0.2),
+RECIPES = {  # task, demonstrations of each, and the noise on their actions
+    "bc_200": ("pick_place", 200, 0.1),
+    "act_200": ("pick_place", 200, 0.1),
+    "diffusion_200": ("pick_place", 200, 0.1),
+    "flow_200": ("pick_place", 200, 0.1),
+    "few_25": ("pick_place", 25, 0.2),
+    "around_bc": ("reach_around", 200, 0.1),
+    "around_diffusion": ("reach_around", 200, 0.1),
+    "around_flow": ("reach_around", 200, 0.1),
 }
 EPISODES = 100
 SUITE = 2000  # no seed of a recipe's own evaluations
 
 
-def demonstrations(count: int, noise: float, seed: int, folder: Path) -> Path:
+def demonstrations(task: str, count: int, noise: float, seed: int, folder: Path) -> Path:
     """The dataset, made once."""
-    path = folder / f"pick_place_{count}_{noise}_{seed}.h5"
+    path = folder / f"{task}_{count}_{noise}_{seed}.h5"
     if not path.exists():
         generate_dataset(
-            "pick_place",
+            task,
             count,
             str(path),
             "scripted",
@@ -76,7 +81,7 @@ def run(recipe: str, seed: int, folder: Path) -> tuple[str, ...]:
     return (
         recipe,
         str(seed),
-        str(RECIPES[recipe][0]),
+        str(RECIPES[recipe][1]),
         f"{settings.train_config().max_steps:,}",
         f"{seconds:.0f}",
         f"{busy:.0f}",
@@ -84,6 +89,7 @@ def run(recipe: str, seed: int, folder: Path) -> tuple[str, ...]:
         f"{100 * low:.1f} to {100 * high:.1f}",
         f"{found['mean_length']:.1f}",
         failures or "none",
+        ", ".join(f"{k} {v['n_episodes']}" for k, v in found.get("groups", {}).items()),
     )
 
 
@@ -100,9 +106,9 @@ def main() -> None:
     )
     for column in ("recipe", "seed", "demonstrations", "steps", "training (s)", "CPU (s)"):
         table.add_column(column)
-    for column in (f"success in {EPISODES} (%)", "95 % interval", "mean steps", "failures"):
+    for column in (f"success in {EPISODES} (%)", "95 % interval", "mean steps", "failures", "ways"):
         table.add_column(column)
-    console = Console(width=140)
+    console = Console(width=160)
     for recipe in args.recipes or RECIPES:
         for seed in range(args.seeds):
             line = run(recipe, seed, args.output)

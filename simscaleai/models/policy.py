@@ -33,6 +33,7 @@ from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.models.chunking import RowMemory
 from simscaleai.models.declarations import Declared, describe_model, obs_keys
+from simscaleai.models.features import relative
 from simscaleai.models.inference import as_image, inference, load_weights, resolve_device
 from simscaleai.models.normalization import Normalizer
 from simscaleai.models.registry import create_model
@@ -53,6 +54,8 @@ class ModelPolicy(nn.Module):
       normalizer: statistics of "state", and of "actions" if the model wants those normalized; without one,
         observations go in and actions come out as they are.
       contract: the environment that the data came from; kept for the keys of `spec`.
+      relative_positions: show the model its state as `features.RelativePositions` has it; the statistics of
+        "state" are then those of the features.
 
     Attributes:
       instruction: what a model that uses language is told to do: one for all rows, or a list of one each.
@@ -66,12 +69,14 @@ class ModelPolicy(nn.Module):
         spec: ObsSpec | None = None,
         normalizer: Normalizer | None = None,
         contract: EnvContract | None = None,
+        relative_positions: bool = False,
     ) -> None:
         super().__init__()
         assert normalizer is None or spec is not None
         self.model: Any = model
         self.spec = spec
         self.normalizer = normalizer
+        self._features = relative(spec, relative_positions)
         if contract is not None and spec is not None:
             shapes = {k: v for k, v in contract.obs_shapes.items() if k in spec.shapes}
             dtypes = {k: v for k, v in contract.obs_dtypes.items() if k in spec.shapes}
@@ -179,9 +184,11 @@ class ModelPolicy(nn.Module):
             return dict(obs)
         inputs = {k: obs[k] for k in self.spec.image_keys}
         if self.spec.state_keys:
-            inputs["state"] = self.normalizer.normalize("state", obs["state"])
+            state = obs["state"] if self._features is None else self._features(obs["state"])
+            inputs["state"] = self.normalizer.normalize("state", state)
             wanted = obs_keys(self.model)
-            if wanted is None or not set(wanted) <= inputs.keys():
+            by_name = wanted is None or not set(wanted) <= inputs.keys()
+            if by_name and self._features is None:
                 inputs |= unflatten_state(inputs["state"], self.spec)
         return inputs
 
@@ -220,6 +227,7 @@ class ModelPolicy(nn.Module):
             "wrapped": True,
             "obs_shapes": {k: list(v) for k, v in spec.shapes.items()} if spec else None,
             "obs_dtypes": dict(spec.dtypes) if spec else None,
+            "relative_positions": self._features is not None,
             "normalized": normalizer is not None,
             "normalization": dict(normalizer.modes) if normalizer is not None else None,
             "action_dim": None if shift is None else len(shift),
@@ -267,18 +275,21 @@ class ModelPolicy(nn.Module):
         with torch.random.fork_rng(devices=[]):  # initial weights are overwritten anyway
             model = create_model(about["model_name"], **about["model_kwargs"])
         spec = normalizer = contract = None
+        from_hand = bool(about.get("relative_positions"))
         if about.get("obs_shapes") is not None:
             shapes = {k: tuple(v) for k, v in about["obs_shapes"].items()}
             spec = ObsSpec(shapes, about["obs_dtypes"])
         if about.get("normalized"):
             assert spec is not None
-            widths = {"state": spec.state_dim} if spec.state_keys else {}
+            features = relative(spec, from_hand)
+            width = spec.state_dim if features is None else features.width
+            widths = {"state": width} if spec.state_keys else {}
             if about.get("action_dim") is not None:
                 widths["actions"] = about["action_dim"]
             normalizer = Normalizer.blank(widths, about.get("normalization"))
         if about.get("contract") is not None:
             contract = EnvContract.from_dict(about["contract"])
-        policy = cls(model, spec, normalizer, contract)
+        policy = cls(model, spec, normalizer, contract, from_hand)
         load_weights(policy if about.get("wrapped") else model, weights, source)
         return policy
 

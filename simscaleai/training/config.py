@@ -66,6 +66,7 @@ class TrainConfig:
       use_tensorboard: record for TensorBoard; None does where it is installed.
       state_keys: the vectors that make up the state, such as ["ee_pos", "gripper_state"]; by default all that
         the dataset has. Images are chosen by the model.
+      relative_positions: show the model positions as offsets from the hand; see `models.features`.
     """
 
     model_name: str = "bc"
@@ -103,6 +104,7 @@ class TrainConfig:
     use_tensorboard: bool | None = None
     cache_mb: float | None = None
     state_keys: list[str] | None = None
+    relative_positions: bool = False
 
     @property
     def run_folder(self) -> Path:

@@ -49,6 +49,9 @@ def policy_differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list
         for k in sorted(old.keys() | new.keys())
         if old.get(k) != new.get(k)
     ]
+    positions = [bool(about.get("relative_positions")) for about in (saved, own)]
+    if positions[0] != positions[1]:
+        found.append("relative_positions is {}, here {}".format(*positions))
     for name in ("shapes", "dtypes"):
         old, new = (about.get(f"obs_{name}") or {} for about in (saved, own))
         for key in sorted(old.keys() | new.keys()):

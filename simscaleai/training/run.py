@@ -18,7 +18,8 @@ from simscaleai import seeding
 from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
 from simscaleai.models.declarations import Declared, obs_keys, uses_language
-from simscaleai.models.normalization import Normalizer
+from simscaleai.models.features import relative
+from simscaleai.models.normalization import Normalizer, Statistics
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.models.registry import create_model, model_arguments
 from simscaleai.observations import is_image_key
@@ -81,7 +82,13 @@ def build_trainer(
     config.check()
     processes = Processes.from_environment()
     model, train, valid = _model_and_data(config)
-    policy = ModelPolicy(model, train.spec.obs, _normalizer(model, train), train.contract)
+    policy = ModelPolicy(
+        model,
+        train.spec.obs,
+        _normalizer(model, train, config),
+        train.contract,
+        config.relative_positions,
+    )
 
     def loader(data: AnyDataset, batch_size: int, shuffle: bool) -> Any:
         return make_loader(
@@ -139,13 +146,16 @@ def _chosen(file: EpisodeFile, state_keys: list[str] | None) -> list[str] | None
     return [*state_keys, *(k for k in file.obs_keys if is_image_key(k))]
 
 
-def _normalizer(model: nn.Module, train: AnyDataset) -> Normalizer:
+def _normalizer(model: nn.Module, train: AnyDataset, config: TrainConfig) -> Normalizer:
     """Of what the model wants normalized, with the statistics of the data that it learns from."""
     modes = Declared.of(model).modes
     wanted = ["state"] if train.state_dim else []
     if modes["actions"] != "identity":
         wanted.append("actions")
     statistics = train.statistics() if wanted else {}
+    features = relative(train.spec.obs, config.relative_positions)
+    if features is not None:
+        statistics["state"] = Statistics.of(features(train.states))
     return Normalizer({key: statistics[key] for key in wanted}, modes)
 
 
@@ -162,7 +172,9 @@ def _fitted_arguments(config: TrainConfig, spec: DataSpec) -> dict[str, Any]:
     Raises:
       UserError: the arguments given contradict the data; lists every difference.
     """
-    facts: dict[str, Any] = {"state_dim": spec.obs.state_dim, "action_dim": spec.action_dim}
+    features = relative(spec.obs, config.relative_positions)
+    width = spec.obs.state_dim if features is None else features.width
+    facts: dict[str, Any] = {"state_dim": width, "action_dim": spec.action_dim}
     pictures = [shape for key, shape in spec.obs.shapes.items() if key.startswith("image")]
     if pictures:
         height, width, channels = pictures[0]

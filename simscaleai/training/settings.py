@@ -29,8 +29,8 @@ from simscaleai.training.config import TrainConfig
 
 # Fields of TrainConfig that stand outside `trainer`.
 _ELSEWHERE = {
-    *("run_name", "seed", "dataset_path", "state_keys", "num_workers", "cache_mb"),
-    *("model_name", "model_kwargs"),
+    *("run_name", "seed", "dataset_path", "state_keys", "relative_positions"),
+    *("num_workers", "cache_mb", "model_name", "model_kwargs"),
 }
 _TRAINER = [f for f in fields(TrainConfig) if f.name not in _ELSEWHERE]
 
@@ -52,12 +52,14 @@ class DataSettings:
     Attributes:
       path: HDF5 file of episodes; "" trains on made-up data.
       state_keys: the vectors that make up the state; None for all.
+      relative_positions: positions as offsets from the hand; see `models.features`.
       num_workers: processes that read images.
       cache_mb: MiB of memory for images; None for what the machine can spare, 0 for none.
     """
 
     path: str = TrainConfig.dataset_path
     state_keys: list[str] | None = None
+    relative_positions: bool = TrainConfig.relative_positions
     num_workers: int = TrainConfig.num_workers
     cache_mb: float | None = TrainConfig.cache_mb
 
@@ -106,6 +108,7 @@ class RunConfig:
             seed=self.seed,
             dataset_path=self.data.path,
             state_keys=self.data.state_keys,
+            relative_positions=self.data.relative_positions,
             num_workers=self.data.num_workers,
             cache_mb=self.data.cache_mb,
             model_name=arguments.pop("name", TrainConfig.model_name),
@@ -120,7 +123,11 @@ class RunConfig:
             name=config.run_name,
             seed=config.seed,
             data=DataSettings(
-                config.dataset_path, config.state_keys, config.num_workers, config.cache_mb
+                config.dataset_path,
+                config.state_keys,
+                config.relative_positions,
+                config.num_workers,
+                config.cache_mb,
             ),
             model={"name": config.model_name, **config.model_kwargs},
             trainer=TrainerSettings(**{f.name: getattr(config, f.name) for f in _TRAINER}),

@@ -103,6 +103,7 @@ def test_tables(command: str, words: list[str], capsys) -> None:
     code, out, _ = run(capsys, command)
     assert code == 0
     assert all(word in out for word in words)
+    assert "{" not in out  # of no template
 
 
 def test_datagen_writes_a_dataset_and_checks_it(capsys, tmp_path, monkeypatch) -> None:

@@ -20,7 +20,7 @@ def list_envs() -> None:
         env: Any = make_env(name, cameras=[])
         shapes = env.contract.obs_shapes
         seen = ", ".join(f"{key} {'x'.join(map(str, shape))}" for key, shape in shapes.items())
-        rows.append((name, env.task.instructions[0], seen))
+        rows.append((name, _example(env.task.instructions[0]), seen))
         env.close()
     table("Environments", ["name", "instruction", "observation"], rows)
 
@@ -59,3 +59,10 @@ def info() -> None:
     table("Devices", ["device", "found"], list(info.devices().items()))
     table("Render engines", ["engine", "state"], list(info.render_engines().items()))
     typer.echo(f"Scenes: {info.assets()}")
+
+
+def _example(instruction: str) -> str:
+    """An instruction as a person would say it: where it is about any colour, with all of them."""
+    from simscaleai.sim.tasks.colors import COLORS
+
+    return instruction.replace("{color}", "/".join(COLORS))

@@ -120,6 +120,11 @@ class TrajectoryDataset(BatchedDataset):
             for frames in self._frames.values():
                 frames.load()
 
+    @property
+    def states(self) -> torch.Tensor:
+        """(N, state_dim): of every step."""
+        return self._state
+
     def statistics(self) -> dict[str, Statistics]:
         """Of "state" and "actions", over every step of this split."""
         return {"state": Statistics.of(self._state), "actions": Statistics.of(self._actions)}

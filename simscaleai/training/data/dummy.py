@@ -68,6 +68,11 @@ class DummyTrajectoryDataset(BatchedDataset):
     def action_dim(self) -> int:
         return self.spec.action_dim
 
+    @property
+    def states(self) -> torch.Tensor:
+        """(N, state_dim): of every step."""
+        return self._state
+
     def statistics(self) -> dict[str, Statistics]:
         """Of "state" and "actions"."""
         return {"state": Statistics.of(self._state), "actions": Statistics.of(self._actions)}
