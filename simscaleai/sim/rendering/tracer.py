@@ -10,8 +10,9 @@ Trap: a launch keeps what it knows of its tile in `Scratch`, and so must run on 
 
 import warp as wp
 
-from simscaleai.sim.rendering import shapes
-from simscaleai.sim.rendering.meeting import hit_mesh, hit_simple
+from simscaleai.sim.rendering.loading import MAX_GEOMS, TILE
+from simscaleai.sim.rendering.meeting import hit_face, hit_simple
+from simscaleai.sim.rendering.raster import lit
 from simscaleai.sim.rendering.scene import (
     MESH,
     PLANE,
@@ -24,7 +25,6 @@ from simscaleai.sim.rendering.scene import (
     sample,
     sky_at,
 )
-from simscaleai.sim.rendering.warp_engine import MAX_GEOMS, TILE
 
 wp.set_module_options({"enable_backward": False, "fast_math": True})
 
@@ -67,24 +67,13 @@ def shadowed(
     for i in range(count):
         k = (first + i) % count
         g = near[k]
-        kind = scene.geom_type[g]
-        if g == own and kind != wp.static(MESH):
+        if g == own:
             continue  # convex: its lit side is not in its shadow
         turn = wp.transpose(scene.geom_xmat[row, g])
         o = turn @ (p - scene.geom_xpos[row, g])
-        l = turn @ d
-        if kind == wp.static(MESH):
-            enter, leave = shapes.enters_box(o - scene.geom_middle[g], l, scene.geom_half[g])
-            if enter <= leave and enter < reach:
-                # not in the condition above: Warp evaluates all of it
-                if wp.mesh_query_ray_anyhit(
-                    scene.geom_mesh[g], o, l, wp.min(reach, leave + 1.0e-3)
-                ):
-                    return k
-        else:
-            t, _n = hit_simple(kind, scene.geom_size[row, g], o, l)
-            if t > 0.0 and t < reach:
-                return k
+        t, _n = hit_simple(scene.geom_type[g], scene.geom_size[row, g], o, turn @ d)
+        if t > 0.0 and t < reach:
+            return k
     return -1
 
 
@@ -98,22 +87,27 @@ def trace(
     width: int,
     height: int,
     pixel: float,
+    tiles: int,
     coloured: int,
     rgb: wp.array3d(dtype=wp.uint8),
     depth: wp.array2d(dtype=float),
     geoms: wp.array2d(dtype=int),
+    faces: wp.array2d(dtype=int),
 ):
     """Draw tile first + tid, counted over `rows` and then over the tiles of a picture.
 
-    `pixel` is a pixel's size at distance 1. `rgb` is (n, H * W, 3), `depth` and `geoms` (n, H * W).
+    `pixel` is a pixel's size at distance 1. `tiles` are those of a picture, of which some may lie below it.
+    `rgb` is (n, H * W, 3), `depth` and `geoms` (n, H * W); those two say what was rasterized (1 / depth), and
+    `faces` which faces those are.
     """
     across = (width + wp.static(TILE - 1)) // wp.static(TILE)
-    tiles = across * ((height + wp.static(TILE - 1)) // wp.static(TILE))
     work = first + wp.tid()
     row = rows[work // tiles]
     tile = work % tiles
     x0 = (tile % across) * wp.static(TILE)
     y0 = (tile // across) * wp.static(TILE)
+    if y0 >= height:
+        return
     wide = wp.min(wp.static(TILE), width - x0)
     high = wp.min(wp.static(TILE), height - y0)
     eye = scene.cam_xpos[row, camera]
@@ -136,7 +130,7 @@ def trace(
     count = int(0)
     for k in range(scene.visible.shape[0]):
         g = scene.visible[k]
-        if colour_of(scene, row, g)[3] == 0.0:
+        if scene.geom_type[g] == wp.static(MESH) or colour_of(scene, row, g)[3] == 0.0:
             continue
         begin = float(0.0)
         if scene.geom_type[g] != wp.static(PLANE):
@@ -169,8 +163,11 @@ def trace(
             wp.vec3(left + (float(x) + 0.5) * pixel, top - (float(y) + 0.5) * pixel, -1.0)
         )
         d = turn @ local
+        out = (y0 + y) * width + x0 + x
+        who = geoms[row, out]
         best = scene.far / -local[2]
-        who = int(-1)
+        if who >= 0:
+            best = wp.min(best, 1.0 / (depth[row, out] * -local[2]))
         normal = wp.vec3()
         uv = wp.vec2()
         for k in range(count):
@@ -181,19 +178,15 @@ def trace(
             back = wp.transpose(scene.geom_xmat[row, g])
             o = back @ (eye - scene.geom_xpos[row, g])
             l = back @ d
-            t = float(-1.0)
-            n = wp.vec3()
-            at = wp.vec2()
-            if kind == wp.static(MESH):
-                t, n, at = hit_mesh(scene, g, o, l, best)
-            else:
-                t, n = hit_simple(kind, scene.geom_size[row, g], o, l)
+            t, n = hit_simple(kind, scene.geom_size[row, g], o, l)
             if t > 0.0 and t < best:
                 best = t
                 who = g
                 normal = n
-                uv = at
-        out = (y0 + y) * width + x0 + x
+        if who >= 0 and scene.geom_type[who] == wp.static(MESH):
+            back = wp.transpose(scene.geom_xmat[row, who])
+            o = back @ (eye - scene.geom_xpos[row, who])
+            normal, uv = hit_face(scene, who, faces[row, out], o, back @ d)
         geoms[row, out] = who
         depth[row, out] = 0.0
         if who >= 0:
@@ -247,7 +240,7 @@ def trace(
         aim = -wp.vec3(turn[0, 2], turn[1, 2], turn[2, 2])
         diffuse = scene.head_diffuse
         specular = scene.head_specular
-        casts = int(0)
+        caster = int(-1)
         if k < lights:
             if scene.light_active[row, k] == 0:
                 continue
@@ -256,11 +249,11 @@ def trace(
             aim = scene.light_xdir[row, k]
             diffuse = scene.light_diffuse[row, k]
             specular = scene.light_specular[row, k]
-            casts = scene.light_shadow[k]
+            caster = scene.light_caster[k]
         shades = Picked()
         blocking = int(0)
         last = int(0)
-        if casts != 0:
+        if caster >= 0:
             # geoms near the line from the light to the middle of what the tile sees
             line = centre - place
             if kind == wp.static(DIRECTIONAL):
@@ -269,9 +262,14 @@ def trace(
             span = wp.dot(line, line)
             for j in range(scene.visible.shape[0]):
                 g = scene.visible[j]
-                if colour_of(scene, row, g)[3] == 0.0:
+                if scene.geom_type[g] == wp.static(MESH) or colour_of(scene, row, g)[3] == 0.0:
                     continue
-                if scene.geom_type[g] != wp.static(PLANE):
+                if scene.geom_type[g] == wp.static(PLANE):
+                    # it hides what is above it from lights below it only
+                    outward = scene.geom_xmat[row, g] @ wp.vec3(0.0, 0.0, 1.0)
+                    if wp.dot(foot - scene.geom_xpos[row, g], outward) > 0.0:
+                        continue
+                else:
                     middle, radius = bound(scene, row, g)
                     s = wp.clamp(wp.dot(middle - foot, line) / span, 0.0, 1.0)
                     apart = middle - foot - s * line
@@ -305,14 +303,18 @@ def trace(
             facing = wp.dot(n, toward)
             if facing <= 0.0:
                 continue
-            if blocking > 0:
+            through = float(1.0)
+            if caster >= 0 and scene.map_size > 0:
+                through = lit(scene, row, caster, p, n)
+            if blocking > 0 and through > 0.0:
                 origin = p + n * 1.0e-4
                 met = shadowed(
                     scene, row, shades, blocking, g, origin, toward, reach - 1.0e-3, last
                 )
                 if met >= 0:
                     last = met
-                    strength = strength * wp.static(SHADOW)
+                    through = float(0.0)
+            strength = strength * (wp.static(SHADOW) + wp.static(1.0 - SHADOW) * through)
             shine = float(wp.static(SPECULAR))
             power = float(wp.static(SHININESS * MAX_SHININESS))
             mat = scene.geom_mat[g]
