@@ -1,8 +1,8 @@
 """Which face of which mesh each pixel sees, without rays: faces are drawn, and the nearest one stays.
 
 A face is drawn by the sign of three linear functions of a pixel's direction d: d is a sum of the corners
-a, b, c (seen from the eye) with weights d . (b x c), d . (c x a), d . (a x b) over the volume a . (b x c), all
-positive inside. The sum of these weights is the inverse of the depth, so what lies behind the eye needs no
+a, b, c (seen from the eye) with weights d . (b x c), d . (c x a), d . (a x b) over the volume
+a . (b x c), all positive inside. The sum of these weights is the inverse of the depth, so what lies behind the eye needs no
 clipping (M. Olano, T. Greer, "Triangle scan conversion using 2D homogeneous coordinates", 1997).
 
 The same serves a camera and a light, whose picture says how far its light goes: a shadow map.
@@ -18,6 +18,7 @@ from simscaleai.sim.rendering.scene import MESH, Scene, Scratch, bound, colour_o
 wp.set_module_options({"enable_backward": False, "fast_math": True})
 
 NEAR = 1.0e-4  # m; what is nearer than this has no place in the picture that could be computed
+NOWHERE = 1.0e9
 
 
 @wp.kernel
@@ -39,9 +40,9 @@ def rasterize(
     geoms: wp.array2d(dtype=int),
     faces: wp.array2d(dtype=int),
 ):
-    """Draw strip first + tid, counted over `rows` and then over the `strips` of `strip` lines of a picture.
+    """Draw strip first + tid, counted over `rows` and then over a picture's `strips`, of `strip` lines.
 
-    It is the picture of the eye eyes[row, which], for which pixels[row, which] is a pixel's size at distance 1.
+    It is the picture of the eye eyes[row, which], whose pixels have the size pixels[row, which] at distance 1.
     A row has `views` pictures in `nearness`, (n * views, H * W), of which this is number `which` if there are
     several; it is 1 / depth, 0 for nothing. `geoms` and `faces` may be empty, if they are not wanted.
     """
@@ -64,6 +65,9 @@ def rasterize(
     inverse = 1.0 / pixel
     middle_x = 0.5 * float(width)
     middle_y = 0.5 * float(height)
+    # where the axis is, counted in pixels' middles
+    axis_x = middle_x - 0.5
+    axis_y = middle_y - 0.5
     # slopes of the strip's edges, and the lengths of the normals of the planes through them
     right = middle_x * pixel
     upper = (middle_y - float(top)) * pixel
@@ -90,54 +94,75 @@ def rasterize(
         for i in range(scene.geom_verts[g]):
             p = origin + frame @ scene.mesh_verts[vert + i]
             scratch.corner[i] = p
-            # of a pixel's middle: its number
-            scale = -inverse / p[2]
-            scratch.spot[i] = wp.vec2(middle_x - 0.5 + p[0] * scale, middle_y - 0.5 - p[1] * scale)
+            spot = wp.vec2(wp.static(NOWHERE), 0.0)
+            if p[2] < -wp.static(NEAR):
+                scale = -inverse / p[2]
+                spot = wp.vec2(axis_x + p[0] * scale, axis_y - p[1] * scale)
+            scratch.spot[i] = spot
         start = scene.geom_face[g]
         for i in range(scene.geom_faces[g]):
             face = scene.mesh_faces[start + i]
-            sa = scratch.spot[face[0]]
-            sb = scratch.spot[face[1]]
-            sc = scratch.spot[face[2]]
-            a = scratch.corner[face[0]]
-            b = scratch.corner[face[1]]
-            c = scratch.corner[face[2]]
-            x0 = 0
-            x1 = width - 1
-            y0 = top
-            y1 = bottom - 1
-            if wp.max(wp.max(a[2], b[2]), c[2]) < -wp.static(NEAR):
-                # clamped before it becomes an integer, which a far place does not fit into
-                x0 = int(wp.ceil(wp.max(wp.min(wp.min(sa[0], sb[0]), sc[0]), 0.0)))
-                x1 = int(wp.floor(wp.min(wp.max(wp.max(sa[0], sb[0]), sc[0]), float(x1)) + 1.0)) - 1
-                y0 = int(wp.ceil(wp.max(wp.min(wp.min(sa[1], sb[1]), sc[1]), float(y0))))
-                y1 = int(wp.floor(wp.min(wp.max(wp.max(sa[1], sb[1]), sc[1]), float(y1)) + 1.0)) - 1
-            elif wp.min(wp.min(a[2], b[2]), c[2]) >= 0.0:
-                continue
-            if x0 > x1 or y0 > y1:
-                continue
-            wa = wp.cross(b, c)
-            volume = wp.dot(a, wa)
+            a = scratch.spot[face[0]]
+            b = scratch.spot[face[1]]
+            c = scratch.spot[face[2]]
+            x0 = float(0.0)
+            x1 = float(width - 1)
+            y0 = float(top)
+            y1 = float(bottom - 1)
+            most = wp.max(wp.max(a[0], b[0]), c[0])
+            if most < wp.static(NOWHERE):
+                if (b[0] - a[0]) * (c[1] - a[1]) >= (b[1] - a[1]) * (c[0] - a[0]):
+                    continue  # it shows its back
+                x0 = wp.max(wp.ceil(wp.min(wp.min(a[0], b[0]), c[0])), x0)
+                x1 = wp.min(wp.floor(most), x1)
+                y0 = wp.max(wp.ceil(wp.min(wp.min(a[1], b[1]), c[1])), y0)
+                y1 = wp.min(wp.floor(wp.max(wp.max(a[1], b[1]), c[1])), y1)
+                if x0 > x1 or y0 > y1:
+                    continue
+            ca = scratch.corner[face[0]]
+            cb = scratch.corner[face[1]]
+            cc = scratch.corner[face[2]]
+            wa = wp.cross(cb, cc)
+            wb = wp.cross(cc, ca)
+            wc = wp.cross(ca, cb)
+            volume = wp.dot(ca, wa)
             if volume >= 0.0:
-                continue  # it shows its back
-            wb = wp.cross(c, a)
-            wc = wp.cross(a, b)
-            share = 1.0 / volume
-            for y in range(y0, y1 + 1):
-                dy = (middle_y - 0.5 - float(y)) * pixel
-                for x in range(x0, x1 + 1):
-                    dx = (float(x) - middle_x + 0.5) * pixel
-                    pa = wa[0] * dx + wa[1] * dy - wa[2]
-                    pb = wb[0] * dx + wb[1] * dy - wb[2]
-                    pc = wc[0] * dx + wc[1] * dy - wc[2]
-                    if pa <= 0.0 and pb <= 0.0 and pc <= 0.0:
-                        near = (pa + pb + pc) * share
-                        out = y * width + x
-                        if near > nearness[slot, out]:
-                            nearness[slot, out] = near
-                            if named:
-                                geoms[slot, out] = g
-                                faces[slot, out] = i
+                continue
+            sum = (wa + wb + wc) / volume
+            # of the weights, which are not above 0 inside: slopes along a line and their inverses
+            slope = wp.vec3(wa[0], wb[0], wc[0]) * pixel
+            turning = wp.vec3()
+            for j in range(3):
+                turning[j] = 1.0 / wp.where(slope[j] > 0.0, slope[j], wp.min(slope[j], -1.0e-20))
+            for y in range(int(y0), int(y1) + 1):
+                dy = (axis_y - float(y)) * pixel
+                begin = x0
+                end = x1
+                ra = (wa[2] - wa[1] * dy) * turning[0] + axis_x
+                if slope[0] > 0.0:
+                    end = wp.min(end, wp.floor(ra))
+                else:
+                    begin = wp.max(begin, wp.ceil(ra))
+                rb = (wb[2] - wb[1] * dy) * turning[1] + axis_x
+                if slope[1] > 0.0:
+                    end = wp.min(end, wp.floor(rb))
+                else:
+                    begin = wp.max(begin, wp.ceil(rb))
+                rc = (wc[2] - wc[1] * dy) * turning[2] + axis_x
+                if slope[2] > 0.0:
+                    end = wp.min(end, wp.floor(rc))
+                else:
+                    begin = wp.max(begin, wp.ceil(rc))
+                if begin > end:
+                    continue
+                for x in range(int(begin), int(end) + 1):
+                    near = sum[0] * (float(x) - axis_x) * pixel + sum[1] * dy - sum[2]
+                    out = y * width + x
+                    if near > nearness[slot, out]:
+                        nearness[slot, out] = near
+                        if named:
+                            geoms[slot, out] = g
+                            faces[slot, out] = i
 
 
 @wp.func
