@@ -135,7 +135,10 @@ def extent(scene: Scene, row: int, g: int, d: wp.vec3):
 
 @wp.func
 def texel(scene: Scene, texture: int, x: float, y: float):
-    """The texture at (x, y) in texels, whose centres are halves; linear between four, repeating."""
+    """The texture at (x, y) in texels, whose centres are halves; linear between four, repeating.
+
+    x and y are from 0 to the texture's size.
+    """
     size = scene.texture_size[texture]
     px = x - 0.5
     py = y - 0.5
@@ -143,10 +146,10 @@ def texel(scene: Scene, texture: int, x: float, y: float):
     y0 = int(wp.floor(py))
     fx = px - float(x0)
     fy = py - float(y0)
-    xa = (x0 % size[0] + size[0]) % size[0]
-    ya = (y0 % size[1] + size[1]) % size[1]
-    xb = (xa + 1) % size[0]
-    yb = (ya + 1) % size[1]
+    xa = wp.where(x0 < 0, x0 + size[0], x0)
+    ya = wp.where(y0 < 0, y0 + size[1], y0)
+    xb = wp.where(x0 + 1 < size[0], x0 + 1, 0)
+    yb = wp.where(y0 + 1 < size[1], y0 + 1, 0)
     start = scene.texture_start[texture]
     top = (1.0 - fx) * scene.texels[start + ya * size[0] + xa]
     top += fx * scene.texels[start + ya * size[0] + xb]

@@ -133,7 +133,19 @@ def trace(
         if scene.geom_type[g] == wp.static(MESH) or colour_of(scene, row, g)[3] == 0.0:
             continue
         begin = float(0.0)
-        if scene.geom_type[g] != wp.static(PLANE):
+        if scene.geom_type[g] == wp.static(PLANE):
+            # the steepest ray of the cone is the one that meets it first
+            outward = scene.geom_xmat[row, g] @ wp.vec3(0.0, 0.0, 1.0)
+            height_above = wp.dot(eye - scene.geom_xpos[row, g], outward)
+            steep = -wp.dot(axis, outward)
+            if steep < cosine:
+                steep = steep * cosine + wp.sqrt(wp.max(0.0, 1.0 - steep * steep)) * sine
+            else:
+                steep = float(1.0)
+            if height_above <= 0.0 or steep <= 0.0:
+                continue
+            begin = 0.999 * height_above / steep
+        else:
             middle, radius = bound(scene, row, g)
             v = middle - eye
             begin = wp.length(v) - radius

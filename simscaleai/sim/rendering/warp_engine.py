@@ -158,8 +158,9 @@ class WarpEngine:
         bounds = np.linspace(0, count, self._threads + 1).astype(int).tolist()
         parts = [(t, bounds[t], bounds[t + 1] - bounds[t]) for t in range(self._threads)]
         parts = [part for part in parts if part[2]]
-        if self._threads == 1:
-            work(*parts[0])
+        if len(parts) < 2:
+            for part in parts:
+                work(*part)
             return
         for kernel in self._kernels:  # compiled once, before threads ask for it together
             kernel.module.load(DEVICE)
