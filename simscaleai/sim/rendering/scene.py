@@ -75,9 +75,6 @@ class Scratch:
     distance: wp.array(dtype=float)
     ray: wp.array(dtype=wp.vec3)
     normal: wp.array(dtype=wp.vec3)
-    uv: wp.array(dtype=wp.vec2)
-    base: wp.array(dtype=wp.vec3)
-    colour: wp.array(dtype=wp.vec3)
     corner: wp.array(dtype=wp.vec3)
     spot: wp.array(dtype=wp.vec2)  # in the picture, pixels
 

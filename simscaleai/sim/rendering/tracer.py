@@ -77,6 +77,25 @@ def shadowed(
     return -1
 
 
+@wp.func
+def near_line(scene: Scene, row: int, g: int, centre: wp.vec3, line: wp.vec3, spread: float):
+    """Whether geom g (no mesh) may hide a light, from which `line` leads to `centre`, from what is within `spread`."""
+    foot = centre - line
+    if scene.geom_type[g] == wp.static(PLANE):
+        # it hides what is above it, from lights below it only
+        outward = scene.geom_xmat[row, g] @ wp.vec3(0.0, 0.0, 1.0)
+        return wp.where(wp.dot(foot - scene.geom_xpos[row, g], outward) > 0.0, 0, 1)
+    middle, radius = bound(scene, row, g)
+    s = wp.clamp(wp.dot(middle - foot, line) / wp.dot(line, line), 0.0, 1.0)
+    apart = middle - foot - s * line
+    distance = wp.length(apart)
+    if distance > radius + spread:
+        return 0
+    if distance > spread + extent(scene, row, g, apart / wp.max(distance, 1.0e-6)):
+        return 0
+    return 1
+
+
 @wp.kernel
 def trace(
     scene: Scene,
@@ -114,6 +133,8 @@ def trace(
     turn = scene.cam_xmat[row, camera]
     left = (float(x0) - 0.5 * float(width)) * pixel
     top = (0.5 * float(height) - float(y0)) * pixel
+
+    ahead = -wp.vec3(turn[0, 2], turn[1, 2], turn[2, 2])
 
     # the cone around the tile's rays
     right = left + float(wide) * pixel
@@ -181,7 +202,6 @@ def trace(
         if who >= 0:
             best = wp.min(best, 1.0 / (depth[row, out] * -local[2]))
         normal = wp.vec3()
-        uv = wp.vec2()
         for k in range(count):
             if start[k] > best:
                 break
@@ -195,10 +215,6 @@ def trace(
                 best = t
                 who = g
                 normal = n
-        if who >= 0 and scene.geom_type[who] == wp.static(MESH):
-            back = wp.transpose(scene.geom_xmat[row, who])
-            o = back @ (eye - scene.geom_xpos[row, who])
-            normal, uv = hit_face(scene, who, faces[row, out], o, back @ d)
         geoms[row, out] = who
         depth[row, out] = 0.0
         if who >= 0:
@@ -210,137 +226,116 @@ def trace(
         scratch.distance[i] = best
         scratch.ray[i] = d
         scratch.normal[i] = normal
-        scratch.uv[i] = uv
     if coloured == 0:
         return
 
-    # colours, and light that comes from everywhere
-    for i in range(wide * high):
-        g = scratch.geom[i]
-        d = scratch.ray[i]
-        if g < 0:
-            scratch.colour[i] = sky_at(scene, d)
-            continue
-        mat = scene.geom_mat[g]
-        rgba = colour_of(scene, row, g)
-        base = wp.vec3(rgba[0], rgba[1], rgba[2])
-        glow = float(0.0)
-        frame = scene.geom_xmat[row, g]
-        if mat >= 0:
-            glow = scene.mat_emission[row, mat]
-            if scene.mat_texture[mat] >= 0:
-                uv = wp.cw_mul(scratch.uv[i], scene.mat_repeat[mat])
-                if scene.geom_type[g] == wp.static(PLANE):
-                    p = eye + d * scratch.distance[i] - scene.geom_xpos[row, g]
-                    uv = on_plane(scene, row, g, mat, wp.transpose(frame) @ p)
-                base = wp.cw_mul(base, sample(scene, scene.mat_texture[mat], uv))
-        ambient = scene.head_ambient
-        for k in range(scene.light_type.shape[0]):
-            if scene.light_active[row, k] != 0:
-                ambient = ambient + scene.light_ambient[row, k]
-        scratch.base[i] = base
-        scratch.normal[i] = wp.normalize(frame @ scratch.normal[i])
-        scratch.colour[i] = base * glow + wp.cw_mul(base, ambient)
-
-    # lights, of which the last is the headlight
+    # what can cast a shadow into the tile: what is near a line from a light to the middle of what it sees
     centre = 0.5 * (low + up)
     spread = 0.5 * wp.length(up - low)
     lights = scene.light_type.shape[0]
-    for k in range(lights + 1):
-        kind = int(wp.static(DIRECTIONAL))
-        place = eye
-        aim = -wp.vec3(turn[0, 2], turn[1, 2], turn[2, 2])
-        diffuse = scene.head_diffuse
-        specular = scene.head_specular
-        caster = int(-1)
-        if k < lights:
-            if scene.light_active[row, k] == 0:
-                continue
-            kind = scene.light_type[k]
-            place = scene.light_xpos[row, k]
-            aim = scene.light_xdir[row, k]
-            diffuse = scene.light_diffuse[row, k]
-            specular = scene.light_specular[row, k]
-            caster = scene.light_caster[k]
-        shades = Picked()
-        blocking = int(0)
-        last = int(0)
-        if caster >= 0:
-            # geoms near the line from the light to the middle of what the tile sees
-            line = centre - place
-            if kind == wp.static(DIRECTIONAL):
-                line = aim * 1.0e3
-            foot = centre - line
-            span = wp.dot(line, line)
-            for j in range(scene.visible.shape[0]):
-                g = scene.visible[j]
-                if scene.geom_type[g] == wp.static(MESH) or colour_of(scene, row, g)[3] == 0.0:
-                    continue
-                if scene.geom_type[g] == wp.static(PLANE):
-                    # it hides what is above it from lights below it only
-                    outward = scene.geom_xmat[row, g] @ wp.vec3(0.0, 0.0, 1.0)
-                    if wp.dot(foot - scene.geom_xpos[row, g], outward) > 0.0:
-                        continue
-                else:
-                    middle, radius = bound(scene, row, g)
-                    s = wp.clamp(wp.dot(middle - foot, line) / span, 0.0, 1.0)
-                    apart = middle - foot - s * line
-                    distance = wp.length(apart)
-                    if distance > radius + spread:
-                        continue
-                    if distance > spread + extent(scene, row, g, apart / wp.max(distance, 1.0e-6)):
-                        continue
-                shades[blocking] = g
-                blocking += 1
-        for i in range(wide * high):
-            g = scratch.geom[i]
-            if g < 0:
-                continue
-            d = scratch.ray[i]
-            n = scratch.normal[i]
+    shades = Picked()
+    blocking = int(0)
+    for j in range(scene.visible.shape[0]):
+        g = scene.visible[j]
+        if scene.geom_type[g] == wp.static(MESH) or colour_of(scene, row, g)[3] == 0.0:
+            continue
+        hides = int(0)
+        for k in range(lights):
+            if scene.light_caster[k] >= 0 and scene.light_active[row, k] != 0:
+                line = centre - scene.light_xpos[row, k]
+                if scene.light_type[k] == wp.static(DIRECTIONAL):
+                    line = scene.light_xdir[row, k] * 1.0e3
+                hides += near_line(scene, row, g, centre, line, spread)
+        if hides > 0:
+            shades[blocking] = g
+            blocking += 1
+
+    last = int(0)
+    for i in range(wide * high):
+        g = scratch.geom[i]
+        d = scratch.ray[i]
+        colour = wp.vec3()
+        if g < 0:
+            colour = sky_at(scene, d)
+        else:
             p = eye + d * scratch.distance[i]
-            toward = -aim
-            reach = float(1.0e8)
-            strength = float(1.0)
-            if kind != wp.static(DIRECTIONAL):
-                reach = wp.length(place - p)
-                toward = (place - p) / wp.max(reach, 1.0e-6)
-                fading = scene.light_fading[k]
-                strength = 1.0 / (fading[0] + reach * (fading[1] + reach * fading[2]))
-                if kind == wp.static(SPOT):
-                    inner = -wp.dot(toward, aim)
-                    if inner < scene.light_cutoff[k]:
-                        continue
-                    strength = strength * power_of(inner, scene.light_exponent[k])
-            facing = wp.dot(n, toward)
-            if facing <= 0.0:
-                continue
-            through = float(1.0)
-            if caster >= 0 and scene.map_size > 0:
-                through = lit(scene, row, caster, p, n)
-            if blocking > 0 and through > 0.0:
-                origin = p + n * 1.0e-4
-                met = shadowed(
-                    scene, row, shades, blocking, g, origin, toward, reach - 1.0e-3, last
-                )
-                if met >= 0:
-                    last = met
-                    through = float(0.0)
-            strength = strength * (wp.static(SHADOW) + wp.static(1.0 - SHADOW) * through)
+            frame = scene.geom_xmat[row, g]
+            mat = scene.geom_mat[g]
+            n = scratch.normal[i]
+            uv = wp.vec2()
+            if scene.geom_type[g] == wp.static(MESH):
+                back = wp.transpose(frame)
+                out = (y0 + i // wide) * width + x0 + i % wide
+                o = back @ (eye - scene.geom_xpos[row, g])
+                n, uv = hit_face(scene, g, faces[row, out], o, back @ d)
+            n = wp.normalize(frame @ n)
+            rgba = colour_of(scene, row, g)
+            base = wp.vec3(rgba[0], rgba[1], rgba[2])
+            glow = float(0.0)
             shine = float(wp.static(SPECULAR))
             power = float(wp.static(SHININESS * MAX_SHININESS))
-            mat = scene.geom_mat[g]
             if mat >= 0:
+                glow = scene.mat_emission[row, mat]
                 shine = scene.mat_specular[row, mat]
                 power = scene.mat_shininess[row, mat] * wp.static(MAX_SHININESS)
-            added = wp.cw_mul(scratch.base[i], diffuse) * (facing * strength)
-            if shine > 0.0 and power > 0.0 and wp.length_sq(specular) > 0.0:
-                middle_way = wp.max(0.0, wp.dot(n, wp.normalize(toward - d)))
-                added = added + specular * (shine * strength * power_of(middle_way, power))
-            scratch.colour[i] = scratch.colour[i] + added
-
-    for i in range(wide * high):
+                if scene.mat_texture[mat] >= 0:
+                    uv = wp.cw_mul(uv, scene.mat_repeat[mat])
+                    if scene.geom_type[g] == wp.static(PLANE):
+                        uv = on_plane(
+                            scene, row, g, mat, wp.transpose(frame) @ (p - scene.geom_xpos[row, g])
+                        )
+                    base = wp.cw_mul(base, sample(scene, scene.mat_texture[mat], uv))
+            # the headlight, from the eye
+            facing = wp.max(0.0, -wp.dot(n, ahead))
+            light = wp.vec3(glow, glow, glow) + scene.head_ambient + scene.head_diffuse * facing
+            gloss = wp.vec3()
+            if shine > 0.0 and power > 0.0 and wp.length_sq(scene.head_specular) > 0.0:
+                if facing > 0.0:
+                    middle_way = wp.max(0.0, -wp.dot(n, wp.normalize(ahead + d)))
+                    gloss = scene.head_specular * power_of(middle_way, power)
+            for k in range(lights):
+                if scene.light_active[row, k] == 0:
+                    continue
+                light = light + scene.light_ambient[row, k]
+                kind = scene.light_type[k]
+                aim = scene.light_xdir[row, k]
+                toward = -aim
+                reach = float(1.0e8)
+                strength = float(1.0)
+                if kind != wp.static(DIRECTIONAL):
+                    line = scene.light_xpos[row, k] - p
+                    reach = wp.length(line)
+                    toward = line / wp.max(reach, 1.0e-6)
+                    fading = scene.light_fading[k]
+                    strength = 1.0 / (fading[0] + reach * (fading[1] + reach * fading[2]))
+                    if kind == wp.static(SPOT):
+                        inner = -wp.dot(toward, aim)
+                        if inner < scene.light_cutoff[k]:
+                            continue
+                        strength = strength * power_of(inner, scene.light_exponent[k])
+                facing = wp.dot(n, toward)
+                if facing <= 0.0:
+                    continue
+                caster = scene.light_caster[k]
+                if caster >= 0:
+                    through = float(1.0)
+                    if scene.map_size > 0:
+                        through = lit(scene, row, caster, p, n)
+                    if blocking > 0 and through > 0.0:
+                        origin = p + n * 1.0e-4
+                        met = shadowed(
+                            scene, row, shades, blocking, g, origin, toward, reach - 1.0e-3, last
+                        )
+                        if met >= 0:
+                            last = met
+                            through = float(0.0)
+                    strength = strength * (wp.static(SHADOW) + wp.static(1.0 - SHADOW) * through)
+                light = light + scene.light_diffuse[row, k] * (facing * strength)
+                specular = scene.light_specular[row, k]
+                if shine > 0.0 and power > 0.0 and wp.length_sq(specular) > 0.0:
+                    middle_way = wp.max(0.0, wp.dot(n, wp.normalize(toward - d)))
+                    gloss = gloss + specular * (strength * power_of(middle_way, power))
+            colour = wp.cw_mul(base, light) + gloss * shine
         out = (y0 + i // wide) * width + x0 + i % wide
         for channel in range(3):
-            level = wp.clamp(scratch.colour[i][channel], 0.0, 1.0) * 255.0
-            rgb[row, out, channel] = wp.uint8(level)
+            rgb[row, out, channel] = wp.uint8(wp.clamp(colour[channel], 0.0, 1.0) * 255.0)

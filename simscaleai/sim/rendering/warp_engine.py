@@ -219,9 +219,9 @@ class WarpEngine:
 def _scratch(scratch: Any, vertices: int) -> Any:
     """`scratch` with its arrays, for meshes of up to so many vertices."""
     warp = import_warp()
-    for name, kind in (("geom", int), ("distance", float), ("uv", warp.vec2)):
+    for name, kind in (("geom", int), ("distance", float)):
         setattr(scratch, name, warp.zeros(TILE * TILE, dtype=kind))
-    for name in ("ray", "normal", "base", "colour"):
+    for name in ("ray", "normal"):
         setattr(scratch, name, warp.zeros(TILE * TILE, dtype=warp.vec3))
     scratch.corner = warp.zeros(vertices, dtype=warp.vec3)
     scratch.spot = warp.zeros(vertices, dtype=warp.vec2)
