@@ -2,8 +2,9 @@
 
 A face is drawn by the sign of three linear functions of a pixel's direction d: d is a sum of the corners
 a, b, c (seen from the eye) with weights d . (b x c), d . (c x a), d . (a x b) over the volume
-a . (b x c), all positive inside. The sum of these weights is the inverse of the depth, so what lies behind the eye needs no
-clipping (M. Olano, T. Greer, "Triangle scan conversion using 2D homogeneous coordinates", 1997).
+a . (b x c), all positive inside. The sum of these weights is the inverse of the depth, so what lies behind
+the eye needs no clipping (M. Olano, T. Greer, "Triangle scan conversion using 2D homogeneous coordinates",
+1997).
 
 The same serves a camera and a light, whose picture says how far its light goes: a shadow map.
 
@@ -42,7 +43,7 @@ def rasterize(
 ):
     """Draw strip first + tid, counted over `rows` and then over a picture's `strips`, of `strip` lines.
 
-    It is the picture of the eye eyes[row, which], whose pixels have the size pixels[row, which] at distance 1.
+    It is the picture of the eye eyes[row, which], with pixels of the size pixels[row, which] at distance 1.
     A row has `views` pictures in `nearness`, (n * views, H * W), of which this is number `which` if there are
     several; it is 1 / depth, 0 for nothing. `geoms` and `faces` may be empty, if they are not wanted.
     """
@@ -105,7 +106,7 @@ def rasterize(
             a = scratch.spot[face[0]]
             b = scratch.spot[face[1]]
             c = scratch.spot[face[2]]
-            x0 = float(0.0)
+            x0 = 0.0
             x1 = float(width - 1)
             y0 = float(top)
             y1 = float(bottom - 1)

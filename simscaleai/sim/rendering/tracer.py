@@ -1,8 +1,9 @@
 """The ray tracer: one Warp kernel, in which a tile of 8 x 8 pixels is a unit of work.
 
-Rays of a tile go much the same way. So it is decided once for a tile which geoms its rays can meet, by
-bounding spheres and the cone around its rays, and once for a tile and light which geoms can cast a shadow
-into what it sees. Most rays are then tested against two or three geoms. Shading is MuJoCo's: spot, point and
+Meshes were rasterized before (`rendering.raster`), for the camera and for the lights.
+All else is met by rays, and rays of a tile go much the same way: so it is decided once for a tile which geoms
+they can meet, by bounding spheres and the cone around them, and which geoms can cast a shadow into what it
+sees. Most rays are then tested against one or two geoms. Shading is MuJoCo's: spot, point and
 directional lights, a headlight, shadows, highlights, textures and a sky.
 
 Trap: a launch keeps what it knows of its tile in `Scratch`, and so must run on one CPU thread.
@@ -79,7 +80,7 @@ def shadowed(
 
 @wp.func
 def near_line(scene: Scene, row: int, g: int, centre: wp.vec3, line: wp.vec3, spread: float):
-    """Whether geom g (no mesh) may hide a light, from which `line` leads to `centre`, from what is within `spread`."""
+    """Whether geom g (no mesh) may hide a light, at the start of `line`, from what is near `centre`."""
     foot = centre - line
     if scene.geom_type[g] == wp.static(PLANE):
         # it hides what is above it, from lights below it only
