@@ -19,7 +19,7 @@ import pytest
 
 from simscaleai.sim import CameraConfig, make_env, make_vec_env
 from simscaleai.sim.physics import BatchSim
-from simscaleai.sim.rendering import CameraRenderer, Renderer, warp_engine
+from simscaleai.sim.rendering import CameraRenderer, Renderer, loading, warp_engine
 from simscaleai.sim.rendering.general_engine import GeneralEngine
 from simscaleai.sim.rendering.lens import Lens
 from simscaleai.sim.view import View, extrinsics, intrinsics
@@ -162,7 +162,7 @@ def test_mistakes_are_named(
     flat = CameraConfig("front_cam", 0, 32)
     refused(lambda: make_env("reach", cameras=[flat]).reset(), "front_cam", "0 x 32")
     monkeypatch.setitem(sys.modules, "warp", None)  # as if it were not installed
-    refused(lambda: warp_engine.import_warp(), "mujoco-warp", "pip install", "gl")
+    refused(lambda: loading.import_warp(), "mujoco-warp", "pip install", "gl")
 
 
 HIDDEN = """
@@ -284,7 +284,7 @@ def test_the_tracer_draws_as_that_of_mujoco_warp() -> None:
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     view, camera = View.of(model, data), Lens("cam", 0, 93, 70, 50.0)  # not a whole number of tiles
-    assert warp_engine.can_draw(model)
+    assert loading.can_draw(model)
     seen = [
         engine(model, [camera], 1, 2, 1).draw(view, [0], True, True)[0]
         for engine in (warp_engine.WarpEngine, GeneralEngine)
@@ -306,7 +306,7 @@ def test_what_the_tracer_does_not_know_is_drawn_by_mujoco_warp() -> None:
     mujoco.mj_forward(model, data)
     renderer = CameraRenderer(model, [CameraConfig("cam", 32, 32)], engine="warp")
     seen = renderer.render(data, segmentation=True)
-    assert not warp_engine.can_draw(model) and (seen["segmentation"] == model.ngeom - 1).any()
+    assert not loading.can_draw(model) and (seen["segmentation"] == model.ngeom - 1).any()
 
 
 def test_samples_smooth_edges(env: Any) -> None:

@@ -228,7 +228,8 @@ def _lens(model: mujoco.MjModel, camera: Any) -> Lens:
 def _make_engine(wanted: str, model: mujoco.MjModel, *settings: Any) -> Engine:
     from simscaleai.sim.rendering.general_engine import GeneralEngine
     from simscaleai.sim.rendering.gl_engine import GlEngine
-    from simscaleai.sim.rendering.warp_engine import WarpEngine, can_draw
+    from simscaleai.sim.rendering.loading import can_draw
+    from simscaleai.sim.rendering.warp_engine import WarpEngine
 
     if wanted == "gl" or (wanted == "auto" and importlib.util.find_spec("warp") is None):
         return GlEngine(model, *settings)

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.errors import UserError
-from simscaleai.sim.rendering.lens import Lens, model_with
-from simscaleai.sim.rendering.warp_engine import DEVICE, import_warp
+from simscaleai.sim.rendering.lens import Lens, blank, model_with
+from simscaleai.sim.rendering.loading import DEVICE, import_warp
 from simscaleai.sim.view import POSES, View
 
 
@@ -63,15 +63,7 @@ class GeneralEngine:
         rows: NDArray[np.intp] | None = None,
     ) -> list[dict[str, NDArray[Any]]]:
         """The pictures of the lenses `chosen`, {kind: (n, H, W, ...)} each; always of all rows."""
-        out = []
-        for i in chosen:
-            shape = (view.n, self._lenses[i].height, self._lenses[i].width)
-            pictures: dict[str, NDArray[Any]] = {"rgb": np.empty((*shape, 3), np.uint8)}
-            if depth:
-                pictures["depth"] = np.empty(shape, np.float32)
-            if segmentation:
-                pictures["segmentation"] = np.empty(shape, np.int32)
-            out.append(pictures)
+        out = [blank(self._lenses[i], view.n, depth, segmentation) for i in chosen]
         warp, _ = _import()
         with warp.ScopedDevice(DEVICE):
             # The first draw of all compiles; that is done once, before threads ask for it together.

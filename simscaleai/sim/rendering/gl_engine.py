@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.errors import UserError
-from simscaleai.sim.rendering.lens import Lens, model_with
+from simscaleai.sim.rendering.lens import Lens, blank, model_with
 from simscaleai.sim.view import View
 
 _NO_OPENGL = (
@@ -58,7 +58,7 @@ class GlEngine:
         rows: NDArray[np.intp] | None = None,
     ) -> list[dict[str, NDArray[Any]]]:
         """The pictures of the lenses `chosen`, {kind: (n, H, W, ...)} each; always of all rows."""
-        drawn: list[list[dict[str, NDArray[Any]]]] = [[] for _ in chosen]
+        out = [blank(self._lenses[i], view.n, depth, segmentation) for i in chosen]
         for row in range(view.n):
             for name, values in view.looks.items():
                 look = values[row % len(values)]
@@ -68,9 +68,9 @@ class GlEngine:
                 data = self._data
                 for name, values in view.poses.items():
                     getattr(data, name)[:] = values[row]
-            for camera, i in zip(drawn, chosen, strict=True):
-                camera.append(self._picture(data, self._lenses[i], depth, segmentation))
-        return [{kind: np.stack([p[kind] for p in rows]) for kind in rows[0]} for rows in drawn]
+            for pictures, i in zip(out, chosen, strict=True):
+                self._picture(data, self._lenses[i], {k: p[row] for k, p in pictures.items()})
+        return out
 
     def close(self) -> None:
         """Free the OpenGL contexts."""
@@ -78,25 +78,22 @@ class GlEngine:
             renderer.close()
         self._renderers.clear()
 
-    def _picture(
-        self, data: mujoco.MjData, lens: Lens, depth: bool, segmentation: bool
-    ) -> dict[str, NDArray[Any]]:
+    def _picture(self, data: mujoco.MjData, lens: Lens, pictures: dict[str, NDArray[Any]]) -> None:
+        """Fill the `pictures` of one simulation."""
         renderer = self._renderer(lens)
         renderer.update_scene(data, lens.camera_id, self._option)
-        pictures: dict[str, NDArray[Any]] = {"rgb": renderer.render()}
-        if depth:
+        renderer.render(out=pictures["rgb"])
+        if "depth" in pictures:
             renderer.enable_depth_rendering()
-            metres = renderer.render().astype(np.float32)
+            metres = renderer.render()
             renderer.disable_depth_rendering()
             far = self._model.vis.map.zfar * self._model.stat.extent
-            pictures["depth"] = np.where(metres < _FARTHEST * far, metres, np.float32(0))
-        if segmentation:
+            pictures["depth"][:] = np.where(metres < _FARTHEST * far, metres, 0)
+        if "segmentation" in pictures:
             renderer.enable_segmentation_rendering()
             ids, kinds = np.moveaxis(renderer.render(), -1, 0)
-            geoms = np.where(kinds == mujoco.mjtObj.mjOBJ_GEOM, ids, -1)
-            pictures["segmentation"] = geoms.astype(np.int32)
+            pictures["segmentation"][:] = np.where(kinds == mujoco.mjtObj.mjOBJ_GEOM, ids, -1)
             renderer.disable_segmentation_rendering()
-        return pictures
 
     def _renderer(self, lens: Lens) -> mujoco.Renderer:
         size = (lens.height, lens.width)

@@ -38,23 +38,28 @@ def smooth(scene: Scene, corner: int, flat: wp.vec3):
 
 
 @wp.func
-def hit_mesh(scene: Scene, g: int, o: wp.vec3, d: wp.vec3, best: float):
-    """Distance, smooth normal and texture point of the nearest face before `best`, in the geom's frame."""
-    enter, leave = shapes.enters_box(o - scene.geom_middle[g], d, scene.geom_half[g])
-    if enter > leave or enter > best:
-        return -1.0, wp.vec3(), wp.vec2()
-    q = wp.mesh_query_ray(scene.geom_mesh[g], o, d, wp.min(best, leave + 1.0e-3))
-    if not q.result or wp.dot(q.normal, d) > 0.0:
-        return -1.0, wp.vec3(), wp.vec2()
-    face = scene.face_normals[scene.geom_face[g] + q.face]
+def hit_face(scene: Scene, g: int, number: int, o: wp.vec3, d: wp.vec3):
+    """Normal, smooth if the mesh is, and texture point where a ray meets face `number` of geom g."""
+    face = scene.mesh_faces[scene.geom_face[g] + number]
+    start = scene.geom_vert[g]
+    a = scene.mesh_verts[start + face[0]] - o
+    b = scene.mesh_verts[start + face[1]] - o
+    c = scene.mesh_verts[start + face[2]] - o
+    weights = wp.vec3(
+        wp.dot(d, wp.cross(b, c)), wp.dot(d, wp.cross(c, a)), wp.dot(d, wp.cross(a, b))
+    )
+    weights = weights / (weights[0] + weights[1] + weights[2])
+    flat = wp.normalize(wp.cross(b - a, c - a))
+    face = scene.face_normals[scene.geom_face[g] + number]
     start = scene.geom_normal[g]
-    n = smooth(scene, start + face[0], q.normal) * q.u
-    n += smooth(scene, start + face[1], q.normal) * q.v
-    n += smooth(scene, start + face[2], q.normal) * (1.0 - q.u - q.v)
+    n = smooth(scene, start + face[0], flat) * weights[0]
+    n += smooth(scene, start + face[1], flat) * weights[1]
+    n += smooth(scene, start + face[2], flat) * weights[2]
     uv = wp.vec2()
     first = scene.geom_texel[g]
     if first >= 0:
-        face = scene.face_texels[scene.geom_face[g] + q.face]
-        uv = scene.mesh_texels[first + face[0]] * q.u + scene.mesh_texels[first + face[1]] * q.v
-        uv += scene.mesh_texels[first + face[2]] * (1.0 - q.u - q.v)
-    return q.t, wp.normalize(n), uv
+        face = scene.face_texels[scene.geom_face[g] + number]
+        uv = scene.mesh_texels[first + face[0]] * weights[0]
+        uv += scene.mesh_texels[first + face[1]] * weights[1]
+        uv += scene.mesh_texels[first + face[2]] * weights[2]
+    return n, uv

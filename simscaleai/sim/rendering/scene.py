@@ -14,11 +14,15 @@ class Scene:
     visible: wp.array(dtype=int)
     geom_type: wp.array(dtype=int)
     geom_mat: wp.array(dtype=int)
-    geom_mesh: wp.array(dtype=wp.uint64)
     geom_middle: wp.array(dtype=wp.vec3)  # of the bounding box of a mesh
     geom_half: wp.array(dtype=wp.vec3)
-    geom_face: wp.array(dtype=int)  # the first of its mesh
+    geom_vert: wp.array(dtype=int)  # the first of its mesh, and how many
+    geom_verts: wp.array(dtype=int)
+    geom_face: wp.array(dtype=int)
+    geom_faces: wp.array(dtype=int)
     geom_normal: wp.array(dtype=int)
+    mesh_verts: wp.array(dtype=wp.vec3)
+    mesh_faces: wp.array(dtype=wp.vec3i)
     face_normals: wp.array(dtype=wp.vec3i)
     mesh_normals: wp.array(dtype=wp.vec3)
     geom_texel: wp.array(dtype=int)
@@ -32,7 +36,7 @@ class Scene:
     texture_size: wp.array(dtype=wp.vec2i)
     sky: int
     light_type: wp.array(dtype=int)
-    light_shadow: wp.array(dtype=int)
+    light_caster: wp.array(dtype=int)  # its number among those that cast shadows, -1 for none
     light_fading: wp.array(dtype=wp.vec3)
     light_cutoff: wp.array(dtype=float)  # cosine
     light_exponent: wp.array(dtype=float)
@@ -40,6 +44,11 @@ class Scene:
     head_diffuse: wp.vec3
     head_specular: wp.vec3
     far: float
+    map_size: int  # of the shadow maps, which are square; 0 for none
+    map_xpos: wp.array2d(dtype=wp.vec3)
+    map_xmat: wp.array2d(dtype=wp.mat33)
+    map_pixel: wp.array2d(dtype=float)  # size at distance 1
+    map_nearness: wp.array2d(dtype=float)  # 1 / depth of the nearest face of a mesh
     geom_xpos: wp.array2d(dtype=wp.vec3)
     geom_xmat: wp.array2d(dtype=wp.mat33)
     cam_xpos: wp.array2d(dtype=wp.vec3)
@@ -60,15 +69,14 @@ class Scene:
 
 @wp.struct
 class Scratch:
-    """One tile's pixels, (TILE * TILE,)."""
+    """One tile's pixels, (TILE * TILE,), and one mesh's vertices before the eye."""
 
     geom: wp.array(dtype=int)
     distance: wp.array(dtype=float)
     ray: wp.array(dtype=wp.vec3)
     normal: wp.array(dtype=wp.vec3)
-    uv: wp.array(dtype=wp.vec2)
-    base: wp.array(dtype=wp.vec3)
-    colour: wp.array(dtype=wp.vec3)
+    corner: wp.array(dtype=wp.vec3)
+    spot: wp.array(dtype=wp.vec2)  # in the picture, pixels
 
 
 @wp.func
@@ -124,7 +132,10 @@ def extent(scene: Scene, row: int, g: int, d: wp.vec3):
 
 @wp.func
 def texel(scene: Scene, texture: int, x: float, y: float):
-    """The texture at (x, y) in texels, whose centres are halves; linear between four, repeating."""
+    """The texture at (x, y) in texels, whose centres are halves; linear between four, repeating.
+
+    x and y are from 0 to the texture's size.
+    """
     size = scene.texture_size[texture]
     px = x - 0.5
     py = y - 0.5
@@ -132,10 +143,10 @@ def texel(scene: Scene, texture: int, x: float, y: float):
     y0 = int(wp.floor(py))
     fx = px - float(x0)
     fy = py - float(y0)
-    xa = (x0 % size[0] + size[0]) % size[0]
-    ya = (y0 % size[1] + size[1]) % size[1]
-    xb = (xa + 1) % size[0]
-    yb = (ya + 1) % size[1]
+    xa = wp.where(x0 < 0, x0 + size[0], x0)
+    ya = wp.where(y0 < 0, y0 + size[1], y0)
+    xb = wp.where(x0 + 1 < size[0], x0 + 1, 0)
+    yb = wp.where(y0 + 1 < size[1], y0 + 1, 0)
     start = scene.texture_start[texture]
     top = (1.0 - fx) * scene.texels[start + ya * size[0] + xa]
     top += fx * scene.texels[start + ya * size[0] + xb]

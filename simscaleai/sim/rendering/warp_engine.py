@@ -1,19 +1,19 @@
-"""Pictures by ray tracing on the CPU, with Warp: no OpenGL, no display, no system package.
+"""Pictures on the CPU, with Warp: no OpenGL, no display, no system package.
 
-The tracer (`rendering.tracer`) is given the poses of a `View`. Tiles of all pictures are shared out among
-threads; the native code lets go of Python's lock.
+Meshes are rasterized (`rendering.raster`), everything else and the light is computed by rays
+(`rendering.tracer`); both know the scene from the poses of a `View`. Pictures are shared out among threads,
+cut into strips where they are too few; the native code lets go of Python's lock.
 
-The first picture on a machine compiles the tracer, some seconds; it stays in Warp's cache in the user's
-cache folder (`WARP_CACHE_PATH`), which processes share safely.
+The first picture on a machine compiles this, some seconds; it stays in Warp's cache in the user's cache
+folder (`WARP_CACHE_PATH`), which processes share safely.
 
 Trap: transparency is not drawn. What is not fully transparent is opaque.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,60 +21,12 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from simscaleai.errors import UserError
-from simscaleai.sim.rendering.lens import Lens
+from simscaleai.sim.rendering.lens import Lens, blank
+from simscaleai.sim.rendering.loading import DEVICE, TILE, array, constants, import_warp, meshes
+from simscaleai.sim.rendering.shadow_maps import ShadowMaps
 from simscaleai.sim.view import LOOKS, POSES, View
 
-DEVICE = "cpu"
-TILE = 8
-MAX_GEOMS = 64
-GROUPS = 3  # geoms of groups 0, 1 and 2 are seen
-_SKY = mujoco.mjtTexture.mjTEXTURE_SKYBOX
-_PLANE, _MESH = mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_MESH
-_KINDS = {
-    _PLANE,
-    _MESH,
-    mujoco.mjtGeom.mjGEOM_SPHERE,
-    mujoco.mjtGeom.mjGEOM_CAPSULE,
-    mujoco.mjtGeom.mjGEOM_ELLIPSOID,
-    mujoco.mjtGeom.mjGEOM_CYLINDER,
-    mujoco.mjtGeom.mjGEOM_BOX,
-}
-_LIGHTS = {
-    mujoco.mjtLightType.mjLIGHT_SPOT,
-    mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
-    mujoco.mjtLightType.mjLIGHT_POINT,
-}
-
-
-def visible(model: mujoco.MjModel) -> NDArray[np.intp]:
-    """The geoms that cameras can see."""
-    return np.flatnonzero((model.geom_group >= 0) & (model.geom_group < GROUPS))
-
-
-def can_draw(model: mujoco.MjModel) -> bool:
-    """Whether the tracer knows everything in `model` that would be seen."""
-    geoms = visible(model)
-    if len(geoms) > MAX_GEOMS or model.nflex or model.nskin:
-        return False
-    return (
-        all(_texture_known(model, g) for g in geoms)
-        and {int(k) for k in model.geom_type[geoms]} <= {int(k) for k in _KINDS}
-        and {int(k) for k in model.light_type} <= {int(k) for k in _LIGHTS}
-        and not (model.cam_projection != mujoco.mjtProjection.mjPROJ_PERSPECTIVE).any()
-        and model.tex_data is not None
-    )
-
-
-def _texture_known(model: mujoco.MjModel, g: int) -> bool:
-    """Whether geom g has no texture, or one on a plane, or a mesh that says where it lies."""
-    mat, mesh = model.geom_matid[g], model.geom_dataid[g]
-    if mat < 0 or _textures(model)[mat] < 0 or model.geom_type[g] == _PLANE:
-        return True
-    if model.geom_type[g] != _MESH or model.mesh_texcoordadr[mesh] < 0:
-        return False
-    start = model.mesh_faceadr[mesh]
-    return bool((model.mesh_facetexcoord[start : start + model.mesh_facenum[mesh]] >= 0).all())
+MAP_SIZES = (128, 1024)  # pixels of a side of a shadow map: twice those of a picture, within these
 
 
 class WarpEngine:
@@ -90,24 +42,27 @@ class WarpEngine:
         self, model: mujoco.MjModel, lenses: Sequence[Lens], n: int, threads: int, samples: int
     ) -> None:
         warp = import_warp()
-        from simscaleai.sim.rendering import scene, tracer
+        from simscaleai.sim.rendering import raster, scene, tracer
 
         self._lenses, self._n, self._threads, self._samples = lenses, n, threads, samples
-        self._kernel = tracer.trace
-        self._meshes: list[Any] = []
+        self._kernels = raster.rasterize, tracer.trace
         self._pool: ThreadPoolExecutor | None = None
         self._owner = 0
+        most = samples * max(max(lens.width, lens.height) for lens in lenses)
+        self._maps = ShadowMaps(model, int(np.clip(2 * most, *MAP_SIZES)))
         with warp.ScopedDevice(DEVICE):
             self._scene = scene.Scene()
-            self._set(_constants(model))
-            self._set_meshes(model)
+            self._set(constants(model) | meshes(model))
             self._rows = self._set_rows(model)
-            self._every = _array(np.arange(n))
+            self._map_views = self._set_maps(model)
+            self._every = array(np.arange(n))
+            self._none = warp.zeros((0, 0), dtype=int)
             self._drawn: set[int] = set()
-            self._scratch = [self._make_scratch(scene.Scratch()) for _ in range(threads)]
-            self._buffers = [self._make_buffers(lens, 1) for lens in lenses]
+            most = int(max(model.mesh_vertnum, default=0))
+            self._scratch = [_scratch(scene.Scratch(), most) for _ in range(threads)]
+            self._buffers = [self._make_buffers(model, lens, 1) for lens in lenses]
             if samples > 1:
-                self._finer = [self._make_buffers(lens, samples) for lens in lenses]
+                self._finer = [self._make_buffers(model, lens, samples) for lens in lenses]
 
     def draw(
         self,
@@ -122,22 +77,20 @@ class WarpEngine:
             given = view.poses.get(name, view.looks.get(name))
             if given is not None:
                 own[...] = given.reshape(len(given), *own.shape[1:])
-        out = []
+        out = [blank(self._lenses[i], self._n, depth, segmentation) for i in chosen]
         with import_warp().ScopedDevice(DEVICE):
-            for i in chosen:
-                # Buffers keep the pictures of rows that are not drawn, once they were.
-                which = self._every if rows is None or i not in self._drawn else _array(rows)
+            # Buffers keep the pictures of rows that are not drawn, once they were.
+            which = self._every if rows is None or set(chosen) - self._drawn else array(rows)
+            self._drawn |= set(chosen)
+            self._draw_maps(which)
+            for i, pictures in zip(chosen, out, strict=True):
                 rgb, metres, geoms = self._trace(i, 1, which, coloured=self._samples == 1)
-                shape = (self._n, self._lenses[i].height, self._lenses[i].width)
                 if self._samples > 1:
-                    rgb = _average(self._trace(i, self._samples, which, True)[0], shape)
-                self._drawn.add(i)
-                pictures: dict[str, NDArray[Any]] = {"rgb": rgb.reshape(*shape, 3).copy()}
-                if depth:
-                    pictures["depth"] = metres.reshape(shape).copy()
-                if segmentation:
-                    pictures["segmentation"] = geoms.reshape(shape).copy()
-                out.append(pictures)
+                    rgb = self._trace(i, self._samples, which, True)[0]
+                    rgb = _average(rgb, pictures["rgb"].shape[:3])
+                for kind, seen in (("rgb", rgb), ("depth", metres), ("segmentation", geoms)):
+                    if kind in pictures:
+                        pictures[kind][...] = seen.reshape(pictures[kind].shape)
         return out
 
     def close(self) -> None:
@@ -146,94 +99,83 @@ class WarpEngine:
             self._pool.shutdown()
         self._pool = None
 
+    def _draw_maps(self, rows: Any) -> None:
+        """Draw the shadow maps of `rows`."""
+        scene, size = self._scene, self._maps.size
+        if not size:
+            return
+        for own, value in zip(self._map_views, self._maps.aim(self._rows), strict=True):
+            own[...] = value
+        views = scene.map_xpos, scene.map_xmat, scene.map_pixel
+        outputs = [scene.map_nearness, self._none, self._none]
+        lines, strips = self._strips(rows, size)
+
+        def work(thread: int, first: int, count: int) -> None:
+            for which in range(self._maps.count):
+                shape = [which, self._maps.count, size, size]
+                inputs = [self._scene, self._scratch[thread], rows, first, strips, lines]
+                self._launch(0, count, [*inputs, *views, *shape], outputs)
+
+        self._share(work, len(rows) * strips)
+
     def _trace(self, i: int, finer: int, rows: Any, coloured: bool) -> list[NDArray[Any]]:
         """Fill the buffers of lens i, at `finer` times its size; return views of them."""
         lens = self._lenses[i]
         width, height = finer * lens.width, finer * lens.height
-        buffers = (self._buffers if finer == 1 else self._finer)[i]
-        tiles = len(rows) * -(-width // TILE) * -(-height // TILE)
-        pixel = 2 * np.tan(np.radians(lens.fov) / 2) / height
-        bounds = np.linspace(0, tiles, self._threads + 1).astype(int).tolist()
+        pixels, rgb, depth, geoms, faces = (self._buffers if finer == 1 else self._finer)[i]
+        views = self._scene.cam_xpos, self._scene.cam_xmat, pixels
+        lines, strips = self._strips(rows, height)
+        tiles = lines // TILE * -(-width // TILE)
+        shape = [lens.camera_id, 1, width, height]
 
-        def work(thread: int) -> None:
-            first, last = bounds[thread], bounds[thread + 1]
-            if first == last:
-                return
-            import_warp().launch(
-                self._kernel,
-                dim=last - first,
-                inputs=[
-                    self._scene,
-                    self._scratch[thread],
-                    rows,
-                    first,
-                    lens.camera_id,
-                    width,
-                    height,
-                    pixel,
-                    int(coloured),
-                ],
-                outputs=buffers,
-                device=DEVICE,
+        def work(thread: int, first: int, count: int) -> None:
+            common = [self._scene, self._scratch[thread], rows]
+            inputs = [*common, first, strips, lines, *views, *shape]
+            self._launch(0, count, inputs, [depth, geoms, faces])
+            pixel = 2 * np.tan(np.radians(lens.fov) / 2) / height
+            camera = [lens.camera_id, width, height, pixel, strips * tiles, int(coloured)]
+            self._launch(
+                1, count * tiles, [*common, first * tiles, *camera], [rgb, depth, geoms, faces]
             )
 
-        if self._threads == 1:
-            work(0)
-        else:
-            import_warp().load_module("simscaleai.sim.rendering.tracer", device=DEVICE)
-            list(self._workers().map(work, range(self._threads)))
-        return [buffer.numpy() for buffer in buffers]
+        self._share(work, len(rows) * strips)
+        return [buffer.numpy() for buffer in (rgb, depth, geoms)]
 
-    def _workers(self) -> ThreadPoolExecutor:
+    def _strips(self, rows: Any, height: int) -> tuple[int, int]:
+        """How many lines a strip has, a multiple of TILE, and how many strips a picture."""
+        wanted = 1 if len(rows) >= 4 * self._threads else 2 * self._threads
+        wanted = wanted if self._threads > 1 else 1
+        lines = -(-height // (TILE * wanted)) * TILE
+        return lines, -(-height // lines)
+
+    def _launch(self, kernel: int, count: int, inputs: list[Any], outputs: list[Any]) -> None:
+        import_warp().launch(
+            self._kernels[kernel], count, inputs=inputs, outputs=outputs, device=DEVICE
+        )
+
+    def _share(self, work: Callable[[int, int, int], None], count: int) -> None:
+        """Call work(thread, first, how many) for all of `count`, on several threads."""
+        bounds = np.linspace(0, count, self._threads + 1).astype(int).tolist()
+        parts = [(t, bounds[t], bounds[t + 1] - bounds[t]) for t in range(self._threads)]
+        parts = [part for part in parts if part[2]]
+        if len(parts) < 2:
+            for part in parts:
+                work(*part)
+            return
+        for kernel in self._kernels:  # compiled once, before threads ask for it together
+            kernel.module.load(DEVICE)
         # Threads do not survive a fork.
         if self._pool is None or self._owner != os.getpid():
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="render")
             self._owner = os.getpid()
-        return self._pool
+        list(self._pool.map(work, *zip(*parts, strict=True)))
 
     def _set(self, values: dict[str, Any]) -> None:
         """Give the scene its constants: numbers as they are, arrays by copying them to Warp."""
         for name, value in values.items():
             if isinstance(value, np.ndarray):
-                value = _array(value)
+                value = array(value)
             setattr(self._scene, name, value)
-
-    def _set_meshes(self, model: mujoco.MjModel) -> None:
-        warp = import_warp()
-        ids = np.zeros(model.ngeom, np.uint64)
-        middle, half = np.zeros((2, model.ngeom, 3), np.float32)
-        face, normal, texel = np.zeros((3, model.ngeom), np.int32)
-        texel[:] = -1
-        made: dict[int, Any] = {}
-        for g in visible(model):
-            mesh = int(model.geom_dataid[g])
-            if model.geom_type[g] != _MESH:
-                continue
-            start, count = model.mesh_vertadr[mesh], model.mesh_vertnum[mesh]
-            points = model.mesh_vert[start : start + count]
-            face[g], normal[g] = model.mesh_faceadr[mesh], model.mesh_normaladr[mesh]
-            texel[g] = model.mesh_texcoordadr[mesh]
-            if mesh not in made:
-                faces = model.mesh_face[face[g] : face[g] + model.mesh_facenum[mesh]]
-                made[mesh] = warp.Mesh(
-                    _array(points),
-                    warp.array(faces.ravel(), dtype=warp.int32),
-                    bvh_constructor="sah",
-                )
-            ids[g] = made[mesh].id
-            low, up = points.min(0), points.max(0)
-            middle[g], half[g] = (low + up) / 2, (up - low) / 2 + 1e-6
-        self._meshes = list(made.values())  # their ids do not keep them alive
-        self._scene.geom_mesh = warp.array(ids, dtype=warp.uint64)
-        self._set(
-            {
-                "geom_middle": middle,
-                "geom_half": half,
-                "geom_face": face,
-                "geom_normal": normal,
-                "geom_texel": texel,
-            }
-        )
 
     def _set_rows(self, model: mujoco.MjModel) -> dict[str, NDArray[Any]]:
         """Give the scene what may differ from row to row; return it, for writing."""
@@ -243,132 +185,52 @@ class WarpEngine:
             value = getattr(data if name in POSES else model, name)
             value = value.reshape(-1, 3, 3) if name.endswith("xmat") else value
             kind = np.int32 if value.dtype.kind in "bu" else np.float32
-            array = _array(np.repeat(value[None].astype(kind), self._n, 0), rows=True)
-            setattr(self._scene, name, array)
-            rows[name] = array.numpy()  # a view: writing is handing over
+            own = array(np.repeat(value[None].astype(kind), self._n, 0), rows=True)
+            setattr(self._scene, name, own)
+            rows[name] = own.numpy()  # a view: writing is handing over
         return rows
 
-    def _make_scratch(self, scratch: Any) -> Any:
-        warp = import_warp()
-        for name, kind in (("geom", int), ("distance", float)):
-            setattr(scratch, name, warp.zeros(TILE * TILE, dtype=kind))
-        scratch.uv = warp.zeros(TILE * TILE, dtype=warp.vec2)
-        for name in ("ray", "normal", "base", "colour"):
-            setattr(scratch, name, warp.zeros(TILE * TILE, dtype=warp.vec3))
-        return scratch
+    def _set_maps(self, model: mujoco.MjModel) -> list[NDArray[Any]]:
+        """Give the scene its shadow maps; return what they look from, for writing."""
+        count, size = self._maps.count, self._maps.size
+        views = []
+        for name, inner in (("map_xpos", (3,)), ("map_xmat", (3, 3)), ("map_pixel", ())):
+            own = array(np.zeros((self._n, count, *inner)), rows=True)
+            setattr(self._scene, name, own)
+            views.append(own.numpy())
+        self._scene.map_size = size
+        self._scene.map_nearness = array(np.zeros((self._n * count, size * size)), rows=True)
+        return views
 
-    def _make_buffers(self, lens: Lens, finer: int) -> list[Any]:
+    def _make_buffers(self, model: mujoco.MjModel, lens: Lens, finer: int) -> list[Any]:
+        """A pixel's size at distance 1 (n, cameras), RGB, depth, geoms and faces (n, H * W, ...)."""
         warp = import_warp()
+        pixel = 2 * np.tan(np.radians(lens.fov) / 2) / (finer * lens.height)
         shape = (self._n, lens.width * lens.height * finer**2)
         return [
+            array(np.full((self._n, model.ncam), pixel), rows=True),
             warp.zeros((*shape, 3), dtype=warp.uint8),
             warp.zeros(shape, dtype=float),
+            warp.zeros(shape, dtype=int),
             warp.zeros(shape, dtype=int),
         ]
 
 
-def _constants(model: mujoco.MjModel) -> dict[str, Any]:
-    """What no row has of its own, under the names of `scene.Scene`."""
-    head = model.vis.headlight
-    on = float(bool(head.active))
-    sky = np.flatnonzero(model.tex_type == _SKY)
-    texels = [_texture(model, i) for i in range(model.ntex)]
-    starts = np.cumsum([0] + [len(t.reshape(-1, 3)) for t in texels])[:-1]
-    return {
-        "visible": visible(model).astype(np.int32),
-        "geom_type": model.geom_type,
-        "geom_mat": model.geom_matid,
-        "face_normals": model.mesh_facenormal,
-        "mesh_normals": model.mesh_normal,
-        "face_texels": model.mesh_facetexcoord,
-        "mesh_texels": model.mesh_texcoord,
-        "mat_texture": _textures(model),
-        "mat_repeat": model.mat_texrepeat,
-        "mat_uniform": model.mat_texuniform.astype(np.int32),
-        "texels": np.concatenate([np.zeros((1, 3)), *(t.reshape(-1, 3) for t in texels)]),
-        "texture_start": (starts + 1).astype(np.int32),
-        "texture_size": np.array([t.shape[1::-1] for t in texels], np.int32).reshape(-1, 2),
-        "sky": int(sky[0]) if len(sky) else -1,
-        "light_type": model.light_type,
-        "light_shadow": model.light_castshadow.astype(np.int32),
-        "light_fading": model.light_attenuation,
-        "light_cutoff": np.cos(np.radians(model.light_cutoff)),
-        "light_exponent": model.light_exponent,
-        "head_ambient": (head.ambient * on).tolist(),
-        "head_diffuse": (head.diffuse * on).tolist(),
-        "head_specular": (head.specular * on).tolist(),
-        "far": float(model.vis.map.zfar * model.stat.extent),
-    }
-
-
-def _textures(model: mujoco.MjModel) -> NDArray[np.int32]:
-    """The texture of each material, -1 for none."""
-    textures: NDArray[np.int32] = model.mat_texid[:, mujoco.mjtTextureRole.mjTEXROLE_RGB]
-    return textures
-
-
-def _texture(model: mujoco.MjModel, i: int) -> NDArray[np.float32]:
-    """Texture i, (rows, columns, 3) in [0, 1]."""
-    height, width, channels = model.tex_height[i], model.tex_width[i], model.tex_nchannel[i]
-    start = model.tex_adr[i]
-    data = model.tex_data[start : start + height * width * channels]
-    return np.repeat(data.reshape(height, width, channels)[..., :3], 3 if channels < 3 else 1, -1)[
-        ..., :3
-    ].astype(np.float32) / np.float32(255)
-
-
-def _array(value: NDArray[Any], rows: bool = False) -> Any:
-    """A Warp array of numbers, vectors or matrices: as many axes as a scene's array has are indices."""
+def _scratch(scratch: Any, vertices: int) -> Any:
+    """`scratch` with its arrays, for meshes of up to so many vertices."""
     warp = import_warp()
-    value = np.ascontiguousarray(value, np.int32 if value.dtype.kind in "iu" else np.float32)
-    inner = value.shape[1 + rows :]
-    integer = value.dtype == np.int32
-    kinds = {
-        (): int if integer else float,
-        (2,): warp.vec2i if integer else warp.vec2,
-        (3,): warp.vec3i if integer else warp.vec3,
-        (4,): warp.vec4,
-        (3, 3): warp.mat33,
-    }
-    return warp.array(value, dtype=kinds[inner], ndim=1 + rows)
+    for name, kind in (("geom", int), ("distance", float)):
+        setattr(scratch, name, warp.zeros(TILE * TILE, dtype=kind))
+    for name in ("ray", "normal"):
+        setattr(scratch, name, warp.zeros(TILE * TILE, dtype=warp.vec3))
+    scratch.corner = warp.zeros(vertices, dtype=warp.vec3)
+    scratch.spot = warp.zeros(vertices, dtype=warp.vec2)
+    return scratch
 
 
-def _average(rgb: NDArray[np.uint8], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+def _average(rgb: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Pictures (n, s H * s W, 3) averaged to `shape` (n, H, W)."""
     n, height, width = shape
     finer = round((rgb.shape[1] / (height * width)) ** 0.5)
     blocks = rgb.reshape(n, height, finer, width, finer, 3)
     return (blocks.sum((2, 4), dtype=np.uint32) // finer**2).astype(np.uint8)
-
-
-def import_warp() -> Any:
-    """The module `warp`, quiet."""
-    try:
-        import warp
-    except ImportError as error:
-        raise UserError(
-            "The render engine 'warp' needs mujoco-warp; install it with: pip install"
-            " 'simscaleai[render]', or use render_engine='gl'."
-        ) from error
-    if warp.config.log_level < warp.LOG_ERROR:
-        warp.config.log_level = warp.LOG_ERROR
-        with _no_stderr():  # it tells those who have no GPU that they have none
-            warp.init()
-    return warp
-
-
-@contextlib.contextmanager
-def _no_stderr() -> Iterator[None]:
-    """Drop what native code writes to the error stream."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # closed: there is nothing to drop
-        yield
-        return
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
