@@ -3,9 +3,10 @@
     python benchmarks/rl_vs_sb3.py [--steps 200000]
 
 Both train networks of the same size (two layers of 64, which Stable-Baselines3 has by default) in the same
-environment, on the same number of steps with the same hyperparameters, and are evaluated alike every 20,480 steps, which is left out of the times. Stable-Baselines3 gets each of its two
-vector wrappers: environments one after the other in its own process (`DummyVecEnv`), and in processes of
-their own (`SubprocVecEnv`); observations and rewards are normalized by `VecNormalize`, as ours are.
+environment, on the same number of steps with the same hyperparameters, and are evaluated alike every 20,480
+steps, which is left out of the times. Stable-Baselines3 gets each of its two vector wrappers: environments
+one after the other in its own process (`DummyVecEnv`), and in processes of their own (`SubprocVecEnv`);
+observations and rewards are normalized by `VecNormalize`, as ours are. PyTorch has one thread on both sides.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def theirs(config: RLConfig, steps: int, wrapper: Any, num_envs: int) -> tuple[C
             "log_std_init": ppo.log_std_init,
         },
         device="cpu",
-        seed=0,
+        seed=ppo.seed,
     )
     curve = Curve(config)
     model.learn(steps, callback=Evaluate(curve, venv))
@@ -129,17 +130,25 @@ def theirs(config: RLConfig, steps: int, wrapper: Any, num_envs: int) -> tuple[C
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--steps", type=int, default=204_800)
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch, on both sides")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--subproc", action=argparse.BooleanOptionalAction, default=True)
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
 
     def config() -> RLConfig:
-        return load_config(RLConfig, ROOT / "configs/rl/reach.yaml")
+        loaded = load_config(RLConfig, ROOT / "configs/rl/reach.yaml")
+        loaded.ppo.seed = args.seed
+        return loaded
 
-    rows = [("ours, 128 environments", *ours(config(), args.steps))]
+    rows = [(f"ours, {config().num_envs} environments", *ours(config(), args.steps))]
     for name, wrapper, n in (
         ("SB3, DummyVecEnv of 16", DummyVecEnv, 16),
         ("SB3, SubprocVecEnv of 2", SubprocVecEnv, 2),
         ("SB3, SubprocVecEnv of 16", SubprocVecEnv, 16),
     ):
+        if wrapper is SubprocVecEnv and not args.subproc:
+            continue
         rows.append((name, *theirs(config(), args.steps, wrapper, n)))
     table = Table(title=f"PPO on reach, {args.steps:,} steps, {torch.get_num_threads()} threads")
     for heading in ("", "steps/s", "ours is", "seconds to 95 %", "ours is", "last success"):

@@ -40,6 +40,8 @@ class RLConfig:
       reward: "default", "sparse", or {term: weight}; see `Task.set_reward`.
       num_envs: environments that step together, in each process.
       num_threads: threads that simulate; 0 is one for each core.
+      torch_threads: threads of PyTorch on a CPU. More than one wait for work on the cores that simulate,
+        and cost more than networks of this size gain by them.
       seed: decides everything.
       device: of the networks; "cpu", "cuda", "auto".
       ppo: see `PPOConfig`; its `seed` is set by the one above.
@@ -60,6 +62,7 @@ class RLConfig:
     reward: Any = "default"
     num_envs: int = 128
     num_threads: int = 0
+    torch_threads: int = 1
     seed: int = 0
     device: str = "cpu"
     ppo: PPOConfig = field(default_factory=vector_defaults)
@@ -82,7 +85,14 @@ class RLConfig:
 
     def check(self) -> None:
         """Raise one UserError with everything that is out of range."""
-        low = {"num_envs": 1, "num_threads": 0, "seed": 0, "eval_every": 0, "eval_episodes": 1}
+        low = {
+            "num_envs": 1,
+            "num_threads": 0,
+            "torch_threads": 1,
+            "seed": 0,
+            "eval_every": 0,
+            "eval_episodes": 1,
+        }
         wrong = [
             f"{name} is {getattr(self, name)}, at least {least} is allowed"
             for name, least in low.items()

@@ -58,6 +58,8 @@ class _Run:
         self.config = config
         self.processes = Processes.from_environment()
         self.device = str(self.processes.join(resolve_device(config.device)))
+        if self.device == "cpu":
+            torch.set_num_threads(config.torch_threads)
         self.env = self._make_env(config.num_envs, "same_step")
         self.eval_env = self._make_env(min(config.eval_episodes, ROWS), "disabled")
         self.main = self.processes.main

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,11 +74,14 @@ def collect(
     successes: list[float] = []
     terms: dict[str, float] = {}
     env_seconds = 0.0
+    # what this rollout has seen, which the processes will exchange, and all that this process knows of
     seen, returns = RunningMoments(agent.obs_dim), RunningMoments(1)
+    known, known_returns = deepcopy(agent.obs_moments), deepcopy(agent.return_moments)
     with torch.no_grad():
         for _ in range(buffer.n_steps):
-            seen.update(torch.from_numpy(state.obs))
-            normalizer = agent.normalizer(_together(agent.obs_moments, seen))
+            for moments in (seen, known):
+                moments.update(torch.from_numpy(state.obs))
+            normalizer = agent.normalizer(known)
             rows = agent.normalized(state.obs, normalizer)
             actions, log_prob, value = agent.network.get_action(rows, generator=agent.noise)
             before = time.perf_counter()
@@ -87,9 +91,10 @@ def collect(
             reward = step.reward.copy()
             if config.scale_reward:
                 state.discounted = state.discounted * config.gamma + step.reward
-                returns.update(torch.from_numpy(state.discounted[step.valid, None]))
+                for moments in (returns, known_returns):
+                    moments.update(torch.from_numpy(state.discounted[step.valid, None]))
                 state.discounted[done] = 0.0
-                spread = _together(agent.return_moments, returns).statistics().std.item()
+                spread = known_returns.statistics().std.item()
                 reward /= max(spread, 1e-4)
             ended = step.truncated & ~step.terminated
             if ended.any():  # the episode would have gone on: what it would have got counts
@@ -118,13 +123,6 @@ def collect(
         numbers["success_rate"] = float(np.mean(successes))
     numbers["env_seconds"] = env_seconds
     return numbers, episodes
-
-
-def _together(before: RunningMoments, since: RunningMoments) -> RunningMoments:
-    both = RunningMoments(len(before.mean))
-    both.merge(before)
-    both.merge(since)
-    return both
 
 
 def _converted(value: Any, kind: type, convert: Any) -> Any:
