@@ -68,6 +68,12 @@ class RelativePositions:
         return torch.cat([*heights, offsets, *near, *(parts[k] for k in self.rest)], dim=-1)
 
 
+def state_width(spec: ObsSpec, wanted: bool) -> int:
+    """How wide a state is as the model is shown it."""
+    features = relative(spec, wanted)
+    return spec.state_dim if features is None else features.width
+
+
 def relative(spec: ObsSpec | None, wanted: bool) -> RelativePositions | None:
     """The change, where it is wanted; None for states as they are."""
     if not wanted:

@@ -33,7 +33,7 @@ from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.models.chunking import RowMemory
 from simscaleai.models.declarations import Declared, describe_model, obs_keys
-from simscaleai.models.features import relative
+from simscaleai.models.features import relative, state_width
 from simscaleai.models.inference import as_image, inference, load_weights, resolve_device
 from simscaleai.models.normalization import Normalizer
 from simscaleai.models.registry import create_model
@@ -281,9 +281,7 @@ class ModelPolicy(nn.Module):
             spec = ObsSpec(shapes, about["obs_dtypes"])
         if about.get("normalized"):
             assert spec is not None
-            features = relative(spec, from_hand)
-            width = spec.state_dim if features is None else features.width
-            widths = {"state": width} if spec.state_keys else {}
+            widths = {"state": state_width(spec, from_hand)} if spec.state_keys else {}
             if about.get("action_dim") is not None:
                 widths["actions"] = about["action_dim"]
             normalizer = Normalizer.blank(widths, about.get("normalization"))

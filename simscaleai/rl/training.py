@@ -50,7 +50,11 @@ def train_agent(config: RLConfig) -> dict[str, Any]:
     """
     config = replace(config, ppo=replace(config.ppo, seed=config.seed))
     config.check()
-    return _Run(config).train()
+    threads = torch.get_num_threads()
+    try:
+        return _Run(config).train()
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Run:

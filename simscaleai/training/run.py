@@ -18,8 +18,8 @@ from simscaleai import seeding
 from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
 from simscaleai.models.declarations import Declared, obs_keys, uses_language
-from simscaleai.models.features import relative
-from simscaleai.models.normalization import Normalizer, Statistics
+from simscaleai.models.features import relative, state_width
+from simscaleai.models.normalization import Normalizer
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.models.registry import create_model, model_arguments
 from simscaleai.observations import is_image_key
@@ -152,10 +152,8 @@ def _normalizer(model: nn.Module, train: AnyDataset, config: TrainConfig) -> Nor
     wanted = ["state"] if train.state_dim else []
     if modes["actions"] != "identity":
         wanted.append("actions")
-    statistics = train.statistics() if wanted else {}
     features = relative(train.spec.obs, config.relative_positions)
-    if features is not None:
-        statistics["state"] = Statistics.of(features(train.states))
+    statistics = train.statistics(features) if wanted else {}
     return Normalizer({key: statistics[key] for key in wanted}, modes)
 
 
@@ -172,9 +170,8 @@ def _fitted_arguments(config: TrainConfig, spec: DataSpec) -> dict[str, Any]:
     Raises:
       UserError: the arguments given contradict the data; lists every difference.
     """
-    features = relative(spec.obs, config.relative_positions)
-    width = spec.obs.state_dim if features is None else features.width
-    facts: dict[str, Any] = {"state_dim": width, "action_dim": spec.action_dim}
+    state_dim = state_width(spec.obs, config.relative_positions)
+    facts: dict[str, Any] = {"state_dim": state_dim, "action_dim": spec.action_dim}
     pictures = [shape for key, shape in spec.obs.shapes.items() if key.startswith("image")]
     if pictures:
         height, width, channels = pictures[0]

@@ -132,8 +132,14 @@ class WarpEngine:
             common = [self._scene, self._scratch[thread], rows]
             inputs = [*common, first, strips, lines, *views, *shape]
             self._launch(0, count, inputs, [depth, geoms, faces])
-            pixel = 2 * np.tan(np.radians(lens.fov) / 2) / height
-            camera = [lens.camera_id, width, height, pixel, strips * tiles, int(coloured)]
+            camera = [
+                lens.camera_id,
+                width,
+                height,
+                _pixel(lens, finer),
+                strips * tiles,
+                int(coloured),
+            ]
             self._launch(
                 1, count * tiles, [*common, first * tiles, *camera], [rgb, depth, geoms, faces]
             )
@@ -205,7 +211,7 @@ class WarpEngine:
     def _make_buffers(self, model: mujoco.MjModel, lens: Lens, finer: int) -> list[Any]:
         """A pixel's size at distance 1 (n, cameras), RGB, depth, geoms and faces (n, H * W, ...)."""
         warp = import_warp()
-        pixel = 2 * np.tan(np.radians(lens.fov) / 2) / (finer * lens.height)
+        pixel = _pixel(lens, finer)
         shape = (self._n, lens.width * lens.height * finer**2)
         return [
             array(np.full((self._n, model.ncam), pixel), rows=True),
@@ -214,6 +220,11 @@ class WarpEngine:
             warp.zeros(shape, dtype=int),
             warp.zeros(shape, dtype=int),
         ]
+
+
+def _pixel(lens: Lens, finer: int) -> float:
+    """A pixel's size at distance 1, of pictures `finer` times the lens's size."""
+    return float(2 * np.tan(np.radians(lens.fov) / 2) / (finer * lens.height))
 
 
 def _scratch(scratch: Any, vertices: int) -> Any:

@@ -17,6 +17,7 @@ its own, so that the dataset can be sent to workers however they are started.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,14 +121,12 @@ class TrajectoryDataset(BatchedDataset):
             for frames in self._frames.values():
                 frames.load()
 
-    @property
-    def states(self) -> torch.Tensor:
-        """(N, state_dim): of every step."""
-        return self._state
-
-    def statistics(self) -> dict[str, Statistics]:
-        """Of "state" and "actions", over every step of this split."""
-        return {"state": Statistics.of(self._state), "actions": Statistics.of(self._actions)}
+    def statistics(
+        self, features: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> dict[str, Statistics]:
+        """Of "state", or of the `features` of it, and "actions", over every step of this split."""
+        shown = self._state if features is None else features(self._state)
+        return {"state": Statistics.of(shown), "actions": Statistics.of(self._actions)}
 
     def read(self, indices: torch.Tensor) -> dict[str, Any]:
         """A batch: rows of what lies in memory, and frames from there or from the file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -68,14 +69,12 @@ class DummyTrajectoryDataset(BatchedDataset):
     def action_dim(self) -> int:
         return self.spec.action_dim
 
-    @property
-    def states(self) -> torch.Tensor:
-        """(N, state_dim): of every step."""
-        return self._state
-
-    def statistics(self) -> dict[str, Statistics]:
-        """Of "state" and "actions"."""
-        return {"state": Statistics.of(self._state), "actions": Statistics.of(self._actions)}
+    def statistics(
+        self, features: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> dict[str, Statistics]:
+        """Of "state", or of the `features` of it, and "actions"."""
+        shown = self._state if features is None else features(self._state)
+        return {"state": Statistics.of(shown), "actions": Statistics.of(self._actions)}
 
     def read(self, indices: torch.Tensor) -> dict[str, Any]:
         obs = {"state": self._state[indices]} if self.state_dim else {}
