@@ -14,7 +14,9 @@ Trap: the arrays are live. Copy what must outlive the next call.
 
 from __future__ import annotations
 
+import ctypes
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
 import mujoco
@@ -48,6 +50,19 @@ _STATE = (
     | mujoco.mjtState.mjSTATE_MOCAP_POS
     | mujoco.mjtState.mjSTATE_MOCAP_QUAT
 )
+
+
+def _stop_profiler() -> None:
+    """Leave MuJoCo's profiler without a clock: reading one took a tenth of a step.
+
+    The Python package installs one, and takes no other but a Python function; `MjData.timer` stays at 0.
+    """
+    folder = Path(mujoco.__file__).parent
+    for path in [*folder.glob("libmujoco*.so*"), *folder.glob("libmujoco*.dylib")]:
+        ctypes.c_void_p.in_dll(ctypes.CDLL(str(path)), "mjcb_time").value = None
+
+
+_stop_profiler()
 
 
 class Sim(ABC):
