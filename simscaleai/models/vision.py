@@ -72,6 +72,15 @@ class SpatialSoftmax(nn.Module):
         return torch.cat([(share.sum(-2) * x).sum(-1), (share.sum(-1) * y).sum(-1)], dim=-1)
 
 
+class Points(nn.Sequential):
+    """Maps (B, channels, h, w) to features (B, embed_dim) of `points` positions found in them."""
+
+    def __init__(self, channels: int, points: int, embed_dim: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels, points, 1), SpatialSoftmax(), nn.Linear(2 * points, embed_dim)
+        )
+
+
 class ImageEncoder(nn.Module):
     """Convolutions with group norm, points by spatial softmax, and a linear layer.
 
@@ -92,21 +101,8 @@ class ImageEncoder(nn.Module):
         while size > MAP_SIZE:
             strides.append(2)
             size = (size + 1) // 2
-        layers: list[nn.Module] = []
-        for i, stride in enumerate([*strides, 1]):
-            out = width if i == 0 else 2 * width
-            layers += [
-                nn.Conv2d(channels, out, 3, stride=stride, padding=1),
-                nn.GroupNorm(GROUPS, out),
-                nn.SiLU(),
-            ]
-            channels = out
-        self.net = nn.Sequential(
-            *layers,
-            nn.Conv2d(channels, points, 1),
-            SpatialSoftmax(),
-            nn.Linear(2 * points, embed_dim),
-        )
+        maps, channels = convolutions(channels, (*strides, 1), width)
+        self.net = nn.Sequential(*maps, Points(channels, points, embed_dim))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) in [0, 1] -> (B, embed_dim)."""
@@ -165,6 +161,25 @@ class ObservationEncoder(nn.Module):
             features = encoder(self.augment(images.flatten(0, -4)))
             parts.append(features.view(len(images), -1))
         return parts
+
+
+def convolutions(
+    channels: int, strides: Sequence[int], width: int = 32
+) -> tuple[nn.Sequential, int]:
+    """Layers with group norm, one for each stride, of images of `channels`; and how many channels they give.
+
+    The first layer has `width` channels, those after it twice as many.
+    """
+    layers: list[nn.Module] = []
+    for i, stride in enumerate(strides):
+        out = width if i == 0 else 2 * width
+        layers += [
+            nn.Conv2d(channels, out, 3, stride=stride, padding=1),
+            nn.GroupNorm(GROUPS, out),
+            nn.SiLU(),
+        ]
+        channels = out
+    return nn.Sequential(*layers), channels
 
 
 def image_keys(use_image: bool, cameras: Sequence[str] | None) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from simscaleai.models.policy_heads.by_name import make_head
 from simscaleai.models.policy_heads.chunks import head_actions, head_outputs, masked_mean
 from simscaleai.models.registry import register_model
 from simscaleai.models.transformer import Encoder, embedding
-from simscaleai.models.vision import GROUPS, Augmentation, image_keys
+from simscaleai.models.vision import Augmentation, Points, convolutions, image_keys
 
 STEMS = ("patch", "conv")
 
@@ -33,8 +33,11 @@ class PatchEmbedding(nn.Module):
       image_size, patch_size: pixels a side; the first is a multiple of the second.
       in_channels: of the image.
       embed_dim: width of a token.
-      stem: "patch", a linear map of each patch, or "conv", two convolutions before it, with which small
+      stem: "patch", a linear map of each patch, or "conv", convolutions before it, with which small
         data go further (Xiao et al., "Early Convolutions Help Transformers See Better", NeurIPS 2021).
+
+    Attributes:
+      maps: images (B, C, H, W) -> (B, channels, H / stride, W / stride), of which `projection` makes tokens.
     """
 
     def __init__(
@@ -52,31 +55,34 @@ class PatchEmbedding(nn.Module):
                 " other, and patch_size one of 4 with stem 'conv'."
             )
         self.num_patches = (image_size // patch_size) ** 2
-        if stem == "patch":
-            self.projection: nn.Module = nn.Conv2d(in_channels, embed_dim, patch_size, patch_size)
-            return
-        layers: list[nn.Module] = []
-        for width in (32, 64):
-            layers += [
-                nn.Conv2d(in_channels, width, 3, 2, 1),
-                nn.GroupNorm(GROUPS, width),
-                nn.SiLU(),
-            ]
-            in_channels = width
-        rest = patch_size // 4
-        self.projection = nn.Sequential(*layers, nn.Conv2d(in_channels, embed_dim, rest, rest))
+        self.maps, self.channels, stride = nn.Sequential(), in_channels, 1
+        if stem == "conv":
+            self.maps, self.channels = convolutions(in_channels, (2, 2, 1))
+            stride = 4
+        rest = patch_size // stride
+        self.projection = nn.Conv2d(self.channels, embed_dim, rest, rest)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> (B, num_patches, embed_dim)."""
-        return self.projection(x).flatten(2).transpose(1, 2)
+        return self.tokens(self.maps(x))
+
+    def tokens(self, maps: torch.Tensor) -> torch.Tensor:
+        """Those of `maps`, (B, num_patches, embed_dim)."""
+        return self.projection(maps).flatten(2).transpose(1, 2)
 
 
 class VisionEncoder(nn.Module):
     """A vision transformer: a token for the whole image, and one for each patch.
 
+    With stem "conv" the token for the whole image starts as positions: where each of `points` features is
+    strongest. And an instruction decides how strong each feature counts (FiLM: Perez et al., AAAI 2018;
+    in a robot's policy: Brohan et al., RT-1, 2022), so that what is found is what was named.
+
     Args:
       image_size, patch_size, in_channels, embed_dim, stem: see `PatchEmbedding`.
       num_heads, num_layers, mlp_ratio, dropout: of the transformer.
+      points: positions that are found, with stem "conv".
+      instructed: with stem "conv", whether `forward` is given instructions.
     """
 
     def __init__(
@@ -90,17 +96,30 @@ class VisionEncoder(nn.Module):
         mlp_ratio: float = 4.0,
         dropout: float = 0.1,
         stem: str = "patch",
+        points: int = 32,
+        instructed: bool = False,
     ) -> None:
         super().__init__()
         self.patches = PatchEmbedding(image_size, patch_size, in_channels, embed_dim, stem)
         self.whole = embedding(1, 1, embed_dim)
+        channels = self.patches.channels
+        self.points = Points(channels, points, embed_dim) if stem == "conv" else None
+        self.film = nn.Linear(embed_dim, 2 * channels) if stem == "conv" and instructed else None
         self.position = embedding(self.patches.num_patches + 1, embed_dim)
         self.layers = Encoder(num_layers, embed_dim, num_heads, mlp_ratio, dropout)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) in [0, 1] -> (B, num_patches + 1, embed_dim)."""
-        patches = self.patches(images * 2 - 1)
+    def forward(
+        self, images: torch.Tensor, instruction: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """(B, C, H, W) in [0, 1] and features (B, embed_dim) -> (B, num_patches + 1, embed_dim)."""
+        maps = self.patches.maps(images * 2 - 1)
+        if self.film is not None and instruction is not None:
+            scale, shift = self.film(instruction)[:, :, None, None].chunk(2, dim=1)
+            maps = maps * (1 + scale) + shift
+        patches = self.patches.tokens(maps)
         whole = self.whole.expand(len(images), -1, -1).to(patches.dtype)
+        if self.points is not None:
+            whole = whole + self.points(maps).unsqueeze(1)
         return self.layers(torch.cat([whole, patches], dim=1) + self.position)
 
 
@@ -134,8 +153,9 @@ class VisionLanguageAction(nn.Module):
         },
         "small": {
             "image_size": 64,
-            "patch_size": 8,
             "embed_dim": 128,
+            "num_layers": 2,
+            "lang_num_layers": 1,
             "stem": "conv",
             "max_text_len": 16,
             "dropout": 0.0,
@@ -183,9 +203,10 @@ class VisionLanguageAction(nn.Module):
         self.action_horizon, self.n_action_steps = action_horizon, n_action_steps
         layers = (num_heads, num_layers, mlp_ratio, dropout)
         self.augment = Augmentation(random_shift, color_jitter)
-        self.vision = VisionEncoder(image_size, patch_size, in_channels, embed_dim, *layers, stem)
-        if len(self.image_keys) > 1:
-            self.camera = embedding(len(self.image_keys), 1, embed_dim)
+        self.vision = VisionEncoder(
+            image_size, patch_size, in_channels, embed_dim, *layers, stem, instructed=use_language
+        )
+        self.camera = embedding(len(self.image_keys), 1, embed_dim)
         if use_language:
             self.language = SimpleLanguageEncoder(
                 vocab_size, max_text_len, embed_dim, num_heads, lang_num_layers, dropout
@@ -244,18 +265,20 @@ class VisionLanguageAction(nn.Module):
     ) -> torch.Tensor:
         """(B, embed_dim) for images, state and the numbers (B, N) of an instruction's words."""
         images = torch.stack([self.augment(obs[key]) for key in self.image_keys], dim=1)
-        seen = self.vision(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-        if len(self.image_keys) > 1:
-            seen = seen + self.camera
-        n = len(images)
+        n, cameras = images.shape[:2]
+        words, said, mask = None, None, None
+        if token_ids is not None:
+            words, real = self.language(token_ids), token_ids != PADDING
+            said = (words * real.unsqueeze(-1)).sum(1) / real.sum(1, keepdim=True)
+            said = (said.unsqueeze(1) + self.camera.squeeze(1)).flatten(0, 1)
+        seen = self.vision(images.flatten(0, 1), said).unflatten(0, (n, cameras)) + self.camera
         tokens = [self.readout.expand(n, -1, -1).to(seen.dtype), seen.flatten(1, 2)]
         if "state" in self.obs_keys:
             tokens.append(self.state(obs["state"]).unsqueeze(1))
-        mask = None
-        if token_ids is not None:
-            others = token_ids.new_ones(n, sum(t.shape[1] for t in tokens), dtype=torch.bool)
-            mask = torch.cat([others, token_ids != PADDING], dim=1)
-            tokens.append(self.language(token_ids))
+        if words is not None:
+            others = real.new_ones(n, sum(t.shape[1] for t in tokens))
+            mask = torch.cat([others, real], dim=1)
+            tokens.append(words)
         return self.fusion(torch.cat(tokens, dim=1), mask)[:, 0]
 
     def _tokens(
