@@ -28,22 +28,19 @@ import mujoco
 import numpy as np
 
 from simscaleai.contract import EnvContract
-from simscaleai.datagen.finalize import finalize, made_before
+from simscaleai.datagen.finalize import finalize
 from simscaleai.datagen.parts import Finished, PartsFolder
 from simscaleai.datagen.policies import policy_sha256
 from simscaleai.datagen.progress import ProgressBar
 from simscaleai.datagen.recipe import Recipe, model_sha256
+from simscaleai.datagen.resuming import begin, kept
 from simscaleai.datagen.workers import Job, Worker, WorkerPool, make_env
-from simscaleai.errors import ExistingFileError, UserError
+from simscaleai.errors import UserError
 from simscaleai.sim.cameras import scene_cameras
 
 MAX_ATTEMPTS = 20  # attempts per wanted episode, for `only_success`
 _MIN_ATTEMPTS = 100
 RECORDER_BYTES = 512 * 2**20
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C; the message says what is kept and how to go on."""
 
 
 def generate_dataset(
@@ -127,42 +124,19 @@ def generate_dataset(
         folder=folder.path,
     )
     _check(job, n_episodes, valid_fraction, workers)
-    if output.is_dir():
-        raise UserError(f"{output} is a folder; give the path of the file to write.")
-    if not (resume or overwrite):
-        _refuse_existing(output, folder)
     recipe = _recipe(job, n_episodes, valid_fraction)
-    if resume and output.exists() and not (overwrite and folder.exists()):
-        made, statistics = made_before(output)
-        differences = recipe.differences(made)
-        if not differences:
-            folder.remove()
-            seconds = time.perf_counter() - began
-            return _result(statistics, output, seconds=seconds, resumed=n_episodes)
-        if not overwrite:
-            raise _other_run(output, differences)
-    unfinished = folder.recipe() if resume and folder.exists() else None
-    if unfinished is not None and (differences := recipe.differences(unfinished)):
-        if not overwrite:
-            raise _other_run(folder.path, differences)
-        unfinished = None
-    folder.open(recipe.to_dict(), keep=unfinished is not None)
-    try:
+    made = begin(folder, recipe.to_dict(), resume=resume, overwrite=overwrite)
+    if made is not None:
+        seconds = time.perf_counter() - began
+        return _result(made, output, seconds=seconds, resumed=n_episodes)
+    with kept(folder):
         resumed = len(folder.finished())
         environment = EnvContract.from_dict(recipe.environment)
         job = replace(job, num_envs=_affordable(num_envs, environment, max_steps))
         with ProgressBar(n_episodes, only_success=only_success, show=show_progress) as bar:
             chosen = _run(job, recipe, workers, folder, bar)
             bar.writing()
-            statistics = finalize(recipe, folder, chosen, output)
-    except KeyboardInterrupt:
-        flags = "--resume --overwrite" if output.exists() else "--resume"
-        raise Interrupted(
-            f"Stopped: {len(folder.finished())} finished episodes are kept in {folder.path}; run"
-            f" the same command with {flags} to go on."
-        ) from None
-    finally:
-        folder.close()
+            statistics = finalize(recipe, folder, chosen)
     return _result(statistics, output, seconds=time.perf_counter() - began, resumed=resumed)
 
 
@@ -290,25 +264,6 @@ def _check(job: Job, n_episodes: int, valid_fraction: float, workers: int) -> No
     wrong = [rule for rule, holds in rules.items() if not holds]
     if wrong:
         raise UserError("Out of range: " + ", ".join(wrong) + ".")
-
-
-def _refuse_existing(output: Path, folder: PartsFolder) -> None:
-    if output.exists():
-        raise ExistingFileError(
-            f"{output} exists; choose another output or replace it with --overwrite."
-        )
-    if folder.exists():
-        raise ExistingFileError(
-            f"{folder.path} holds an unfinished run; go on with --resume or drop it with"
-            " --overwrite."
-        )
-
-
-def _other_run(path: Path, differences: list[str]) -> UserError:
-    return UserError(
-        f"{path} was made with other settings ({'; '.join(differences)}); give the same ones or"
-        " start again with --overwrite."
-    )
 
 
 def _affordable(num_envs: int, environment: EnvContract, max_steps: int) -> int:

@@ -17,8 +17,9 @@ import json
 import os
 import secrets
 import shutil
+import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -29,6 +30,9 @@ from simscaleai.errors import UserError
 from simscaleai.storage.atomic import SUFFIX, atomic_path, leftovers
 from simscaleai.storage.episode import OBS, Episode
 
+PART_EPISODES = 256
+PART_BYTES = 64 * 2**20
+PART_SECONDS = 5.0
 _COLUMNS = ("actions", "rewards", "dones", "states")
 
 
@@ -106,6 +110,16 @@ class PartsFolder:
                 found.setdefault(episode.index, episode)
         return found
 
+    def episodes(self, wanted: Collection[int]) -> Iterator[Episode]:
+        """Those with the indices `wanted`, each once, part by part."""
+        waiting = set(wanted)  # two parts may hold the same episode
+        for part in self.parts():
+            for episode in read_part(part):
+                if episode.index in waiting:
+                    waiting.remove(episode.index)
+                    yield episode
+        assert not waiting
+
     def _take_lock(self) -> None:
         self._lock = open(self.path / "lock", "w")  # noqa: SIM115 - held until close()
         try:
@@ -119,6 +133,35 @@ class PartsFolder:
             raise UserError(
                 f"Another process is generating {self.output}; wait for it or choose another output."
             ) from error
+
+
+class Pending:
+    """Finished episodes that are not on disk yet; `keep` says of which the arrays are wanted."""
+
+    def __init__(
+        self, folder: Path, keep: Callable[[Episode], bool] = lambda episode: True
+    ) -> None:
+        self._folder, self._keep = folder, keep
+        self._episodes: list[Episode] = []
+        self._bytes = 0
+        self._since = time.monotonic()
+
+    def add(self, episode: Episode) -> None:
+        """Take an episode; a part is written when there are many, or the last one was a while ago."""
+        self._episodes.append(episode)
+        self._bytes += sum(value.nbytes for value in episode.arrays().values())
+        if (
+            len(self._episodes) >= PART_EPISODES
+            or self._bytes >= PART_BYTES
+            or time.monotonic() - self._since >= PART_SECONDS
+        ):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what there is."""
+        if self._episodes:
+            write_part(self._folder, self._episodes, [self._keep(e) for e in self._episodes])
+        self._episodes, self._bytes, self._since = [], 0, time.monotonic()
 
 
 def write_part(folder: Path, episodes: Sequence[Episode], keep: Sequence[bool]) -> None:

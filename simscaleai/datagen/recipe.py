@@ -38,10 +38,6 @@ class Recipe:
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), sort_keys=True)
 
-    def differences(self, other: dict[str, Any]) -> list[str]:
-        """How the recipe `other` (of `to_dict`) differs, as "name: its value instead of mine"."""
-        return _differences("", other, json.loads(self.to_json()))
-
 
 def model_sha256(model: mujoco.MjModel) -> str:
     """SHA-256 of the compiled model: of every number physics depends on."""
@@ -50,12 +46,14 @@ def model_sha256(model: mujoco.MjModel) -> str:
     return hashlib.sha256(buffer.data).hexdigest()
 
 
-def _differences(prefix: str, theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+def differences(theirs: dict[str, Any], ours: dict[str, Any], prefix: str = "") -> list[str]:
+    """How one recipe differs from ours, as "name: its value instead of mine"; both of JSON values."""
     found = []
+    ours = json.loads(json.dumps(ours))  # as it is read again: tuples are lists
     for name in sorted(theirs.keys() | ours.keys()):
         a, b = theirs.get(name), ours.get(name)
         if isinstance(a, dict) and isinstance(b, dict):
-            found += _differences(f"{prefix}{name}.", a, b)
+            found += differences(a, b, f"{prefix}{name}.")
         elif a != b:
             found.append(f"{prefix}{name}: {a!r} instead of {b!r}")
     return found

@@ -7,7 +7,8 @@ picture depends on: each state is loaded, with the recorded randomization, and d
 changes: actions, rewards, splits and the other observations are copied.
 
 Promise: the cameras a dataset was recorded with give the pictures it has, byte by byte (with the same engine
-and versions). The output appears whole or not at all, and an existing file is not touched unless asked.
+and versions). The output appears whole or not at all, an existing file is not touched unless asked, and a
+run that was stopped goes on with `resume=True` where it ended.
 
 Trap: a scene edited since recording is drawn as it is now.
 """
@@ -17,6 +18,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,12 @@ from numpy.typing import NDArray
 
 from simscaleai import seeding
 from simscaleai.contract import EnvContract
-from simscaleai.errors import ExistingFileError, UserError
+from simscaleai.datagen.parts import PartsFolder, Pending
+from simscaleai.datagen.progress import ProgressBar
+from simscaleai.datagen.recipe import model_sha256
+from simscaleai.datagen.resuming import begin, kept, publish
+from simscaleai.datagen.workers import Progress
+from simscaleai.errors import UserError
 from simscaleai.observations import is_image_key
 from simscaleai.sim.cameras import scene_cameras
 from simscaleai.sim.factory import make_vec_env
@@ -52,7 +60,9 @@ def render_dataset(
     randomize: str | None = None,
     seed: int = 0,
     engine: str = "auto",
+    resume: bool = False,
     overwrite: bool = False,
+    show_progress: bool = True,
 ) -> dict[str, Any]:
     """Write `dataset` again, with pictures of `cameras` instead of those it has.
 
@@ -67,28 +77,28 @@ def render_dataset(
         "heavy"); by default everything looks as it was recorded.
       seed: of those looks.
       engine: "auto", "warp" or "gl".
-      overwrite: replace an existing output.
+      resume: go on with what an unfinished run of the same arguments has left; nothing to do if the
+        output is complete.
+      overwrite: replace an existing output, or drop an unfinished run of other arguments.
+      show_progress: draw a progress bar on stderr, if that is a terminal.
 
     Returns:
-      {"total_episodes", "total_steps", "frames" (pictures of one camera each), "frames_per_second",
-      "output_path", "file_size_mb", "content_hash", "seconds"}.
+      {"total_episodes", "total_steps", "frames" (pictures of one camera each that this run drew),
+      "frames_per_second", "output_path", "file_size_mb", "content_hash", "resumed_episodes", "seconds"}.
 
     Raises:
-      ExistingFileError: the output is there.
-      UserError: an argument is wrong, or the dataset does not say in which environment it was made.
+      ExistingFileError: the output, or an unfinished run of it, is there.
+      UserError: an argument is wrong, `resume` meets a run of other arguments, or the dataset does not
+        say in which environment it was made.
+      Interrupted: Ctrl-C (a KeyboardInterrupt).
     """
     began = time.perf_counter()
     output = Path(output_path)
-    if output.is_dir():
-        raise UserError(f"{output} is a folder; give the path of the file to write.")
     if output.exists() and output.resolve() == Path(dataset).resolve():
         raise UserError(f"{output} is the dataset itself; give another path for the pictures.")
-    if output.exists() and not overwrite:
-        raise ExistingFileError(
-            f"{output} exists; choose another output or replace it with --overwrite."
-        )
     if not cameras:
         raise UserError("No camera to render is named; give at least one, such as front_cam.")
+    folder = PartsFolder(output)
     with open_dataset(dataset) as data:
         contract = data.contract
         if contract is None:
@@ -103,40 +113,75 @@ def render_dataset(
             "observe_segmentation": segmentation,
             "render_engine": engine,
         }
-        painter = _Painter(contract, settings, randomize, seed)
-        painter.check(data)
-        recipe = {
-            "rendered_from": data.attribute("content_hash", ""),
-            "randomize": randomize,
-            "seed": seed,
-            "environment": painter.contract.to_dict(),
-        }
-        with atomic_path(output) as temporary:
-            writer = EpisodeWriter(
-                temporary,
-                painter.contract,
-                splits=data.splits(),
-                attributes={
-                    "recipe": json.dumps(recipe, sort_keys=True),
-                    "statistics": data.attribute("statistics", "{}"),
-                },
-            )
-            with writer:
-                writer.add_all((i, painter.episode(data, i)) for i in range(len(data)))
-        painter.close()
+        with closing(_Painter(contract, settings, randomize, seed)) as painter:
+            painter.check(data)
+            recipe = painter.recipe(data)
+            made = begin(folder, recipe, resume=resume, overwrite=overwrite)
+            todo = [] if made else [i for i in range(len(data)) if i not in folder.finished()]
+            if made is None:
+                with kept(folder):
+                    _draw(data, painter, folder, todo, show_progress)
+                    made = _finalize(data, painter.contract, folder, recipe)
+        frames = len(cameras) * sum(data.episodes[i].length for i in todo)
         steps = sum(episode.length for episode in data.episodes)
         count = len(data)
     seconds = time.perf_counter() - began
     return {
         "total_episodes": count,
         "total_steps": steps,
-        "frames": steps * len(cameras),
-        "frames_per_second": steps * len(cameras) / seconds,
+        "frames": frames,
+        "frames_per_second": frames / seconds,
         "output_path": str(output),
         "file_size_mb": output.stat().st_size / 1e6,
-        "content_hash": writer.content_hash,
+        "content_hash": made["content_hash"],
+        "resumed_episodes": count - len(todo),
         "seconds": seconds,
     }
+
+
+def _draw(
+    data: EpisodeFile, painter: _Painter, folder: PartsFolder, todo: Sequence[int], show: bool
+) -> None:
+    """Set the episodes `todo` aside with their pictures; what is finished is kept in any event."""
+    pending = Pending(folder.path)
+    with ProgressBar(len(data), only_success=False, show=show) as bar:
+        bar.start(folder.finished().values())
+        try:
+            for i in todo:
+                episode = painter.episode(data, i)
+                pending.add(episode)
+                bar.add(Progress(1, int(episode.success), len(episode)))
+        finally:
+            pending.flush()
+        bar.writing()
+
+
+def _finalize(
+    data: EpisodeFile, contract: EnvContract, folder: PartsFolder, recipe: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the dataset of all episodes; return {"content_hash"}."""
+    with atomic_path(folder.dataset) as temporary:
+        writer = EpisodeWriter(
+            temporary,
+            contract,
+            splits=data.splits(),
+            attributes={
+                "recipe": json.dumps(recipe, sort_keys=True),
+                "statistics": data.attribute("statistics", "{}"),
+            },
+        )
+        with writer:
+            writer.add_all(
+                (e.index, replace(e, **_texts(data, e.index)))
+                for e in folder.episodes(range(len(data)))
+            )
+    publish(folder)
+    return {"content_hash": writer.content_hash}
+
+
+def _texts(data: EpisodeFile, i: int) -> dict[str, Any]:
+    """What parts do not hold of an episode."""
+    return {key: str(data.episode_attribute(i, key, "")) for key in _TEXTS}
 
 
 class _Painter:
@@ -152,10 +197,20 @@ class _Painter:
     ) -> None:
         self._env = make_vec_env(contract.env_name, ROWS, **{**contract.env_config, **settings})
         self.contract = self._env.contract
-        self._seed = None if randomize is None else seed
+        self._randomize, self._seed = randomize, None if randomize is None else seed
         self._randomizer: Randomizer | None = None
         if randomize is not None or self._env.config.domain_randomization:
             self._randomizer = Randomizer(self._env.sim, randomize or "default")
+
+    def recipe(self, data: EpisodeFile) -> dict[str, Any]:
+        """Everything that decides what `data` becomes."""
+        return {
+            "rendered_from": data.attribute("content_hash", ""),
+            "randomize": self._randomize,
+            "seed": self._seed,
+            "environment": self.contract.to_dict(),
+            "model_sha256": model_sha256(self._env.model),
+        }
 
     def check(self, data: EpisodeFile) -> None:
         """Raise UserError unless the states of `data` are those of this scene."""
@@ -174,7 +229,6 @@ class _Painter:
         columns: dict[str, Any] = {
             key: data.read(i, key) for key in data.keys(i) if not _is_picture(key)
         }
-        texts: dict[str, Any] = {k: str(data.episode_attribute(i, k, "")) for k in _TEXTS}
         obs = {k.removeprefix(OBS): v for k, v in columns.items() if k.startswith(OBS)}
         meta = data.episodes[i]
         randomization = self._dress(
@@ -188,7 +242,6 @@ class _Painter:
             success=bool(meta.success),
             language=meta.language,
             randomization=randomization,
-            **texts,
         )
 
     def close(self) -> None:

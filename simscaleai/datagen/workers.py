@@ -23,15 +23,11 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from simscaleai.datagen.parts import write_part
+from simscaleai.datagen.parts import Pending
 from simscaleai.datagen.policies import make_policy
 from simscaleai.datagen.rollout import roll_out
 from simscaleai.errors import UserError
-from simscaleai.storage.episode import Episode
 
-PART_EPISODES = 256
-PART_BYTES = 64 * 2**20
-PART_SECONDS = 5.0
 _REPORT_SECONDS = 0.1
 
 
@@ -46,7 +42,6 @@ class Job:
       num_envs: the most rows a worker steps at once.
       num_threads: physics threads of one worker; 0: all cores.
       folder: where parts go.
-      part_episodes: how many episodes make a part.
     """
 
     env_name: str
@@ -60,7 +55,6 @@ class Job:
     num_threads: int
     folder: Path
     env_kwargs: dict[str, Any] = field(default_factory=dict)
-    part_episodes: int = PART_EPISODES
 
 
 class Progress(NamedTuple):
@@ -104,7 +98,7 @@ class Worker:
         """Run the episodes `indices` and set them aside; what is finished is kept in any event."""
         job = self.job
         self._prepare(len(indices))
-        pending = _Pending(job)
+        pending = Pending(job.folder, lambda e: e.success or not job.only_success)
         try:
             for episode in roll_out(
                 self._env,
@@ -141,32 +135,6 @@ def batch_width(count: int, limit: int) -> int:
     """
     turns = -(-count // limit)
     return -(-count // turns)
-
-
-class _Pending:
-    """Finished episodes that are not on disk yet."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._episodes: list[Episode] = []
-        self._bytes = 0
-        self._since = time.monotonic()
-
-    def add(self, episode: Episode) -> None:
-        self._episodes.append(episode)
-        self._bytes += sum(value.nbytes for value in episode.arrays().values())
-        if (
-            len(self._episodes) >= self._job.part_episodes
-            or self._bytes >= PART_BYTES
-            or time.monotonic() - self._since >= PART_SECONDS
-        ):
-            self.flush()
-
-    def flush(self) -> None:
-        if self._episodes:
-            keep = [e.success or not self._job.only_success for e in self._episodes]
-            write_part(self._job.folder, self._episodes, keep)
-        self._episodes, self._bytes, self._since = [], 0, time.monotonic()
 
 
 class WorkerPool:

@@ -11,7 +11,14 @@ import h5py
 import numpy as np
 import pytest
 
-from simscaleai.datagen import Interrupted, content_hash, generate_dataset, generator, workers
+from simscaleai.datagen import (
+    Interrupted,
+    content_hash,
+    generate_dataset,
+    generator,
+    parts,
+    workers,
+)
 from simscaleai.datagen.rollout import episode_seed
 from simscaleai.datagen.workers import batch_width
 from simscaleai.errors import ExistingFileError, MissingFileError, UserError
@@ -184,7 +191,7 @@ def killed(output, point_env, monkeypatch):
     """A run of 40 episodes that ended after a few; the function runs on with other arguments."""
 
     def run(error=Kill, **changes):
-        monkeypatch.setattr(workers, "PART_EPISODES", 4)
+        monkeypatch.setattr(parts, "PART_EPISODES", 4)
         make_env = workers.make_env
 
         def dying(job, n):
@@ -231,7 +238,7 @@ def test_resume_of_only_success_fills_holes(output, killed, tmp_path):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_death_before_any_file_operation(output, tmp_path, monkeypatch):
     """A process that vanishes right before its k-th change of the disk, for every k."""
-    monkeypatch.setattr(workers, "PART_EPISODES", 4)
+    monkeypatch.setattr(parts, "PART_EPISODES", 4)
     settings = {"n": 12, "num_envs": 8, "show_progress": False}
     expected = generate(tmp_path / "whole.h5", **settings)["content_hash"]
     for k in itertools.count():

@@ -6,7 +6,14 @@ import h5py
 import numpy as np
 import pytest
 
-from simscaleai.datagen import content_hash, generate_dataset, render_dataset, validate_dataset
+from simscaleai.datagen import (
+    Interrupted,
+    content_hash,
+    generate_dataset,
+    render_dataset,
+    rerender,
+    validate_dataset,
+)
 from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.sim import make_env
 from simscaleai.storage.episodes import open_dataset
@@ -71,6 +78,35 @@ def test_rendering_again_gives_what_was_recorded(recorded, tmp_path):
     with open_dataset(bare) as old, open_dataset(tmp_path / "new.h5") as new:
         assert old.splits() == new.splits() and result["frames"] == 2 * result["total_steps"]
         assert {len(e) for e in (old, new)} == {4}
+
+
+def test_a_stopped_rendering_goes_on_where_it_ended(recorded, tmp_path, monkeypatch):
+    output = tmp_path / "new.h5"
+    whole = render_dataset(recorded, tmp_path / "whole.h5", ["front_cam"], 8)
+    draw, drawn = rerender._Painter.episode, []
+
+    def stopping(painter, data, i):
+        if i == 2:
+            raise KeyboardInterrupt
+        return draw(painter, data, i)
+
+    monkeypatch.setattr(rerender._Painter, "episode", stopping)
+    with pytest.raises(Interrupted, match=r"2 finished episodes.*--resume to go on"):
+        render_dataset(recorded, output, ["front_cam"], 8)
+    assert not output.exists()
+    monkeypatch.setattr(
+        rerender._Painter, "episode", lambda *args: drawn.append(args[2]) or draw(*args)
+    )
+    with pytest.raises(ExistingFileError, match="--resume"):
+        render_dataset(recorded, output, ["front_cam"], 8)
+    with pytest.raises(UserError, match=r"image: \[8, 8, 3\] instead of \[9, 9, 3\]"):
+        render_dataset(recorded, output, ["front_cam"], 9, resume=True)
+    result = render_dataset(recorded, output, ["front_cam"], 8, resume=True)
+    assert drawn == [2, 3] and result["resumed_episodes"] == 2
+    assert result["content_hash"] == whole["content_hash"] == content_hash(output)
+    again = render_dataset(recorded, output, ["front_cam"], 8, resume=True)
+    assert again["frames"] == 0 and again["content_hash"] == whole["content_hash"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["new.h5", "whole.h5"]
 
 
 def test_other_cameras_and_other_looks(recorded, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from simscaleai.datagen import generate_dataset, workers
+from simscaleai.datagen import generate_dataset, parts
 
 SETTINGS = {
     "env_name": "reach",
@@ -17,8 +17,9 @@ SETTINGS = {
     "show_progress": False,
 }
 
+parts.PART_EPISODES = 4  # many, also of the workers: a kill hits between, and in the middle of one
+
 if __name__ == "__main__":
-    workers.PART_EPISODES = 4  # many parts, so that a kill hits between, and in the middle of one
     print("begin", flush=True)
     stats = generate_dataset(
         output_path=sys.argv[1], workers=int(sys.argv[2]), resume=True, **SETTINGS

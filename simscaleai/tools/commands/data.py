@@ -18,6 +18,9 @@ from simscaleai.tools.commands.options import (
     names,
 )
 
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where a stopped run left off.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
+
 
 @app.command(
     cls=RandomizeCommand,
@@ -56,12 +59,8 @@ def datagen(
     image_size: ImageSize = 64,
     depth: Depth = False,
     segmentation: Segmentation = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where a stopped run left off.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing file.")
-    ] = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Generate demonstrations."""
     from simscaleai.datagen import generate_dataset
@@ -96,6 +95,7 @@ def datagen(
     epilog=examples(
         "simscale render data/reach.h5 --cameras front_cam --output data/images.h5",
         "simscale render data/reach.h5 --cameras wrist_cam,front_cam --image-size 128 --depth -o new.h5",
+        "simscale render data/big.h5 --cameras front_cam --output data/images.h5 --resume",
     ),
 )
 def render(
@@ -108,9 +108,8 @@ def render(
     randomize: Randomize = None,
     seed: Annotated[int, typer.Option(min=0, help="Of randomized looks.")] = 0,
     engine: Annotated[str, typer.Option(help="auto, warp or gl.")] = "auto",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing file.")
-    ] = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Give recorded episodes new pictures, without simulating again.
 
@@ -129,6 +128,7 @@ def render(
         randomize=randomize,
         seed=seed,
         engine=engine,
+        resume=resume,
         overwrite=overwrite,
     )
     results("Rendered", result)
