@@ -1,11 +1,12 @@
-"""Imitation from states: each recipe's training, and its success in unseen episodes.
+"""Imitation: each recipe's training, and its success in unseen episodes.
 
     python benchmarks/imitation.py [RECIPE ...] [--seeds 1] [--threads 2]
 
 A recipe is a file of configs/train; the demonstrations are made by the command in its first lines, with the
 seed of the run. Episodes of the evaluation start where no demonstration and no other evaluation does.
-The recipes of reach_around, where the expert goes left or right by chance, also say how often which way
-was taken: the post is passed on the left, on the right, or not at all.
+Models of language are told what to do in phrasings that no demonstration had. For tasks with kinds of
+episodes the last column has the successes of each kind: which colour was named, or, around the post of
+reach_around, whether it was passed on the left, on the right, or not at all.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import platform
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from rich.console import Console
@@ -26,23 +28,40 @@ from simscaleai.tools.train import train_run
 from simscaleai.training.settings import load_run
 
 ROOT = Path(__file__).resolve().parent.parent
-RECIPES = {  # task, demonstrations of each, and the noise on their actions
-    "bc_200": ("pick_place", 200, 0.1),
-    "act_200": ("pick_place", 200, 0.1),
-    "diffusion_200": ("pick_place", 200, 0.1),
-    "flow_200": ("pick_place", 200, 0.1),
-    "few_25": ("pick_place", 25, 0.2),
-    "around_bc": ("reach_around", 200, 0.1),
-    "around_diffusion": ("reach_around", 200, 0.1),
-    "around_flow": ("reach_around", 200, 0.1),
+
+
+class Demonstrations(NamedTuple):
+    """Of the expert: in which task, how many, with what noise on actions, seen by which cameras."""
+
+    task: str
+    count: int
+    noise: float
+    cameras: tuple[str, ...] = ()
+
+
+TWO_CAMERAS = ("wrist_cam", "front_cam")
+RECIPES = {
+    "bc_200": Demonstrations("pick_place", 200, 0.1),
+    "act_200": Demonstrations("pick_place", 200, 0.1),
+    "diffusion_200": Demonstrations("pick_place", 200, 0.1),
+    "flow_200": Demonstrations("pick_place", 200, 0.1),
+    "few_25": Demonstrations("pick_place", 25, 0.2),
+    "around_bc": Demonstrations("reach_around", 200, 0.1),
+    "around_diffusion": Demonstrations("reach_around", 200, 0.1),
+    "around_flow": Demonstrations("reach_around", 200, 0.1),
+    "bc_image_200": Demonstrations("pick_place", 200, 0.1, TWO_CAMERAS),
+    "vla_reach_color": Demonstrations("reach_color", 1000, 0.1, ("wrist_cam",)),
+    "vla_pick_place_color": Demonstrations("pick_place_color", 600, 0.1, TWO_CAMERAS),
 }
 EPISODES = 100
 SUITE = 2000  # no seed of a recipe's own evaluations
 
 
-def demonstrations(task: str, count: int, noise: float, seed: int, folder: Path) -> Path:
+def recorded(wanted: Demonstrations, seed: int, folder: Path) -> Path:
     """The dataset, made once."""
-    path = folder / f"{task}_{count}_{noise}_{seed}.h5"
+    task, count, noise, cameras = wanted
+    name = "_".join([task, str(count), str(noise), str(seed), *cameras])
+    path = folder / f"{name}.h5"
     if not path.exists():
         generate_dataset(
             task,
@@ -53,6 +72,7 @@ def demonstrations(task: str, count: int, noise: float, seed: int, folder: Path)
             seed=42 + seed,
             noise=noise,
             only_success=True,
+            cameras=cameras,
             show_progress=False,
         )
     return path
@@ -60,7 +80,7 @@ def demonstrations(task: str, count: int, noise: float, seed: int, folder: Path)
 
 def run(recipe: str, seed: int, folder: Path) -> tuple[str, ...]:
     """One line of the table."""
-    data = demonstrations(*RECIPES[recipe], seed, folder)
+    data = recorded(RECIPES[recipe], seed, folder)
     settings = load_run(
         ROOT / "configs/train" / f"{recipe}.yaml",
         flags={"data.path": str(data), "seed": seed, "trainer.show_progress": False},
@@ -74,6 +94,7 @@ def run(recipe: str, seed: int, folder: Path) -> tuple[str, ...]:
         n_episodes=EPISODES,
         seed=SUITE + seed,
         device="cpu",
+        phrasings="held_out" if recipe.startswith("vla") else "train",
         show_progress=False,
     )
     low, high = found["success_ci"]
@@ -81,7 +102,7 @@ def run(recipe: str, seed: int, folder: Path) -> tuple[str, ...]:
     return (
         recipe,
         str(seed),
-        str(RECIPES[recipe][1]),
+        str(RECIPES[recipe].count),
         f"{settings.train_config().max_steps:,}",
         f"{seconds:.0f}",
         f"{busy:.0f}",
@@ -89,7 +110,10 @@ def run(recipe: str, seed: int, folder: Path) -> tuple[str, ...]:
         f"{100 * low:.1f} to {100 * high:.1f}",
         f"{found['mean_length']:.1f}",
         failures or "none",
-        ", ".join(f"{k} {v['n_episodes']}" for k, v in found.get("groups", {}).items()),
+        ", ".join(
+            f"{k} {round(v['success_rate'] * v['n_episodes'])} of {v['n_episodes']}"
+            for k, v in found.get("groups", {}).items()
+        ),
     )
 
 
@@ -106,7 +130,13 @@ def main() -> None:
     )
     for column in ("recipe", "seed", "demonstrations", "steps", "training (s)", "CPU (s)"):
         table.add_column(column)
-    for column in (f"success in {EPISODES} (%)", "95 % interval", "mean steps", "failures", "ways"):
+    for column in (
+        f"success in {EPISODES} (%)",
+        "95 % interval",
+        "mean steps",
+        "failures",
+        "kinds",
+    ):
         table.add_column(column)
     console = Console(width=160)
     for recipe in args.recipes or RECIPES:

@@ -2,25 +2,27 @@
 
     python benchmarks/rl_finetune.py [--seeds 3]
 
-For each seed: 20 demonstrations of the scripted expert, behaviour cloning on them, and PPO whose actor
-starts from the clone. Seconds of the table are those of PPO, the fit to the clone included; the time that
-the clone took is printed beside it.
+For each seed: 20 demonstrations of the scripted expert, behaviour cloning on them by
+configs/train/few_25.yaml, and PPO whose actor starts from the clone. Seconds of the table are those of PPO,
+the fit to the clone included; the time that the clone took is printed beside it.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from _rl import EPISODES, SUITE, arguments, report, run, seeds
+from _rl import EPISODES, ROOT, SUITE, arguments, report, run, seeds
 from rich.console import Console
 
 from simscaleai.datagen import generate_dataset
 from simscaleai.rl.evaluator import evaluate_checkpoint
-from simscaleai.training import TrainConfig, train_policy
+from simscaleai.tools.train import train_run
+from simscaleai.training.settings import load_run
 
-DEMONSTRATIONS, STEPS = 20, 3000
+DEMONSTRATIONS, RECIPE = 20, "few_25.yaml"
 
 
 def clone(seed: int, folder: Path) -> tuple[Path, float, float]:
@@ -38,20 +40,14 @@ def clone(seed: int, folder: Path) -> tuple[Path, float, float]:
         only_success=True,
         overwrite=True,
     )
-    train_policy(
-        TrainConfig(
-            dataset_path=str(data),
-            checkpoint_dir=str(folder / "clone"),
-            max_steps=STEPS,
-            batch_size=256,
-            lr=1e-3,
-            save_every=0,
-            seed=seed,
-            show_progress=False,
-        )
+    settings = load_run(
+        ROOT / "configs/train" / RECIPE,
+        flags={"data.path": str(data), "seed": seed, "trainer.show_progress": False},
     )
+    settings = replace(settings, name=f"bench_finetune_clone_{seed}")
+    train_run(settings)
     seconds = time.perf_counter() - start
-    path = folder / "clone" / "final.pt"
+    path = settings.train_config().checkpoint_folder / "final.pt"
     found = evaluate_checkpoint(
         path, n_episodes=EPISODES, seed=SUITE, output_dir=folder / "clone", show_progress=False
     )

@@ -24,6 +24,7 @@ from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
 from simscaleai.models.inference import resolve_device
 from simscaleai.rl.agents.ppo import PPOAgent
+from simscaleai.rl.agents.view import StateView
 from simscaleai.rl.agents.warm_start import warm_start
 from simscaleai.rl.episodes import episode_seed, run_batch
 from simscaleai.rl.evaluator import ROWS, summarize
@@ -176,8 +177,10 @@ class _Run:
             path = str(max(found, key=lambda p: p.stat().st_mtime)) if found else None
         contract = self.env.contract
         if path is None:
-            dim = self.env.single_observation_space
-            width = sum(int(np.prod(space.shape or ())) for space in dim.values())
+            space = self.env.single_observation_space
+            view = StateView(config.ppo.state_keys, config.ppo.relative_positions)
+            example = {key: part.sample() for key, part in space.items()}
+            width = view(example).shape[-1]
             return PPOAgent(width, contract.action_dim, config.ppo, self.device, self.processes)
         agent = PPOAgent.from_checkpoint(path, self.device, self.processes)
         differing = [

@@ -38,7 +38,8 @@ from simscaleai.rl.agents.buffer import RolloutBuffer
 from simscaleai.rl.agents.moments import RunningMoments
 from simscaleai.rl.agents.networks import ActorCritic
 from simscaleai.rl.agents.rollout import RolloutState, collect
-from simscaleai.rl.agents.stepping import Stepper, flatten
+from simscaleai.rl.agents.stepping import Stepper
+from simscaleai.rl.agents.view import StateView
 from simscaleai.storage.checkpoint import load_checkpoint, save_checkpoint
 
 __all__ = ["ActorCritic", "PPOAgent", "PPOConfig", "RolloutBuffer"]
@@ -67,6 +68,7 @@ class PPOConfig:
         when an epoch moved the policy more than twice as far, and grows when less than half as far.
       clip_value: keep the value within `clip_epsilon` of the old one.
       normalize_obs, scale_reward: see the module docstring.
+      state_keys, relative_positions: see `view.StateView`.
       critic_warmup: updates at the start that train the value alone; for an actor that can already act.
       seed: decides weights, noise, minibatches and the environment's episodes.
     """
@@ -93,6 +95,8 @@ class PPOConfig:
     normalize_obs: bool = True
     scale_reward: bool = True
     critic_warmup: int = 0
+    state_keys: list[str] | None = None
+    relative_positions: bool = False
     seed: int = 0
 
 
@@ -148,7 +152,7 @@ class PPOAgent:
         self.lr = config.lr
         self.timesteps = 0
         self.updates = 0
-        self.spec = ObsSpec({"state": (obs_dim,)}, {"state": "float32"})
+        self.view = StateView(config.state_keys, config.relative_positions)
         self.contract: EnvContract | None = None
         self._rollout: RolloutState | None = None  # where the environments are, between updates
         self._resumed: dict[str, Any] | None = None  # where a loaded agent's were
@@ -170,7 +174,7 @@ class PPOAgent:
           UserError: the observation has another width, or a loss is not finite.
         """
         config = self.config
-        stepper = Stepper(env)
+        stepper = Stepper(env, self.view)
         buffer = RolloutBuffer(
             config.n_steps, self.obs_dim, self.action_dim, str(self.device), stepper.n
         )
@@ -199,7 +203,7 @@ class PPOAgent:
 
     def predict(self, obs: Any, deterministic: bool = True) -> NDArray[np.float32]:
         """The action (action_dim,) for one observation, or (n, action_dim) for n of them; in [-1, 1]."""
-        flat = flatten(obs)
+        flat = self.view(obs)
         with torch.no_grad():
             rows = self.normalized(np.atleast_2d(flat), self.normalizer())
             actions = self.network.get_action(rows, deterministic, self.noise)[0]
@@ -221,7 +225,10 @@ class PPOAgent:
                 "n_layers": self.config.n_layers,
             },
         )
-        return ModelPolicy(actor, self.spec, self.normalizer(), self.contract)
+        spec = self.view.spec or ObsSpec({"state": (self.obs_dim,)}, {"state": "float32"})
+        return ModelPolicy(
+            actor, spec, self.normalizer(), self.contract, self.config.relative_positions
+        )
 
     def normalizer(self, seen: RunningMoments | None = None) -> Normalizer:
         """Of observations, by the running statistics, or by others."""
@@ -247,7 +254,6 @@ class PPOAgent:
                 f" agent was made for obs_dim={self.obs_dim}."
             )
         self.contract = getattr(stepper.env, "contract", None)
-        self.spec = stepper.spec
 
     def _update(self, buffer: RolloutBuffer) -> dict[str, float]:
         """`n_epochs` passes over the buffer; means of what was measured."""

@@ -19,7 +19,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from simscaleai.observations import ObsSpec, flatten_state
+from simscaleai.rl.agents.view import StateView
 
 
 @dataclass(frozen=True)
@@ -49,18 +49,20 @@ class Step:
 class Stepper:
     """See the module docstring.
 
+    Args:
+      env: the environment.
+      view: what is given of its observations; all vectors by default.
+
     Attributes:
       n: how many environments.
-      spec: what an observation is made of, pictures left out; known after `reset`.
       begins: (n,) bool, rows whose next step only begins an episode.
       raw: the newest observation as the environment gave it.
     """
 
-    spec: ObsSpec
     raw: Any
 
-    def __init__(self, env: Any) -> None:
-        self.env = env
+    def __init__(self, env: Any, view: StateView | None = None) -> None:
+        self.env, self._view = env, view or StateView()
         self._single = not isinstance(env, VectorEnv)
         if self._single:
             assert isinstance(env, gymnasium.Env)
@@ -82,14 +84,6 @@ class Stepper:
 
     def _first(self, obs: Any) -> NDArray[np.float32]:
         self.raw = obs
-        if isinstance(obs, dict):
-            whole = ObsSpec.of(obs, batched=not self._single)
-            keys = whole.state_keys
-            self.spec = ObsSpec(
-                {k: whole.shapes[k] for k in keys}, {k: whole.dtypes[k] for k in keys}
-            )
-        else:
-            self.spec = ObsSpec({"state": np.shape(obs)[-1:]}, {"state": "float32"})
         return self._flat(obs)
 
     def step(self, actions: NDArray[np.float32]) -> Step:
@@ -150,14 +144,8 @@ class Stepper:
         for i in np.flatnonzero(
             done
         ):  # an observation for each row that is done, as Gymnasium does it
-            final[i] = flatten(given[i])
+            final[i] = self._view(given[i])
         return final
 
     def _flat(self, obs: Any) -> NDArray[np.float32]:
-        return flatten(obs).reshape(self.n, -1)
-
-
-def flatten(obs: Any) -> NDArray[np.float32]:
-    """An observation, {key: (..., d)} or (..., obs_dim), as (..., obs_dim) float32; pictures are left out."""
-    flat = flatten_state(obs) if isinstance(obs, dict) else obs
-    return np.asarray(flat, dtype=np.float32)
+        return self._view(obs).reshape(self.n, -1)
