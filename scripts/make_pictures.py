@@ -1,7 +1,7 @@
 """The pictures of the documentation, from real runs: `python scripts/make_pictures.py`.
 
-Demonstrations, a cloned policy and a PPO agent are made first, in `runs/pictures/`, unless they are there: a
-few minutes on two CPU cores. The pictures go to `docs/images/`. Look at each one before committing it.
+Demonstrations, cloned policies and a PPO agent are made first, in `runs/pictures/`, unless they are there: a
+quarter of an hour on two CPU cores. The pictures go to `docs/images/`. Look at each one before committing it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ INGREDIENTS = {
     RUNS / "pick_place/config.yaml": "train --dataset runs/pictures/pick_place.h5"
     " --name pictures/pick_place --max-steps 3000 --batch-size 256 --lr 1e-3 --eval-env-episodes 50"
     " trainer.log_every=20 trainer.eval_every=300 trainer.save_every=0",
+    RUNS
+    / "reach_color.h5": "datagen --env-name reach_color --n-episodes 1000 --noise 0.1 --only-success"
+    " --cameras wrist_cam --output {}",
+    RUNS / "reach_color/config.yaml": "train --config configs/train/vla_reach_color.yaml"
+    " --dataset runs/pictures/reach_color.h5 --name pictures/reach_color",
     RUNS / "reach/config.yaml": "rl --config configs/rl/reach.yaml --name pictures/reach"
     " ppo.log_every=2",
 }
@@ -44,6 +49,8 @@ PICTURES = {
     "trajectory.png": "viz-trajectory runs/pictures/pictures.h5 --episode 0",
     "training.png": "viz-training runs/pictures/pick_place",
     "rl_training.png": "viz-rl runs/pictures/reach",
+    "instructions.mp4": "viz-video --policy runs/pictures/reach_color/checkpoints/final.pt"
+    " --n-episodes 6 --n-steps 30 --seed 3 --size 208",
     "rollout.mp4": f"viz-video --policy {CLONE} --n-episodes 6 --randomize --n-steps 100 --size 208",
 }
 

@@ -30,16 +30,20 @@ class Moment(NamedTuple):
       steps: (n,) control steps taken.
       over: (n,) bool.
       success: (n,) bool, at any step until now.
+      told: n instructions, of tasks that are about following them; else none.
     """
 
     pictures: NDArray[np.uint8]
     steps: NDArray[np.int64]
     over: NDArray[np.bool_]
     success: NDArray[np.bool_]
+    told: tuple[str, ...] = ()
 
     def first(self, n: int) -> Moment:
         """The first n episodes alone."""
-        return Moment(self.pictures[:n], self.steps[:n], self.over[:n], self.success[:n])
+        return Moment(
+            self.pictures[:n], self.steps[:n], self.over[:n], self.success[:n], self.told[:n]
+        )
 
 
 def record(
@@ -83,7 +87,10 @@ def record(
                     rows = np.flatnonzero(steps != drawn)  # the others stand still
                     rgb = renderer.render(env.sim.view(), rows=rows)[lens.name]["rgb"]
                     drawn[:] = steps
-                    yield Moment(rgb, steps.copy(), over.copy(), success.copy())
+                    told = [
+                        env.instruction(i) for i in range(n_episodes if env.task.held_out else 0)
+                    ]
+                    yield Moment(rgb, steps.copy(), over.copy(), success.copy(), tuple(told))
 
 
 def lengths(

@@ -1,4 +1,4 @@
-"""Several episodes in one picture: a tile each, with its number, its time and how it ended.
+"""Several episodes in one picture: a tile each, with its number, its time, how it ended and its instruction.
 
 How an episode ended is written, and shown by the colour of the tile's border: grey while it runs, green for
 a success, vermilion for a failure.
@@ -47,9 +47,9 @@ def compose(moment: Moment, seconds: float) -> NDArray[np.uint8]:
         tile = Image.fromarray(moment.pictures[i])
         draw = ImageDraw.Draw(tile)
         text = f"{i}  {moment.steps[i] * seconds:.2f} s  {word}".rstrip()
-        left, top, right, bottom = draw.textbbox((6, 4), text, font=font)
-        draw.rectangle((left - 4, top - 3, right + 4, bottom + 3), fill=colour)
-        draw.text((6, 4), text, fill="white", font=font)
+        _write(draw, (6, 4), text, font, colour)
+        if moment.told:
+            _write(draw, (6, height - 1.6 * font.size), moment.told[i], font, "black")
         sheet.paste(tile, (x + BORDER, y + BORDER))
     return np.asarray(sheet)
 
@@ -59,6 +59,13 @@ def verdict(over: bool, success: bool) -> tuple[str, str]:
     if not over:
         return GREY, ""
     return (GREEN, "success") if success else (RED, "failed")
+
+
+def _write(draw: Any, place: tuple[float, float], text: str, font: Any, colour: str) -> None:
+    """White letters on a colour."""
+    left, top, right, bottom = draw.textbbox(place, text, font=font)
+    draw.rectangle((left - 4, top - 3, right + 4, bottom + 3), fill=colour)
+    draw.text(place, text, fill="white", font=font)
 
 
 @cache

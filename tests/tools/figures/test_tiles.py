@@ -42,3 +42,12 @@ def test_words() -> None:
     assert verdict(False, False) == (GREY, "")
     assert verdict(True, True) == (GREEN, "success")
     assert verdict(True, False) == (RED, "failed")
+
+
+def test_an_instruction_stands_at_the_bottom_of_its_own_tile() -> None:
+    plain = moment(2, side=64)
+    told = compose(plain._replace(told=("go left", "")), 0.05)
+    changed = (told != compose(plain, 0.05)).any(-1)
+    rows, columns = np.nonzero(changed)
+    assert changed.any() and rows.min() > 36 and columns.max() < 36 + 64
+    assert plain._replace(told=("a", "b")).first(1).told == ("a",)
