@@ -116,3 +116,16 @@ def test_the_documented_full_configuration_is_built_without_memory() -> None:
         tokens = torch.zeros(1, 64, dtype=torch.long)
         assert len(model.vision.layers.blocks) == 24
         assert model.features({"image": image}, tokens).shape == (1, 1024)
+
+
+def test_with_a_conv_stem_all_weights_learn_and_the_instruction_reaches_the_pictures() -> None:
+    model = VisionLanguageAction(**TINY, stem="conv", cameras=["image", "wrist"])
+    data = batch(**{"images/wrist": torch.rand(3, 3, 32, 32)})
+    model(data)["loss"].backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.vision.parameters())
+    without = VisionLanguageAction(**TINY, stem="conv", use_language=False)
+    assert without.vision.film is None
+    vision, image = model.vision.eval(), torch.rand(2, 3, 32, 32)
+    said = torch.randn(2, 32)
+    assert vision(image, said).shape == vision(image).shape == (2, 5, 32)
+    assert not torch.allclose(vision(image, said), vision(image), atol=1e-4)
