@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from simscaleai.tools.figures.style import GREEN, GREY, RED
 
 BORDER = 4  # pixels
 LABEL = 0.065  # height of the words, as a share of the tile
+LETTER = 0.54  # width of a letter, as a share of that
 
 
 def compose(moment: Moment, seconds: float) -> NDArray[np.uint8]:
@@ -49,7 +51,9 @@ def compose(moment: Moment, seconds: float) -> NDArray[np.uint8]:
         text = f"{i}  {moment.steps[i] * seconds:.2f} s  {word}".rstrip()
         _write(draw, (6, 4), text, font, colour)
         if moment.told:
-            _write(draw, (6, height - 1.6 * font.size), moment.told[i], font, "black")
+            told = fill(moment.told[i], max(1, int(width / (LETTER * font.size))))
+            bottom = draw.textbbox((0, 0), told, font=font)[3]
+            _write(draw, (6, height - bottom - 5), told, font, "black")
         sheet.paste(tile, (x + BORDER, y + BORDER))
     return np.asarray(sheet)
 
