@@ -368,7 +368,12 @@ class PPOAgent:
 
     def load(self, path: str | Path) -> None:
         """Take over what `save` wrote, except the config; UserError if it is of another kind or shape."""
-        saved = _ppo_part(path)
+        saved, about = _parts(path)
+        self.view.show(
+            ObsSpec({k: tuple(v) for k, v in about["obs_shapes"].items()}, about["obs_dtypes"])
+        )
+        contract = about.get("contract")
+        self.contract = None if contract is None else EnvContract.from_dict(contract)
         load_weights(self.network, saved["network"], str(path))
         load_weights(self.obs_moments, saved["obs_moments"], str(path))
         load_weights(self.return_moments, saved["return_moments"], str(path))
@@ -387,15 +392,16 @@ class PPOAgent:
         cls, path: str | Path, device: str = "cpu", processes: Processes | None = None
     ) -> PPOAgent:
         """The agent that `save` wrote, built from the file alone."""
-        saved = _ppo_part(path)
+        saved = _parts(path)[0]
         config = load_config(PPOConfig, **saved["config"])
         agent = cls(saved["obs_dim"], saved["action_dim"], config, device, processes)
         agent.load(path)
         return agent
 
 
-def _ppo_part(path: str | Path) -> dict[str, Any]:
-    saved = load_checkpoint(path).get("ppo")
-    if not isinstance(saved, dict):
+def _parts(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a checkpoint says of its agent, and of the policy that the agent is."""
+    payload = load_checkpoint(path)
+    if not isinstance(payload.get("ppo"), dict):
         raise UserError(f"The checkpoint {str(path)!r} holds no PPO agent.")
-    return saved
+    return payload["ppo"], payload["policy"]

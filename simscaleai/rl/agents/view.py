@@ -55,6 +55,10 @@ class StateView:
         features: NDArray[np.float32] = self._features(torch.from_numpy(flat)).numpy()
         return features
 
+    def show(self, spec: ObsSpec) -> None:
+        """Show the entries of `spec`, whatever an observation has besides."""
+        self.spec, self._features = spec, relative(spec, self.relative_positions)
+
     def _learn(self, obs: Any) -> None:
         if not isinstance(obs, dict):
             if self.state_keys is not None or self.relative_positions:
@@ -62,14 +66,12 @@ class StateView:
                     "state_keys and relative_positions are for observations that are dicts, and this"
                     " environment's are arrays; leave them out."
                 )
-            self.spec = ObsSpec({"state": np.shape(obs)[-1:]}, {"state": "float32"})
+            self.show(ObsSpec({"state": np.shape(obs)[-1:]}, {"state": "float32"}))
             return
         vectors = sorted(key for key in obs if not is_image_key(key))
         for key in self.state_keys or ():
             if key not in vectors:
                 raise unknown_name("state_keys entry", key, vectors)
         keys = vectors if self.state_keys is None else sorted(self.state_keys)
-        self.spec = ObsSpec(
-            {k: np.shape(obs[k])[-1:] for k in keys}, {k: str(obs[k].dtype) for k in keys}
-        )
-        self._features = relative(self.spec, self.relative_positions)
+        shapes = {k: np.shape(obs[k])[-1:] for k in keys}
+        self.show(ObsSpec(shapes, {k: str(obs[k].dtype) for k in keys}))

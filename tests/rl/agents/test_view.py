@@ -56,6 +56,10 @@ def test_the_agent_and_the_policy_of_its_checkpoint_act_alike(tmp_path: Path) ->
     policy = ModelPolicy.from_checkpoint(tmp_path / "agent.pt", device="cpu")
     np.testing.assert_allclose(policy.act(obs), expected, atol=1e-6)
     again = PPOAgent.from_checkpoint(tmp_path / "agent.pt")
+    again.save(tmp_path / "again.pt")  # before it has seen anything
+    policy = ModelPolicy.from_checkpoint(tmp_path / "again.pt", device="cpu")
+    np.testing.assert_allclose(policy.act(obs), expected, atol=1e-6)
+    assert policy.contract is not None
     np.testing.assert_array_equal(again.predict(obs), expected)
     moved = {**obs, "joint_pos": obs["joint_pos"] + 1}  # not among those chosen
     np.testing.assert_array_equal(again.predict(moved), expected)
