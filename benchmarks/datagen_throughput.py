@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from simscaleai.datagen import finalize, generate_dataset, workers
+from simscaleai.datagen import generate_dataset, parts
 from simscaleai.sim import make_vec_env
 from simscaleai.sim.physics import BatchSim
 from simscaleai.sim.rendering import Renderer
@@ -124,14 +124,14 @@ def pictures(env_name: str, cameras: list[str], size: int, episodes: int) -> Non
         clock.watch(BatchSim, name, "simulation")
     clock.watch(EpisodeWriter, "add_all", "compression")  # but for what it calls of these:
     clock.watch(EpisodeWriter, "_write", "writing")
-    clock.watch(workers, "write_part", "writing")
-    read_part = finalize.read_part
+    clock.watch(parts, "write_part", "writing")
+    read_part = parts.read_part
 
     def reading(part):
         with clock.under("writing"):
             return iter(list(read_part(part)))
 
-    finalize.read_part = reading
+    parts.read_part = reading
     settings = {"cameras": cameras, "image_size": size, "overwrite": True, "show_progress": False}
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "images.h5")
