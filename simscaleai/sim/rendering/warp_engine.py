@@ -15,6 +15,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import gcd
+from queue import SimpleQueue
 from typing import Any
 
 import mujoco
@@ -107,16 +109,9 @@ class WarpEngine:
         for own, value in zip(self._map_views, self._maps.aim(self._rows), strict=True):
             own[...] = value
         views = scene.map_xpos, scene.map_xmat, scene.map_pixel
-        outputs = [scene.map_nearness, self._none, self._none]
-        lines, strips = self._strips(rows, size)
-
-        def work(thread: int, first: int, count: int) -> None:
-            for which in range(self._maps.count):
-                shape = [which, self._maps.count, size, size]
-                inputs = [self._scene, self._scratch[thread], rows, first, strips, lines]
-                self._launch(0, count, [*inputs, *views, *shape], outputs)
-
-        self._share(work, len(rows) * strips)
+        for which in range(self._maps.count):
+            outputs = [scene.map_nearness, self._none, self._none]
+            self._rasterize(rows, [*views, which, self._maps.count, size, size], outputs)
 
     def _trace(self, i: int, finer: int, rows: Any, coloured: bool) -> list[NDArray[Any]]:
         """Fill the buffers of lens i, at `finer` times its size; return views of them."""
@@ -124,49 +119,46 @@ class WarpEngine:
         width, height = finer * lens.width, finer * lens.height
         pixels, rgb, depth, geoms, faces = (self._buffers if finer == 1 else self._finer)[i]
         views = self._scene.cam_xpos, self._scene.cam_xmat, pixels
-        lines, strips = self._strips(rows, height)
-        tiles = lines // TILE * -(-width // TILE)
-        shape = [lens.camera_id, 1, width, height]
+        self._rasterize(rows, [*views, lens.camera_id, 1, width, height], [depth, geoms, faces])
+        tiles = -(-width // TILE) * -(-height // TILE)
+        camera = [lens.camera_id, width, height, _pixel(lens, finer), tiles, int(coloured)]
 
-        def work(thread: int, first: int, count: int) -> None:
-            common = [self._scene, self._scratch[thread], rows]
-            inputs = [*common, first, strips, lines, *views, *shape]
-            self._launch(0, count, inputs, [depth, geoms, faces])
-            camera = [
-                lens.camera_id,
-                width,
-                height,
-                _pixel(lens, finer),
-                strips * tiles,
-                int(coloured),
-            ]
-            self._launch(
-                1, count * tiles, [*common, first * tiles, *camera], [rgb, depth, geoms, faces]
-            )
+        def work(scratch: Any, first: int, count: int) -> None:
+            inputs = [self._scene, scratch, rows, first, *camera]
+            self._launch(1, count, inputs, [rgb, depth, geoms, faces])
 
-        self._share(work, len(rows) * strips)
+        # Sky is quick and a table slow: more pieces than threads, for the one that is done first.
+        self._share(work, len(rows) * tiles, 2 * self._threads)
         return [buffer.numpy() for buffer in (rgb, depth, geoms)]
 
-    def _strips(self, rows: Any, height: int) -> tuple[int, int]:
-        """How many lines a strip has, a multiple of TILE, and how many strips a picture."""
-        wanted = 1 if len(rows) >= 4 * self._threads else 2 * self._threads
-        wanted = wanted if self._threads > 1 else 1
-        lines = -(-height // (TILE * wanted)) * TILE
-        return lines, -(-height // lines)
+    def _rasterize(self, rows: Any, views: list[Any], outputs: list[Any]) -> None:
+        """Draw the meshes of `rows`; `views` and `outputs` are the last arguments of `raster.rasterize`.
+
+        Pictures are cut into strips where there are few, and in no more than it takes to keep all threads at
+        work: each strip computes anew where the corners of its meshes are.
+        """
+        height = views[-1]
+        few = len(rows) < 4 * self._threads
+        wanted = self._threads // gcd(len(rows), self._threads) if few else 1
+        lines = -(-height // wanted)
+        strips = -(-height // lines)
+
+        def work(scratch: Any, first: int, count: int) -> None:
+            inputs = [self._scene, scratch, rows, first, strips, lines, *views]
+            self._launch(0, count, inputs, outputs)
+
+        self._share(work, len(rows) * strips, self._threads)
 
     def _launch(self, kernel: int, count: int, inputs: list[Any], outputs: list[Any]) -> None:
         import_warp().launch(
             self._kernels[kernel], count, inputs=inputs, outputs=outputs, device=DEVICE
         )
 
-    def _share(self, work: Callable[[int, int, int], None], count: int) -> None:
-        """Call work(thread, first, how many) for all of `count`, on several threads."""
-        bounds = np.linspace(0, count, self._threads + 1).astype(int).tolist()
-        parts = [(t, bounds[t], bounds[t + 1] - bounds[t]) for t in range(self._threads)]
-        parts = [part for part in parts if part[2]]
-        if len(parts) < 2:
-            for part in parts:
-                work(*part)
+    def _share(self, work: Callable[[Any, int, int], None], count: int, pieces: int) -> None:
+        """Call work(scratch, first, how many) for all of `count`, in pieces, on several threads."""
+        bounds = np.linspace(0, count, min(pieces, count) + 1).astype(int).tolist()
+        if self._threads < 2 or len(bounds) < 3:
+            work(self._scratch[0], 0, count)
             return
         for kernel in self._kernels:  # compiled once, before threads ask for it together
             kernel.module.load(DEVICE)
@@ -174,7 +166,16 @@ class WarpEngine:
         if self._pool is None or self._owner != os.getpid():
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="render")
             self._owner = os.getpid()
-        list(self._pool.map(work, *zip(*parts, strict=True)))
+        free = SimpleQueue[Any]()
+        for scratch in self._scratch:
+            free.put(scratch)
+
+        def piece(first: int, end: int) -> None:
+            scratch = free.get()
+            work(scratch, first, end - first)
+            free.put(scratch)
+
+        list(self._pool.map(piece, bounds[:-1], bounds[1:]))
 
     def _set(self, values: dict[str, Any]) -> None:
         """Give the scene its constants: numbers as they are, arrays by copying them to Warp."""
