@@ -146,7 +146,7 @@ def pictures(env_name: str, cameras: list[str], size: int, episodes: int) -> Non
     megabytes = stats["file_size_mb"]
     sizes = (f"{megabytes:.1f}", f"{1e3 * megabytes / frames:.1f}")
     table.add_row(str(size), str(frames), f"{frames / seconds:,.0f}", *shares, *sizes)
-    Console().print(table)
+    Console(width=120).print(table)
 
 
 def main() -> None:

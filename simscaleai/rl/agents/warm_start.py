@@ -87,9 +87,8 @@ class _Teacher:
     def drive(self, by_actor: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Observations (k, obs_dim) of this and all earlier rounds, and actions (k, action_dim) for them."""
         agent, stepper = self._agent, self._stepper
-        std = agent.network.log_std.detach().exp().cpu() * (torch.arange(stepper.n) % 2).unsqueeze(
-            1
-        )
+        noisy = (torch.arange(stepper.n) % 2).unsqueeze(1)
+        std = agent.network.log_std.detach().exp().cpu() * noisy
         for _ in range(STEPS):
             seen = agent.view(stepper.raw).copy()
             labels = torch.from_numpy(self._policy.act(stepper.raw))
