@@ -117,11 +117,16 @@ def render_dataset(
             painter.check(data)
             recipe = painter.recipe(data)
             made = begin(folder, recipe, resume=resume, overwrite=overwrite)
-            todo = [] if made else [i for i in range(len(data)) if i not in folder.finished()]
+            todo: list[int] = []
             if made is None:
                 with kept(folder):
-                    _draw(data, painter, folder, todo, show_progress)
-                    made = _finalize(data, painter.contract, folder, recipe)
+                    finished = folder.finished()
+                    todo = [i for i in range(len(data)) if i not in finished]
+                    with ProgressBar(len(data), only_success=False, show=show_progress) as bar:
+                        bar.start(finished.values())
+                        _draw(data, painter, folder, todo, bar)
+                        bar.writing()
+                        made = _finalize(data, painter.contract, folder, recipe)
         frames = len(cameras) * sum(data.episodes[i].length for i in todo)
         steps = sum(episode.length for episode in data.episodes)
         count = len(data)
@@ -140,20 +145,17 @@ def render_dataset(
 
 
 def _draw(
-    data: EpisodeFile, painter: _Painter, folder: PartsFolder, todo: Sequence[int], show: bool
+    data: EpisodeFile, painter: _Painter, folder: PartsFolder, todo: Sequence[int], bar: ProgressBar
 ) -> None:
     """Set the episodes `todo` aside with their pictures; what is finished is kept in any event."""
     pending = Pending(folder.path)
-    with ProgressBar(len(data), only_success=False, show=show) as bar:
-        bar.start(folder.finished().values())
-        try:
-            for i in todo:
-                episode = painter.episode(data, i)
-                pending.add(episode)
-                bar.add(Progress(1, int(episode.success), len(episode)))
-        finally:
-            pending.flush()
-        bar.writing()
+    try:
+        for i in todo:
+            episode = painter.episode(data, i)
+            pending.add(episode)
+            bar.add(Progress(1, int(episode.success), len(episode)))
+    finally:
+        pending.flush()
 
 
 def _finalize(
