@@ -273,7 +273,8 @@ class ModelPolicy(nn.Module):
         if not isinstance(about, dict) or "model_name" not in about:
             raise UserError(f"The checkpoint {source!r} holds no model to act with.")
         with torch.random.fork_rng(devices=[]):  # initial weights are overwritten anyway
-            model = create_model(about["model_name"], **about["model_kwargs"])
+            arguments = {**about["model_kwargs"], **about.get("rebuild_with", {})}
+            model = create_model(about["model_name"], **arguments)
         spec = normalizer = contract = None
         from_hand = bool(about.get("relative_positions"))
         if about.get("obs_shapes") is not None:
