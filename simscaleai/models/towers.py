@@ -185,8 +185,8 @@ class PretrainedText(Pretrained):
         with tower_files.checked():
             self.tokenizer = tower_files.tokenizer(self.source["tokenizer"])
         self.tokenizer.no_padding()
-        # A mask that hides nothing in the whole batch is left out by transformers, and the same text would be
-        # rounded otherwise: where there is a mask, the last place of each row stays free.
+        # A mask that hides nothing in the whole batch is left out by transformers, for a kernel that may
+        # round otherwise: where there is a mask, the last place of each row stays free.
         self.tokenizer.enable_truncation(max_len if self.reads_padding else max_len - 1)
 
     def sample(self) -> dict[str, torch.Tensor]:

@@ -116,6 +116,8 @@ def test_text_gives_the_same_tokens_whatever_the_batch(towers: dict[str, Path], 
     ids = text.tokenize(TEXTS, CPU)
     assert ids[0].tolist() == [3, 4, 5, 7, 1, NOTHING, NOTHING, NOTHING]
     assert ids[2].tolist() == [1] + [NOTHING] * 7
+    # Cut off, with its ending; a mask always hides something, or another batch is another kernel.
+    assert ids[1, 5:].tolist() == ([9, 3, 1] if text.reads_padding else [9, 1, NOTHING])
     for i, row in enumerate(TEXTS):
         for others in (["red"] * 2, [TEXTS[1]] * 2):
             tokens = text(text.tokenize([row, *others], CPU))
@@ -160,6 +162,12 @@ def test_a_step_trains_a_tower_only_if_told(
     layers = {n for n in after if ".layer" in n and ".0." in n and "weight" in n and "tower" in n}
     assert layers and (layers <= changed if tuned else not layers & changed)
     assert all(".tower." not in n for n in changed) or tuned
+    size = model.vision.source["size"]
+    asked = torch.rand(1, 3, size, size, requires_grad=True)
+    assert model.vision.look(pixel_values=asked).requires_grad == tuned
+    ids = model.eval().language.tokenize(["reach the red ball"] * 3, CPU)
+    cut = model.features(observations, ids[:, :5])  # all that is no padding
+    torch.testing.assert_close(cut, model.features(observations, ids))
 
 
 def test_a_checkpoint_needs_no_folder_and_no_network(
