@@ -9,7 +9,8 @@ n_action_steps = 1         actions of a prediction that are executed before the 
 temporal_ensemble = None   weight of the average over predictions (`chunking`), instead
 noise_shape = None         of the normal numbers that one row of predict(obs, noise=...) takes
 rebuild_with = {}          arguments that a checkpoint keeps besides those it was made with: plain data, with
-                           which it is built again without the files that it was made from
+                           which it is built again without the files that it was made from; of the class,
+                           those that it is built again with if a checkpoint has none
 normalization = {}         modes of "state" (mean_std) and "actions" (identity); see `normalization`
 """
 
@@ -73,5 +74,6 @@ def describe_model(model: nn.Module) -> dict[str, Any]:
     name, kwargs = getattr(model, "registered", (None, None))
     if name is None:
         return {}
-    more = getattr(model, "rebuild_with", None)
-    return {"model_name": name, "model_kwargs": kwargs, **({"rebuild_with": more} if more else {})}
+    about = {"model_name": name, "model_kwargs": kwargs}
+    more = {k: v for k, v in getattr(model, "rebuild_with", {}).items() if v}
+    return {**about, "rebuild_with": more} if more else about

@@ -74,6 +74,13 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
     return model
 
 
+def rebuild_model(about: dict[str, Any]) -> nn.Module:
+    """The model that `declarations.describe_model` tells of, with new weights."""
+    name = about["model_name"]
+    kept = {**getattr(model_class(name), "rebuild_with", {}), **about.get("rebuild_with", {})}
+    return create_model(name, **{**about["model_kwargs"], **kept})
+
+
 def model_class(name: str) -> type[nn.Module]:
     """The class behind a name, imported if need be; UserError lists the known names."""
     return _models.get(_resolve(name)[0])

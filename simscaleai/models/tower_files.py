@@ -92,11 +92,11 @@ def load(name: str, config: dict[str, Any]) -> tuple[nn.Module, frozenset[str]]:
     return tower, frozenset(report["missing_keys"])
 
 
-def build(config: dict[str, Any]) -> nn.Module:
-    """A tower with random weights; UserError if the data describes none."""
+def build(source: dict[str, Any]) -> nn.Module:
+    """A tower of what `read` gave, with random weights; UserError if that describes none."""
     library()
     with checked():
-        cls, settings = _class_and_config(config)
+        cls, settings = _class_and_config(source["config"])
         return cls(settings)
 
 

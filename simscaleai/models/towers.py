@@ -34,25 +34,27 @@ class Pretrained(nn.Module):
       name: a folder or a name on the Hub.
       embed_dim: width of a token.
       tuned: whether the tower's weights are trained too.
-      source: what an earlier tower of this name had as its `source`; weights are random then.
+      source: what an earlier tower had as its `source`: weights are random then, and no file is read.
 
     Raises:
       UserError: there is no such tower, or `transformers` is not installed.
     """
 
     part: str
+    tower: Any
 
     def __init__(
         self, name: str, embed_dim: int, tuned: bool, source: dict[str, Any] | None
     ) -> None:
         super().__init__()
         self.tuned = tuned
-        self.source: dict[str, Any] = source or tower_files.read(name, self.part)
         lacking: frozenset[str] = frozenset()
-        if source:
-            self.tower: Any = tower_files.build(source["config"])
+        if source is None:
+            source = tower_files.read(name, self.part)
+            self.tower, lacking = tower_files.load(name, source["config"])
         else:
-            self.tower, lacking = tower_files.load(name, self.source["config"])
+            self.tower = tower_files.build(source)
+        self.source = source
         self.tower.eval()
         width = self._set_trained(name, lacking)
         self.projection = nn.Linear(width, embed_dim)
@@ -128,9 +130,10 @@ class PretrainedVision(Pretrained):
         instructed: bool = False,
     ) -> None:
         super().__init__(name, embed_dim, tuned, source)
-        for key in ("mean", "std"):
-            value = torch.tensor(self.source[key]).view(-1, 1, 1)
-            self.register_buffer(key, value, persistent=False)
+        with tower_files.checked():
+            for key in ("mean", "std"):
+                value = torch.tensor(self.source[key]).view(-1, 1, 1)
+                self.register_buffer(key, value, persistent=False)
         self.film = nn.Linear(embed_dim, 2 * embed_dim) if instructed else None
 
     def sample(self) -> dict[str, torch.Tensor]:

@@ -145,8 +145,10 @@ class VisionLanguageAction(nn.Module):
       vision_tower, text_tower: pretrained, in place of the vision transformer and of `SimpleLanguageEncoder`:
         folders, or names on the Hugging Face Hub; see `towers`.
       tune_towers: train their weights too.
-      towers: {"vision", "text"}, what a checkpoint tells of them; the weights are then in the checkpoint.
+      towers: {"vision", "text"}, what a checkpoint tells of them; no file is read then.
     """
+
+    rebuild_with: dict[str, Any] = {"towers": {}}
 
     presets = {
         "debug": {
@@ -213,7 +215,7 @@ class VisionLanguageAction(nn.Module):
         layers = (num_heads, num_layers, mlp_ratio, dropout)
         self.augment = Augmentation(random_shift, color_jitter)
         sizes = (image_size, patch_size, in_channels, embed_dim)
-        known = towers or {}
+        known = {} if towers is None else {"vision": {}, "text": {}, **towers}
         self.vision: VisionEncoder | PretrainedVision = (
             VisionEncoder(*sizes, *layers, stem, instructed=use_language)
             if vision_tower is None
@@ -246,7 +248,7 @@ class VisionLanguageAction(nn.Module):
             self.normalization = {"actions": "min_max"}
         parts = {"vision": self.vision, "text": getattr(self, "language", None)}
         sources = {k: p.source for k, p in parts.items() if isinstance(p, Pretrained)}
-        self.rebuild_with = {"towers": sources} if sources else {}
+        self.rebuild_with = {"towers": sources}
 
     def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Loss and predictions for a batch.

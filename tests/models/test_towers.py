@@ -135,6 +135,12 @@ def test_siglip_reads_its_padding_and_no_capitals(towers: dict[str, Path]) -> No
     torch.testing.assert_close(text(text.tokenize(["reach the ball"], CPU)), expected)
 
 
+def test_other_towers_do_not_see_padding(towers: dict[str, Path]) -> None:
+    text = PretrainedText(str(towers["bert"]), 24, max_len=8)
+    expected = text.projection(text.tower(input_ids=torch.tensor([[3, 4, 7, 1]])).last_hidden_state)
+    torch.testing.assert_close(text(text.tokenize(["reach the ball"], CPU))[:, :4], expected)
+
+
 @pytest.mark.parametrize("tuned", [False, True], ids=["frozen", "tuned"])
 @pytest.mark.parametrize(("vision", "text"), [("siglip", "siglip"), ("dino", "bert")])
 def test_a_step_trains_a_tower_only_if_told(
@@ -209,9 +215,18 @@ def test_a_checkpoint_needs_no_folder_and_no_network(
     np.testing.assert_array_equal(again.act({"image": pictures[1:2]}), actions[1:2])
 
     about = json.loads((exported / "config.json").read_text())
-    for key, value in (("tokenizer", "{}"), ("config", {"model_type": "gone"}), ("config", {})):
+    for part, value in (
+        ("text", {"tokenizer": "{}"}),
+        ("text", {"config": {"model_type": "gone"}}),
+        ("vision", {"mean": "red"}),
+        ("", {}),
+    ):
         damaged = copy.deepcopy(about)
-        damaged["rebuild_with"]["towers"]["text"][key] = value
+        if part:
+            damaged["rebuild_with"]["towers"][part] |= value
+        else:  # a checkpoint names no file that is then read
+            del damaged["rebuild_with"]
+            damaged["model_kwargs"]["vision_tower"] = str(towers["dino"])
         (exported / "config.json").write_text(json.dumps(damaged))
         with pytest.raises(UserError, match="of no use here"):
             ModelPolicy.from_pretrained(exported, device="cpu")
