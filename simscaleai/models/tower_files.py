@@ -107,7 +107,7 @@ def checked() -> Iterator[None]:
         yield
     except Exception as error:
         raise UserError(
-            f"What the checkpoint says of its pretrained tower is of no use here ({_reason(error)});"
+            f"What the checkpoint says of its pretrained tower is of no use here ({reason(error)});"
             " use another checkpoint, or the release of transformers that it was made with."
         ) from error
 
@@ -182,16 +182,16 @@ def _file(name: str, file: str) -> Path | None:
 def _unusable(name: str, error: Exception) -> UserError:
     if Path(name).is_dir():
         return UserError(
-            f"The folder {name!r} holds no tower that can be used ({_reason(error)}); it takes config.json"
+            f"The folder {name!r} holds no tower that can be used ({reason(error)}); it takes config.json"
             " and model.safetensors of a vision or text transformer, as save_pretrained writes them."
         )
     return UserError(
-        f"The tower {name!r} is not a folder and cannot be downloaded ({_reason(error)}); check the name, or"
+        f"The tower {name!r} is not a folder and cannot be downloaded ({reason(error)}); check the name, or"
         " download it where there is a network and give its folder."
     )
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The first sentence of an error, or its type if it has no words."""
     text = " ".join(str(error).split())
     return text.split(". ")[0].rstrip(".") or type(error).__name__

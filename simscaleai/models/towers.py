@@ -36,6 +36,10 @@ class Pretrained(nn.Module):
       tuned: whether the tower's weights are trained too.
       source: what an earlier tower had as its `source`: weights are random then, and no file is read.
 
+    Attributes:
+      source: plain data, all that there is to know of the tower besides its weights.
+      tower: the module of `transformers`.
+
     Raises:
       UserError: there is no such tower, or `transformers` is not installed.
     """
@@ -88,7 +92,7 @@ class Pretrained(nn.Module):
                 gradients = torch.autograd.grad(tokens.sum(), weights, allow_unused=True)
         except Exception as error:
             raise UserError(
-                f"The tower {name!r} cannot be used for {self.part} ({type(error).__name__}: {error});"
+                f"The tower {name!r} cannot be used for {self.part} ({tower_files.reason(error)});"
                 " it takes a transformer that makes tokens of nothing else."
             ) from error
         if tokens.ndim != 3:
