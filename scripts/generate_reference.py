@@ -35,7 +35,7 @@ COMMAND = "python scripts/generate_reference.py"
 # Package: its modules that a user imports from. `x.*` is every module of x, `registered` the models' modules.
 MODULES = {
     "sim": "base_env factory envs.* task task_env vector_env randomization",
-    "models": "registry registered policy_heads.* policy declarations normalization language vision",
+    "models": "registry registered policy_heads.* policy declarations normalization language vision towers",
     "training": "trainer run settings data.dataset data.loader",
     "rl": "evaluator training settings agents.ppo rewards.rewards",
     "datagen": "generator validate",

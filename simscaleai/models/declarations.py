@@ -8,6 +8,9 @@ n_obs_steps = 1            observations that it looks at: each entry is (B, H, .
 n_action_steps = 1         actions of a prediction that are executed before the next one
 temporal_ensemble = None   weight of the average over predictions (`chunking`), instead
 noise_shape = None         of the normal numbers that one row of predict(obs, noise=...) takes
+rebuild_with = {}          arguments that a checkpoint keeps besides those it was made with: plain data, with
+                           which it is built again without the files that it was made from; of the class,
+                           those that it is built again with if a checkpoint has none
 normalization = {}         modes of "state" (mean_std) and "actions" (identity); see `normalization`
 """
 
@@ -69,4 +72,8 @@ def uses_language(model: nn.Module) -> bool:
 def describe_model(model: nn.Module) -> dict[str, Any]:
     """Name and arguments of a model made by `create_model`; an empty dict for any other."""
     name, kwargs = getattr(model, "registered", (None, None))
-    return {} if name is None else {"model_name": name, "model_kwargs": kwargs}
+    if name is None:
+        return {}
+    about = {"model_name": name, "model_kwargs": kwargs}
+    more = {k: v for k, v in getattr(model, "rebuild_with", {}).items() if v}
+    return {**about, "rebuild_with": more} if more else about

@@ -37,7 +37,12 @@ class SimpleLanguageEncoder(nn.Module):
       vocab_size: of which two are no words.
       max_len: tokens of an instruction.
       embed_dim, num_heads, num_layers, dropout: of the transformer.
+
+    Attributes:
+      padding: what `tokenize` gives after the end of a text.
     """
+
+    padding = PADDING
 
     def __init__(
         self,

@@ -36,7 +36,7 @@ from simscaleai.models.declarations import Declared, describe_model, obs_keys
 from simscaleai.models.features import relative, state_width
 from simscaleai.models.inference import as_image, inference, load_weights, resolve_device
 from simscaleai.models.normalization import Normalizer
-from simscaleai.models.registry import create_model
+from simscaleai.models.registry import rebuild_model
 from simscaleai.observations import ObsSpec, flatten_state, unflatten_state
 from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.storage.pretrained import is_pretrained, load_pretrained, save_pretrained
@@ -273,7 +273,7 @@ class ModelPolicy(nn.Module):
         if not isinstance(about, dict) or "model_name" not in about:
             raise UserError(f"The checkpoint {source!r} holds no model to act with.")
         with torch.random.fork_rng(devices=[]):  # initial weights are overwritten anyway
-            model = create_model(about["model_name"], **about["model_kwargs"])
+            model = rebuild_model(about)
         spec = normalizer = contract = None
         from_hand = bool(about.get("relative_positions"))
         if about.get("obs_shapes") is not None:

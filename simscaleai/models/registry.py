@@ -52,7 +52,8 @@ def register_model(name: str) -> Callable[[_Class], _Class]:
 def create_model(name: str, **kwargs: Any) -> nn.Module:
     """Build a model; it remembers `(name, kwargs)` as `registered`, so that it can be built again.
 
-    Those of a preset are remembered by value: a checkpoint outlives it.
+    Those of a preset are remembered by value: a checkpoint outlives it. Those that the model has in its
+    `rebuild_with` are not: it tells them itself.
 
     Raises:
       UserError: no model has this name, or it takes no such argument; lists the known ones.
@@ -68,8 +69,16 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
                 f"{did_you_mean(key, known)}"
             )
     model = cls(**kwargs)
-    model.registered = (name, dict(kwargs))
+    told = getattr(model, "rebuild_with", {})
+    model.registered = (name, {k: v for k, v in kwargs.items() if k not in told})
     return model
+
+
+def rebuild_model(about: dict[str, Any]) -> nn.Module:
+    """The model that `declarations.describe_model` tells of, with new weights."""
+    name = about["model_name"]
+    kept = {**getattr(model_class(name), "rebuild_with", {}), **about.get("rebuild_with", {})}
+    return create_model(name, **{**about["model_kwargs"], **kept})
 
 
 def model_class(name: str) -> type[nn.Module]:

@@ -3,7 +3,7 @@
 In the manner of RT-2 (Brohan et al., 2023), OpenVLA (Kim et al., 2024) and, with the heads that sample, pi0
 (Black et al., 2024): every image is cut into patches that a vision transformer encodes, the instruction is
 read by a transformer of its own, and layers over all tokens together fill one token with what the action
-head needs. All of it starts from random weights.
+head needs. All of it starts from random weights, unless pretrained towers are named (`towers`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from torch import nn
 
 from simscaleai.errors import UserError
 from simscaleai.models.inference import inference
-from simscaleai.models.language import PADDING, SimpleLanguageEncoder
+from simscaleai.models.language import SimpleLanguageEncoder
 from simscaleai.models.policy_heads.by_name import make_head
 from simscaleai.models.policy_heads.chunks import head_actions, head_outputs, masked_mean
 from simscaleai.models.registry import register_model
+from simscaleai.models.towers import Pretrained, PretrainedText, PretrainedVision
 from simscaleai.models.transformer import Encoder, embedding
 from simscaleai.models.vision import Augmentation, Points, convolutions, image_keys
 
@@ -141,7 +142,13 @@ class VisionLanguageAction(nn.Module):
       cameras: read observations["images/<camera>"] of these instead of "image".
       stem: of `PatchEmbedding`.
       random_shift, color_jitter: augmentation of images, see `vision.Augmentation`.
+      vision_tower, text_tower: pretrained, in place of the vision transformer and of `SimpleLanguageEncoder`:
+        folders, or names on the Hugging Face Hub; see `towers`.
+      tune_towers: train their weights too.
+      towers: {"vision", "text"}, what a checkpoint tells of them; no file is read then.
     """
+
+    rebuild_with: dict[str, Any] = {"towers": {}}
 
     presets = {
         "debug": {
@@ -195,6 +202,10 @@ class VisionLanguageAction(nn.Module):
         stem: str = "patch",
         random_shift: int = 0,
         color_jitter: float = 0.0,
+        vision_tower: str | None = None,
+        text_tower: str | None = None,
+        tune_towers: bool = False,
+        towers: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.image_keys = image_keys(True, cameras)
@@ -203,14 +214,28 @@ class VisionLanguageAction(nn.Module):
         self.action_horizon, self.n_action_steps = action_horizon, n_action_steps
         layers = (num_heads, num_layers, mlp_ratio, dropout)
         self.augment = Augmentation(random_shift, color_jitter)
-        self.vision = VisionEncoder(
-            image_size, patch_size, in_channels, embed_dim, *layers, stem, instructed=use_language
+        sizes = (image_size, patch_size, in_channels, embed_dim)
+        known = {} if towers is None else {"vision": {}, "text": {}, **towers}
+        self.vision: VisionEncoder | PretrainedVision = (
+            VisionEncoder(*sizes, *layers, stem, instructed=use_language)
+            if vision_tower is None
+            else PretrainedVision(
+                vision_tower, embed_dim, tune_towers, known.get("vision"), use_language
+            )
         )
         self.camera = embedding(len(self.image_keys), 1, embed_dim)
         if use_language:
-            self.language = SimpleLanguageEncoder(
-                vocab_size, max_text_len, embed_dim, num_heads, lang_num_layers, dropout
+            self.language: SimpleLanguageEncoder | PretrainedText = (
+                SimpleLanguageEncoder(
+                    vocab_size, max_text_len, embed_dim, num_heads, lang_num_layers, dropout
+                )
+                if text_tower is None
+                else PretrainedText(
+                    text_tower, embed_dim, tune_towers, max_text_len, known.get("text")
+                )
             )
+        elif text_tower is not None:
+            raise UserError("text_tower is given and use_language is false; leave out one of them.")
         if state_dim > 0:
             self.state = nn.Linear(state_dim, embed_dim)
         self.readout = embedding(1, 1, embed_dim)
@@ -221,6 +246,9 @@ class VisionLanguageAction(nn.Module):
         if action_head_type != "mlp":
             self.noise_shape = self.head.noise_shape
             self.normalization = {"actions": "min_max"}
+        parts = {"vision": self.vision, "text": getattr(self, "language", None)}
+        sources = {k: p.source for k, p in parts.items() if isinstance(p, Pretrained)}
+        self.rebuild_with = {"towers": sources}
 
     def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Loss and predictions for a batch.
@@ -268,7 +296,7 @@ class VisionLanguageAction(nn.Module):
         n, cameras = images.shape[:2]
         words, said, mask = None, None, None
         if token_ids is not None:
-            words, real = self.language(token_ids), token_ids != PADDING
+            words, real = self.language(token_ids), token_ids != self.language.padding
             said = (words * real.unsqueeze(-1)).sum(1) / real.sum(1, keepdim=True)
             said = (said.unsqueeze(1) + self.camera.squeeze(1)).flatten(0, 1)
         seen = self.vision(images.flatten(0, 1), said).unflatten(0, (n, cameras)) + self.camera
