@@ -40,6 +40,11 @@ class ObsSpec:
             {k: str(obs[k].dtype) for k in keys},
         )
 
+    @classmethod
+    def from_saved(cls, about: Mapping[str, Any]) -> ObsSpec:
+        """The spec that a checkpoint tells of, in "obs_shapes" and "obs_dtypes"."""
+        return cls({k: tuple(v) for k, v in about["obs_shapes"].items()}, about["obs_dtypes"])
+
     @property
     def state_keys(self) -> list[str]:
         """The keys that make up `state`, in order."""

@@ -119,14 +119,7 @@ def render_dataset(
             made = begin(folder, recipe, resume=resume, overwrite=overwrite)
             todo: list[int] = []
             if made is None:
-                with kept(folder):
-                    finished = folder.finished()
-                    todo = [i for i in range(len(data)) if i not in finished]
-                    with ProgressBar(len(data), only_success=False, show=show_progress) as bar:
-                        bar.start(finished.values())
-                        _draw(data, painter, folder, todo, bar)
-                        bar.writing()
-                        made = _finalize(data, painter.contract, folder, recipe)
+                made, todo = _make(data, painter, folder, recipe, show_progress)
         frames = len(cameras) * sum(data.episodes[i].length for i in todo)
         steps = sum(episode.length for episode in data.episodes)
         count = len(data)
@@ -142,6 +135,19 @@ def render_dataset(
         "resumed_episodes": count - len(todo),
         "seconds": seconds,
     }
+
+
+def _make(
+    data: EpisodeFile, painter: _Painter, folder: PartsFolder, recipe: dict[str, Any], show: bool
+) -> tuple[dict[str, Any], list[int]]:
+    """Draw what is missing and write the dataset; {"content_hash"}, and which episodes were drawn."""
+    with kept(folder), ProgressBar(len(data), only_success=False, show=show) as bar:
+        finished = folder.finished()
+        todo = [i for i in range(len(data)) if i not in finished]
+        bar.start(finished.values())
+        _draw(data, painter, folder, todo, bar)
+        bar.writing()
+        return _finalize(data, painter.contract, folder, recipe), todo
 
 
 def _draw(

@@ -277,8 +277,7 @@ class ModelPolicy(nn.Module):
         spec = normalizer = contract = None
         from_hand = bool(about.get("relative_positions"))
         if about.get("obs_shapes") is not None:
-            shapes = {k: tuple(v) for k, v in about["obs_shapes"].items()}
-            spec = ObsSpec(shapes, about["obs_dtypes"])
+            spec = ObsSpec.from_saved(about)
         if about.get("normalized"):
             assert spec is not None
             widths = {"state": state_width(spec, from_hand)} if spec.state_keys else {}

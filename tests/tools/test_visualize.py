@@ -49,7 +49,11 @@ def check_picture(path: Path, width: float, height: float) -> None:
     """It is there, as large as it should be (inches), and shows something."""
     picture = iio.imread(path)[..., :3]
     np.testing.assert_allclose(picture.shape, (DPI * height, DPI * width, 3), atol=1.01)
-    assert picture.std() > 15 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
+    assert (
+        np.ptp(picture) > 100
+        and picture.std() > 15
+        and len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
+    )
 
 
 @pytest.mark.parametrize(
@@ -139,7 +143,18 @@ def test_a_video_of_failure(tmp_path: Path) -> None:
 
 
 HIDDEN = """
-import sys
+import ctypes, ctypes.util, sys
+
+def missing(name):
+    return any(part in str(name) for part in ("GL", "OSMesa", "X11"))
+
+load, find = ctypes.CDLL.__init__, ctypes.util.find_library
+def load_others(self, name, *args, **kwargs):
+    if missing(name):
+        raise OSError(f"{name}: cannot open shared object file")
+    load(self, name, *args, **kwargs)
+ctypes.CDLL.__init__ = load_others
+ctypes.util.find_library = lambda name: None if missing(name) else find(name)
 
 GL = ("OpenGL", "glfw", "mujoco.egl", "mujoco.osmesa", "mujoco.glfw", "mujoco.cgl")
 
@@ -149,12 +164,20 @@ class Hidden:
             raise ImportError(f"{name} is hidden")
 
 sys.meta_path.insert(0, Hidden())
+import mujoco
+try:
+    mujoco.Renderer(mujoco.MjModel.from_xml_string("<mujoco/>"))
+except Exception:
+    pass
+else:
+    raise AssertionError("OpenGL is not hidden")
 from simscaleai.tools.cli import main
 
 for words in (
     "viz-env --env-name reach --n-steps 2 --size 16 --save env.png",
     "viz-cameras --env-name pick_place --cameras front_cam --n-steps 1 --size 16 --save cameras.png",
     "viz-video --env-name reach --n-episodes 1 --n-steps 2 --size 32 --randomize --save video.mp4",
+    "datagen --env-name reach --n-episodes 1 --max-steps 4 --cameras front_cam --image-size 16 -o data.h5",
 ):
     try:
         main(words.split())
@@ -185,6 +208,7 @@ def test_cameras_need_no_opengl(tmp_path: Path) -> None:
     check_picture(tmp_path / "cameras.png", 10.0, 3.25)
     video = iio.imread(tmp_path / "video.mp4", plugin="FFMPEG")
     assert len(video) == 3 + 20 and video[0].std() > 15
+    assert (tmp_path / "data.h5").exists()
 
 
 def test_a_video_is_mp4() -> None:

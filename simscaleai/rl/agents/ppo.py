@@ -369,9 +369,7 @@ class PPOAgent:
     def load(self, path: str | Path) -> None:
         """Take over what `save` wrote, except the config; UserError if it is of another kind or shape."""
         saved, about = _parts(path)
-        self.view.show(
-            ObsSpec({k: tuple(v) for k, v in about["obs_shapes"].items()}, about["obs_dtypes"])
-        )
+        self.view.show(ObsSpec.from_saved(about))
         contract = about.get("contract")
         self.contract = None if contract is None else EnvContract.from_dict(contract)
         load_weights(self.network, saved["network"], str(path))

@@ -82,15 +82,15 @@ def record(
         with closing(Renderer(env.model, [lens], n_episodes, **options)) as renderer:
             run = _run(env, driver.policy(env), seed, n_steps)
             drawn = np.full(n_episodes, -1)  # after how many steps
+            told: tuple[str, ...] = ()
             for step, (steps, over, success) in enumerate(run):
+                if step == 0 and env.task.held_out:
+                    told = tuple(env.instruction(i) for i in range(n_episodes))
                 if shown is None or step in shown:
                     rows = np.flatnonzero(steps != drawn)  # the others stand still
                     rgb = renderer.render(env.sim.view(), rows=rows)[lens.name]["rgb"]
                     drawn[:] = steps
-                    told = [
-                        env.instruction(i) for i in range(n_episodes if env.task.held_out else 0)
-                    ]
-                    yield Moment(rgb, steps.copy(), over.copy(), success.copy(), tuple(told))
+                    yield Moment(rgb, steps.copy(), over.copy(), success.copy(), told)
 
 
 def lengths(
