@@ -29,7 +29,7 @@ from simscaleai.sim.rendering import Renderer
 
 SIZES = (64, 128, 224)
 ROWS = (1, 16, 64)
-# The most that OpenGL draws in one repeat: its speed does not depend on their number.
+# What OpenGL draws in one repeat: its speed does not depend on their number.
 GL_FRAMES = 16
 STEPS = 12
 
@@ -73,10 +73,13 @@ def stock(
 
 def traced(env: Any, cameras: list[CameraConfig]) -> Callable[[], int]:
     renderer = Renderer(env.model, cameras, env.num_envs, engine="warp")
+    frames = env.num_envs * len(cameras)
+    rounds = max(1, GL_FRAMES // frames)  # as many as OpenGL draws, at least
 
     def draw() -> int:
-        renderer.render(env.sim.view())
-        return env.num_envs * len(cameras)
+        for _ in range(rounds):
+            renderer.render(env.sim.view())
+        return rounds * frames
 
     return draw
 

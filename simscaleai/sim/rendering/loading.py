@@ -67,6 +67,8 @@ def _texture_known(model: mujoco.MjModel, g: int) -> bool:
 
 def constants(model: mujoco.MjModel) -> dict[str, Any]:
     """What no row has of its own, under the names of `scene.Scene`."""
+    seen = visible(model)
+    is_mesh = model.geom_type[seen] == _MESH
     head = model.vis.headlight
     on = float(bool(head.active))
     casts = model.light_castshadow.astype(bool)
@@ -74,13 +76,15 @@ def constants(model: mujoco.MjModel) -> dict[str, Any]:
     texels = [_texture(model, i) for i in range(model.ntex)]
     starts = np.cumsum([0] + [len(t.reshape(-1, 3)) for t in texels])[:-1]
     return {
-        "visible": visible(model).astype(np.int32),
+        "meshes": seen[is_mesh],
+        "simple": seen[~is_mesh],
         "geom_type": model.geom_type,
         "geom_mat": model.geom_matid,
         "face_normals": model.mesh_facenormal,
         "mesh_normals": model.mesh_normal,
         "mesh_verts": model.mesh_vert,
         "mesh_faces": model.mesh_face,
+        "face_planes": _planes(model),
         "face_texels": model.mesh_facetexcoord,
         "mesh_texels": model.mesh_texcoord,
         "mat_texture": _textures(model),
@@ -98,8 +102,20 @@ def constants(model: mujoco.MjModel) -> dict[str, Any]:
         "head_ambient": (head.ambient * on).tolist(),
         "head_diffuse": (head.diffuse * on).tolist(),
         "head_specular": (head.specular * on).tolist(),
+        "map_light": np.flatnonzero(casts),
+        "extent": float(model.stat.extent),
         "far": float(model.vis.map.zfar * model.stat.extent),
     }
+
+
+def _planes(model: mujoco.MjModel) -> NDArray[np.float64]:
+    """Normals of the faces of meshes, of any length, and their products with points of the faces: (k, 4)."""
+    mesh = np.repeat(np.arange(model.nmesh), model.mesh_facenum)
+    corners = model.mesh_vert[model.mesh_face + model.mesh_vertadr[mesh][:, None]].astype(
+        np.float64
+    )
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return np.column_stack([normals, (normals * corners[:, 0]).sum(1)])
 
 
 def _textures(model: mujoco.MjModel) -> NDArray[np.int32]:

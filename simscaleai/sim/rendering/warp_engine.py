@@ -1,7 +1,7 @@
 """Pictures on the CPU, with Warp: no OpenGL, no display, no system package.
 
-Meshes are rasterized (`rendering.raster`), everything else and the light is computed by rays
-(`rendering.tracer`); both know the scene from the poses of a `View`. Pictures are shared out among threads,
+Meshes are rasterized (`kernels.raster`), everything else and the light is computed by rays
+(`kernels.tracer`); both know the scene from the poses of a `View`. Pictures are shared out among threads,
 cut into strips where they are too few; the native code lets go of Python's lock.
 
 The first picture on a machine compiles this, some seconds; it stays in Warp's cache in the user's cache
@@ -13,10 +13,11 @@ Trap: transparency is not drawn. What is not fully transparent is opaque.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from math import gcd
-from queue import SimpleQueue
+from dataclasses import dataclass
+from itertools import pairwise, product
 from typing import Any
 
 import mujoco
@@ -24,11 +25,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.sim.rendering.lens import Lens, blank
-from simscaleai.sim.rendering.loading import DEVICE, TILE, array, constants, import_warp, meshes
-from simscaleai.sim.rendering.shadow_maps import ShadowMaps
+from simscaleai.sim.rendering.loading import (
+    DEVICE,
+    TILE,
+    array,
+    constants,
+    import_warp,
+    meshes,
+)
 from simscaleai.sim.view import LOOKS, POSES, View
 
 MAP_SIZES = (128, 1024)  # pixels of a side of a shadow map: twice those of a picture, within these
+LINKS = 4  # places in bins for each face of the meshes
+
+
+@dataclass(frozen=True)
+class Job:
+    """A kernel to run, and how many pictures of what height it draws for each row.
+
+    `inputs` are those behind the rows and strips.
+    """
+
+    kernel: int
+    pictures: int
+    height: int
+    inputs: list[Any]
+    outputs: list[Any]
 
 
 class WarpEngine:
@@ -44,27 +66,33 @@ class WarpEngine:
         self, model: mujoco.MjModel, lenses: Sequence[Lens], n: int, threads: int, samples: int
     ) -> None:
         warp = import_warp()
-        from simscaleai.sim.rendering import raster, scene, tracer
+        from simscaleai.sim.rendering.kernels import scene, shadow_maps, tracer
 
         self._lenses, self._n, self._threads, self._samples = lenses, n, threads, samples
-        self._kernels = raster.rasterize, tracer.trace
+        self._kernels = shadow_maps.draw_maps, tracer.draw
         self._pool: ThreadPoolExecutor | None = None
         self._owner = 0
-        most = samples * max(max(lens.width, lens.height) for lens in lenses)
-        self._maps = ShadowMaps(model, int(np.clip(2 * most, *MAP_SIZES)))
         with warp.ScopedDevice(DEVICE):
             self._scene = scene.Scene()
             self._set(constants(model) | meshes(model))
             self._rows = self._set_rows(model)
-            self._map_views = self._set_maps(model)
+            most = samples * max(max(lens.width, lens.height) for lens in lenses)
+            self._set_maps(int(np.clip(2 * most, *MAP_SIZES)))
             self._every = array(np.arange(n))
-            self._none = warp.zeros((0, 0), dtype=int)
             self._drawn: set[int] = set()
-            most = int(max(model.mesh_vertnum, default=0))
-            self._scratch = [_scratch(scene.Scratch(), most) for _ in range(threads)]
-            self._buffers = [self._make_buffers(model, lens, 1) for lens in lenses]
-            if samples > 1:
-                self._finer = [self._make_buffers(model, lens, samples) for lens in lenses]
+            self._buffers = {
+                (i, finer): self._make_buffers(lens, finer)
+                for i, lens in enumerate(lenses)
+                for finer in {1, samples}
+            }
+            sides = [self._scene.map_size] * 2
+            sizes = [
+                sides,
+                *((k * lens.width, k * lens.height) for k, lens in product((1, samples), lenses)),
+            ]
+            tiles = max(-(-width // TILE) * -(-height // TILE) for width, height in sizes)
+            faces = int(self._scene.geom_faces.numpy()[self._scene.meshes.numpy()].sum())
+            self._scratch = [_scratch(faces, tiles) for _ in range(threads)]
 
     def draw(
         self,
@@ -84,15 +112,20 @@ class WarpEngine:
             # Buffers keep the pictures of rows that are not drawn, once they were.
             which = self._every if rows is None or set(chosen) - self._drawn else array(rows)
             self._drawn |= set(chosen)
-            self._draw_maps(which)
-            for i, pictures in zip(chosen, out, strict=True):
-                rgb, metres, geoms = self._trace(i, 1, which, coloured=self._samples == 1)
-                if self._samples > 1:
-                    rgb = self._trace(i, self._samples, which, True)[0]
-                    rgb = _average(rgb, pictures["rgb"].shape[:3])
-                for kind, seen in (("rgb", rgb), ("depth", metres), ("segmentation", geoms)):
-                    if kind in pictures:
-                        pictures[kind][...] = seen.reshape(pictures[kind].shape)
+            scene = self._scene
+            if scene.map_size:
+                lights = scene.map_light.shape[0]
+                self._run(which, [Job(0, lights, scene.map_size, [], [])])
+            sizes = (1, self._samples) if self._samples > 1 else (1,)
+            self._run(which, [self._picture(i, finer) for i in chosen for finer in sizes])
+        for i, pictures in zip(chosen, out, strict=True):
+            rgb, metres, geoms = (buffer.numpy() for buffer in self._buffers[i, 1])
+            if self._samples > 1:
+                finer = self._buffers[i, self._samples][0].numpy()
+                rgb = _average(finer, pictures["rgb"].shape[:3])
+            for kind, seen in (("rgb", rgb), ("depth", metres), ("segmentation", geoms)):
+                if kind in pictures:
+                    pictures[kind][...] = seen.reshape(pictures[kind].shape)
         return out
 
     def close(self) -> None:
@@ -101,81 +134,57 @@ class WarpEngine:
             self._pool.shutdown()
         self._pool = None
 
-    def _draw_maps(self, rows: Any) -> None:
-        """Draw the shadow maps of `rows`."""
-        scene, size = self._scene, self._maps.size
-        if not size:
-            return
-        for own, value in zip(self._map_views, self._maps.aim(self._rows), strict=True):
-            own[...] = value
-        views = scene.map_xpos, scene.map_xmat, scene.map_pixel
-        for which in range(self._maps.count):
-            outputs = [scene.map_nearness, self._none, self._none]
-            self._rasterize(rows, [*views, which, self._maps.count, size, size], outputs)
-
-    def _trace(self, i: int, finer: int, rows: Any, coloured: bool) -> list[NDArray[Any]]:
-        """Fill the buffers of lens i, at `finer` times its size; return views of them."""
+    def _picture(self, i: int, finer: int) -> Job:
+        """To fill the buffers of lens i, at `finer` times its size."""
         lens = self._lenses[i]
-        width, height = finer * lens.width, finer * lens.height
-        pixels, rgb, depth, geoms, faces = (self._buffers if finer == 1 else self._finer)[i]
-        views = self._scene.cam_xpos, self._scene.cam_xmat, pixels
-        self._rasterize(rows, [*views, lens.camera_id, 1, width, height], [depth, geoms, faces])
-        tiles = -(-width // TILE) * -(-height // TILE)
-        camera = [lens.camera_id, width, height, _pixel(lens, finer), tiles, int(coloured)]
+        height = finer * lens.height
+        pixel = 2 * np.tan(np.radians(lens.fov) / 2) / height  # its size at distance 1
+        coloured = finer == self._samples
+        inputs = [lens.camera_id, finer * lens.width, height, float(pixel), int(coloured)]
+        return Job(1, 1, height, inputs, self._buffers[i, finer])
 
-        def work(scratch: Any, first: int, count: int) -> None:
-            inputs = [self._scene, scratch, rows, first, *camera]
-            self._launch(1, count, inputs, [rgb, depth, geoms, faces])
+    def _run(self, rows: Any, jobs: list[Job]) -> None:
+        """Do jobs for `rows`, shared out among the threads.
 
-        # Sky is quick and a table slow: more pieces than threads, for the one that is done first.
-        self._share(work, len(rows) * tiles, 2 * self._threads)
-        return [buffer.numpy() for buffer in (rgb, depth, geoms)]
-
-    def _rasterize(self, rows: Any, views: list[Any], outputs: list[Any]) -> None:
-        """Draw the meshes of `rows`; `views` and `outputs` are the last arguments of `raster.rasterize`.
-
-        Pictures are cut into strips where there are few, and in no more than it takes to keep all threads at
-        work: each strip computes anew where the corners of its meshes are.
+        Pictures are cut into strips where there are few, and not into many: each looks at all meshes anew.
         """
-        height = views[-1]
-        few = len(rows) < 4 * self._threads
-        wanted = self._threads // gcd(len(rows), self._threads) if few else 1
-        lines = -(-height // wanted)
-        strips = -(-height // lines)
+        pictures = len(rows) * sum(job.pictures for job in jobs)
+        few = self._threads > 1 and 0 < pictures < 4 * self._threads
+        strips = -(-self._threads // pictures) if few else 1
+        pieces = deque[tuple[Job, int, int, int]]()
+        for job in jobs:
+            cut = min(strips, -(-job.height // TILE))
+            count = len(rows) * job.pictures * cut
+            bounds = np.linspace(0, count, min(2 * self._threads, count) + 1).astype(int).tolist()
+            pieces += [(job, cut, *ends) for ends in pairwise(bounds)]
 
-        def work(scratch: Any, first: int, count: int) -> None:
-            inputs = [self._scene, scratch, rows, first, strips, lines, *views]
-            self._launch(0, count, inputs, outputs)
+        def work(scratch: Any) -> None:
+            while True:
+                try:
+                    job, cut, first, end = pieces.popleft()
+                except IndexError:
+                    return
+                import_warp().launch(
+                    self._kernels[job.kernel],
+                    end - first,
+                    inputs=[self._scene, scratch, rows, first, cut, *job.inputs],
+                    outputs=job.outputs,
+                    device=DEVICE,
+                )
 
-        self._share(work, len(rows) * strips, self._threads)
+        helpers = [self._threads_besides().submit(work, s) for s in self._scratch[1 : len(pieces)]]
+        work(self._scratch[0])
+        for helper in helpers:
+            helper.result()
 
-    def _launch(self, kernel: int, count: int, inputs: list[Any], outputs: list[Any]) -> None:
-        import_warp().launch(
-            self._kernels[kernel], count, inputs=inputs, outputs=outputs, device=DEVICE
-        )
-
-    def _share(self, work: Callable[[Any, int, int], None], count: int, pieces: int) -> None:
-        """Call work(scratch, first, how many) for all of `count`, in pieces, on several threads."""
-        bounds = np.linspace(0, count, min(pieces, count) + 1).astype(int).tolist()
-        if self._threads < 2 or len(bounds) < 3:
-            work(self._scratch[0], 0, count)
-            return
-        for kernel in self._kernels:  # compiled once, before threads ask for it together
-            kernel.module.load(DEVICE)
-        # Threads do not survive a fork.
-        if self._pool is None or self._owner != os.getpid():
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="render")
+    def _threads_besides(self) -> ThreadPoolExecutor:
+        """The threads beside the one that calls."""
+        if self._pool is None or self._owner != os.getpid():  # threads do not survive a fork
+            for kernel in self._kernels:  # compiled once, before threads ask for it together
+                kernel.module.load(DEVICE)
+            self._pool = ThreadPoolExecutor(self._threads - 1, thread_name_prefix="render")
             self._owner = os.getpid()
-        free = SimpleQueue[Any]()
-        for scratch in self._scratch:
-            free.put(scratch)
-
-        def piece(first: int, end: int) -> None:
-            scratch = free.get()
-            work(scratch, first, end - first)
-            free.put(scratch)
-
-        list(self._pool.map(piece, bounds[:-1], bounds[1:]))
+        return self._pool
 
     def _set(self, values: dict[str, Any]) -> None:
         """Give the scene its constants: numbers as they are, arrays by copying them to Warp."""
@@ -197,46 +206,36 @@ class WarpEngine:
             rows[name] = own.numpy()  # a view: writing is handing over
         return rows
 
-    def _set_maps(self, model: mujoco.MjModel) -> list[NDArray[Any]]:
-        """Give the scene its shadow maps; return what they look from, for writing."""
-        count, size = self._maps.count, self._maps.size
-        views = []
+    def _set_maps(self, size: int) -> None:
+        """Give the scene its shadow maps, of that size, if there are meshes to cast shadows."""
+        scene = self._scene
+        lights = scene.map_light.shape[0] if scene.meshes.shape[0] else 0
+        scene.map_size = size if lights else 0
         for name, inner in (("map_xpos", (3,)), ("map_xmat", (3, 3)), ("map_pixel", ())):
-            own = array(np.zeros((self._n, count, *inner)), rows=True)
-            setattr(self._scene, name, own)
-            views.append(own.numpy())
-        self._scene.map_size = size
-        self._scene.map_nearness = array(np.zeros((self._n * count, size * size)), rows=True)
-        return views
+            setattr(scene, name, array(np.zeros((self._n, lights, *inner)), rows=True))
+        scene.map_nearness = array(np.zeros((self._n * lights, size * size)), rows=True)
 
-    def _make_buffers(self, model: mujoco.MjModel, lens: Lens, finer: int) -> list[Any]:
-        """A pixel's size at distance 1 (n, cameras), RGB, depth, geoms and faces (n, H * W, ...)."""
+    def _make_buffers(self, lens: Lens, finer: int) -> list[Any]:
+        """RGB, depth and geoms (n, H * W, ...)."""
         warp = import_warp()
-        pixel = _pixel(lens, finer)
         shape = (self._n, lens.width * lens.height * finer**2)
         return [
-            array(np.full((self._n, model.ncam), pixel), rows=True),
             warp.zeros((*shape, 3), dtype=warp.uint8),
             warp.zeros(shape, dtype=float),
-            warp.zeros(shape, dtype=int),
             warp.zeros(shape, dtype=int),
         ]
 
 
-def _pixel(lens: Lens, finer: int) -> float:
-    """A pixel's size at distance 1, of pictures `finer` times the lens's size."""
-    return float(2 * np.tan(np.radians(lens.fov) / 2) / (finer * lens.height))
-
-
-def _scratch(scratch: Any, vertices: int) -> Any:
-    """`scratch` with its arrays, for meshes of up to so many vertices."""
+def _scratch(faces: int, tiles: int) -> Any:
+    """Room for what one thread draws, of that many faces of meshes and tiles of a picture."""
     warp = import_warp()
-    for name, kind in (("geom", int), ("distance", float)):
-        setattr(scratch, name, warp.zeros(TILE * TILE, dtype=kind))
-    for name in ("ray", "normal"):
-        setattr(scratch, name, warp.zeros(TILE * TILE, dtype=warp.vec3))
-    scratch.corner = warp.zeros(vertices, dtype=warp.vec3)
-    scratch.spot = warp.zeros(vertices, dtype=warp.vec2)
+    from simscaleai.sim.rendering.kernels.raster import Face, Scratch
+
+    scratch = Scratch()
+    scratch.faces = warp.zeros(faces, dtype=Face)
+    scratch.head = warp.zeros(tiles + 1, dtype=int)
+    scratch.link_face = warp.zeros(LINKS * faces, dtype=int)
+    scratch.link_next = warp.zeros(LINKS * faces, dtype=int)
     return scratch
 
 

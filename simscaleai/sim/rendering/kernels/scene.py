@@ -2,16 +2,16 @@
 
 import warp as wp
 
-wp.set_module_options({"enable_backward": False, "fast_math": True})
-
 PLANE, SPHERE, CAPSULE, ELLIPSOID, CYLINDER, BOX, MESH = 0, 2, 3, 4, 5, 6, 7  # mjtGeom
+SPOT, DIRECTIONAL = 0, 1  # mjtLightType
 
 
 @wp.struct
 class Scene:
     """What all tiles share. Arrays of rows: (n, ...)."""
 
-    visible: wp.array(dtype=int)
+    meshes: wp.array(dtype=int)  # the geoms to be seen: meshes, and all others
+    simple: wp.array(dtype=int)
     geom_type: wp.array(dtype=int)
     geom_mat: wp.array(dtype=int)
     geom_middle: wp.array(dtype=wp.vec3)  # of the bounding box of a mesh
@@ -23,6 +23,7 @@ class Scene:
     geom_normal: wp.array(dtype=int)
     mesh_verts: wp.array(dtype=wp.vec3)
     mesh_faces: wp.array(dtype=wp.vec3i)
+    face_planes: wp.array(dtype=wp.vec4)  # normal, and its product with the points of the face
     face_normals: wp.array(dtype=wp.vec3i)
     mesh_normals: wp.array(dtype=wp.vec3)
     geom_texel: wp.array(dtype=int)
@@ -44,6 +45,8 @@ class Scene:
     head_diffuse: wp.vec3
     head_specular: wp.vec3
     far: float
+    extent: float  # of the whole scene, m
+    map_light: wp.array(dtype=int)
     map_size: int  # of the shadow maps, which are square; 0 for none
     map_xpos: wp.array2d(dtype=wp.vec3)
     map_xmat: wp.array2d(dtype=wp.mat33)
@@ -65,18 +68,6 @@ class Scene:
     light_ambient: wp.array2d(dtype=wp.vec3)
     light_diffuse: wp.array2d(dtype=wp.vec3)
     light_specular: wp.array2d(dtype=wp.vec3)
-
-
-@wp.struct
-class Scratch:
-    """One tile's pixels, (TILE * TILE,), and one mesh's vertices before the eye."""
-
-    geom: wp.array(dtype=int)
-    distance: wp.array(dtype=float)
-    ray: wp.array(dtype=wp.vec3)
-    normal: wp.array(dtype=wp.vec3)
-    corner: wp.array(dtype=wp.vec3)
-    spot: wp.array(dtype=wp.vec2)  # in the picture, pixels
 
 
 @wp.func
@@ -115,100 +106,18 @@ def extent(scene: Scene, row: int, g: int, d: wp.vec3):
     """How far a geom (not a plane) reaches from its middle in the unit direction d."""
     kind = scene.geom_type[g]
     size = scene.geom_size[row, g]
-    l = wp.transpose(scene.geom_xmat[row, g]) @ d
+    local = wp.transpose(scene.geom_xmat[row, g]) @ d
     reach = size[0]
     if kind == wp.static(MESH):
-        reach = wp.dot(scene.geom_half[g], wp.abs(l))
+        reach = wp.dot(scene.geom_half[g], wp.abs(local))
     elif kind == wp.static(BOX):
-        reach = wp.dot(size, wp.abs(l))
+        reach = wp.dot(size, wp.abs(local))
     elif kind == wp.static(CAPSULE):
-        reach = size[0] + size[1] * wp.abs(l[2])
+        reach = size[0] + size[1] * wp.abs(local[2])
     elif kind == wp.static(CYLINDER):
-        reach = size[0] * wp.sqrt(wp.max(0.0, 1.0 - l[2] * l[2])) + size[1] * wp.abs(l[2])
+        reach = size[0] * wp.sqrt(wp.max(0.0, 1.0 - local[2] * local[2])) + size[1] * wp.abs(
+            local[2]
+        )
     elif kind == wp.static(ELLIPSOID):
-        reach = wp.length(wp.cw_mul(size, l))
+        reach = wp.length(wp.cw_mul(size, local))
     return reach
-
-
-@wp.func
-def texel(scene: Scene, texture: int, x: float, y: float):
-    """The texture at (x, y) in texels, whose centres are halves; linear between four, repeating.
-
-    x and y are from 0 to the texture's size.
-    """
-    size = scene.texture_size[texture]
-    px = x - 0.5
-    py = y - 0.5
-    x0 = int(wp.floor(px))
-    y0 = int(wp.floor(py))
-    fx = px - float(x0)
-    fy = py - float(y0)
-    xa = wp.where(x0 < 0, x0 + size[0], x0)
-    ya = wp.where(y0 < 0, y0 + size[1], y0)
-    xb = wp.where(x0 + 1 < size[0], x0 + 1, 0)
-    yb = wp.where(y0 + 1 < size[1], y0 + 1, 0)
-    start = scene.texture_start[texture]
-    top = (1.0 - fx) * scene.texels[start + ya * size[0] + xa]
-    top += fx * scene.texels[start + ya * size[0] + xb]
-    low = (1.0 - fx) * scene.texels[start + yb * size[0] + xa]
-    low += fx * scene.texels[start + yb * size[0] + xb]
-    return (1.0 - fy) * top + fy * low
-
-
-@wp.func
-def on_plane(scene: Scene, row: int, g: int, mat: int, p: wp.vec3):
-    """Texture coordinates on a plane at the point p of its frame; sizes of 0 are without end."""
-    size = scene.geom_size[row, g]
-    repeat = scene.mat_repeat[mat]
-    uv = wp.vec2(0.5 * p[0] * repeat[0], -0.5 * p[1] * repeat[1])
-    for i in range(2):
-        if size[i] > 0.0:
-            along = p[i]
-            if i == 1:
-                along = -p[i]
-            uv[i] = (along + size[i]) / (2.0 * size[i]) * repeat[i]
-            if scene.mat_uniform[mat] != 0:
-                uv[i] = uv[i] * size[i]
-    if size[0] <= 0.0 or size[1] <= 0.0:
-        uv = uv - wp.vec2(0.5, 0.5)
-    return uv
-
-
-@wp.func
-def sample(scene: Scene, texture: int, uv: wp.vec2):
-    """The texture at uv, in units of its size."""
-    pixels = scene.texture_size[texture]
-    u = uv[0] - wp.floor(uv[0])
-    v = uv[1] - wp.floor(uv[1])
-    return texel(scene, texture, u * float(pixels[0]), v * float(pixels[1]))
-
-
-@wp.func
-def sky_at(scene: Scene, d: wp.vec3):
-    """The sky in world direction d: six faces of a cube below one another, with z up."""
-    if scene.sky < 0:
-        return wp.vec3()
-    x = d[0]
-    y = d[2]
-    z = -d[1]
-    face = float(0.0)
-    s = -z
-    t = -y
-    most = wp.abs(x)
-    if most >= wp.abs(y) and most >= wp.abs(z):
-        if x <= 0.0:
-            face = 1.0
-            s = z
-    elif wp.abs(y) >= wp.abs(z):
-        most = wp.abs(y)
-        s = x
-        face = wp.where(y > 0.0, 2.0, 3.0)
-        t = wp.where(y > 0.0, z, -z)
-    else:
-        most = wp.abs(z)
-        face = wp.where(z > 0.0, 4.0, 5.0)
-        s = wp.where(z > 0.0, x, -x)
-    width = float(scene.texture_size[scene.sky][0])
-    u = wp.clamp(0.5 * (s / most + 1.0) * width, 0.5, width - 0.5)
-    v = wp.clamp(0.5 * (t / most + 1.0) * width, 0.5, width - 0.5)
-    return texel(scene, scene.sky, u, v + face * width)

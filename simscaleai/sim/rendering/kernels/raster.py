@@ -1,0 +1,344 @@
+"""Which face of which mesh each pixel sees, without rays: faces are drawn, and the nearest one stays.
+
+Faces are first put into the bins of the tiles that they may be seen in, and then drawn tile by tile; both for
+many faces, or many pixels, at a time (see `kernels.lanes`).
+
+A pixel sees a face by the sign of three linear functions of its direction d: d is a sum of the corners
+a, b, c (seen from the eye) with weights d . (b x c), d . (c x a), d . (a x b) over the volume
+a . (b x c), all positive inside. The sum of these weights is the inverse of the depth, so what lies behind
+the eye needs no clipping (M. Olano, T. Greer, "Triangle scan conversion using 2D homogeneous coordinates",
+1997).
+
+The same serves a camera and a light, whose picture says how far its light goes: a shadow map.
+
+Trap: a launch keeps its bins in `Scratch`, and so must run on one CPU thread.
+"""
+
+import warp as wp
+
+from simscaleai.sim.rendering.kernels.lanes import OPTIONS, PIXELS, Lanes, Names, Points
+from simscaleai.sim.rendering.kernels.scene import Scene, bound, colour_of
+from simscaleai.sim.rendering.loading import TILE
+
+wp.set_module_options(OPTIONS)
+
+NEAR = 1.0e-4  # m; what is nearer than this has no place in the picture that could be computed
+# Pixels that a face reaches beyond its edges, so that rounding leaves no gap between it and its neighbours.
+SEAM = 1.0e-4
+LINES = 2  # of a tile that are drawn at once
+
+
+@wp.struct
+class Strip:
+    """Lines of tiles of a picture, and the eye that sees it."""
+
+    row: int
+    eye: wp.vec3
+    turn: wp.mat33  # its axes, as columns: to the right, up and back
+    pixel: float  # size at distance 1
+    width: int
+    height: int
+    across: int  # tiles in a line
+    begin: int  # the first line of tiles, and the one behind the last
+    end: int
+
+
+@wp.struct
+class Face:
+    """A face that may be seen: where, in pixels, and which it is.
+
+    Functions of pixels are their slopes along x and y and their values at 0.
+    """
+
+    a: wp.vec3  # the weights of its corners: in it, where none of them is negative
+    b: wp.vec3
+    c: wp.vec3
+    near: wp.vec3  # 1 / depth
+    north: int  # its first and last line
+    south: int
+    geom: int
+    number: int  # in its mesh
+
+
+@wp.struct
+class Scratch:
+    """The faces that may be seen in a picture, and the bins of tiles they are in: lists, linked from `head`.
+
+    What is in the last bin may be seen in all tiles. It takes the faces for which there are no links left.
+    """
+
+    faces: wp.array(dtype=Face)
+    head: wp.array(dtype=int)
+    link_face: wp.array(dtype=int)
+    link_next: wp.array(dtype=int)
+
+
+@wp.func
+def strip_of(
+    row: int,
+    eye: wp.vec3,
+    turn: wp.mat33,
+    pixel: float,
+    width: int,
+    height: int,
+    number: int,
+    strips: int,
+):
+    """Strip `number` of a picture that is cut into so many."""
+    strip = Strip()
+    strip.row = row
+    strip.eye = eye
+    strip.turn = turn
+    strip.pixel = pixel
+    strip.width = width
+    strip.height = height
+    strip.across = (width + wp.static(TILE - 1)) // wp.static(TILE)
+    down = (height + wp.static(TILE - 1)) // wp.static(TILE)
+    strip.begin = down * number // strips
+    strip.end = down * (number + 1) // strips
+    return strip
+
+
+@wp.func
+def bin_meshes(scene: Scene, scratch: Scratch, strip: Strip):
+    """Put the faces of all meshes into the bins of a strip's tiles."""
+    for i in range((strip.end - strip.begin) * strip.across):
+        scratch.head[i] = -1
+    scratch.head[scratch.head.shape[0] - 1] = -1
+    picked = Names()
+    used = int(0)
+    links = int(0)
+    # slopes of the strip's edges, and the lengths of the normals of the planes through them
+    top = strip.begin * wp.static(TILE)
+    bottom = wp.min(strip.end * wp.static(TILE), strip.height)
+    right = 0.5 * float(strip.width) * strip.pixel
+    upper = (0.5 * float(strip.height) - float(top)) * strip.pixel
+    lower = (0.5 * float(strip.height) - float(bottom)) * strip.pixel
+    right_length = wp.sqrt(1.0 + right * right)
+    upper_length = wp.sqrt(1.0 + upper * upper)
+    lower_length = wp.sqrt(1.0 + lower * lower)
+    for k in range(scene.meshes.shape[0]):
+        g = scene.meshes[k]
+        if colour_of(scene, strip.row, g)[3] == 0.0:
+            continue
+        centre, radius = bound(scene, strip.row, g)
+        v = wp.transpose(strip.turn) @ (centre - strip.eye)
+        if (
+            v[2] > radius
+            or wp.abs(v[0]) + v[2] * right > radius * right_length
+            or v[1] + v[2] * upper > radius * upper_length
+            or -v[1] - v[2] * lower > radius * lower_length
+        ):
+            continue
+        # in the mesh's frame
+        back = wp.transpose(scene.geom_xmat[strip.row, g])
+        axes = back @ strip.turn
+        eye = back @ (strip.eye - scene.geom_xpos[strip.row, g])
+        count = int(0)
+        faces = scene.geom_faces[g]
+        for i in range(faces):
+            plane = scene.face_planes[scene.geom_face[g] + i]
+            picked[count] = i
+            outside = wp.dot(wp.vec3(plane[0], plane[1], plane[2]), eye) - plane[3]
+            count += wp.where(outside > 0.0, 1, 0)
+            if count == wp.static(PIXELS) or (count > 0 and i == faces - 1):
+                used, links = bin_faces(
+                    scene, scratch, strip, g, eye, axes, picked, count, used, links
+                )
+                count = int(0)
+
+
+@wp.func
+def bin_faces(
+    scene: Scene,
+    scratch: Scratch,
+    strip: Strip,
+    g: int,
+    eye: wp.vec3,
+    axes: wp.mat33,
+    picked: Names,
+    count: int,
+    used: int,
+    links: int,
+):
+    """Put the faces of geom g that were picked, `count` of them, into bins.
+
+    Args:
+      eye, axes: those of the strip, in the mesh's frame.
+      used, links: how many faces and links are in use.
+
+    Returns those two anew.
+    """
+    a = Points()
+    b = Points()
+    c = Points()
+    vert = scene.geom_vert[g]
+    for i in range(count):
+        corners = scene.mesh_faces[scene.geom_face[g] + picked[i]]
+        a[:, i] = scene.mesh_verts[vert + corners[0]] - eye
+        b[:, i] = scene.mesh_verts[vert + corners[1]] - eye
+        c[:, i] = scene.mesh_verts[vert + corners[2]] - eye
+    # where the axis is, counted in pixels' middles
+    axis_x = 0.5 * float(strip.width) - 0.5
+    axis_y = 0.5 * float(strip.height) - 0.5
+    inverse = 1.0 / strip.pixel
+    up = strip.begin * wp.static(TILE)
+    low = wp.min(strip.end * wp.static(TILE), strip.height)
+    wide = float(strip.width)
+    wa = Points()
+    wb = Points()
+    wc = Points()
+    near = Points()
+    west = Names()
+    east = Names()
+    north = Names()
+    south = Names()
+    for i in range(wp.static(PIXELS)):
+        p = a[:, i]
+        q = b[:, i]
+        r = c[:, i]
+        # products of an edge and a corner are exacter than those of two corners, which are nearly parallel
+        n = wp.cross(q - p, r - p)
+        volume = wp.dot(p, n)
+        wa[:, i] = widened(in_pixels(strip, axes, wp.cross(r - q, q)))
+        wb[:, i] = widened(in_pixels(strip, axes, wp.cross(p - r, r)))
+        wc[:, i] = widened(in_pixels(strip, axes, wp.cross(q - p, p)))
+        near[:, i] = in_pixels(strip, axes, n / wp.min(volume, -1.0e-20))
+        # the box around it, the whole picture for what reaches behind the eye
+        p = wp.transpose(axes) @ p
+        q = wp.transpose(axes) @ q
+        r = wp.transpose(axes) @ r
+        before = wp.max(wp.max(p[2], q[2]), r[2]) < -wp.static(NEAR)
+        sp = -inverse / wp.min(p[2], -wp.static(NEAR))
+        sq = -inverse / wp.min(q[2], -wp.static(NEAR))
+        sr = -inverse / wp.min(r[2], -wp.static(NEAR))
+        xa = axis_x + p[0] * sp
+        xb = axis_x + q[0] * sq
+        xc = axis_x + r[0] * sr
+        ya = axis_y - p[1] * sp
+        yb = axis_y - q[1] * sq
+        yc = axis_y - r[1] * sr
+        x0 = wp.where(before, wp.min(wp.min(xa, xb), xc) - wp.static(SEAM), 0.0)
+        x1 = wp.where(before, wp.max(wp.max(xa, xb), xc) + wp.static(SEAM), wide)
+        y0 = wp.where(before, wp.min(wp.min(ya, yb), yc) - wp.static(SEAM), 0.0)
+        y1 = wp.where(before, wp.max(wp.max(ya, yb), yc) + wp.static(SEAM), float(low))
+        west[i] = int(wp.ceil(wp.clamp(x0, 0.0, wide)))
+        east[i] = int(wp.floor(wp.clamp(x1, -1.0, wide - 1.0)))
+        north[i] = int(wp.ceil(wp.clamp(y0, float(up), float(low))))
+        south[i] = int(wp.floor(wp.clamp(y1, -1.0, float(low - 1))))
+        # what is behind the eye is not seen
+        east[i] = wp.where(wp.min(wp.min(p[2], q[2]), r[2]) < 0.0, east[i], -1)
+    for i in range(count):
+        if west[i] > east[i] or north[i] > south[i]:
+            continue
+        face = Face()
+        face.a = wa[:, i]
+        face.b = wb[:, i]
+        face.c = wc[:, i]
+        face.near = near[:, i]
+        face.north = north[i]
+        face.south = south[i]
+        face.geom = g
+        face.number = picked[i]
+        scratch.faces[used] = face
+        left = west[i] // wp.static(TILE)
+        right = east[i] // wp.static(TILE) + 1
+        upper = north[i] // wp.static(TILE)
+        lower = south[i] // wp.static(TILE) + 1
+        # each face to come can have a link
+        spare = scratch.link_face.shape[0] - links - (scratch.faces.shape[0] - used)
+        if (right - left) * (lower - upper) > spare:
+            put(scratch, used, scratch.head.shape[0] - 1, links)
+            links += 1
+        else:
+            for y in range(upper, lower):
+                for x in range(left, right):
+                    corner = wp.vec3(float(x * wp.static(TILE)), float(y * wp.static(TILE)), 1.0)
+                    inside = wp.min(most(face.a, corner), most(face.b, corner))
+                    inside = wp.min(inside, most(face.c, corner))
+                    if wp.min(inside, most(face.near, corner)) >= 0.0:
+                        put(scratch, used, (y - strip.begin) * strip.across + x, links)
+                        links += 1
+        used += 1
+    return used, links
+
+
+@wp.func
+def most(function: wp.vec3, corner: wp.vec3):
+    """The most that a function of pixels is in the tile whose first pixel is that corner."""
+    slopes = wp.max(function[0], 0.0) + wp.max(function[1], 0.0)
+    return wp.dot(function, corner) + wp.static(float(TILE - 1)) * slopes
+
+
+@wp.func
+def put(scratch: Scratch, face: int, tile: int, link: int):
+    """Use that link to put a face into the bin of a tile."""
+    scratch.link_face[link] = face
+    scratch.link_next[link] = scratch.head[tile]
+    scratch.head[tile] = link
+
+
+@wp.func
+def in_pixels(strip: Strip, axes: wp.mat33, w: wp.vec3):
+    """The function w . d of directions d, as one of pixels: its slopes along x and y, and its value at 0.
+
+    `axes` are the eye's, in the frame of w.
+    """
+    v = wp.transpose(axes) @ w
+    along = v[0] * strip.pixel
+    down = -v[1] * strip.pixel
+    x = 0.5 * float(strip.width) - 0.5
+    y = 0.5 * float(strip.height) - 0.5
+    return wp.vec3(along, down, -v[2] - along * x - down * y)
+
+
+@wp.func
+def widened(weight: wp.vec3):
+    """A function of pixels that is negative a seam later."""
+    return weight + wp.vec3(0.0, 0.0, wp.static(SEAM) * (wp.abs(weight[0]) + wp.abs(weight[1])))
+
+
+@wp.func
+def draw_bin(scratch: Scratch, tile: int, x0: int, y0: int, near: Lanes, seen: Names):
+    """Draw what is in a bin into a tile whose first pixel is (x0, y0).
+
+    `near` is 1 / depth of what was seen so far, and `seen` which faces that is.
+    """
+    link = scratch.head[tile]
+    while link >= 0:
+        number = scratch.link_face[link]
+        link = scratch.link_next[link]
+        face = scratch.faces[number]
+        corner = wp.vec3(float(x0), float(y0), 1.0)
+        a = face.a
+        b = face.b
+        c = face.c
+        n = face.near
+        a[2] = wp.dot(a, corner)
+        b[2] = wp.dot(b, corner)
+        c[2] = wp.dot(c, corner)
+        n[2] = wp.dot(n, corner)
+        begin = wp.max(face.north - y0, 0) // wp.static(LINES)
+        end = wp.min(face.south - y0, wp.static(TILE - 1)) // wp.static(LINES) + 1
+        for k in range(begin, end):
+            for j in range(wp.static(LINES * TILE)):
+                i = k * wp.static(LINES * TILE) + j
+                p = wp.vec3(float(j % wp.static(TILE)), float(i // wp.static(TILE)), 1.0)
+                inside = wp.min(wp.min(wp.dot(a, p), wp.dot(b, p)), wp.dot(c, p))
+                # without `and`: a masked store would hold up the next face's load
+                value = wp.where(inside >= 0.0, wp.dot(n, p), 0.0)
+                before = near[i]
+                others = seen[i]
+                near[i] = wp.where(value > before, value, before)
+                seen[i] = wp.where(value > before, number, others)
+    return near, seen
+
+
+@wp.func
+def nearest(scratch: Scratch, tile: int, x0: int, y0: int, least: float):
+    """Which faces in bins are seen in a tile, -1 for none, and 1 / depth, `least` for none."""
+    near = Lanes(least)
+    seen = Names(-1)
+    near, seen = draw_bin(scratch, tile, x0, y0, near, seen)
+    near, seen = draw_bin(scratch, scratch.head.shape[0] - 1, x0, y0, near, seen)
+    return near, seen

@@ -1,0 +1,108 @@
+"""The kernels of the engine `warp`: the same picture however it is cut, and faces that are hard to draw."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mujoco
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from simscaleai.sim.rendering import warp_engine
+from simscaleai.sim.rendering.general_engine import GeneralEngine
+from simscaleai.sim.rendering.lens import Lens
+from simscaleai.sim.view import View
+
+wp = pytest.importorskip("warp", reason="the ray tracer is not installed")
+
+WIDTH, HEIGHT = 93, 70  # not a whole number of tiles
+
+# A camera among meshes, 2 cm before one that it looks along, whose faces reach behind it.
+MESHES = """
+<mujoco>
+  <statistic center="0 0 0" extent="1"/>
+  <visual><map zfar="20"/></visual>
+  <asset>
+    <mesh name="ball" builtin="sphere" params="4" scale=".3 .3 .3"/>
+    <mesh name="wall" vertex="-3 -3 0  3 -3 0  -3 3 0  3 3 0  0 0 -1"/>
+  </asset>
+  <worldbody>
+    <light type="spot" pos=".5 -1 2" dir="-.2 .6 -1" cutoff="60" exponent="3"/>
+    <geom type="mesh" mesh="wall" pos="0 0 -.02" rgba=".7 .8 .6 1"/>
+    <geom type="mesh" mesh="ball" pos="0 1.5 .6" rgba=".2 .3 .9 1"/>
+    <geom type="mesh" mesh="ball" pos=".3 .9 .2" euler="20 10 0" rgba=".9 .3 .2 1"/>
+    <geom type="box" size=".2 .2 .2" pos="-.6 1.2 .2" rgba=".2 .8 .3 1"/>
+    <camera name="cam" pos="0 0 .02" xyaxes="1 0 0 0 0 1" fovy="70"/>
+  </worldbody>
+</mujoco>
+"""
+
+
+@pytest.fixture(scope="module")
+def model() -> mujoco.MjModel:
+    return mujoco.MjModel.from_xml_string(MESHES)
+
+
+def draw(model: mujoco.MjModel, engine: Any, threads: int) -> dict[str, NDArray[Any]]:
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    made = engine(model, [Lens("cam", 0, WIDTH, HEIGHT, 70.0)], 1, threads, 1)
+    seen: dict[str, NDArray[Any]] = made.draw(View.of(model, data), [0], True, True)[0]
+    made.close()
+    return seen
+
+
+@pytest.mark.parametrize("threads", [2, 3, 64])
+def test_threads_and_strips_do_not_show(model: mujoco.MjModel, threads: int) -> None:
+    """One picture is cut into as many strips as there are threads, but never within a tile."""
+    one, many = (draw(model, warp_engine.WarpEngine, k) for k in (1, threads))
+    for kind in one:
+        np.testing.assert_array_equal(one[kind], many[kind], err_msg=kind)
+
+
+def test_a_face_for_which_no_bin_has_room_is_drawn(
+    model: mujoco.MjModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roomy = draw(model, warp_engine.WarpEngine, 1)
+    monkeypatch.setattr(warp_engine, "LINKS", 1)
+    for kind, seen in draw(model, warp_engine.WarpEngine, 1).items():
+        np.testing.assert_array_equal(seen, roomy[kind], err_msg=kind)
+
+
+def test_faces_that_reach_behind_the_camera_are_drawn(model: mujoco.MjModel) -> None:
+    """As by rays, of an independent tracer."""
+    ours, theirs = (draw(model, engine, 2) for engine in (warp_engine.WarpEngine, GeneralEngine))
+    assert set(np.unique(theirs["segmentation"])) == {-1, 0, 1, 2, 3}
+    same = ours["segmentation"] == theirs["segmentation"]
+    assert same.mean() > 0.995
+    assert theirs["depth"][theirs["segmentation"] == 0].min() < 0.1, "nothing is near"
+    np.testing.assert_allclose(ours["depth"][same], theirs["depth"][same], rtol=1e-4, atol=1e-4)
+
+
+def test_faces_leave_no_gaps(model: mujoco.MjModel) -> None:
+    """A line of a ball's picture is one piece, though 5,120 faces with rounded edges make it up."""
+    seen = draw(model, warp_engine.WarpEngine, 1)["segmentation"][0]
+    lines = [np.flatnonzero(line) for line in seen == 2]
+    assert sum(len(line) for line in lines) > 500
+    for line in lines:
+        assert (np.diff(line) == 1).all()
+
+
+def test_powers() -> None:
+    """2 ** (e * log2 x) by hand: 0.5 ** 3 = 0.125, and over what light needs to six digits."""
+    from simscaleai.sim.rendering.kernels.lanes import raised
+
+    @wp.kernel(module="unique")
+    def powers(x: wp.array(dtype=float), e: wp.array(dtype=float), out: wp.array(dtype=float)):
+        i = wp.tid()
+        out[i] = raised(x[i], e[i])
+
+    x, e = np.meshgrid(np.geomspace(1e-3, 1.0, 500), [0.0, 1.0, 2.0, 3.0, 10.0, 128.0])
+    x, e = np.append(x.ravel(), 0.5), np.append(e.ravel(), 3.0)
+    out = wp.zeros(len(x), dtype=float, device="cpu")
+    inputs = [wp.array(v, dtype=float, device="cpu") for v in (x, e)]
+    wp.launch(powers, len(x), inputs=inputs, outputs=[out], device="cpu")
+    assert out.numpy()[-1] == pytest.approx(0.125, rel=1e-6)
+    wanted = x.astype(np.float32).astype(float) ** e
+    np.testing.assert_allclose(out.numpy(), wanted, rtol=2e-5, atol=1e-37)
