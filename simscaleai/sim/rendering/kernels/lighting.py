@@ -30,11 +30,15 @@ def headlight(
     gloss = Points()
     for i in range(wp.static(PIXELS)):
         facing = wp.max(0.0, -wp.dot(n[:, i], ahead))
-        half = wp.max(1.0e-6, -wp.dot(n[:, i], unit(ahead + d[:, i])))
-        strength = wp.where(facing > 0.0, shine[i] * raised(half, power[i]), 0.0)
         own = wp.vec3(glow[i], glow[i], glow[i])
         light[:, i] = own + scene.head_ambient + scene.head_diffuse * facing
-        gloss[:, i] = scene.head_specular * strength
+    if wp.length_sq(scene.head_specular) > 0.0:
+        for i in range(wp.static(PIXELS)):
+            half = wp.max(1.0e-6, -wp.dot(n[:, i], unit(ahead + d[:, i])))
+            strength = shine[i] * raised(half, power[i])
+            gloss[:, i] = scene.head_specular * wp.where(
+                wp.dot(n[:, i], ahead) < 0.0, strength, 0.0
+            )
     return light, gloss
 
 
@@ -101,12 +105,14 @@ def shine_on(
             strength[i] = strength[i] * (wp.static(SHADOW) + wp.static(1.0 - SHADOW) * through[i])
     ambient = scene.light_ambient[row, k]
     diffuse = scene.light_diffuse[row, k]
-    specular = scene.light_specular[row, k]
     for i in range(wp.static(PIXELS)):
         facing = wp.dot(n[:, i], toward[:, i])
         light[:, i] = light[:, i] + ambient + diffuse * (facing * strength[i])
-        half = wp.max(1.0e-6, wp.dot(n[:, i], unit(toward[:, i] - d[:, i])))
-        gloss[:, i] = gloss[:, i] + specular * (strength[i] * shine[i] * raised(half, power[i]))
+    specular = scene.light_specular[row, k]
+    if wp.length_sq(specular) > 0.0:
+        for i in range(wp.static(PIXELS)):
+            half = wp.max(1.0e-6, wp.dot(n[:, i], unit(toward[:, i] - d[:, i])))
+            gloss[:, i] = gloss[:, i] + specular * (strength[i] * shine[i] * raised(half, power[i]))
     return light, gloss
 
 
