@@ -17,7 +17,7 @@ Trap: a launch keeps its bins in `Scratch`, and so must run on one CPU thread.
 import warp as wp
 
 from simscaleai.sim.rendering.kernels.lanes import OPTIONS, PIXELS, Lanes, Names, Points
-from simscaleai.sim.rendering.kernels.scene import Scene, bound, colour_of
+from simscaleai.sim.rendering.kernels.scene import Scene, bound, colour_of, extent
 from simscaleai.sim.rendering.loading import TILE
 
 wp.set_module_options(OPTIONS)
@@ -108,32 +108,35 @@ def bin_meshes(scene: Scene, scratch: Scratch, strip: Strip):
     picked = Names()
     used = int(0)
     links = int(0)
-    # slopes of the strip's edges, and the lengths of the normals of the planes through them
+    # the planes through its edges, which look outwards
     top = strip.begin * wp.static(TILE)
     bottom = wp.min(strip.end * wp.static(TILE), strip.height)
     right = 0.5 * float(strip.width) * strip.pixel
     upper = (0.5 * float(strip.height) - float(top)) * strip.pixel
     lower = (0.5 * float(strip.height) - float(bottom)) * strip.pixel
-    right_length = wp.sqrt(1.0 + right * right)
-    upper_length = wp.sqrt(1.0 + upper * upper)
-    lower_length = wp.sqrt(1.0 + lower * lower)
+    east = strip.turn @ wp.normalize(wp.vec3(1.0, 0.0, right))
+    west = strip.turn @ wp.normalize(wp.vec3(-1.0, 0.0, right))
+    north = strip.turn @ wp.normalize(wp.vec3(0.0, 1.0, upper))
+    south = strip.turn @ wp.normalize(wp.vec3(0.0, -1.0, -lower))
+    back = strip.turn @ wp.vec3(0.0, 0.0, 1.0)
     for k in range(scene.meshes.shape[0]):
         g = scene.meshes[k]
         if colour_of(scene, strip.row, g)[3] == 0.0:
             continue
-        centre, radius = bound(scene, strip.row, g)
-        v = wp.transpose(strip.turn) @ (centre - strip.eye)
+        centre, _radius = bound(scene, strip.row, g)
+        v = centre - strip.eye
         if (
-            v[2] > radius
-            or wp.abs(v[0]) + v[2] * right > radius * right_length
-            or v[1] + v[2] * upper > radius * upper_length
-            or -v[1] - v[2] * lower > radius * lower_length
+            wp.dot(v, back) > extent(scene, strip.row, g, back)
+            or wp.dot(v, east) > extent(scene, strip.row, g, east)
+            or wp.dot(v, west) > extent(scene, strip.row, g, west)
+            or wp.dot(v, north) > extent(scene, strip.row, g, north)
+            or wp.dot(v, south) > extent(scene, strip.row, g, south)
         ):
             continue
         # in the mesh's frame
-        back = wp.transpose(scene.geom_xmat[strip.row, g])
-        axes = back @ strip.turn
-        eye = back @ (strip.eye - scene.geom_xpos[strip.row, g])
+        inward = wp.transpose(scene.geom_xmat[strip.row, g])
+        axes = inward @ strip.turn
+        eye = inward @ (strip.eye - scene.geom_xpos[strip.row, g])
         count = int(0)
         faces = scene.geom_faces[g]
         for i in range(faces):
