@@ -71,8 +71,8 @@ def stock(
     return draw
 
 
-def traced(env: Any, cameras: list[CameraConfig]) -> Callable[[], int]:
-    renderer = Renderer(env.model, cameras, env.num_envs, engine="warp")
+def traced(env: Any, cameras: list[CameraConfig], threads: int) -> Callable[[], int]:
+    renderer = Renderer(env.model, cameras, env.num_envs, engine="warp", threads=threads)
     frames = env.num_envs * len(cameras)
     rounds = max(1, GL_FRAMES // frames)  # as many as OpenGL draws, at least
 
@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=0, help="of warp (0: one for each core)")
     args = parser.parse_args()
     names = ("warp", "gl", "gl, MuJoCo's shadows", "gl tuned")
     table = Table(
@@ -107,7 +108,7 @@ def main() -> None:
             data = [env.sim.batch.get_data(i) for i in range(min(n, GL_FRAMES))]
             for row in data:
                 mujoco.mj_forward(env.model, row)
-            engines = {"warp": traced(env, cameras)}
+            engines = {"warp": traced(env, cameras, args.threads)}
             try:
                 engines["gl"] = stock(env.model, cameras, data)
                 engines[names[2]] = stock(default_shadows(env.model), cameras, data)
