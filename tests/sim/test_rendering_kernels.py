@@ -89,6 +89,39 @@ def test_faces_leave_no_gaps(model: mujoco.MjModel) -> None:
         assert (np.diff(line) == 1).all()
 
 
+BALL = '<geom type="mesh" mesh="ball" pos="0 1.5 .6"/>'
+PLANE = '<geom type="plane" size="0 0 .1" rgba=".4 .5 .6 1"/>'
+SUN = '<light type="directional" pos="0 0 3" dir=".3 .4 -1"/>'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        PLANE,
+        SUN + BALL,
+        SUN + BALL.replace("/>", ' rgba="1 0 0 0"/>') + PLANE,
+        SUN + SUN.replace('dir=".3', 'dir="-.3') + BALL + PLANE,
+    ],
+    ids=["dark", "only a mesh", "a transparent mesh", "two shadows"],
+)
+def test_scenes_of_little_are_drawn_as_by_an_independent_tracer(body: str) -> None:
+    start, end = MESHES.index("    <light"), MESHES.index("    <camera")
+    model = mujoco.MjModel.from_xml_string(MESHES[:start] + body + MESHES[end:])
+    ours, theirs = (draw(model, engine, 2) for engine in (warp_engine.WarpEngine, GeneralEngine))
+    same = ours["segmentation"] == theirs["segmentation"]
+    assert same.mean() > 0.995
+    np.testing.assert_allclose(ours["depth"][same], theirs["depth"][same], rtol=1e-4, atol=1e-4)
+    colour = np.abs(ours["rgb"].astype(int) - theirs["rgb"]).max(-1)
+    assert (colour <= 3).mean() > 0.98, np.quantile(colour, [0.5, 0.9, 0.99])
+
+
+def test_an_empty_scene_is_drawn() -> None:
+    start, end = MESHES.index("    <light"), MESHES.index("    <camera")
+    model = mujoco.MjModel.from_xml_string(MESHES[:start] + MESHES[end:])
+    seen = draw(model, warp_engine.WarpEngine, 2)
+    assert (seen["segmentation"] == -1).all() and not seen["depth"].any()
+
+
 def test_powers() -> None:
     """2 ** (e * log2 x) by hand: 0.5 ** 3 = 0.125, and over what light needs to six digits."""
     from simscaleai.sim.rendering.kernels.lanes import raised

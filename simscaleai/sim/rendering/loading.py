@@ -155,7 +155,6 @@ def meshes(model: mujoco.MjModel) -> dict[str, NDArray[Any]]:
     middle, half = np.zeros((2, model.ngeom, 3), np.float32)
     places = {
         "geom_vert": model.mesh_vertadr,
-        "geom_verts": model.mesh_vertnum,
         "geom_face": model.mesh_faceadr,
         "geom_faces": model.mesh_facenum,
         "geom_normal": model.mesh_normaladr,
@@ -163,10 +162,11 @@ def meshes(model: mujoco.MjModel) -> dict[str, NDArray[Any]]:
     }
     out = {name: np.full(model.ngeom, -1, np.int32) for name in places}
     for g in np.flatnonzero(model.geom_type == _MESH):
+        mesh = model.geom_dataid[g]
         for name, of_mesh in places.items():
-            out[name][g] = of_mesh[model.geom_dataid[g]]
+            out[name][g] = of_mesh[mesh]
         first = out["geom_vert"][g]
-        points = model.mesh_vert[first : first + out["geom_verts"][g]]
+        points = model.mesh_vert[first : first + model.mesh_vertnum[mesh]]
         low, up = points.min(0), points.max(0)
         middle[g], half[g] = (low + up) / 2, (up - low) / 2 + 1e-6
     return {**out, "geom_middle": middle, "geom_half": half}

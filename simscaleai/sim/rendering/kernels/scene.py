@@ -16,9 +16,8 @@ class Scene:
     geom_mat: wp.array(dtype=int)
     geom_middle: wp.array(dtype=wp.vec3)  # of the bounding box of a mesh
     geom_half: wp.array(dtype=wp.vec3)
-    geom_vert: wp.array(dtype=int)  # the first of its mesh, and how many
-    geom_verts: wp.array(dtype=int)
-    geom_face: wp.array(dtype=int)
+    geom_vert: wp.array(dtype=int)  # the first of its mesh
+    geom_face: wp.array(dtype=int)  # likewise, and how many
     geom_faces: wp.array(dtype=int)
     geom_normal: wp.array(dtype=int)
     mesh_verts: wp.array(dtype=wp.vec3)
