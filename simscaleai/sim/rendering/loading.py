@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from simscaleai.errors import UserError
 
 DEVICE = "cpu"
-TILE = 8
+TILE = 8  # pixels of a side of what is drawn together
+PIXELS = TILE * TILE  # that, and how many faces are
 MAX_GEOMS = 64
 GROUPS = 3  # geoms of groups 0, 1 and 2 are seen
 _SKY = mujoco.mjtTexture.mjTEXTURE_SKYBOX
@@ -109,13 +110,18 @@ def constants(model: mujoco.MjModel) -> dict[str, Any]:
 
 
 def _planes(model: mujoco.MjModel) -> NDArray[np.float64]:
-    """Normals of the faces of meshes, of any length, and their products with points of the faces: (k, 4)."""
+    """Normals of the faces of meshes, of any length, and their products with points of the faces.
+
+    For each 64 faces they lie side by side: (k, 4, 64), with zeros behind the last.
+    """
     mesh = np.repeat(np.arange(model.nmesh), model.mesh_facenum)
     corners = model.mesh_vert[model.mesh_face + model.mesh_vertadr[mesh][:, None]].astype(
         np.float64
     )
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    return np.column_stack([normals, (normals * corners[:, 0]).sum(1)])
+    planes = np.column_stack([normals, (normals * corners[:, 0]).sum(1)])
+    planes = np.pad(planes, ((0, -len(planes) % PIXELS), (0, 0)))
+    return planes.reshape(-1, PIXELS, 4).swapaxes(1, 2)
 
 
 def _textures(model: mujoco.MjModel) -> NDArray[np.int32]:
@@ -146,6 +152,7 @@ def array(value: NDArray[Any], rows: bool = False) -> Any:
         (3,): warp.vec3i if integer else warp.vec3,
         (4,): warp.vec4,
         (3, 3): warp.mat33,
+        (4, PIXELS): warp.types.matrix((4, PIXELS), float),
     }
     return warp.array(value, dtype=kinds[inner], ndim=1 + rows)
 

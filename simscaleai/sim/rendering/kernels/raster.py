@@ -105,6 +105,7 @@ def bin_meshes(scene: Scene, scratch: Scratch, strip: Strip):
     for i in range((strip.end - strip.begin) * strip.across):
         scratch.head[i] = -1
     scratch.head[scratch.head.shape[0] - 1] = -1
+    outside = Lanes()
     picked = Names()
     used = int(0)
     links = int(0)
@@ -138,17 +139,24 @@ def bin_meshes(scene: Scene, scratch: Scratch, strip: Strip):
         axes = inward @ strip.turn
         eye = inward @ (strip.eye - scene.geom_xpos[strip.row, g])
         count = int(0)
-        faces = scene.geom_faces[g]
-        for i in range(faces):
-            plane = scene.face_planes[scene.geom_face[g] + i]
-            picked[count] = i
-            outside = wp.dot(wp.vec3(plane[0], plane[1], plane[2]), eye) - plane[3]
-            count += wp.where(outside > 0.0, 1, 0)
-            if count == wp.static(PIXELS) or (count > 0 and i == faces - 1):
-                used, links = bin_faces(
-                    scene, scratch, strip, g, eye, axes, picked, count, used, links
-                )
-                count = int(0)
+        first = scene.geom_face[g]
+        last = first + scene.geom_faces[g] - 1
+        for block in range(first // wp.static(PIXELS), last // wp.static(PIXELS) + 1):
+            planes = scene.face_planes[block]
+            start = block * wp.static(PIXELS)
+            for i in range(wp.static(PIXELS)):
+                normal = wp.vec3(planes[0, i], planes[1, i], planes[2, i])
+                outside[i] = wp.dot(normal, eye) - planes[3, i]
+            for face in range(
+                wp.max(first, start), wp.min(last, start + wp.static(PIXELS - 1)) + 1
+            ):
+                picked[count] = face - first
+                count += wp.where(outside[face - start] > 0.0, 1, 0)
+                if count == wp.static(PIXELS) or (count > 0 and face == last):
+                    used, links = bin_faces(
+                        scene, scratch, strip, g, eye, axes, picked, count, used, links
+                    )
+                    count = int(0)
 
 
 @wp.func

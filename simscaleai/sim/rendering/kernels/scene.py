@@ -2,8 +2,14 @@
 
 import warp as wp
 
+from simscaleai.sim.rendering.kernels.lanes import PIXELS
+
 PLANE, SPHERE, CAPSULE, ELLIPSOID, CYLINDER, BOX, MESH = 0, 2, 3, 4, 5, 6, 7  # mjtGeom
 SPOT, DIRECTIONAL = 0, 1  # mjtLightType
+
+
+# Of 64 faces: their normals, and the products of these with the faces' points.
+Planes = wp.types.matrix(shape=(4, PIXELS), dtype=wp.float32)
 
 
 @wp.struct
@@ -22,7 +28,7 @@ class Scene:
     geom_normal: wp.array(dtype=int)
     mesh_verts: wp.array(dtype=wp.vec3)
     mesh_faces: wp.array(dtype=wp.vec3i)
-    face_planes: wp.array(dtype=wp.vec4)  # normal, and its product with the points of the face
+    face_planes: wp.array(dtype=Planes)
     face_normals: wp.array(dtype=wp.vec3i)
     mesh_normals: wp.array(dtype=wp.vec3)
     geom_texel: wp.array(dtype=int)
