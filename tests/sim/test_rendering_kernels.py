@@ -124,6 +124,30 @@ def test_an_empty_scene_is_drawn() -> None:
     assert (seen["segmentation"] == -1).all() and not seen["depth"].any()
 
 
+def test_a_plane_is_seen_through_tiles_of_wide_angle() -> None:
+    """By which rays go down, in low pictures whose tiles are wider than they are."""
+    camera = '<camera name="cam" pos="0 0 1" fovy="111"/>'
+    model = mujoco.MjModel.from_xml_string(
+        f"<mujoco><worldbody>{PLANE}{camera}</worldbody></mujoco>"
+    )
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    width, height = 23, 4
+    engine = warp_engine.WarpEngine(model, [Lens("cam", 0, width, height, 111.0)], 1, 1, 1)
+    y, x = np.mgrid[:height, :width] + 0.5
+    slope = np.tan(np.radians(111 / 2)) / height
+    rays = np.stack([(2 * x - width) * slope, (height - 2 * y) * slope, -np.ones_like(x)], -1)
+    far = model.vis.map.zfar * model.stat.extent
+    for turn in np.random.default_rng(0).normal(size=(300, 3, 3)):
+        turn = np.linalg.qr(turn)[0]
+        turn *= np.linalg.det(turn)
+        data.cam_xmat[0] = turn.ravel()
+        down = -(rays @ turn.T)[..., 2]
+        seen = engine.draw(View.of(model, data), [0], False, True)[0]["segmentation"][0]
+        clear = np.abs(down * far - 1) > 0.01  # its depth there is 1 / down
+        np.testing.assert_array_equal((seen == 0)[clear], (down * far > 1)[clear])
+
+
 def test_powers() -> None:
     """2 ** (e * log2 x) by hand: 0.5 ** 3 = 0.125, and over what light needs to six digits."""
     from simscaleai.sim.rendering.kernels.lanes import raised

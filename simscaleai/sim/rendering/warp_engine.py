@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any
@@ -111,13 +111,13 @@ class WarpEngine:
         with import_warp().ScopedDevice(DEVICE):
             # Buffers keep the pictures of rows that are not drawn, once they were.
             which = self._every if rows is None or set(chosen) - self._drawn else array(rows)
-            self._drawn |= set(chosen)
             scene = self._scene
             if scene.map_size:
                 lights = scene.map_light.shape[0]
                 self._run(which, [Job(0, lights, scene.map_size, [], [])])
             sizes = (1, self._samples) if self._samples > 1 else (1,)
             self._run(which, [self._picture(i, finer) for i in chosen for finer in sizes])
+            self._drawn |= set(chosen)
         for i, pictures in zip(chosen, out, strict=True):
             rgb, metres, geoms = (buffer.numpy() for buffer in self._buffers[i, 1])
             if self._samples > 1:
@@ -173,7 +173,11 @@ class WarpEngine:
                 )
 
         helpers = [self._threads_besides().submit(work, s) for s in self._scratch[1 : len(pieces)]]
-        work(self._scratch[0])
+        try:
+            work(self._scratch[0])
+        finally:  # an error here must not leave threads at work on what is drawn next
+            pieces.clear()
+            wait(helpers)
         for helper in helpers:
             helper.result()
 
@@ -181,7 +185,7 @@ class WarpEngine:
         """The threads beside the one that calls."""
         if self._pool is None or self._owner != os.getpid():  # threads do not survive a fork
             for kernel in self._kernels:  # compiled once, before threads ask for it together
-                kernel.module.load(DEVICE)
+                kernel.module.load(DEVICE, block_dim=1)  # as launches on a CPU do
             self._pool = ThreadPoolExecutor(self._threads - 1, thread_name_prefix="render")
             self._owner = os.getpid()
         return self._pool

@@ -16,11 +16,9 @@ Trap: a launch keeps its bins in `Scratch`, and so must run on one CPU thread.
 
 import warp as wp
 
-from simscaleai.sim.rendering.kernels.lanes import OPTIONS, PIXELS, Lanes, Names, Points
+from simscaleai.sim.rendering.kernels.lanes import PIXELS, Lanes, Names, Points
 from simscaleai.sim.rendering.kernels.scene import Scene, bound, colour_of, extent
 from simscaleai.sim.rendering.loading import TILE
-
-wp.set_module_options(OPTIONS)
 
 NEAR = 1.0e-4  # m; what is nearer than this has no place in the picture that could be computed
 # Pixels that a face reaches beyond its edges, so that rounding leaves no gap between it and its neighbours.
@@ -215,6 +213,8 @@ def bin_faces(
         wb[:, i] = widened(in_pixels(strip, axes, wp.cross(p - r, r)))
         wc[:, i] = widened(in_pixels(strip, axes, wp.cross(q - p, p)))
         near[:, i] = in_pixels(strip, axes, n / wp.min(volume, -1.0e-20))
+        # seen from its edge it is nothing but rounding
+        aslant = volume * volume > 1.0e-12 * wp.dot(n, n) * wp.dot(p, p) and volume < 0.0
         # the box around it, the whole picture for what reaches behind the eye
         p = wp.transpose(axes) @ p
         q = wp.transpose(axes) @ q
@@ -238,7 +238,7 @@ def bin_faces(
         north[i] = int(wp.ceil(wp.clamp(y0, float(up), float(low))))
         south[i] = int(wp.floor(wp.clamp(y1, -1.0, float(low - 1))))
         # what is behind the eye is not seen
-        east[i] = wp.where(wp.min(wp.min(p[2], q[2]), r[2]) < 0.0, east[i], -1)
+        east[i] = wp.where(wp.min(wp.min(p[2], q[2]), r[2]) < 0.0 and aslant, east[i], -1)
     for i in range(count):
         if west[i] > east[i] or north[i] > south[i]:
             continue

@@ -44,7 +44,9 @@ def aim(scene: Scene, row: int, which: int):
         v = wp.transpose(axes) @ (middle - place)
         ahead = -v[2] - radius
         beside = wp.max(wp.abs(v[0]), wp.abs(v[1])) + radius
-        wide = wp.where(ahead * wp.static(WIDEST) > beside, beside / wp.max(ahead, 1.0e-6), WIDEST)
+        wide = wp.where(
+            ahead * wp.static(WIDEST) > beside, beside / wp.max(ahead, 1.0e-6), wp.static(WIDEST)
+        )
         half = wp.max(half, wide)
     return place, axes, 2.0 * half / float(scene.map_size)
 

@@ -58,12 +58,13 @@ def candidates(scene: Scene, strip: Strip, x0: int, y0: int):
         if colour_of(scene, strip.row, g)[3] == 0.0:
             continue
         if scene.geom_type[g] == wp.static(PLANE):
-            # it is met by the steepest ray of the cone, if by any
+            # it is met by the steepest ray of the cone, if by any; one straight down meets it
             outward = scene.geom_xmat[strip.row, g] @ wp.vec3(0.0, 0.0, 1.0)
             if wp.dot(strip.eye - scene.geom_xpos[strip.row, g], outward) <= 0.0:
                 continue
             steep = -wp.dot(axis, outward)
-            if steep * cosine + wp.sqrt(wp.max(0.0, 1.0 - steep * steep)) * sine <= 0.0:
+            steepest = steep * cosine + wp.sqrt(wp.max(0.0, 1.0 - steep * steep)) * sine
+            if steep < cosine and steepest <= 0.0:
                 continue
         else:
             middle, radius = bound(scene, strip.row, g)
@@ -184,15 +185,19 @@ def shade(scene: Scene, strip: Strip, d: Points, t: Lanes, n: Points, who: Names
         p[:, i] = q
         low = wp.min(low, wp.where(who[i] >= 0, q, low))
         up = wp.max(up, wp.where(who[i] >= 0, q, up))
+    met = up[0] >= low[0]
     colour, glow, shine, power, n = look_up(scene, strip.row, strip.eye, d, t, who, face, n)
-    ahead = strip.turn @ wp.vec3(0.0, 0.0, -1.0)
-    light, gloss = headlight(scene, ahead, d, n, glow, shine, power)
-    shades, hiding = shades_of(scene, strip.row, 0.5 * (low + up), 0.5 * wp.length(up - low))
-    for k in range(scene.light_type.shape[0]):
-        if scene.light_active[strip.row, k] != 0:
-            light, gloss = shine_on(
-                scene, strip.row, k, shades, hiding, p, d, who, n, shine, power, light, gloss
-            )
+    light = Points()
+    gloss = Points()
+    if met:
+        ahead = strip.turn @ wp.vec3(0.0, 0.0, -1.0)
+        light, gloss = headlight(scene, ahead, d, n, glow, shine, power)
+        shades, hiding = shades_of(scene, strip.row, 0.5 * (low + up), 0.5 * wp.length(up - low))
+        for k in range(scene.light_type.shape[0]):
+            if scene.light_active[strip.row, k] != 0:
+                light, gloss = shine_on(
+                    scene, strip.row, k, shades, hiding, p, d, who, n, shine, power, light, gloss
+                )
     for i in range(wp.static(PIXELS)):
         lit = wp.cw_mul(colour[:, i], light[:, i]) + gloss[:, i]
         lit = wp.where(who[i] >= 0, lit, colour[:, i])
