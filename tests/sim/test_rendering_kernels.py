@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import mujoco
@@ -42,6 +43,19 @@ MESHES = """
 @pytest.fixture(scope="module")
 def model() -> mujoco.MjModel:
     return mujoco.MjModel.from_xml_string(MESHES)
+
+
+def scene_of(body: str) -> mujoco.MjModel:
+    """Something else before the same camera."""
+    start, end = MESHES.index("    <light"), MESHES.index("    <camera")
+    return mujoco.MjModel.from_xml_string(MESHES[:start] + body + MESHES[end:])
+
+
+def turns(n: int) -> Iterator[NDArray[np.float64]]:
+    """Random rotations."""
+    for axes in np.random.default_rng(0).normal(size=(n, 3, 3)):
+        turn = np.linalg.qr(axes)[0]
+        yield turn * np.linalg.det(turn)
 
 
 def draw(model: mujoco.MjModel, engine: Any, threads: int) -> dict[str, NDArray[Any]]:
@@ -107,8 +121,7 @@ SUN = '<light type="directional" pos="0 0 3" dir=".3 .4 -1"/>'
     ids=["only a mesh", "two shadows"],
 )
 def test_scenes_of_little_are_drawn_as_by_an_independent_tracer(body: str) -> None:
-    start, end = MESHES.index("    <light"), MESHES.index("    <camera")
-    model = mujoco.MjModel.from_xml_string(MESHES[:start] + body + MESHES[end:])
+    model = scene_of(body)
     ours, theirs = (draw(model, engine, 2) for engine in (warp_engine.WarpEngine, GeneralEngine))
     same = ours["segmentation"] == theirs["segmentation"]
     assert same.mean() > 0.995
@@ -118,9 +131,7 @@ def test_scenes_of_little_are_drawn_as_by_an_independent_tracer(body: str) -> No
 
 
 def test_an_empty_scene_is_drawn() -> None:
-    start, end = MESHES.index("    <light"), MESHES.index("    <camera")
-    model = mujoco.MjModel.from_xml_string(MESHES[:start] + MESHES[end:])
-    seen = draw(model, warp_engine.WarpEngine, 2)
+    seen = draw(scene_of(""), warp_engine.WarpEngine, 2)
     assert (seen["segmentation"] == -1).all() and not seen["depth"].any()
 
 
@@ -138,14 +149,33 @@ def test_a_plane_is_seen_through_tiles_of_wide_angle() -> None:
     slope = np.tan(np.radians(111 / 2)) / height
     rays = np.stack([(2 * x - width) * slope, (height - 2 * y) * slope, -np.ones_like(x)], -1)
     far = model.vis.map.zfar * model.stat.extent
-    for turn in np.random.default_rng(0).normal(size=(300, 3, 3)):
-        turn = np.linalg.qr(turn)[0]
-        turn *= np.linalg.det(turn)
+    for turn in turns(300):
         data.cam_xmat[0] = turn.ravel()
         down = -(rays @ turn.T)[..., 2]
         seen = engine.draw(View.of(model, data), [0], False, True)[0]["segmentation"][0]
         clear = np.abs(down * far - 1) > 0.01  # its depth there is 1 / down
         np.testing.assert_array_equal((seen == 0)[clear], (down * far > 1)[clear])
+
+
+def test_a_face_seen_from_its_edge_has_no_depth_of_its_own() -> None:
+    """A box of 2.2 to 2.8 m from the eye, one side of which looks like the middle column of pixels."""
+    corners = " ".join(
+        f"{x} {y} {z}" for x in (-0.3, 0.3) for y in (-0.3, 0.3) for z in (-0.3, 0.3)
+    )
+    model = mujoco.MjModel.from_xml_string(
+        f'''<mujoco><asset><mesh name="box" vertex="{corners}"/></asset><worldbody>
+        <geom type="mesh" mesh="box"/><camera name="cam"/></worldbody></mujoco>'''
+    )
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    engine = warp_engine.WarpEngine(model, [Lens("cam", 0, 161, 121, 40.0)], 1, 1, 1)
+    for turn in turns(200):
+        data.cam_xmat[0] = data.geom_xmat[0] = turn.ravel()
+        data.cam_xpos[0] = 0
+        data.geom_xpos[0] = turn @ [-0.3, 0.0, -2.5]
+        depth = engine.draw(View.of(model, data), [0], True, False)[0]["depth"]
+        there = depth[depth > 0]
+        assert len(there) > 500 and there.min() > 2.199 and there.max() < 2.801
 
 
 def test_powers() -> None:

@@ -15,7 +15,7 @@ from simscaleai.errors import UserError
 
 DEVICE = "cpu"
 TILE = 8  # pixels of a side of what is drawn together
-PIXELS = TILE * TILE  # that, and how many faces are
+PIXELS = TILE * TILE  # as many pixels, or faces, are worked on at once
 MAX_GEOMS = 64
 GROUPS = 3  # geoms of groups 0, 1 and 2 are seen
 _SKY = mujoco.mjtTexture.mjTEXTURE_SKYBOX
@@ -104,7 +104,7 @@ def constants(model: mujoco.MjModel) -> dict[str, Any]:
         "head_diffuse": (head.diffuse * on).tolist(),
         "head_specular": (head.specular * on).tolist(),
         "map_light": np.flatnonzero(casts),
-        "extent": float(model.stat.extent),
+        "stat_extent": float(model.stat.extent),
         "far": float(model.vis.map.zfar * model.stat.extent),
     }
 

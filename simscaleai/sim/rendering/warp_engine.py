@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import Any
 
 import mujoco
@@ -69,6 +69,7 @@ class WarpEngine:
         from simscaleai.sim.rendering.kernels import scene, shadow_maps, tracer
 
         self._lenses, self._n, self._threads, self._samples = lenses, n, threads, samples
+        self._sizes = sorted({1, samples})  # of pictures, in those of their lens
         self._kernels = shadow_maps.draw_maps, tracer.draw
         self._pool: ThreadPoolExecutor | None = None
         self._owner = 0
@@ -83,14 +84,11 @@ class WarpEngine:
             self._buffers = {
                 (i, finer): self._make_buffers(lens, finer)
                 for i, lens in enumerate(lenses)
-                for finer in {1, samples}
+                for finer in self._sizes
             }
-            sides = [self._scene.map_size] * 2
-            sizes = [
-                sides,
-                *((k * lens.width, k * lens.height) for k, lens in product((1, samples), lenses)),
-            ]
-            tiles = max(-(-width // TILE) * -(-height // TILE) for width, height in sizes)
+            sides = [(k * lenses[i].width, k * lenses[i].height) for i, k in self._buffers]
+            sides.append((self._scene.map_size, self._scene.map_size))
+            tiles = max(_tiles(width) * _tiles(height) for width, height in sides)
             faces = int(self._scene.geom_faces.numpy()[self._scene.meshes.numpy()].sum())
             self._scratch = [_scratch(faces, tiles) for _ in range(threads)]
 
@@ -115,14 +113,13 @@ class WarpEngine:
             if scene.map_size:
                 lights = scene.map_light.shape[0]
                 self._run(which, [Job(0, lights, scene.map_size, [], [])])
-            sizes = (1, self._samples) if self._samples > 1 else (1,)
-            self._run(which, [self._picture(i, finer) for i in chosen for finer in sizes])
+            self._run(which, [self._picture(i, finer) for i in chosen for finer in self._sizes])
             self._drawn |= set(chosen)
         for i, pictures in zip(chosen, out, strict=True):
-            rgb, metres, geoms = (buffer.numpy() for buffer in self._buffers[i, 1])
+            _, metres, geoms = (buffer.numpy() for buffer in self._buffers[i, 1])
+            rgb = self._buffers[i, self._samples][0].numpy()
             if self._samples > 1:
-                finer = self._buffers[i, self._samples][0].numpy()
-                rgb = _average(finer, pictures["rgb"].shape[:3])
+                rgb = _average(rgb, pictures["rgb"].shape[:3])
             for kind, seen in (("rgb", rgb), ("depth", metres), ("segmentation", geoms)):
                 if kind in pictures:
                     pictures[kind][...] = seen.reshape(pictures[kind].shape)
@@ -139,8 +136,7 @@ class WarpEngine:
         lens = self._lenses[i]
         height = finer * lens.height
         pixel = 2 * np.tan(np.radians(lens.fov) / 2) / height  # its size at distance 1
-        coloured = finer == self._samples
-        inputs = [lens.camera_id, finer * lens.width, height, float(pixel), int(coloured)]
+        inputs = [lens.camera_id, finer * lens.width, height, float(pixel)]
         return Job(1, 1, height, inputs, self._buffers[i, finer])
 
     def _run(self, rows: Any, jobs: list[Job]) -> None:
@@ -153,7 +149,7 @@ class WarpEngine:
         strips = -(-self._threads // pictures) if few else 1
         pieces = deque[tuple[Job, int, int, int]]()
         for job in jobs:
-            cut = min(strips, -(-job.height // TILE))
+            cut = min(strips, _tiles(job.height))
             count = len(rows) * job.pictures * cut
             bounds = np.linspace(0, count, min(2 * self._threads, count) + 1).astype(int).tolist()
             pieces += [(job, cut, *ends) for ends in pairwise(bounds)]
@@ -220,14 +216,21 @@ class WarpEngine:
         scene.map_nearness = array(np.zeros((self._n * lights, size * size)), rows=True)
 
     def _make_buffers(self, lens: Lens, finer: int) -> list[Any]:
-        """RGB, depth and geoms (n, H * W, ...)."""
+        """RGB, depth and geoms (n, H * W, ...), empty where a picture of that size is not for them."""
         warp = import_warp()
-        shape = (self._n, lens.width * lens.height * finer**2)
+        pixels = lens.width * lens.height * finer**2
+        rgb = self._n if finer == self._samples else 0
+        others = self._n if finer == 1 else 0
         return [
-            warp.zeros((*shape, 3), dtype=warp.uint8),
-            warp.zeros(shape, dtype=float),
-            warp.zeros(shape, dtype=int),
+            warp.zeros((rgb, pixels, 3), dtype=warp.uint8),
+            warp.zeros((others, pixels), dtype=float),
+            warp.zeros((others, pixels), dtype=int),
         ]
+
+
+def _tiles(pixels: int) -> int:
+    """How many tiles it takes for so many pixels of a side."""
+    return -(-pixels // TILE)
 
 
 def _scratch(faces: int, tiles: int) -> Any:

@@ -36,9 +36,10 @@ class Strip:
     pixel: float  # size at distance 1
     width: int
     height: int
-    across: int  # tiles in a line
-    begin: int  # the first line of tiles, and the one behind the last
-    end: int
+    top: int  # its first line of pixels, and the one behind the last
+    bottom: int
+    across: int  # tiles in a line, and in all
+    tiles: int
 
 
 @wp.struct
@@ -92,15 +93,25 @@ def strip_of(
     strip.height = height
     strip.across = (width + wp.static(TILE - 1)) // wp.static(TILE)
     down = (height + wp.static(TILE - 1)) // wp.static(TILE)
-    strip.begin = down * number // strips
-    strip.end = down * (number + 1) // strips
+    begin = down * number // strips
+    end = down * (number + 1) // strips
+    strip.top = begin * wp.static(TILE)
+    strip.bottom = wp.min(end * wp.static(TILE), height)
+    strip.tiles = (end - begin) * strip.across
     return strip
+
+
+@wp.func
+def first_pixel(strip: Strip, tile: int):
+    """Column and line."""
+    line = strip.top + tile // strip.across * wp.static(TILE)
+    return tile % strip.across * wp.static(TILE), line
 
 
 @wp.func
 def bin_meshes(scene: Scene, scratch: Scratch, strip: Strip):
     """Put the faces of all meshes into the bins of a strip's tiles."""
-    for i in range((strip.end - strip.begin) * strip.across):
+    for i in range(strip.tiles):
         scratch.head[i] = -1
     scratch.head[scratch.head.shape[0] - 1] = -1
     outside = Lanes()
@@ -108,11 +119,9 @@ def bin_meshes(scene: Scene, scratch: Scratch, strip: Strip):
     used = int(0)
     links = int(0)
     # the planes through its edges, which look outwards
-    top = strip.begin * wp.static(TILE)
-    bottom = wp.min(strip.end * wp.static(TILE), strip.height)
     right = 0.5 * float(strip.width) * strip.pixel
-    upper = (0.5 * float(strip.height) - float(top)) * strip.pixel
-    lower = (0.5 * float(strip.height) - float(bottom)) * strip.pixel
+    upper = (0.5 * float(strip.height) - float(strip.top)) * strip.pixel
+    lower = (0.5 * float(strip.height) - float(strip.bottom)) * strip.pixel
     east = strip.turn @ wp.normalize(wp.vec3(1.0, 0.0, right))
     west = strip.turn @ wp.normalize(wp.vec3(-1.0, 0.0, right))
     north = strip.turn @ wp.normalize(wp.vec3(0.0, 1.0, upper))
@@ -187,12 +196,8 @@ def bin_faces(
         a[:, i] = scene.mesh_verts[vert + corners[0]] - eye
         b[:, i] = scene.mesh_verts[vert + corners[1]] - eye
         c[:, i] = scene.mesh_verts[vert + corners[2]] - eye
-    # where the axis is, counted in pixels' middles
-    axis_x = 0.5 * float(strip.width) - 0.5
-    axis_y = 0.5 * float(strip.height) - 0.5
-    inverse = 1.0 / strip.pixel
-    up = strip.begin * wp.static(TILE)
-    low = wp.min(strip.end * wp.static(TILE), strip.height)
+    top = float(strip.top)
+    bottom = float(strip.bottom)
     wide = float(strip.width)
     wa = Points()
     wb = Points()
@@ -216,29 +221,22 @@ def bin_faces(
         # seen from its edge it is nothing but rounding
         aslant = volume * volume > 1.0e-12 * wp.dot(n, n) * wp.dot(p, p) and volume < 0.0
         # the box around it, the whole picture for what reaches behind the eye
-        p = wp.transpose(axes) @ p
-        q = wp.transpose(axes) @ q
-        r = wp.transpose(axes) @ r
-        before = wp.max(wp.max(p[2], q[2]), r[2]) < -wp.static(NEAR)
-        sp = -inverse / wp.min(p[2], -wp.static(NEAR))
-        sq = -inverse / wp.min(q[2], -wp.static(NEAR))
-        sr = -inverse / wp.min(r[2], -wp.static(NEAR))
-        xa = axis_x + p[0] * sp
-        xb = axis_x + q[0] * sq
-        xc = axis_x + r[0] * sr
-        ya = axis_y - p[1] * sp
-        yb = axis_y - q[1] * sq
-        yc = axis_y - r[1] * sr
-        x0 = wp.where(before, wp.min(wp.min(xa, xb), xc) - wp.static(SEAM), 0.0)
-        x1 = wp.where(before, wp.max(wp.max(xa, xb), xc) + wp.static(SEAM), wide)
-        y0 = wp.where(before, wp.min(wp.min(ya, yb), yc) - wp.static(SEAM), 0.0)
-        y1 = wp.where(before, wp.max(wp.max(ya, yb), yc) + wp.static(SEAM), float(low))
+        p = place_of(strip, axes, p)
+        q = place_of(strip, axes, q)
+        r = place_of(strip, axes, r)
+        low = wp.min(wp.min(p, q), r)
+        up = wp.max(wp.max(p, q), r)
+        before = up[2] < -wp.static(NEAR)
+        x0 = wp.where(before, low[0] - wp.static(SEAM), 0.0)
+        x1 = wp.where(before, up[0] + wp.static(SEAM), wide)
+        y0 = wp.where(before, low[1] - wp.static(SEAM), 0.0)
+        y1 = wp.where(before, up[1] + wp.static(SEAM), bottom)
         west[i] = int(wp.ceil(wp.clamp(x0, 0.0, wide)))
         east[i] = int(wp.floor(wp.clamp(x1, -1.0, wide - 1.0)))
-        north[i] = int(wp.ceil(wp.clamp(y0, float(up), float(low))))
-        south[i] = int(wp.floor(wp.clamp(y1, -1.0, float(low - 1))))
+        north[i] = int(wp.ceil(wp.clamp(y0, top, bottom)))
+        south[i] = int(wp.floor(wp.clamp(y1, -1.0, bottom - 1.0)))
         # what is behind the eye is not seen
-        east[i] = wp.where(wp.min(wp.min(p[2], q[2]), r[2]) < 0.0 and aslant, east[i], -1)
+        east[i] = wp.where(low[2] < 0.0 and aslant, east[i], -1)
     for i in range(count):
         if west[i] > east[i] or north[i] > south[i]:
             continue
@@ -268,7 +266,12 @@ def bin_faces(
                     inside = wp.min(most(face.a, corner), most(face.b, corner))
                     inside = wp.min(inside, most(face.c, corner))
                     if wp.min(inside, most(face.near, corner)) >= 0.0:
-                        put(scratch, used, (y - strip.begin) * strip.across + x, links)
+                        put(
+                            scratch,
+                            used,
+                            (y - strip.top // wp.static(TILE)) * strip.across + x,
+                            links,
+                        )
                         links += 1
         used += 1
     return used, links
@@ -298,9 +301,26 @@ def in_pixels(strip: Strip, axes: wp.mat33, w: wp.vec3):
     v = wp.transpose(axes) @ w
     along = v[0] * strip.pixel
     down = -v[1] * strip.pixel
-    x = 0.5 * float(strip.width) - 0.5
-    y = 0.5 * float(strip.height) - 0.5
-    return wp.vec3(along, down, -v[2] - along * x - down * y)
+    middle = centre_of(strip)
+    return wp.vec3(along, down, -v[2] - along * middle[0] - down * middle[1])
+
+
+@wp.func
+def centre_of(strip: Strip):
+    """Where the axis is, counted in pixels' middles."""
+    return wp.vec2(0.5 * float(strip.width) - 0.5, 0.5 * float(strip.height) - 0.5)
+
+
+@wp.func
+def place_of(strip: Strip, axes: wp.mat33, corner: wp.vec3):
+    """Column and line, and how far behind the eye it is (m), of a corner; it has no place unless it is ahead.
+
+    `axes` are the eye's, in the frame of the corner.
+    """
+    v = wp.transpose(axes) @ corner
+    scale = -1.0 / (strip.pixel * wp.min(v[2], -wp.static(NEAR)))
+    middle = centre_of(strip)
+    return wp.vec3(middle[0] + v[0] * scale, middle[1] - v[1] * scale, v[2])
 
 
 @wp.func

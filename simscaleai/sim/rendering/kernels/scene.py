@@ -7,7 +7,6 @@ from simscaleai.sim.rendering.kernels.lanes import PIXELS
 PLANE, SPHERE, CAPSULE, ELLIPSOID, CYLINDER, BOX, MESH = 0, 2, 3, 4, 5, 6, 7  # mjtGeom
 SPOT, DIRECTIONAL = 0, 1  # mjtLightType
 
-
 # Of 64 faces: their normals, and the products of these with the faces' points.
 Planes = wp.types.matrix(shape=(4, PIXELS), dtype=wp.float32)
 
@@ -50,8 +49,8 @@ class Scene:
     head_diffuse: wp.vec3
     head_specular: wp.vec3
     far: float
-    extent: float  # of the whole scene, m
-    map_light: wp.array(dtype=int)
+    stat_extent: float  # of the whole scene, m
+    map_light: wp.array(dtype=int)  # the lights that cast shadows
     map_size: int  # of the shadow maps, which are square; 0 for none
     map_xpos: wp.array2d(dtype=wp.vec3)
     map_xmat: wp.array2d(dtype=wp.mat33)

@@ -9,7 +9,14 @@ Trap: a light among the meshes sees those within 76 degrees of the line to their
 import warp as wp
 
 from simscaleai.sim.rendering.kernels.lanes import OPTIONS, PIXELS, Lanes, Points
-from simscaleai.sim.rendering.kernels.raster import NEAR, Scratch, bin_meshes, nearest, strip_of
+from simscaleai.sim.rendering.kernels.raster import (
+    NEAR,
+    Scratch,
+    bin_meshes,
+    first_pixel,
+    nearest,
+    strip_of,
+)
 from simscaleai.sim.rendering.kernels.scene import DIRECTIONAL, Scene, bound
 from simscaleai.sim.rendering.loading import TILE
 
@@ -33,7 +40,7 @@ def aim(scene: Scene, row: int, which: int):
     light = scene.map_light[which]
     place = scene.light_xpos[row, light]
     if scene.light_type[light] == wp.static(DIRECTIONAL):
-        place = centre - scene.light_xdir[row, light] * (wp.static(DISTANCE) * scene.extent)
+        place = centre - scene.light_xdir[row, light] * (wp.static(DISTANCE) * scene.stat_extent)
     back = wp.normalize(place - centre)
     side = wp.where(wp.abs(back[2]) < 0.9, wp.vec3(0.0, 0.0, 1.0), wp.vec3(1.0, 0.0, 0.0))
     across = wp.normalize(wp.cross(side, back))
@@ -67,9 +74,8 @@ def draw_maps(scene: Scene, scratch: Scratch, rows: wp.array(dtype=int), first: 
     size = scene.map_size
     strip = strip_of(row, eye, turn, pixel, size, size, number, strips)
     bin_meshes(scene, scratch, strip)
-    for tile in range((strip.end - strip.begin) * strip.across):
-        x0 = tile % strip.across * wp.static(TILE)
-        y0 = (strip.begin + tile // strip.across) * wp.static(TILE)
+    for tile in range(strip.tiles):
+        x0, y0 = first_pixel(strip, tile)
         near, _seen = nearest(scratch, tile, x0, y0, 0.0)
         for y in range(wp.min(wp.static(TILE), size - y0)):
             for x in range(wp.min(wp.static(TILE), size - x0)):

@@ -2,7 +2,7 @@
 
 Meshes are rasterized (`kernels.raster`), here for the camera and before for the lights.
 All else is met by rays, and rays of a tile go much the same way: so it is decided once for a tile which geoms
-they can meet, by bounding spheres and the cone around them, and which geoms can cast a shadow into what it
+they can meet, by bounds and the cone around them, and which geoms can cast a shadow into what it
 sees. Most rays are then tested against one or two geoms, all rays of the tile at once (`kernels.lanes`).
 Shading is MuJoCo's: spot, point and directional lights, a headlight, shadows, highlights, textures and a sky.
 """
@@ -13,7 +13,14 @@ from simscaleai.sim.rendering.kernels.lanes import OPTIONS, PIXELS, Lanes, Names
 from simscaleai.sim.rendering.kernels.lighting import Picked, headlight, shades_of, shine_on
 from simscaleai.sim.rendering.kernels.materials import look_up
 from simscaleai.sim.rendering.kernels.meeting import hit
-from simscaleai.sim.rendering.kernels.raster import Scratch, Strip, bin_meshes, nearest, strip_of
+from simscaleai.sim.rendering.kernels.raster import (
+    Scratch,
+    Strip,
+    bin_meshes,
+    first_pixel,
+    nearest,
+    strip_of,
+)
 from simscaleai.sim.rendering.kernels.scene import PLANE, Scene, bound, colour_of, extent
 from simscaleai.sim.rendering.loading import TILE
 
@@ -21,15 +28,21 @@ wp.set_module_options(OPTIONS)
 
 
 @wp.func
+def slopes(strip: Strip, x: float, y: float):
+    """Slopes to the right and up of the ray through a point of the picture, in pixels from its corner."""
+    right = (x - 0.5 * float(strip.width)) * strip.pixel
+    return right, (0.5 * float(strip.height) - y) * strip.pixel
+
+
+@wp.func
 def rays(strip: Strip, x0: int, y0: int):
     """Unit directions from the eye to a tile's pixels, and how deep one metre along each is."""
     d = Points()
     deep = Lanes()
-    left = (float(x0) - 0.5 * float(strip.width)) * strip.pixel
-    top = (0.5 * float(strip.height) - float(y0)) * strip.pixel
+    left, top = slopes(strip, float(x0) + 0.5, float(y0) + 0.5)
     for i in range(wp.static(PIXELS)):
-        x = left + (float(i % wp.static(TILE)) + 0.5) * strip.pixel
-        y = top - (float(i // wp.static(TILE)) + 0.5) * strip.pixel
+        x = left + float(i % wp.static(TILE)) * strip.pixel
+        y = top - float(i // wp.static(TILE)) * strip.pixel
         z = 1.0 / wp.sqrt(1.0 + x * x + y * y)
         d[:, i] = strip.turn @ wp.vec3(x * z, y * z, -z)
         deep[i] = z
@@ -39,10 +52,8 @@ def rays(strip: Strip, x0: int, y0: int):
 @wp.func
 def candidates(scene: Scene, strip: Strip, x0: int, y0: int):
     """The geoms, no meshes, that rays through a tile may meet, and how many."""
-    left = (float(x0) - 0.5 * float(strip.width)) * strip.pixel
-    top = (0.5 * float(strip.height) - float(y0)) * strip.pixel
-    right = left + wp.static(float(TILE)) * strip.pixel
-    bottom = top - wp.static(float(TILE)) * strip.pixel
+    left, top = slopes(strip, float(x0), float(y0))
+    right, bottom = slopes(strip, float(x0 + wp.static(TILE)), float(y0 + wp.static(TILE)))
     # the cone around them
     axis = wp.normalize(wp.vec3(0.5 * (left + right), 0.5 * (top + bottom), -1.0))
     cosine = wp.dot(axis, wp.normalize(wp.vec3(left, top, -1.0)))
@@ -51,7 +62,7 @@ def candidates(scene: Scene, strip: Strip, x0: int, y0: int):
     cosine = wp.min(cosine, wp.dot(axis, wp.normalize(wp.vec3(right, bottom, -1.0))))
     sine = wp.sqrt(wp.max(0.0, 1.0 - cosine * cosine))
     axis = strip.turn @ axis
-    near = Picked()
+    picked = Picked()
     count = int(0)
     for k in range(scene.simple.shape[0]):
         g = scene.simple[k]
@@ -75,9 +86,9 @@ def candidates(scene: Scene, strip: Strip, x0: int, y0: int):
             side = wp.normalize(beside) * cosine - axis * sine
             if wp.dot(v, side) > wp.min(radius, extent(scene, strip.row, g, side)):
                 continue
-        near[count] = g
+        picked[count] = g
         count += 1
-    return near, count
+    return picked, count
 
 
 @wp.kernel
@@ -91,15 +102,14 @@ def draw(
     width: int,
     height: int,
     pixel: float,
-    coloured: int,
     rgb: wp.array3d(dtype=wp.uint8),
     depth: wp.array2d(dtype=float),
     geoms: wp.array2d(dtype=int),
 ):
     """Draw strip first + tid of pictures, counted over `rows` and then over the strips of a picture.
 
-    `pixel` is a pixel's size at distance 1. `rgb` is (n, H * W, 3), if it is to be `coloured`, `depth` and
-    `geoms` (n, H * W).
+    `pixel` is a pixel's size at distance 1. `rgb` is (n, H * W, 3), `depth` and `geoms` are (n, H * W); those
+    that are empty are not wanted.
     """
     work = first + wp.tid()
     row = rows[work // strips]
@@ -107,9 +117,8 @@ def draw(
     turn = scene.cam_xmat[row, camera]
     strip = strip_of(row, eye, turn, pixel, width, height, work % strips, strips)
     bin_meshes(scene, scratch, strip)
-    for tile in range((strip.end - strip.begin) * strip.across):
-        x0 = tile % strip.across * wp.static(TILE)
-        y0 = (strip.begin + tile // strip.across) * wp.static(TILE)
+    for tile in range(strip.tiles):
+        x0, y0 = first_pixel(strip, tile)
         wide = wp.min(wp.static(TILE), width - x0)
         high = wp.min(wp.static(TILE), height - y0)
         d, deep = rays(strip, x0, y0)
@@ -120,9 +129,11 @@ def draw(
             for x in range(wide):
                 i = y * wp.static(TILE) + x
                 at = (y0 + y) * width + x0 + x
-                geoms[row, at] = who[i]
-                depth[row, at] = wp.where(who[i] >= 0, t[i] * deep[i], 0.0)
-        if coloured != 0:
+                if geoms.shape[0] > 0:
+                    geoms[row, at] = who[i]
+                if depth.shape[0] > 0:
+                    depth[row, at] = wp.where(who[i] >= 0, t[i] * deep[i], 0.0)
+        if rgb.shape[0] > 0:
             colour = shade(scene, strip, d, t, n, who, face)
             for y in range(high):
                 for x in range(wide):
