@@ -7,14 +7,15 @@ Per episode the order is: state reset -> randomization -> `_reset_task` -> forwa
 step: `_apply_action` -> substeps -> forward -> `_get_obs`, `_get_reward`, `_is_terminated`.
 
 Promise: episode k after `reset(seed=s)` is a pure function of (s, k) and the configuration. The first
-reset without a seed uses `SimConfig.seed`, or fresh entropy if that is None.
+reset without a seed uses `SimConfig.seed`, or fresh entropy if that is None. A copy (`copy.copy`,
+`copy.deepcopy`, `pickle`) is a simulation of its own that goes on from where the original is.
 """
 
 from __future__ import annotations
 
 import abc
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import gymnasium
 import mujoco
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from simscaleai import seeding
 from simscaleai.errors import UserError
+from simscaleai.sim.copies import copyable_state, deep_copy, restore
 from simscaleai.sim.scene import check_timing, load_model
 
 
@@ -188,6 +190,21 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
             if item is not None:
                 item.close()
         self._cameras = self._viewer = None
+
+    # copies
+
+    def __getstate__(self) -> dict[str, Any]:
+        return copyable_state(self, dropped=("_cameras", "_viewer"))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        restore(self, state)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copied: Self = deep_copy(self, memo)
+        return copied
+
+    def __copy__(self) -> Self:
+        return self.__deepcopy__({})  # one that shared the data would move the original
 
     # hooks that a subclass must give
 

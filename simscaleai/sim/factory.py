@@ -50,9 +50,11 @@ def make_env(env_name: str, render_mode: str | None = None, **kwargs: Any) -> gy
     entry = _ENVS.get(env_name)
     reward = kwargs.pop("reward", None)
     config = sim_config(kwargs.pop("config", None), **kwargs)
-    if issubclass(entry, Task):
-        entry = type(f"{entry.__name__}Env", (TaskEnv,), {"task_class": entry})
-    env: gymnasium.Env = entry(config, render_mode)
+    env: gymnasium.Env
+    if issubclass(entry, Task):  # not a class made here, which could not be pickled
+        env = TaskEnv(config, render_mode, task_class=entry)
+    else:
+        env = entry(config, render_mode)
     if reward is not None:
         if not isinstance(env, TaskEnv):
             raise UserError(

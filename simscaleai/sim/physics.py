@@ -14,16 +14,18 @@ Trap: the arrays are live. Copy what must outlive the next call.
 
 from __future__ import annotations
 
+import copy
 import ctypes
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import mujoco
 import numpy as np
-from mujoco.batch import Batch
+from mujoco.batch import MODEL_FIELDS, Batch
 from numpy.typing import NDArray
 
+from simscaleai.sim.copies import copy_data
 from simscaleai.sim.view import LOOKS, POSES, View
 
 Rows = NDArray[np.intp]
@@ -92,6 +94,9 @@ class Sim(ABC):
         self.model = model
         self.memory: dict[str, NDArray[Any]] = {}
 
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)  # one that shared the arrays would move the original
+
     @abstractmethod
     def step(self, nstep: int, rows: Rows | None = None) -> None:
         """Advance `rows` (all by default) by `nstep` substeps at their present `ctrl`."""
@@ -135,9 +140,25 @@ class SingleSim(Sim):
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         super().__init__(1, model)
+        self._bind(data)
+
+    def _bind(self, data: mujoco.MjData) -> None:
         self.data = data
         for name in FIELDS:
             setattr(self, name, getattr(data, name)[None])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in FIELDS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._bind(self.data)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SingleSim:
+        copy_data(self.model, self.data, memo)
+        copied = memo[id(self)] = type(self).__new__(type(self))
+        copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return copied
 
     def step(self, nstep: int, rows: Rows | None = None) -> None:
         mujoco.mj_step(self.model, self.data, nstep)
@@ -174,16 +195,40 @@ class BatchSim(Sim):
 
     def __init__(self, model: mujoco.MjModel, n: int, num_threads: int = 0) -> None:
         super().__init__(n, model)
-        self.batch = Batch(model, n, num_threads)
+        self._num_threads = num_threads
+        self._bind()
+
+    def _bind(self) -> None:
+        self.batch = Batch(self.model, self.n, self._num_threads)
         for name in FIELDS:
             setattr(self, name, self.batch.bind(name))
         parts = (
             ["time", "qpos", "qvel"]
-            + (["act"] if model.na else [])
-            + (["mocap_pos", "mocap_quat"] if model.nmocap else [])
+            + (["act"] if self.model.na else [])
+            + (["mocap_pos", "mocap_quat"] if self.model.nmocap else [])
         )
         self._poses: dict[str, NDArray[Any]] = {}
-        self._state_parts = [self.batch.bind(part).reshape(n, -1) for part in parts]
+        self._state_parts = [self.batch.bind(part).reshape(self.n, -1) for part in parts]
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = {name: self.batch.expanded(name) for name in MODEL_FIELDS}
+        return {
+            "n": self.n,
+            "model": self.model,
+            "_num_threads": self._num_threads,
+            "memory": self.memory,
+            "own": {name: values.copy() for name, values in own.items() if values is not None},
+            "state": self.batch.state.copy(),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        own, states = state.pop("own"), state.pop("state")
+        vars(self).update(state)
+        self._bind()
+        for name, values in own.items():
+            self.batch.expand(name)[:] = values
+        self.batch.state[:] = states
+        self.batch.forward(None, _STAGE)
 
     def step(self, nstep: int, rows: Rows | None = None) -> None:
         self.batch.step(rows, nstep, _STAGE)

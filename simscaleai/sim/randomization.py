@@ -146,6 +146,13 @@ class Randomizer:
         self.nominal = {field: values[0].copy() for field, values in self.values.items()}
         self.constants = bool(fields & _CONSTANT_INPUTS)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "values": list(self.values)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.values = {field: self.sim.parameter(field) for field in state["values"]}
+
     @property
     def looks(self) -> list[str]:
         """The parameters that change nothing but how things look."""

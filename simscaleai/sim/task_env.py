@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -25,11 +25,19 @@ _ROW = np.zeros(1, dtype=np.intp)
 
 
 class TaskEnv(BaseRobotEnv):
-    """One environment of `task_class`, which a subclass names."""
+    """One environment of `task_class`, which a subclass names, or the caller."""
 
-    task_class: ClassVar[type[Task]]
+    task_class: type[Task]
 
-    def __init__(self, config: SimConfig | None = None, render_mode: str | None = None) -> None:
+    def __init__(
+        self,
+        config: SimConfig | None = None,
+        render_mode: str | None = None,
+        *,
+        task_class: type[Task] | None = None,
+    ) -> None:
+        if task_class is not None:
+            self.task_class = task_class
         self.sim: SingleSim  # made with the spaces, which need it
         self.task: Task
         self._randomizer: Randomizer | None = None

@@ -15,8 +15,9 @@ How a finished row goes on is declared by `autoreset_mode`, as in Gymnasium:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from gymnasium import spaces
@@ -92,6 +93,12 @@ class TaskVectorEnv(VectorEnv):
         self._true = np.ones(num_envs, dtype=bool)
         self._true.flags.writeable = False
         self._still = np.zeros((num_envs, 4))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_renderer": None}  # a copy makes its own at the first picture
+
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)  # one that shared the simulations would move the original's
 
     @property
     def contract(self) -> EnvContract:
