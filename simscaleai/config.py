@@ -30,6 +30,7 @@ from omegaconf.errors import (
 )
 from yaml import MarkedYAMLError, YAMLError
 
+from simscaleai.convert import plain
 from simscaleai.errors import MissingFileError, UserError, did_you_mean, unknown_name
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ def load_config(
 
 def to_yaml(config: Any) -> str:
     """A dataclass instance as YAML text that `load_config` reads back."""
-    return OmegaConf.to_yaml(_structured(config, "the configuration"))
+    return OmegaConf.to_yaml(_structured(plain(config), "the configuration"))
 
 
 def _structured(schema: Any, source: str) -> DictConfig:
@@ -97,7 +98,7 @@ def _read(path: Path) -> Any:
 def _merge(cls: type, config: DictConfig, data: dict[str, Any], source: str) -> DictConfig:
     _refuse_interpolation(data.values(), source)
     try:
-        merged = OmegaConf.merge(config, OmegaConf.create(data))
+        merged = OmegaConf.merge(config, OmegaConf.create(plain(data)))
     except (OmegaConfBaseException, TypeError) as error:
         raise _refused(cls, error, source) from None
     assert isinstance(merged, DictConfig)

@@ -28,6 +28,7 @@ import mujoco
 import numpy as np
 
 from simscaleai.contract import EnvContract
+from simscaleai.convert import converted, plain
 from simscaleai.datagen.finalize import finalize
 from simscaleai.datagen.parts import Finished, PartsFolder
 from simscaleai.datagen.policies import policy_sha256
@@ -43,6 +44,7 @@ _MIN_ATTEMPTS = 100
 RECORDER_BYTES = 512 * 2**20
 
 
+@converted
 def generate_dataset(
     env_name: str = "reach",
     n_episodes: int = 100,
@@ -241,7 +243,7 @@ def _settings(
     segmentation: bool,
 ) -> dict[str, Any]:
     """`env_kwargs` and the settings of the cameras that are named."""
-    settings = dict(env_kwargs or {})
+    settings: dict[str, Any] = plain(env_kwargs or {})
     if not cameras:
         if depth or segmentation:
             raise UserError("depth and segmentation are seen by cameras; name some with cameras.")

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from simscaleai import seeding
 from simscaleai.contract import EnvContract
+from simscaleai.convert import converted
 from simscaleai.datagen.parts import PartsFolder, Pending
 from simscaleai.datagen.progress import ProgressBar
 from simscaleai.datagen.recipe import model_sha256
@@ -49,6 +50,7 @@ ROWS = 16
 _TEXTS = ("policy", "mujoco_version", "model_sha256")
 
 
+@converted
 def render_dataset(
     dataset: str | Path,
     output_path: str | Path,

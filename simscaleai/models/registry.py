@@ -19,6 +19,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
+from simscaleai.convert import plain
 from simscaleai.errors import UserError, did_you_mean, unknown_name
 from simscaleai.registry import Registry
 
@@ -60,7 +61,7 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
     """
     name, preset = _resolve(name)
     cls = _models.get(name)
-    kwargs = {**preset, **kwargs}
+    kwargs = plain({**preset, **kwargs})
     known = model_arguments(name)
     for key in kwargs:
         if key not in known and not takes_anything(name):

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import track
 
 from simscaleai.contract import EnvContract
+from simscaleai.convert import Converted, converted
 from simscaleai.errors import UserError
 from simscaleai.observations import is_image_key
 from simscaleai.policy import begin_episodes
@@ -37,7 +38,7 @@ ROWS = 128  # episodes at once, by default
 
 
 @dataclass
-class EvalConfig:
+class EvalConfig(Converted):
     """How `evaluate_policy` runs.
 
     Attributes:
@@ -102,6 +103,7 @@ def evaluate_policy(
     return summarize(episodes)
 
 
+@converted
 def evaluate_checkpoint(
     path: str | Path,
     n_episodes: int = 100,

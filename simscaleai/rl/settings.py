@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from simscaleai.convert import Converted
 from simscaleai.errors import UserError
 from simscaleai.rl.agents.ppo import PPOConfig
 
@@ -30,7 +31,7 @@ def vector_defaults() -> PPOConfig:
 
 
 @dataclass
-class RLConfig:
+class RLConfig(Converted):
     """Settings of a run.
 
     Attributes:

@@ -24,13 +24,14 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from simscaleai import seeding
+from simscaleai.convert import Converted, convert
 from simscaleai.errors import UserError
 from simscaleai.sim.copies import copyable_state, deep_copy, restore
 from simscaleai.sim.scene import check_timing, load_model
 
 
 @dataclass
-class CameraConfig:
+class CameraConfig(Converted):
     """One camera's picture; `fov` is the vertical field of view in degrees.
 
     `render_depth` and `render_segmentation` say what `viz-cameras` and the like show of it; asking
@@ -46,7 +47,7 @@ class CameraConfig:
 
 
 @dataclass
-class SimConfig:
+class SimConfig(Converted):
     """Settings of an environment.
 
     Attributes:
@@ -109,6 +110,7 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Start the next episode, or the first one of `seed`."""
+        seed = convert(seed, int, "seed")
         if seed is None and self._seed is None:
             seed = self.config.seed
         super().reset(seed=seed)

@@ -16,6 +16,7 @@ from typing import Any
 import gymnasium
 
 from simscaleai.config import load_config
+from simscaleai.convert import converted
 from simscaleai.errors import UserError
 from simscaleai.registry import Registry
 from simscaleai.sim.base_env import SimConfig
@@ -64,6 +65,7 @@ def make_env(env_name: str, render_mode: str | None = None, **kwargs: Any) -> gy
     return env
 
 
+@converted
 def make_vec_env(
     env_name: str,
     num_envs: int,

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from simscaleai import seeding
 from simscaleai.contract import EnvContract
+from simscaleai.convert import plain
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.sim.base_env import SimConfig, check_actions
 from simscaleai.sim.physics import BatchSim, Rows
@@ -212,7 +213,7 @@ class TaskVectorEnv(VectorEnv):
         measured = self.task.info(self.sim)
         info = self._info(measured, actions)
         reward = self.task.reward(info["reward_terms"])
-        terminated = measured["success"].copy()
+        terminated = np.asarray(measured["success"]).astype(bool)  # a copy
         truncated = self._steps >= self.config.max_episode_steps
         if over is not None:
             reward[over] = 0.0
@@ -232,13 +233,14 @@ class TaskVectorEnv(VectorEnv):
 
     def _seed_rows(self, seed: int | Sequence[int | None] | None, rows: Rows) -> None:
         n = self.num_envs
+        seed = plain(seed)
         if self._seeds is None and seed is None:
             seed = self.config.seed if self.config.seed is not None else self.np_random_seed
         if seed is None:
             self._episodes[rows] += 1
             return
         given: Sequence[int | None]
-        if isinstance(seed, (int, np.integer)):
+        if isinstance(seed, int):
             self._np_random_seed = int(seed)
             given = range(int(seed), int(seed) + n)
         else:

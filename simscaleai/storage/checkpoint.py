@@ -48,6 +48,16 @@ def save_checkpoint(path: str | Path, payload: dict[str, Any]) -> Path:
     return Path(path)
 
 
+def require_storable(payload: dict[str, Any]) -> None:
+    """Raise UserError if `payload` could not be saved: ask before the work that is to be saved."""
+    stray = _stray(payload)
+    if stray:
+        raise UserError(
+            f"A checkpoint could not be saved in the end, as it would hold {stray}; give numbers, text, lists"
+            " and tensors alone."
+        )
+
+
 def save_sharded_checkpoint(
     path: str | Path, payload: dict[str, Any], tensors: Mapping[str, Any]
 ) -> Path:

@@ -28,6 +28,7 @@ from h5py import h5d, h5g
 from numpy.typing import NDArray
 
 from simscaleai.contract import EnvContract
+from simscaleai.convert import as_flag
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.storage.chunks import Chunks, find_chunks
 from simscaleai.storage.episode import OBS, SCHEMA_VERSION, Episode, array_checksum
@@ -241,11 +242,15 @@ class EpisodeFile:
         if stated != length:
             raise self._file.refuse(label, f"says {stated} steps but has {length} actions")
         seed, success = attribute("seed", None), attribute("success", None)
+        try:
+            success = as_flag(success)
+        except ValueError as error:
+            raise self._file.refuse(label, f"has a success that is unclear: {error}") from None
         return EpisodeMeta(
             name,
             length,
             None if seed is None else int(seed),
-            None if success is None else bool(success),
+            success,
             str(attribute("language", "")),
         )
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from simscaleai.convert import converted
 from simscaleai.errors import UserError
 from simscaleai.storage.video import write_video
 from simscaleai.tools.driver import find_driver
@@ -45,6 +46,7 @@ __all__ = [
 REST = 1.0  # s that the end of the last episode stays in view
 
 
+@converted
 def record_video(
     path: str | Path,
     env_name: str | None = None,

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from simscaleai.convert import Converted
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.models.inference import resolve_device
 
@@ -19,7 +20,7 @@ RUNS = Path("runs")
 
 
 @dataclass
-class TrainConfig:
+class TrainConfig(Converted):
     """Every setting of a run; the defaults suit a first try.
 
     Attributes:

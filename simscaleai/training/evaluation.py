@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from simscaleai.convert import convert
 from simscaleai.errors import unknown_name
 from simscaleai.models.inference import inference
 from simscaleai.stopping import StopSignals
@@ -77,7 +78,7 @@ def _over_batches(
 
 def _numbers(found: Any) -> dict[str, float]:
     found = found if isinstance(found, dict) else {"eval_score": found}
-    return {key: float(value) for key, value in found.items()}
+    return {key: convert(value, float, f"eval_fn's {key!r}") for key, value in found.items()}
 
 
 def best_metric(wanted: str, evaluation: dict[str, float]) -> str | None:

@@ -24,6 +24,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from simscaleai.config import load_config, to_yaml
+from simscaleai.convert import Converted
 from simscaleai.models.registry import argument_types, model_arguments, takes_anything
 from simscaleai.training.config import TrainConfig
 
@@ -41,12 +42,13 @@ else:
     TrainerSettings = make_dataclass(
         "TrainerSettings",
         [(f.name, _hints[f.name], field(default=f.default)) for f in _TRAINER],
+        bases=(Converted,),
         namespace={"__module__": __name__},  # so that it can be sent to other processes
     )
 
 
 @dataclass
-class DataSettings:
+class DataSettings(Converted):
     """What is learned from.
 
     Attributes:
@@ -65,7 +67,7 @@ class DataSettings:
 
 
 @dataclass
-class EvalSettings:
+class EvalSettings(Converted):
     """Evaluation in closed loop at every evaluation of the run.
 
     Attributes:
@@ -82,7 +84,7 @@ class EvalSettings:
 
 
 @dataclass
-class RunConfig:
+class RunConfig(Converted):
     """A training run in groups; see the module.
 
     Attributes:

@@ -26,6 +26,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from simscaleai import __version__, seeding
+from simscaleai.convert import plain
 from simscaleai.distributed import Processes
 from simscaleai.models.policy import describe
 from simscaleai.stopping import Stopped, StopSignals
@@ -71,6 +72,7 @@ class Trainer:
     ) -> None:
         config.check()
         self.config, self.model = config, model
+        checkpoint.require_storable(self._about())
         self.eval_loader, self.eval_fn = eval_loader, eval_fn
         self.processes = Processes.from_environment()
         pieces_of = piece_size(config, self.processes)  # may refuse, and so comes before meeting
@@ -196,12 +198,11 @@ class Trainer:
         payload = {
             "kind": "policy",
             "simscaleai_version": __version__,
-            "policy": self._description(),
             "scaler": self.updates.scaler.state_dict(),
             "step": step,
             "data": {"epoch": self.stream.epoch, "position": self.stream.position},
             "random": self.processes.gather(random_state.capture(self.device)),
-            "config": asdict(self.config),
+            **self._about(),
             "metrics": dict(self.metrics),
             "best": dict(self.best),
             "job": self.processes.job,
@@ -275,6 +276,10 @@ class Trainer:
             )
         for text in self._notes:
             report.say(text)
+
+    def _about(self) -> dict[str, Any]:
+        """What a checkpoint says besides the state of training."""
+        return {"policy": self._description(), "config": plain(asdict(self.config))}
 
     def _description(self) -> dict[str, Any]:
         config = self.config

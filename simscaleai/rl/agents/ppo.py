@@ -28,6 +28,7 @@ from torch import nn
 from simscaleai import seeding
 from simscaleai.config import load_config
 from simscaleai.contract import EnvContract
+from simscaleai.convert import Converted, converted
 from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
 from simscaleai.models.inference import load_weights, resolve_device
@@ -48,7 +49,7 @@ MIN_LR, MAX_LR = 1e-5, 1e-2  # between which an adaptive learning rate stays
 
 
 @dataclass
-class PPOConfig:
+class PPOConfig(Converted):
     """Settings of PPO.
 
     Attributes:
@@ -118,6 +119,7 @@ class PPOAgent:
       contract: the environment that it last learned in; None where that does not say.
     """
 
+    @converted
     def __init__(
         self,
         obs_dim: int,

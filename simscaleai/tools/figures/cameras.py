@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from simscaleai.convert import converted
 from simscaleai.policy import begin_episodes
 from simscaleai.rl.episodes import episode_seed
 from simscaleai.sim.factory import make_env
@@ -37,6 +38,7 @@ SIDE = 2.6  # inches
 FAR = 1.6  # times the median depth: what lies behind, mostly floor, has one colour
 
 
+@converted
 @styled
 def plot_cameras(
     env_name: str = "reach",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simscaleai.convert import converted
 from simscaleai.tools.driver import find_driver
 from simscaleai.tools.figures.rollout import Moment, lengths, record
 from simscaleai.tools.figures.style import frame, new_figure, picture, styled
@@ -22,6 +23,7 @@ COLUMNS = 4
 SHEET = 6  # pictures of an episode on a contact sheet
 
 
+@converted
 @styled
 def plot_env(
     env_name: str | None = None,

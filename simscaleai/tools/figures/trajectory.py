@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from simscaleai.convert import converted
 from simscaleai.errors import UserError
 from simscaleai.observations import is_image_key
 from simscaleai.storage.episode import OBS
@@ -46,6 +47,7 @@ class _Panel(NamedTuple):
     held: bool = False  # a value holds until the next one, as actions do
 
 
+@converted
 @styled
 def plot_trajectory(dataset: str | Path, episode: int = 0) -> Figure:
     """One episode over time: pictures if it has any, positions, other observations, actions, rewards.

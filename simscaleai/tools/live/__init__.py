@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from simscaleai.convert import converted
 from simscaleai.datagen.policies import NAMES
 from simscaleai.errors import UserError
 from simscaleai.sim.factory import make_env
@@ -18,6 +19,7 @@ from simscaleai.tools.live.player import Player
 __all__ = ["Player", "load_player", "view_live"]
 
 
+@converted
 def view_live(
     env_name: str | None = None,
     policy: str = "scripted",

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from simscaleai.convert import converted
 from simscaleai.observations import is_image_key
 from simscaleai.storage.episodes import open_dataset
 from simscaleai.training.data.dataset import TrajectoryDataset
@@ -106,6 +107,7 @@ class PerSampleDataset(Dataset[dict[str, Any]]):
         return self._file[f"{self._names[i]}/{key.replace('obs/', self._obs + '/', 1)}"]
 
 
+@converted
 def bench_loader(
     data_path: str | Path,
     batch_size: int = 256,

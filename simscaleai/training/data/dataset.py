@@ -26,6 +26,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from simscaleai.contract import EnvContract
+from simscaleai.convert import converted
 from simscaleai.errors import UserError
 from simscaleai.models.normalization import Statistics
 from simscaleai.observations import unflatten_state
@@ -57,6 +58,7 @@ class TrajectoryDataset(BatchedDataset):
       UserError: the file is missing or no dataset, or lacks an observation.
     """
 
+    @converted
     def __init__(
         self,
         data_path: str | Path,

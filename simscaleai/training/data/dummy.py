@@ -10,6 +10,7 @@ import torch
 
 from simscaleai import seeding
 from simscaleai.contract import EnvContract
+from simscaleai.convert import converted
 from simscaleai.models.normalization import Statistics
 from simscaleai.observations import ObsSpec
 from simscaleai.training.data.batch import BatchedDataset
@@ -29,6 +30,7 @@ class DummyTrajectoryDataset(BatchedDataset):
       seq_len, obs_steps: as of `TrajectoryDataset`.
     """
 
+    @converted
     def __init__(
         self,
         num_samples: int = 1000,

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from simscaleai.convert import converted
 from simscaleai.training.data.batch import StoredImages, as_floats
 from simscaleai.training.data.dataset import DummyTrajectoryDataset, TrajectoryDataset
 from simscaleai.training.data.sampler import EpochSampler
 
 
+@converted
 def make_loader(
     dataset: TrajectoryDataset | DummyTrajectoryDataset,
     batch_size: int,
