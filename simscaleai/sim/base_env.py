@@ -6,6 +6,9 @@ own tasks are written over arrays instead (`sim.task.Task`) and reach this class
 Per episode the order is: state reset -> randomization -> `_reset_task` -> forward -> `_get_obs`; per
 step: `_apply_action` -> substeps -> forward -> `_get_obs`, `_get_reward`, `_is_terminated`.
 
+A simulation that has become unstable (MuJoCo found NaN or huge numbers, and then resets it in mid-episode)
+ends its episode: `terminated` and `info["diverged"]` are True, the reward is 0 and nothing is a success.
+
 Promise: episode k after `reset(seed=s)` is a pure function of (s, k) and the configuration. The first
 reset without a seed uses `SimConfig.seed`, or fresh entropy if that is None. A copy (`copy.copy`,
 `copy.deepcopy`, `pickle`) is a simulation of its own that goes on from where the original is.
@@ -27,6 +30,7 @@ from simscaleai import seeding
 from simscaleai.convert import Converted, convert
 from simscaleai.errors import UserError
 from simscaleai.sim.copies import copyable_state, deep_copy, restore
+from simscaleai.sim.physics import has_diverged
 from simscaleai.sim.scene import check_timing, load_model
 
 
@@ -126,8 +130,13 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
             self._apply_domain_randomization(rng)
         self._reset_task(seeding.generator(self._seed, "task", self._episode))
         self._forward()
+        if has_diverged(self.data):
+            raise UserError(
+                "The episode starts with NaN or a huge number in qpos or qvel; write finite values in"
+                " _reset_task (or in the task's initial_state)."
+            )
         self._begin_episode()
-        return self._get_obs(), self._reset_info()
+        return self._get_obs(), {**self._reset_info(), "diverged": False}
 
     def step(
         self, action: NDArray[Any]
@@ -140,13 +149,17 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         self._forward()
         self._step_count += 1
         self._end_step()
+        diverged = has_diverged(self.data)
         obs = self._get_obs()
-        reward = self._get_reward()
-        terminated = self._is_terminated()
+        reward = 0.0 if diverged else self._get_reward()
+        terminated = diverged or self._is_terminated()
         truncated = self._step_count >= self.config.max_episode_steps
         if self.render_mode == "human":
             self.render()
-        return obs, reward, terminated, truncated, self._get_info()
+        info = {**self._get_info(), "diverged": diverged}
+        if diverged:
+            info.update({key: False for key in ("success", "is_success") if key in info})
+        return obs, reward, terminated, truncated, info
 
     def _forward(self) -> None:
         # positions and velocities, so that hooks see this state and not the one a substep ago

@@ -15,9 +15,7 @@ Trap: the arrays are live. Copy what must outlive the next call.
 from __future__ import annotations
 
 import copy
-import ctypes
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import Any, Self
 
 import mujoco
@@ -43,6 +41,18 @@ FIELDS = (
     "xanchor",
     "sensordata",
 )
+INSTABILITIES = [
+    mujoco.mjtWarning.mjWARN_BADQPOS,
+    mujoco.mjtWarning.mjWARN_BADQVEL,
+    mujoco.mjtWarning.mjWARN_BADQACC,
+    mujoco.mjtWarning.mjWARN_BADCTRL,
+]
+"""MuJoCo's warnings of NaN or huge numbers. At the first three it resets the simulation by itself, in the
+middle of whatever runs; at the last it acts as if all controls were 0."""
+
+_BAD = slice(
+    INSTABILITIES[0], INSTABILITIES[-1] + 1
+)  # they follow each other, and a slice is a view
 _STAGE = mujoco.mjtStage.mjSTAGE_VEL.value
 _STATE = (
     mujoco.mjtState.mjSTATE_TIME
@@ -52,19 +62,6 @@ _STATE = (
     | mujoco.mjtState.mjSTATE_MOCAP_POS
     | mujoco.mjtState.mjSTATE_MOCAP_QUAT
 )
-
-
-def _stop_profiler() -> None:
-    """Leave MuJoCo's profiler without a clock: reading one took a tenth of a step.
-
-    The Python package installs one, and takes no other but a Python function; `MjData.timer` stays at 0.
-    """
-    folder = Path(mujoco.__file__).parent
-    for path in [*folder.glob("libmujoco*.so*"), *folder.glob("libmujoco*.dylib")]:
-        ctypes.c_void_p.in_dll(ctypes.CDLL(str(path)), "mjcb_time").value = None
-
-
-_stop_profiler()
 
 
 class Sim(ABC):
@@ -118,6 +115,13 @@ class Sim(ABC):
         """Recompute what MuJoCo derives from masses, sizes and poses, for `rows`."""
 
     @abstractmethod
+    def diverged(self) -> NDArray[np.bool_]:
+        """Whether each simulation has become unstable since its last reset, (n,); see `INSTABILITIES`.
+
+        What it simulates from then on is not what was going on before.
+        """
+
+    @abstractmethod
     def states(self) -> NDArray[np.float64]:
         """Copies of [time, qpos, qvel, act, mocap_pos, mocap_quat], (n, nstate), for replay."""
 
@@ -128,6 +132,11 @@ class Sim(ABC):
     @abstractmethod
     def view(self) -> View:
         """Every row as a camera sees it, in live arrays."""
+
+
+def has_diverged(data: mujoco.MjData) -> bool:
+    """Whether a simulation has become unstable since `mj_resetData`; see `Sim.diverged`."""
+    return bool(np.count_nonzero(data.warning.number[_BAD]))
 
 
 def state_size(model: mujoco.MjModel) -> int:
@@ -177,6 +186,9 @@ class SingleSim(Sim):
     def set_const(self, rows: Rows) -> None:
         mujoco.mj_setConst(self.model, self.data)
 
+    def diverged(self) -> NDArray[np.bool_]:
+        return np.array([has_diverged(self.data)])
+
     def states(self) -> NDArray[np.float64]:
         state = np.empty((1, state_size(self.model)))
         mujoco.mj_getState(self.model, self.data, state[0], int(_STATE))
@@ -208,6 +220,8 @@ class BatchSim(Sim):
             + (["mocap_pos", "mocap_quat"] if self.model.nmocap else [])
         )
         self._poses: dict[str, NDArray[Any]] = {}
+        self._stable = np.zeros(self.n, dtype=bool)
+        self._stable.flags.writeable = False
         self._state_parts = [self.batch.bind(part).reshape(self.n, -1) for part in parts]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -219,16 +233,18 @@ class BatchSim(Sim):
             "memory": self.memory,
             "own": {name: values.copy() for name, values in own.items() if values is not None},
             "state": self.batch.state.copy(),
+            "warning": self.batch.warning.copy(),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        own, states = state.pop("own"), state.pop("state")
+        own, states, warning = state.pop("own"), state.pop("state"), state.pop("warning")
         vars(self).update(state)
         self._bind()
         for name, values in own.items():
             self.batch.expand(name)[:] = values
         self.batch.state[:] = states
         self.batch.forward(None, _STAGE)
+        self.batch.warning[:] = warning
 
     def step(self, nstep: int, rows: Rows | None = None) -> None:
         self.batch.step(rows, nstep, _STAGE)
@@ -244,6 +260,13 @@ class BatchSim(Sim):
 
     def set_const(self, rows: Rows) -> None:
         self.batch.set_const(rows)
+
+    def diverged(self) -> NDArray[np.bool_]:
+        counts = self.batch.warning[:, _BAD, 1]  # (n, 4)
+        if not np.count_nonzero(counts):  # four times as fast as looking at each row
+            return self._stable
+        found: NDArray[np.bool_] = counts.any(axis=1)
+        return found
 
     def states(self) -> NDArray[np.float64]:
         return np.concatenate(self._state_parts, axis=1)

@@ -44,6 +44,8 @@ def load_model(path: str | Path, dt: float) -> mujoco.MjModel:
         reason = " ".join(str(error).split()).rstrip(".")  # MuJoCo's runs over several lines
         raise UserError(f"MuJoCo cannot read the scene {str(path)!r}: {reason}.") from error
     model.opt.timestep = dt
+    # a simulation that has become unstable is finite again at the end of the step that says so
+    model.opt.disableflags &= ~mujoco.mjtDisableBit.mjDSBL_AUTORESET.value
     if model.npair:
         # direct form: (-stiffness, -damping); friction has no position to return to
         model.pair_solreffriction[:] = (-1e-9, -STICK / dt)

@@ -170,11 +170,23 @@ class Task(ABC):
                 )
             self._reward = reward
 
+    def measure(self, sim: Sim) -> dict[str, Array]:
+        """`info`, and `diverged` (n,): whether the physics has become unstable, which is no success."""
+        info = self.info(sim)
+        info["diverged"] = sim.diverged()
+        if np.count_nonzero(info["diverged"]):
+            info["success"] = info["success"] * ~info["diverged"]  # of any kind of number
+        return info
+
     def terms(self, sim: Sim, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
-        """What the reward of this step is made of, {term: (n,)}."""
+        """What the reward of this step is made of, {term: (n,)}; 0 for who diverged."""
+        terms: dict[str, Array]
         if self._reward is None:
-            return self.reward_terms(info, action)
-        terms: dict[str, Array] = self._reward.terms(self.observe(sim), action, info)
+            terms = self.reward_terms(info, action)
+        else:
+            terms = self._reward.terms(self.observe(sim), action, info)
+        if np.count_nonzero(info["diverged"]):
+            terms = {k: np.where(info["diverged"], 0.0, value) for k, value in terms.items()}
         return terms
 
     def write_initial_state(self, sim: Sim, rows: Rows, u: NDArray[np.float64]) -> None:

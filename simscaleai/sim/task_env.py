@@ -97,7 +97,7 @@ class TaskEnv(BaseRobotEnv):
         self._read()
 
     def _read(self) -> None:
-        self._measured = self.task.info(self.sim)
+        self._measured = self.task.measure(self.sim)
         self._terms = self.task.terms(self.sim, self._measured, self._action)
 
     def _get_obs(self) -> dict[str, NDArray[Any]]:

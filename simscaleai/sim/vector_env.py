@@ -4,6 +4,9 @@
     obs, info = envs.reset(seed=0)
     obs, reward, terminated, truncated, info = envs.step(actions)  # actions (256, 4)
 
+Rows whose simulation becomes unstable end as those of a single environment do, and leave the others alone:
+see `sim.base_env`.
+
 Row i is bit-identical to the single environment reset with seed + i and given row i's actions.
 
 How a finished row goes on is declared by `autoreset_mode`, as in Gymnasium:
@@ -119,6 +122,7 @@ class TaskVectorEnv(VectorEnv):
         """Copies of all that the future of the rows depends on, as plain values and arrays."""
         return {
             "physics": self.sim.batch.state.copy(),
+            "warnings": self.sim.batch.warning.copy(),
             "memory": {name: value.copy() for name, value in self.sim.memory.items()},
             "draws": {name: value.copy() for name, value in self._draws.items()},
             "seeds": None if self._seeds is None else list(self._seeds),
@@ -150,6 +154,7 @@ class TaskVectorEnv(VectorEnv):
         self._episodes, self._steps = np.array(state["episodes"]), np.array(state["steps"])
         self._done = np.array(state["done"])
         self.sim.batch.state[:] = state["physics"]
+        self.sim.batch.warning[:] = state.get("warnings", 0)
         self.sim.forward(self._all_rows)
         return self._observe()
 
@@ -178,7 +183,7 @@ class TaskVectorEnv(VectorEnv):
         rows = np.flatnonzero(mask)
         self._seed_rows(seed, rows)
         self._begin(rows)
-        info = self._info(self.task.info(self.sim), self._still)
+        info = self._info(self.task.measure(self.sim), self._still)
         return self._observe(rows), self._with_reset_info(info, mask)
 
     def step(
@@ -210,10 +215,10 @@ class TaskVectorEnv(VectorEnv):
         if begun is not None:
             self._episodes[begun] += 1
             self._begin(np.flatnonzero(begun))
-        measured = self.task.info(self.sim)
+        measured = self.task.measure(self.sim)
         info = self._info(measured, actions)
         reward = self.task.reward(info["reward_terms"])
-        terminated = np.asarray(measured["success"]).astype(bool)  # a copy
+        terminated = np.asarray(measured["success"]).astype(bool) | measured["diverged"]
         truncated = self._steps >= self.config.max_episode_steps
         if over is not None:
             reward[over] = 0.0
@@ -276,6 +281,11 @@ class TaskVectorEnv(VectorEnv):
         if self._randomizer is not None:
             self._randomizer.apply_to_state(rows, draws)
         self.sim.forward(rows)
+        if np.count_nonzero(self.sim.diverged()[rows]):
+            raise UserError(
+                f"An episode of {self.task.name!r} starts with NaN or a huge number in qpos or qvel;"
+                " write finite values in the task's initial_state."
+            )
         self.task.begin(self.sim, rows)
         self._steps[rows] = 0
         self._done[rows] = False

@@ -41,6 +41,7 @@ class Episode:
       language: the instruction.
       randomization: {parameter: sampled value} as JSON values; empty when it was off.
       mujoco_version, model_sha256: which physics, of which compiled model.
+      diverged: whether the physics became unstable (not stored: such an episode is no data).
     """
 
     obs: dict[str, NDArray[Any]]
@@ -56,6 +57,7 @@ class Episode:
     randomization: dict[str, Any] = field(default_factory=dict)
     mujoco_version: str = ""
     model_sha256: str = ""
+    diverged: bool = False
 
     def __len__(self) -> int:
         return len(self.actions)

@@ -29,7 +29,12 @@ class PointTask:
 
 
 class PointEnv:
-    """Each row starts at the origin; its target is a function of its seed alone."""
+    """Each row starts at the origin; its target is a function of its seed alone.
+
+    A share `unstable` of the episodes diverges.
+    """
+
+    unstable = 0.0
 
     def __init__(self, num_envs, max_steps, randomization=None):
         self.num_envs = num_envs
@@ -77,7 +82,13 @@ class PointEnv:
         distance = np.linalg.norm(self.target - self.position, axis=1)
         success = distance < 0.02
         truncated = ~success & (self.steps >= self.max_steps)
-        return self._obs(), -distance, success, truncated, {"success": success}
+        info = {"success": success, "diverged": self.diverges()}
+        return self._obs(), -distance, success | info["diverged"], truncated, info
+
+    def diverges(self):
+        """Whether each row's physics is unstable by now; a function of its seed, as all is."""
+        unstable = [seed % 1000 < 1000 * self.unstable for seed in self.seeds]
+        return np.array(unstable) & (self.steps > 2)
 
     def _obs(self):
         return {
@@ -98,3 +109,9 @@ def point_env(monkeypatch):
     monkeypatch.setattr(generator, "make_env", make_env)
     monkeypatch.setattr(workers, "make_env", make_env)
     return made
+
+
+@pytest.fixture
+def unstable(monkeypatch):
+    """A function that sets which share of a PointEnv's episodes diverges."""
+    return lambda share: monkeypatch.setattr(PointEnv, "unstable", share)

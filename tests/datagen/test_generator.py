@@ -164,6 +164,34 @@ def test_only_success_keeps_the_first_successes(tmp_path):
     assert len(hashes) == 1
 
 
+@pytest.mark.parametrize("only_success", [False, True])
+def test_unstable_episodes_are_counted_and_replaced(tmp_path, unstable, only_success):
+    generate(tmp_path / "all.h5", n=40, only_success=only_success)
+    with open_dataset(tmp_path / "all.h5") as data:
+        seeds = [e.seed for e in data.episodes]
+    unstable(0.3)
+    stable = [seed for seed in seeds if seed % 1000 >= 300][:20]
+    made = [
+        generate(tmp_path / f"{width}.h5", n=20, num_envs=width, only_success=only_success)
+        for width in (1, 7, 64)
+    ]
+    with open_dataset(tmp_path / "7.h5") as data:
+        assert [e.seed for e in data.episodes] == stable
+    tried = seeds.index(stable[-1]) + 1
+    for stats in made:
+        assert stats["total_episodes"] == 20
+        assert stats["attempts"] == tried
+        assert stats["diverged"] == tried - 20 > 0
+        assert stats["content_hash"] == made[0]["content_hash"]
+
+
+def test_physics_that_is_unstable_in_most_episodes_is_refused(output, unstable):
+    unstable(0.9)
+    with pytest.raises(UserError, match=r"became unstable in \d\d of 100 episodes.*smaller dt"):
+        generate(output, 40)
+    assert not list(output.parent.iterdir())
+
+
 def test_only_success_gives_up(output):
     with pytest.raises(UserError, match=r"Only 0 of 100 attempts .*'random' .*use a better policy"):
         generate(output, 2, policy_type="random", max_steps=3, only_success=True)

@@ -11,25 +11,27 @@ from simscaleai.datagen.parts import Finished
 from simscaleai.datagen.workers import Progress
 
 
-def drawn(monkeypatch, *, only_success):
+def drawn(monkeypatch, kept):
     screen = io.StringIO()
 
     def console(**_):
         return rich.console.Console(file=screen, force_terminal=True, width=150, color_system=None)
 
     monkeypatch.setattr(progress, "Console", console)
-    with progress.ProgressBar(10, only_success=only_success, show=True) as bar:
-        bar.start([Finished(0, 1, False, 5, 0.0, "", {}, True)])
-        bar.add(Progress(3, 2, 40))
+    with progress.ProgressBar(10, show=True) as bar:
+        bar.start([Finished(0, 1, False, 5, 0.0, "", {}, kept > 2)])
+        bar.add(Progress(3, 2, min(kept, 3), 40))
     return screen.getvalue()
 
 
 def test_episodes_and_success_so_far(monkeypatch):
-    text = drawn(monkeypatch, only_success=False)
+    text = drawn(monkeypatch, kept=4)
     assert "4/10" in text
     assert "success 50.0%" in text
     assert "episodes/s" in text
 
 
-def test_with_only_success_the_bar_counts_successes(monkeypatch):
-    assert "2/10" in drawn(monkeypatch, only_success=True)
+def test_episodes_that_are_no_data_do_not_advance_the_bar(monkeypatch):
+    text = drawn(monkeypatch, kept=2)
+    assert "2/10" in text
+    assert "success 50.0%" in text

@@ -33,6 +33,15 @@ def test_a_generated_dataset_is_valid(path):
         assert report.content_hash == file["data"].attrs["content_hash"] == content_hash(path)
 
 
+def test_time_that_runs_back_or_leaves_steps_out(path):
+    with h5py.File(path, "r+") as file:
+        file["data/demo_0/states"][3:, 0] -= 0.15  # as MuJoCo does where the physics is unstable
+        file["data/demo_1/states"][3:, 0] += 0.05
+    found = "\n".join(validate_dataset(path).errors)
+    assert "simulated time runs back: the physics was reset in mid-episode (demo_0)" in found
+    assert "simulated time does not advance by 0.05 s a step (demo_1)" in found
+
+
 def test_everything_wrong_is_found_at_once(path):
     with h5py.File(path, "r+") as file:
         data = file["data"]
