@@ -5,8 +5,8 @@
         print("\\n".join(report.errors))
 
 Errors are what breaks training or cannot be right: missing or misshapen arrays, NaN, actions out of
-bounds, content that differs from the checksum stored when it was written. Warnings are what deserves
-a look: a dimension that never changes, the same episode twice.
+bounds, time that runs back, content that differs from the checksum stored when it was written. Warnings
+are what deserves a look: a dimension that never changes, the same episode twice.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from simscaleai.storage.episodes import EpisodeFile, open_dataset
 
 _SHOWN = 5
 _ACTION_SLACK = 1e-6
+_TIME_SLACK = 1e-6  # s
 _REQUIRED = ("actions", "rewards")
 
 
@@ -130,6 +131,7 @@ class _Validation:
         if not any(key.startswith(OBS) for key in arrays):
             self._error("there are no observations", name)
         self._layout(arrays, name)
+        self._time(arrays.get("states"), name)
         for key, value in arrays.items():
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 self._error(f"{key} has NaN or infinite values", name)
@@ -158,6 +160,22 @@ class _Validation:
         for key in sorted(layout.keys() & self.shapes.keys()):
             if layout[key] != self.shapes[key]:
                 self._error(f"{key} is {layout[key]}, but {self.shapes[key]} before", name)
+
+    def _time(self, states: NDArray[Any] | None, name: str) -> None:
+        """The first number of a state is the simulated time, which advances by `control_dt` a step.
+
+        MuJoCo sets it back to 0 where the physics became unstable.
+        """
+        contract = self.data.contract
+        if contract is None or states is None or states.ndim != 2 or not states.shape[1]:
+            return
+        passed = np.diff(states[:, 0])
+        if (passed < 0).any():
+            self._error("the simulated time runs back: the physics was reset in mid-episode", name)
+        elif len(passed) and np.abs(passed - contract.control_dt).max() > _TIME_SLACK:
+            self._error(
+                f"the simulated time does not advance by {contract.control_dt} s a step", name
+            )
 
     def _extend(self, key: str, value: NDArray[Any]) -> None:
         low, high = value.min(axis=0), value.max(axis=0)
