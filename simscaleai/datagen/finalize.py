@@ -17,10 +17,14 @@ from simscaleai.storage.episode import Episode, split_episodes
 from simscaleai.storage.episode_writer import EpisodeWriter
 
 
-def finalize(recipe: Recipe, folder: PartsFolder, chosen: Sequence[Finished]) -> dict[str, Any]:
-    """Write the dataset of the episodes `chosen`, in order; return its statistics."""
+def finalize(
+    recipe: Recipe, folder: PartsFolder, finished: Mapping[int, Finished]
+) -> dict[str, Any]:
+    """Write the dataset of the first episodes of {index: episode} that are kept; return its statistics."""
+    chosen = [finished[i] for i in sorted(finished) if finished[i].kept][: recipe.n_episodes]
     position = {episode.index: k for k, episode in enumerate(chosen)}
-    statistics = _statistics(recipe, chosen)
+    tried = [episode for i, episode in finished.items() if i <= chosen[-1].index]
+    statistics = _statistics(recipe, chosen, tried)
     with atomic_path(folder.dataset) as temporary:
         writer = EpisodeWriter(
             temporary,
@@ -44,11 +48,13 @@ def _episodes(
         yield position[episode.index], replace(episode, **texts)
 
 
-def _statistics(recipe: Recipe, chosen: Sequence[Finished]) -> dict[str, Any]:
+def _statistics(
+    recipe: Recipe, chosen: Sequence[Finished], tried: Sequence[Finished]
+) -> dict[str, Any]:
+    """Of the episodes of the dataset, and of all that were tried for it."""
     count = len(chosen)
     steps = sum(e.length for e in chosen)
     split = split_episodes(count, recipe.seed, recipe.valid_fraction)
-    attempts = chosen[-1].index + 1
     successes = sum(e.success for e in chosen)
     return {
         "total_episodes": count,
@@ -56,8 +62,9 @@ def _statistics(recipe: Recipe, chosen: Sequence[Finished]) -> dict[str, Any]:
         "mean_episode_length": steps / count,
         "mean_reward": math.fsum(e.reward for e in chosen) / count,
         "success_rate": successes / count,
-        "attempts": attempts,
-        "attempt_success_rate": successes / attempts,
+        "attempts": len(tried),
+        "attempt_success_rate": sum(e.success for e in tried) / len(tried),
+        "diverged": sum(e.diverged for e in tried),
         "train_episodes": len(split["train"]),
         "valid_episodes": len(split["valid"]),
     }

@@ -4,6 +4,7 @@
 
 Promises:
 
+- An episode whose physics becomes unstable is counted and left out, and another one is run.
 - Episode k is a function of the arguments that describe the data, the seed and k: the file has the
   same content (`content_hash`) for any number of workers, any batch width, interrupted or not.
 - The output appears whole or not at all. Until then finished episodes are in `<output>.parts/`,
@@ -40,6 +41,7 @@ from simscaleai.errors import UserError
 from simscaleai.sim.cameras import scene_cameras
 
 MAX_ATTEMPTS = 20  # attempts per wanted episode, for `only_success`
+_MAX_UNSTABLE = 2  # without: where half of all simulations become unstable, something is wrong
 _MIN_ATTEMPTS = 100
 RECORDER_BYTES = 512 * 2**20
 
@@ -100,13 +102,14 @@ def generate_dataset(
     Returns:
       {"total_episodes", "total_steps", "mean_episode_length", "mean_reward" (mean over episodes of
       the summed reward), "success_rate" (of the episodes in the file), "output_path",
-      "file_size_mb", "attempts", "attempt_success_rate" (of all episodes that were run),
-      "content_hash", "train_episodes", "valid_episodes", "resumed_episodes", "seconds"}.
+      "file_size_mb", "attempts", "attempt_success_rate" (of all episodes that were run), "diverged" (how
+      many of those were left out since their physics became unstable), "content_hash",
+      "train_episodes", "valid_episodes", "resumed_episodes", "seconds"}.
 
     Raises:
       ExistingFileError: the output, or an unfinished run of it, is there.
-      UserError: an argument is wrong, `resume` meets a run of other arguments, or `only_success`
-        a policy that hardly ever succeeds.
+      UserError: an argument is wrong, `resume` meets a run of other arguments, `only_success`
+        a policy that hardly ever succeeds, or the physics is unstable in most episodes.
       Interrupted: Ctrl-C (a KeyboardInterrupt).
     """
     began = time.perf_counter()
@@ -135,17 +138,17 @@ def generate_dataset(
         resumed = len(folder.finished())
         environment = EnvContract.from_dict(recipe.environment)
         job = replace(job, num_envs=_affordable(num_envs, environment, max_steps))
-        with ProgressBar(n_episodes, only_success=only_success, show=show_progress) as bar:
-            chosen = _run(job, recipe, workers, folder, bar)
+        with ProgressBar(n_episodes, show=show_progress) as bar:
+            finished = _run(job, recipe, workers, folder, bar)
             bar.writing()
-            statistics = finalize(recipe, folder, chosen)
+            statistics = finalize(recipe, folder, finished)
     return _result(statistics, output, seconds=time.perf_counter() - began, resumed=resumed)
 
 
 def _run(
     job: Job, recipe: Recipe, workers: int, folder: PartsFolder, bar: ProgressBar
-) -> list[Finished]:
-    """Run what is missing, in rounds; return the episodes of the dataset in order."""
+) -> dict[int, Finished]:
+    """Run what is missing, in rounds; return all finished episodes, the dataset's and others."""
     finished = folder.finished()
     bar.start(finished.values())
     pool: Worker | WorkerPool | None = None
@@ -163,41 +166,50 @@ def _run(
     finally:
         if pool is not None:
             pool.close()
-    chosen = [finished[i] for i in sorted(finished) if finished[i].kept]
-    return chosen[: recipe.n_episodes]
+    return finished
 
 
 class Hopeless(UserError):
-    """The policy succeeds too rarely for `only_success`."""
+    """Too few episodes are data: most are unstable, or no success as `only_success` wants."""
 
 
 def _missing(recipe: Recipe, finished: Mapping[int, Finished]) -> list[int]:
     """The episodes to run next: [] once the dataset is determined.
 
-    With `only_success` these are as many more attempts as will probably do. The dataset is then the
-    first n successes in order of index, and so too many attempts do no harm.
+    It is the first n episodes that are kept, in order of index. So too many attempts do no harm: they are
+    as many as will probably do.
     """
     wanted = recipe.n_episodes
-    if not recipe.only_success:
-        return [i for i in range(wanted) if i not in finished]
     # A killed run leaves holes: whatever lies before the last attempt has to be known.
-    attempts = max(finished, default=-1) + 1
+    attempts = max(wanted, max(finished, default=-1) + 1)
     holes = [i for i in range(attempts) if i not in finished]
     if holes:
         return holes
-    successes = sum(f.success for f in finished.values())
-    limit = max(MAX_ATTEMPTS * wanted, _MIN_ATTEMPTS)
-    if successes >= wanted:
+    kept = sum(f.kept for f in finished.values())
+    limit = max((MAX_ATTEMPTS if recipe.only_success else _MAX_UNSTABLE) * wanted, _MIN_ATTEMPTS)
+    if kept >= wanted:
         return []
     if attempts >= limit:
-        raise Hopeless(
-            f"Only {successes} of {attempts} attempts of the policy {recipe.policy!r} succeeded, and"
-            f" {wanted} successes were asked for; use a better policy such as 'scripted', a longer"
-            " max_steps, or leave out only_success."
-        )
-    rate = (successes + 1) / (attempts + 1)
-    more = math.ceil((wanted - successes) / rate)
+        raise _hopeless(recipe, finished)
+    rate = (kept + 1) / (attempts + 1)
+    more = math.ceil((wanted - kept) / rate)
     return list(range(attempts, min(attempts + more, limit)))
+
+
+def _hopeless(recipe: Recipe, finished: Mapping[int, Finished]) -> Hopeless:
+    attempts, wanted = len(finished), recipe.n_episodes
+    diverged = sum(f.diverged for f in finished.values())
+    if diverged > attempts // 2:
+        return Hopeless(
+            f"The physics became unstable in {diverged} of {attempts} episodes, which are no data; use a"
+            " smaller dt, or stiffnesses, dampings and masses in the scene that fit it."
+        )
+    successes = sum(f.success for f in finished.values())
+    return Hopeless(
+        f"Only {successes} of {attempts} attempts of the policy {recipe.policy!r} succeeded, and"
+        f" {wanted} successes were asked for; use a better policy such as 'scripted', a longer"
+        " max_steps, or leave out only_success."
+    )
 
 
 def _result(

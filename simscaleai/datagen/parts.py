@@ -38,7 +38,12 @@ _COLUMNS = ("actions", "rewards", "dones", "states")
 
 @dataclass(frozen=True)
 class Finished:
-    """One finished episode as a part lists it; `kept` is False if its arrays were not wanted."""
+    """One finished episode as a part lists it.
+
+    Attributes:
+      kept: whether the part has its arrays: not if the episode was not wanted.
+      diverged: whether its physics became unstable; such an episode is never wanted.
+    """
 
     index: int
     seed: int
@@ -48,6 +53,7 @@ class Finished:
     language: str
     randomization: dict[str, Any]
     kept: bool
+    diverged: bool = False
 
 
 class PartsFolder:
@@ -176,6 +182,7 @@ def write_part(folder: Path, episodes: Sequence[Episode], keep: Sequence[bool]) 
             language=e.language,
             randomization=e.randomization,
             kept=kept,
+            diverged=e.diverged,
         )
         for e, kept in zip(episodes, keep, strict=True)
     ]

@@ -23,11 +23,10 @@ class ProgressBar:
     """A context manager; draws on stderr, and nothing where that is no terminal.
 
     Args:
-      total: episodes to come; with `only_success`, successes.
-      only_success: whether only successes advance the bar.
+      total: episodes to keep; others do not advance the bar.
     """
 
-    def __init__(self, total: int, *, only_success: bool, show: bool) -> None:
+    def __init__(self, total: int, *, show: bool) -> None:
         console = Console(stderr=True)
         self._bar = Progress(
             SpinnerColumn(),
@@ -42,8 +41,7 @@ class ProgressBar:
             transient=True,
         )
         self._task = self._bar.add_task("episodes", total=total, rate=0.0, success="-")
-        self._only_success = only_success
-        self._episodes = self._successes = 0
+        self._episodes = self._successes = self._kept = 0
         self._run = 0
         self._began = time.monotonic()
 
@@ -57,24 +55,25 @@ class ProgressBar:
     def start(self, finished: Iterable[Finished]) -> None:
         """Begin to count time, from what an earlier run has finished."""
         for episode in finished:
-            self._count(1, int(episode.success))
+            self._count(1, int(episode.success), int(episode.kept))
         self._began = time.monotonic()
 
     def add(self, done: Done) -> None:
         """Count episodes that were run."""
         self._run += done.episodes
-        self._count(done.episodes, done.successes)
+        self._count(done.episodes, done.successes, done.kept)
 
     def writing(self) -> None:
         self._bar.update(self._task, description="writing the file")
 
-    def _count(self, episodes: int, successes: int) -> None:
+    def _count(self, episodes: int, successes: int, kept: int) -> None:
         self._episodes += episodes
         self._successes += successes
+        self._kept += kept
         seconds = max(time.monotonic() - self._began, 1e-3)
         self._bar.update(
             self._task,
-            completed=self._successes if self._only_success else self._episodes,
+            completed=self._kept,
             rate=self._run / seconds,
             success=f"{self._successes / self._episodes:.1%}" if self._episodes else "-",
         )

@@ -143,7 +143,7 @@ def _make(
     data: EpisodeFile, painter: _Painter, folder: PartsFolder, recipe: dict[str, Any], show: bool
 ) -> tuple[dict[str, Any], list[int]]:
     """Draw what is missing and write the dataset; {"content_hash"}, and which episodes were drawn."""
-    with kept(folder), ProgressBar(len(data), only_success=False, show=show) as bar:
+    with kept(folder), ProgressBar(len(data), show=show) as bar:
         finished = folder.finished()
         todo = [i for i in range(len(data)) if i not in finished]
         bar.start(finished.values())
@@ -161,7 +161,7 @@ def _draw(
         for i in todo:
             episode = painter.episode(data, i)
             pending.add(episode)
-            bar.add(Progress(1, int(episode.success), len(episode)))
+            bar.add(Progress(1, int(episode.success), 1, len(episode)))
     finally:
         pending.flush()
 

@@ -93,6 +93,7 @@ def roll_out(
                 index=int(index[row]),
                 seed=seeds[row],
                 success=bool(info["success"][row]),
+                diverged=bool(info["diverged"][row]),
                 language=env.instruction(int(row)),
                 randomization=sampled[row],
             )

@@ -27,6 +27,7 @@ from simscaleai.datagen.parts import Pending
 from simscaleai.datagen.policies import make_policy
 from simscaleai.datagen.rollout import roll_out
 from simscaleai.errors import UserError
+from simscaleai.storage.episode import Episode
 
 _REPORT_SECONDS = 0.1
 
@@ -38,7 +39,7 @@ class Job:
     Attributes:
       env_name, env_kwargs, randomization, max_steps: the environment.
       policy_type, noise, seed: see `generate_dataset`.
-      only_success: set aside only the arrays of episodes that succeeded.
+      only_success: set aside only the arrays of episodes that succeeded; see `wants`.
       num_envs: the most rows a worker steps at once.
       num_threads: physics threads of one worker; 0: all cores.
       folder: where parts go.
@@ -56,12 +57,17 @@ class Job:
     folder: Path
     env_kwargs: dict[str, Any] = field(default_factory=dict)
 
+    def wants(self, episode: Episode) -> bool:
+        """Whether an episode is data: never what came after the physics became unstable."""
+        return not episode.diverged and (episode.success or not self.only_success)
+
 
 class Progress(NamedTuple):
-    """What was done since the last report."""
+    """What was done since the last report; `kept` are the episodes that are data."""
 
     episodes: int
     successes: int
+    kept: int
     steps: int
 
 
@@ -98,7 +104,7 @@ class Worker:
         """Run the episodes `indices` and set them aside; what is finished is kept in any event."""
         job = self.job
         self._prepare(len(indices))
-        pending = Pending(job.folder, lambda e: e.success or not job.only_success)
+        pending = Pending(job.folder, job.wants)
         try:
             for episode in roll_out(
                 self._env,
@@ -110,7 +116,7 @@ class Worker:
                 stop=stop,
             ):
                 pending.add(episode)
-                report(Progress(1, int(episode.success), len(episode)))
+                report(Progress(1, int(episode.success), int(job.wants(episode)), len(episode)))
         finally:
             pending.flush()
 
@@ -252,7 +258,7 @@ class _Sender:
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
-        self._sum = Progress(0, 0, 0)
+        self._sum = Progress(0, 0, 0, 0)
         self._sent = 0.0
 
     def add(self, progress: Progress) -> None:
@@ -262,7 +268,7 @@ class _Sender:
 
     def send(self) -> None:
         self._pipe.send(self._sum)
-        self._sum, self._sent = Progress(0, 0, 0), time.monotonic()
+        self._sum, self._sent = Progress(0, 0, 0, 0), time.monotonic()
 
 
 def _end_with_parent() -> None:
