@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,14 +135,16 @@ def test_rows_of_a_vector_environment(mode: str) -> None:
         assert bad[5][4]["step"][1] == 2
 
 
-def test_a_saved_state_remembers_who_diverged() -> None:
+def test_saved_states_and_copies_remember_who_diverged() -> None:
     envs = make_vec_env("reach", 2, autoreset_mode="disabled")
     envs.reset(seed=0)
     envs.sim.qvel[0, 0] = np.inf
     actions = np.tile(ACTION, (2, 1))
     envs.step(actions)
     saved = envs.get_state()
+    twin = copy.deepcopy(envs)
     envs.reset(seed=1)
     envs.set_state(saved)
-    _, _, terminated, _, info = envs.step(actions)
-    assert terminated.tolist() == info["diverged"].tolist() == [True, False]
+    for each in (envs, twin):
+        _, _, terminated, _, info = each.step(actions)
+        assert terminated.tolist() == info["diverged"].tolist() == [True, False]
