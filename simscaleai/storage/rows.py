@@ -47,6 +47,7 @@ class RowReader:
 
     def __init__(self, data: EpisodeFile, episodes: list[int], key: str) -> None:
         self.path, self.key, self.episodes = data.path, key, episodes
+        self._names = [data.episodes[i].name for i in episodes]
         self._starts = np.cumsum([0, *(data.episodes[i].length for i in episodes)])
         self._first_chunk = self._starts
         self._chunks = self._find_chunks(data)
@@ -107,8 +108,9 @@ class RowReader:
     def _read_chunks(self, chunks: Chunks, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
         file, layout = self._descriptor(), chunks.layout
         episode = np.searchsorted(self._starts, rows, "right") - 1
-        in_episode, in_chunk = np.divmod(rows - self._starts[episode], layout.shape[0])
-        wanted = self._first_chunk[episode] + in_episode
+        in_episode = rows - self._starts[episode]
+        chunk, in_chunk = np.divmod(in_episode, layout.shape[0])
+        wanted = self._first_chunk[episode] + chunk
         offsets, sizes = chunks.offsets[wanted].tolist(), chunks.sizes[wanted].tolist()
         previous = -1
         try:
@@ -118,10 +120,11 @@ class RowReader:
                     previous = wanted[i]
                 out[i] = values[in_chunk[i]]
         except ChunkError as error:
-            raise self._refuse(error) from error
+            where = f" of {self._names[episode[i]]}, step {in_episode[i]}"
+            raise self._refuse(error, where) from error
 
-    def _refuse(self, error: ChunkError) -> UserError:
-        return UserError(f"{self.path}: {self.key!r} {error}; the file is refused.")
+    def _refuse(self, error: ChunkError, where: str = "") -> UserError:
+        return UserError(f"{self.path}: {self.key!r}{where} {error}; the file is refused.")
 
     def _read_by_hdf5(self, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
         """Neighbouring rows of an episode at once."""

@@ -62,14 +62,17 @@ def _over_batches(
     processes = updates.processes
     totals: dict[str, torch.Tensor] = {}
     samples = 0
-    for share in BatchStream(loader, updates.config.seed, processes).rest_of_epoch():
-        if stop.requested and processes.size == 1:  # of several, none may leave the others alone
-            return None
-        with updates.autocast():
-            outputs = updates.model.model(to_device(share.batch, updates.device))
-        for key, value in scalars(outputs).items():
-            totals[key] = totals.get(key, 0.0) + value.float() * share.samples
-        samples += share.total
+    with BatchStream(loader, updates.config.seed, processes) as stream:
+        for share in stream.rest_of_epoch():
+            if (
+                stop.requested and processes.size == 1
+            ):  # of several, none may leave the others alone
+                return None
+            with updates.autocast():
+                outputs = updates.model.model(to_device(share.batch, updates.device))
+            for key, value in scalars(outputs).items():
+                totals[key] = totals.get(key, 0.0) + value.float() * share.samples
+            samples += share.total
     if not totals:
         return {}
     means = (processes.sum(torch.stack(list(totals.values()))) / samples).tolist()

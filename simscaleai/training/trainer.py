@@ -109,7 +109,7 @@ class Trainer:
         self.claim_folder()
         self._set_random_state()
         self.model.train()
-        with report, self._stop:
+        with report, self._stop, self.stream:
             self._announce(report)
             batches = iter(self.stream)
             while self.step < config.max_steps and not self._stopping:

@@ -25,8 +25,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from simscaleai.convert import converted
+from simscaleai.errors import UserError
 from simscaleai.observations import is_image_key
 from simscaleai.storage.episodes import open_dataset
+from simscaleai.training.data import workers
 from simscaleai.training.data.dataset import TrajectoryDataset
 from simscaleai.training.data.loader import make_loader, to_device
 from simscaleai.training.data.stream import batch_size as samples_of
@@ -82,7 +84,12 @@ class PerSampleDataset(Dataset[dict[str, Any]]):
         return len(self._samples)
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
-        i, t = self._samples[idx]
+        try:
+            return self._sample(*self._samples[idx])
+        except (OSError, KeyError, RuntimeError) as error:
+            raise UserError(f"{self.path} cannot be read ({error}); validate the file.") from error
+
+    def _sample(self, i: int, t: int) -> dict[str, Any]:
         obs = {}
         for key in self.keys:
             value = torch.as_tensor(self._array(i, f"obs/{key}")[t])
@@ -149,7 +156,8 @@ def bench_loader(
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in loaders}
     for _ in range(_ROUNDS):
         for name, loader in loaders.items():
-            rounds[name].append(measure(loader, seconds / _ROUNDS))
+            with workers.one_sentence():
+                rounds[name].append(measure(loader, seconds / _ROUNDS))
     megabytes = sample_bytes(ours) / 1e6
     speeds = []
     for name, found in rounds.items():
@@ -165,7 +173,7 @@ def measure(loader: Iterable[Any], seconds: float) -> tuple[float, float]:
     first = math.nan
     samples = 0
     while True:
-        for batch in loader:
+        for batch in workers.start(loader):
             size = samples_of(to_device(batch, cpu))
             now = time.perf_counter()
             if math.isnan(first):

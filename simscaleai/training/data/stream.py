@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from simscaleai import seeding
 from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
-from simscaleai.stopping import SIGNALS
+from simscaleai.training.data import workers
 from simscaleai.training.data.batch import StoredImages
 from simscaleai.training.data.sampler import EpochSampler
 
@@ -57,6 +57,9 @@ class BatchStream:
     other loader. The global random state is not touched in finding an order, and a
     `DataLoader(shuffle=True)` shuffles as a function of (seed, epoch) too.
 
+    As a context manager it ends the loader's worker processes when an error leaves the block, and says in one
+    sentence what went wrong in them.
+
     What worker processes draw at random by themselves is not repeated by a run that goes on: draw by the
     index of the sample, or in the model.
 
@@ -86,8 +89,25 @@ class BatchStream:
                 "A loader with a DistributedSampler loses its place when a run is resumed; leave the sampler"
                 " out (each process then takes its rows), or use make_loader(rank=..., world_size=...)."
             )
-        if getattr(loader, "num_workers", 0):
-            loader.worker_init_fn = _Undisturbed(loader.worker_init_fn)
+        self._batches: Iterator[Any] | None = None
+        workers.prepare(loader)
+
+    def __enter__(self) -> BatchStream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """After an error end the loader's processes; raise a loader's own error as one sentence."""
+        if error is None:
+            return
+        workers.end(self.loader, self._batches)
+        sentence = workers.as_sentence(error)
+        if sentence is not None:
+            raise sentence from error
 
     def __iter__(self) -> Iterator[Share]:
         while True:
@@ -106,7 +126,7 @@ class BatchStream:
         first = []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.derive_seed(self.seed, "loader", self.epoch))
-            batches = iter(self.loader)
+            self._batches = batches = workers.start(self.loader)
             if self.position == 0:  # a loader draws its order when the first batch is asked for
                 first = list(islice(batches, 1))
             while skip > 0 and (batch := next(batches, None)) is not None:
@@ -134,24 +154,6 @@ class BatchStream:
                 f" {self.processes.rank} of {self.processes.size}; make it with rank and world_size of"
                 " Processes.from_environment()."
             )
-
-
-class _Undisturbed:
-    """A worker's start that leaves Ctrl-C and SIGTERM, which go to all processes, to the main one.
-
-    It finishes its step and needs the worker until then; a worker whose main process is gone ends by itself.
-    """
-
-    def __init__(self, then: Callable[[int], None] | None) -> None:
-        self.then: Callable[[int], None] | None = (
-            then.then if isinstance(then, _Undisturbed) else then
-        )
-
-    def __call__(self, worker: int) -> None:
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-        if self.then is not None:
-            self.then(worker)
 
 
 def take_rows(batch: Any, rows: slice) -> Any:
