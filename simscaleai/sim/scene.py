@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 import mujoco
+import numpy as np
 
 from simscaleai.errors import MissingFileError, UserError
+from simscaleai.sim.robots import panda
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -24,8 +25,8 @@ def load_model(path: str | Path, dt: float) -> mujoco.MjModel:
     """Compile a scene for a physics timestep of `dt` seconds.
 
     A scene anywhere may `<include file="panda.xml"/>` (the robot) and `scene.xml` (table, lights, cameras).
-    Explicit contact pairs (`<pair>`) become sticking ones: their friction reference damps slip by
-    `STICK` per substep, which keeps held objects from creeping at any timestep.
+    Explicit contact pairs (`<pair>`) of the robot's finger pads become sticking ones: their friction
+    reference damps slip by `STICK` per substep, which keeps held objects from creeping at any timestep.
 
     Args:
       path: an MJCF file.
@@ -46,9 +47,10 @@ def load_model(path: str | Path, dt: float) -> mujoco.MjModel:
     model.opt.timestep = dt
     # a simulation that has become unstable is finite again at the end of the step that says so
     model.opt.disableflags &= ~mujoco.mjtDisableBit.mjDSBL_AUTORESET.value
-    if model.npair:
-        # direct form: (-stiffness, -damping); friction has no position to return to
-        model.pair_solreffriction[:] = (-1e-9, -STICK / dt)
+    pads = [mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, name) for name in panda.PADS]
+    of_pads = np.isin(model.pair_geom1, pads) | np.isin(model.pair_geom2, pads)
+    # direct form: (-stiffness, -damping); friction has no position to return to
+    model.pair_solreffriction[of_pads] = (-1e-9, -STICK / dt)
     return model
 
 
@@ -62,11 +64,6 @@ def _bundled_beside(path: Path) -> dict[str, bytes]:
 def _bundled() -> dict[str, bytes]:
     files = (p for p in ASSETS.rglob("*") if p.is_file())
     return {p.relative_to(ASSETS).as_posix(): p.read_bytes() for p in files}
-
-
-def missing_names(model: mujoco.MjModel, kind: mujoco.mjtObj, names: Iterable[str]) -> list[str]:
-    """Those of `names` that no object of this kind in the model has."""
-    return [name for name in names if mujoco.mj_name2id(model, kind, name) < 0]
 
 
 def check_timing(dt: float, control_dt: float, max_episode_steps: int) -> int:

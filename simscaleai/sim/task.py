@@ -23,9 +23,9 @@ from simscaleai import seeding
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.policy import Policy
 from simscaleai.sim.arrays import Array
+from simscaleai.sim.names import check_names
 from simscaleai.sim.physics import Rows, Sim
 from simscaleai.sim.robots.controllers import EndEffectorController
-from simscaleai.sim.scene import missing_names
 
 
 class Task(ABC):
@@ -39,7 +39,9 @@ class Task(ABC):
       num_uniforms: how many uniform numbers place one episode's start.
       memory: {name: dtype} of per-row state beyond physics; zero at the start of an episode.
       reward_weights: {term: weight}; the reward is the weighted sum of `reward_terms`.
-      bodies: names that the scene must have.
+      mocap_bodies, free_bodies: names of bodies that the scene must have, which the task places: with
+        mocap="true", and with a free joint.
+      bodies, sensors: names of others that the scene must have.
       stages: failure stages, from the first that an episode can miss to the last; see `stage`.
       groups: names of kinds of episodes, for which evaluation also counts apart; see `group`.
     """
@@ -53,15 +55,20 @@ class Task(ABC):
     reward_weights: dict[str, float]
     stages: ClassVar[tuple[str, ...]]
     groups: ClassVar[tuple[str, ...]] = ()
-    bodies: ClassVar[tuple[str, ...]] = ("target",)
+    mocap_bodies: ClassVar[tuple[str, ...]] = ()
+    free_bodies: ClassVar[tuple[str, ...]] = ()
+    bodies: ClassVar[tuple[str, ...]] = ()
+    sensors: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
-        missing = missing_names(model, mujoco.mjtObj.mjOBJ_BODY, self.bodies)
-        if missing:
-            raise UserError(
-                f"The scene lacks what the task {self.name!r} needs, the bodies {', '.join(missing)};"
-                " add them, or use the task's own scene."
-            )
+        needs = {
+            "mocap": self.mocap_bodies,
+            "free": self.free_bodies,
+            "body": self.bodies,
+            "sensor": self.sensors,
+        }
+        remedy = "add them, or use the task's own scene"
+        check_names(model, f"the task {self.name!r}", needs, remedy)
         self.model = model
         self.controller = EndEffectorController(model, control_dt, ik)
         self._reward: Any = None
@@ -69,7 +76,10 @@ class Task(ABC):
 
     @abstractmethod
     def initial_state(self, u: Array) -> dict[str, Array]:
-        """Where an episode starts: {"qpos": (k, nq), "mocap_pos": (k, nmocap, 3)} for u (k, num_uniforms)."""
+        """Where an episode starts: {"qpos": (k, nq), "mocap_pos": (k, nmocap, 3)} for u (k, num_uniforms).
+
+        What the task does not name stays as the scene has it: `model.qpos0`, and see `mocap_pos`.
+        """
 
     @abstractmethod
     def observe(self, sim: Sim) -> dict[str, Array]:
@@ -189,10 +199,30 @@ class Task(ABC):
             terms = {k: np.where(info["diverged"], 0.0, value) for k, value in terms.items()}
         return terms
 
+    def mocap_id(self, name: str) -> int:
+        """Index of a mocap body in `mocap_pos`."""
+        return int(self.model.body(name).mocapid[0])
+
+    def mocap_pos(self, places: Mapping[int, Array]) -> Array:
+        """`mocap_pos` (k, nmocap, 3) of the scene with {mocap id: (k, 3)} in these places."""
+        is_mocap = self.model.body_mocapid >= 0  # in the order of their mocap ids
+        k = len(next(iter(places.values())))
+        start = np.tile(self.model.body_pos[is_mocap], (k, 1, 1))
+        for index, place in places.items():
+            start[:, index] = place
+        return start
+
     def write_initial_state(self, sim: Sim, rows: Rows, u: NDArray[np.float64]) -> None:
         """Put `rows` of a reset simulation where `u` (k, num_uniforms) says."""
-        for field, value in self.initial_state(u).items():
-            getattr(sim, field)[rows] = value
+        for name, value in self.initial_state(u).items():
+            field = getattr(sim, name)
+            shape = (len(rows), *field.shape[1:])
+            if np.shape(value) != shape:  # it would be written to more than what the task names
+                raise UserError(
+                    f"The task {self.name!r} gives initial {name} of shape {np.shape(value)}, and this scene"
+                    f" has {shape}; begin with the scene's own (model.qpos0, Task.mocap_pos)."
+                )
+            field[rows] = value
 
     def begin(self, sim: Sim, rows: Rows) -> None:
         """Forget what `rows` remember; call once their derived fields are current."""

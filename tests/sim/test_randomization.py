@@ -198,7 +198,7 @@ def test_all_cubes_are_moved_and_made_alike() -> None:
     nominal.reset(seed=0)
     _, info = env.reset(seed=0)
     draws = info["randomization"]
-    for name, position in zip(env.task.cubes, env.task.positions, strict=True):
+    for name, position in zip(env.task.free_bodies, env.task.positions, strict=True):
         moved = env.data.qpos[position] - nominal.data.qpos[position]
         expected = [*draws["object_position"], 0.02 * draws["object_size"][0]]
         np.testing.assert_allclose(moved, expected, rtol=0, atol=1e-12)

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from simscaleai.errors import MissingFileError
-from simscaleai.sim import make_env, make_vec_env
+from simscaleai.sim import SimConfig, make_env, make_vec_env
 from simscaleai.sim.scene import ASSETS, check_timing, load_model
+from simscaleai.sim.task_env import TaskEnv
+from simscaleai.sim.tasks.reach import Reach
 
 TARGET = '<body name="target" mocap="true"><geom size=".01" contype="0" conaffinity="0"/></body>'
 OWN = """<mujoco model="mine">
@@ -67,6 +69,12 @@ def test_timestep_and_sticking_pairs_follow_dt() -> None:
         np.testing.assert_allclose(-model.pair_solreffriction[:, 1] * dt, 1.9)
 
 
+def test_a_users_own_pair_stays_as_it_is(scene: Callable[[str], str]) -> None:
+    pair = '<contact><pair geom1="wall" geom2="table" solreffriction="-1 -2"/></contact></mujoco>'
+    model = load_model(scene(OWN.replace("</mujoco>", pair)), 0.002)
+    np.testing.assert_array_equal(model.pair_solreffriction, [[-1, -2]])
+
+
 def test_a_missing_scene(refused: Callable[..., str], tmp_path: Path) -> None:
     path = str(tmp_path / "none.xml")
     refused(lambda: make_env("reach", cameras=[], xml_path=path), path, "MJCF")
@@ -97,7 +105,7 @@ def test_a_scene_without_a_panda(scene: Callable[[str], str], refused: Callable[
         lambda: make_env("reach", cameras=[], xml_path=path),
         lambda: make_vec_env("reach", 2, xml_path=path),
     ):
-        refused(make, "no Panda", '<include file="panda.xml"/>')
+        refused(make, "the Panda", "joint1", "site", '<include file="panda.xml"/>')
 
 
 def test_a_scene_without_what_the_task_needs(
@@ -133,3 +141,135 @@ def test_control_dt_must_be_a_whole_multiple(
 def test_dt_must_be_positive(dt: float, refused: Callable[..., str]) -> None:
     refused(lambda: make_env("reach", cameras=[], dt=dt), f"dt is {dt}", "positive")
     refused(lambda: make_vec_env("reach", 2, dt=dt), f"dt is {dt}", "positive")
+
+
+MARKERS = (
+    """<body name="{0}a" mocap="true" pos="1 2 3"/><body name="{0}b" mocap="true" pos="4 5 6"/>"""
+)
+
+
+@pytest.mark.parametrize(
+    "name", ["reach", "pick_place", "reach_color", "reach_around", "pick_place_color"]
+)
+def test_only_what_a_task_names_moves_at_reset(name: str, scene: Callable[[str], str]) -> None:
+    text = (ASSETS / f"{name}.xml").read_text()
+    first = f"<mujoco><worldbody>{MARKERS.format('first_')}</worldbody>"
+    text = text.replace(f'<mujoco model="{name}">', first)
+    text = text.replace("</mujoco>", f"<worldbody>{MARKERS.format('last_')}</worldbody></mujoco>")
+    path = scene(text)
+    own, others = make_env(name, cameras=[]), make_env(name, cameras=[], xml_path=path)
+    expected, _ = own.reset(seed=4)
+    seen, _ = others.reset(seed=4)
+    for key in ("target_pos", "red_pos", "post_pos"):
+        if key in expected:
+            np.testing.assert_array_equal(seen[key], expected[key])
+    envs = make_vec_env(name, 2, xml_path=path)
+    envs.reset(seed=4)
+    for mocap_pos in (others.data.mocap_pos, *envs.sim.mocap_pos):
+        for which in ("first_", "last_"):
+            ids = [others.model.body(which + end).mocapid[0] for end in "ab"]
+            np.testing.assert_array_equal(mocap_pos[ids], [[1, 2, 3], [4, 5, 6]])
+
+
+def test_a_task_that_would_write_to_the_whole_scene(
+    scene: Callable[[str], str], refused: Callable[..., str]
+) -> None:
+    class Broad(Reach):
+        def initial_state(self, u: np.ndarray) -> dict[str, np.ndarray]:
+            start = super().initial_state(u)
+            return {**start, "mocap_pos": start["mocap_pos"][:, :1]}
+
+    path = scene(OWN.replace(TARGET, TARGET + MARKERS.format("")))
+    env = TaskEnv(SimConfig(cameras=[], xml_path=path), task_class=Broad)
+    refused(lambda: env.reset(seed=0), "reach", "mocap_pos", "(1, 1, 3)", "(1, 3, 3)")
+
+
+PANDA = (ASSETS / "panda.xml").read_text()
+OTHER_NAMES = {
+    "joint3": ('<joint name="joint3"', '<joint name="elbow_roll"'),
+    "actuators": ('<position name="joint1"', '<position name="servo1"'),
+    "position actuators gripper": ('name="gripper"', 'name="hand_open"'),
+    "finger_joint2": ("finger_joint2", "right_joint"),
+    "sites ee": ('name="ee"', 'name="tcp"'),
+    "position actuators of": (
+        '<position name="joint4" class="elbow" joint="joint4"/>',
+        '<motor name="joint4" joint="joint4"/>',
+    ),
+    "hinge joints joint5": (
+        '<joint name="joint5" class="wrist"/>',
+        '<joint name="joint5" class="wrist" type="slide"/>',
+    ),
+    "follow each other": (
+        '<geom class="visual" mesh="hand" material="hand"/>',
+        '<joint name="joint8" class="wrist"/><geom class="visual" mesh="hand" material="hand"/>',
+    ),
+}
+
+
+@pytest.mark.parametrize("mention", OTHER_NAMES)
+def test_a_robot_of_another_make(
+    mention: str, scene: Callable[..., str], refused: Callable[..., str]
+) -> None:
+    text = PANDA.replace(*OTHER_NAMES[mention])
+    if mention == "joint3":
+        text = text.replace('joint="joint3"', 'joint="elbow_roll"')
+    if mention == "follow each other":  # a second arm's actuator among those of the first
+        text = PANDA.replace(
+            '<position name="joint2"', '<motor joint="joint1"/>\n    <position name="joint2"'
+        )
+    scene(text, "panda.xml")
+    path = scene(OWN)
+    for make in (
+        lambda: make_env("reach", cameras=[], xml_path=path),
+        lambda: make_vec_env("reach", 2, xml_path=path),
+    ):
+        refused(make, mention, "joint1" if mention == "follow each other" else "panda.xml")
+
+
+NOT_AS_NEEDED = {
+    "reach": ('name="target" mocap="true"', 'name="target"', 'mocap="true"'),
+    "pick_place": ('<freejoint name="object"/>', "", "free joint object"),
+    "reach_color": ('name="green_sphere" mocap="true"', 'name="green_sphere"', "green_sphere"),
+    "reach_around": ('<distance name="hand_to_post"', '<distance name="hand"', "hand_to_post"),
+    "pick_place_color": ('<include file="choice.xml"/>', "", "choice"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_AS_NEEDED)
+def test_a_scene_in_which_things_are_not_as_the_task_needs_them(
+    name: str, scene: Callable[[str], str], refused: Callable[..., str]
+) -> None:
+    old, new, mention = NOT_AS_NEEDED[name]
+    text = (ASSETS / f"{name}.xml").read_text()
+    assert old in text
+    path = scene(text.replace(old, new))
+    refused(lambda: make_env(name, cameras=[], xml_path=path), repr(name), mention)
+    refused(lambda: make_vec_env(name, 2, xml_path=path), repr(name), mention)
+
+
+@pytest.mark.parametrize("name", ["reach", "pick_place"])
+def test_bodies_in_front_of_the_robot_change_no_observation(
+    name: str, scene: Callable[[str], str]
+) -> None:
+    ball = '<body name="ball{0}" pos="{0} 0.9 0.02"><freejoint/><geom size="0.02"/></body>'
+    balls = f"<worldbody>{ball.format(0)}{ball.format(1)}</worldbody>"
+    text = (ASSETS / f"{name}.xml").read_text()
+    path = scene(text.replace(f'<mujoco model="{name}">', f"<mujoco>{balls}"))
+    own = make_env(name, cameras=[])
+    behind = make_env(name, cameras=[], xml_path=path)
+    for env in (own, behind):
+        env.reset(seed=1)
+    for _ in range(3):
+        action = np.array([1, 0.5, -1, -1], np.float32)
+        expected, seen = own.step(action)[0], behind.step(action)[0]
+    assert abs(expected["joint_vel"]).max() > 0.1
+    for key in expected:
+        np.testing.assert_allclose(seen[key], expected[key], atol=1e-6, err_msg=key)
+
+
+def test_a_free_joint_needs_no_name(scene: Callable[[str], str]) -> None:
+    text = (ASSETS / "pick_place.xml").read_text()
+    path = scene(text.replace('<freejoint name="object"/>', "<freejoint/>"))
+    seen, _ = make_env("pick_place", cameras=[], xml_path=path).reset(seed=1)
+    expected, _ = make_env("pick_place", cameras=[]).reset(seed=1)
+    np.testing.assert_array_equal(seen["object_pos"], expected["object_pos"])

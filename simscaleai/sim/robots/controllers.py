@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.sim.arrays import Array, array_namespace, clip
+from simscaleai.sim.names import check_names
 from simscaleai.sim.physics import Rows, Sim
 from simscaleai.sim.robots import kinematics, panda
-from simscaleai.sim.scene import missing_names
 
 MAX_DISPLACEMENT = 0.05  # m per control step at |action| = 1
 CARRY = 0.005  # m
@@ -42,30 +42,42 @@ class EndEffectorController:
         if ik not in IK_METHODS:
             raise unknown_name("ik method", ik, IK_METHODS)
         self.ik = ik
-        if missing_names(model, mujoco.mjtObj.mjOBJ_JOINT, panda.ARM_JOINTS) or missing_names(
-            model, mujoco.mjtObj.mjOBJ_SITE, [panda.EE_SITE]
-        ):
-            raise UserError(
-                "The scene has no Panda: joints joint1..joint7 and site 'ee' are needed;"
-                ' write <include file="panda.xml"/> in it.'
-            )
-        ids = [model.joint(name).id for name in panda.ARM_JOINTS]
+        needs = {
+            "hinge": panda.ARM_JOINTS,
+            "slide": panda.FINGER_JOINTS,
+            "joint servo": panda.ARM_JOINTS,
+            "servo": (panda.GRIPPER_ACTUATOR,),
+            "site": (panda.EE_SITE,),
+        }
+        remedy = 'write <include file="panda.xml"/> in it, or give those of your robot these names'
+        check_names(model, "the Panda", needs, remedy)
         self.site = model.site(panda.EE_SITE).id
-        # the arm's joints and actuators follow each other in panda.xml: slices are cheaper than lists
-        self.joints = slice(ids[0], ids[0] + 7)
-        start = int(model.joint(ids[0]).qposadr[0])
-        self.qpos = slice(start, start + 7)
+        self.joints = _consecutive([model.joint(name).id for name in panda.ARM_JOINTS], "joints")
+        # hinges have one number each, so these follow each other as the joints do
+        self.qpos, self.qvel = (
+            slice(int(adr[self.joints.start]), int(adr[self.joints.start]) + 7)
+            for adr in (model.jnt_qposadr, model.jnt_dofadr)
+        )
         self.fingers = [int(model.joint(name).qposadr[0]) for name in panda.FINGER_JOINTS]
-        first = model.actuator(panda.ARM_JOINTS[0]).id
-        self.ctrl = slice(first, first + 7)
+        self.ctrl = _consecutive([model.actuator(n).id for n in panda.ARM_JOINTS], "actuators")
         self.gripper = model.actuator(panda.GRIPPER_ACTUATOR).id
-        self.low, self.high = model.actuator_ctrlrange[self.ctrl].T.copy()
+        self.low, self.high = self._ranges(model)
         self.max_step = np.array(panda.VELOCITY_LIMITS) * control_dt
         self.home = np.array(panda.HOME_ARM)
         self.workspace = np.array(panda.WORKSPACE_LOW), np.array(panda.WORKSPACE_HIGH)
         self.rotation_error = kinematics.rotation_error_map(_POINTING_DOWN)
         self.weights = np.array([1.0] * 3 + [ROTATION_WEIGHT[ik]] * 3)
         self.damping = DAMPING**2 * np.eye(6)
+
+    def _ranges(self, model: mujoco.MjModel) -> NDArray[np.float64]:
+        """Between which joint targets (2, 7) the servos may be sent: theirs, or that of the joint."""
+        ranges = np.tile([[-np.inf], [np.inf]], 7)
+        for limited, limits in (
+            (model.jnt_limited[self.joints], model.jnt_range[self.joints]),
+            (model.actuator_ctrllimited[self.ctrl], model.actuator_ctrlrange[self.ctrl]),
+        ):
+            ranges = np.where(limited, limits.T, ranges)
+        return ranges
 
     def reset(self, sim: Sim, rows: Rows) -> None:
         """Start from where the hand of `rows` is, holding still."""
@@ -124,3 +136,13 @@ class EndEffectorController:
         # all joints slow down together, so that the hand keeps its direction
         excess = (abs(step) / self.max_step).max(axis=-1, keepdims=True)
         return setpoint, clip(q + step / xp.maximum(excess, 1.0), self.low, self.high)
+
+
+def _consecutive(ids: list[int], what: str) -> slice:
+    """The ids as a slice, which is cheaper than a list; UserError if they do not follow each other."""
+    if ids != list(range(ids[0], ids[0] + len(ids))):
+        raise UserError(
+            f"The {what} {panda.ARM_JOINTS[0]} to {panda.ARM_JOINTS[-1]} must follow each other in the"
+            " scene; put them in this order, with no other between them."
+        )
+    return slice(ids[0], ids[0] + len(ids))

@@ -7,6 +7,7 @@ import math
 ARM_JOINTS = tuple(f"joint{i}" for i in range(1, 8))
 FINGER_JOINTS = ("finger_joint1", "finger_joint2")
 EE_SITE = "ee"
+PADS = ("left_pad", "right_pad")  # geoms that touch what is held
 GRIPPER_ACTUATOR = "gripper"
 
 # Joint angles (rad) with the tool centre point at x = 0.45, y = 0, z = 0.30 m, pointing straight down:

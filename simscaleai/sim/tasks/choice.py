@@ -18,23 +18,21 @@ from simscaleai.sim.task import Task
 
 
 class ChoiceTask(Task):
-    """See the module docstring; `bodies` of a subclass name "choice" too."""
+    """See the module docstring; `mocap_bodies` of a subclass name "choice" too."""
 
     def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
         super().__init__(model, control_dt, ik)
-        self._choice = int(model.body("choice").mocapid[0])
+        self._choice = self.mocap_id("choice")
 
     def begin(self, sim: Sim, rows: Rows) -> None:
         super().begin(sim, rows)
         self._sim = sim  # an environment has one, of which its expert sees more than observations
 
-    def mocap(self, places: dict[int, Array], choice: Array) -> Array:
-        """`mocap_pos` (k, nmocap, 3) of the scene with `choice` (k,), and {mocap id: (k, 3)} in places."""
-        start = np.zeros((len(choice), self.model.nmocap, 3))
-        start[:, self._choice, 0] = choice
-        for index, place in places.items():
-            start[:, index] = place
-        return start
+    def latent(self, choice: Array) -> dict[int, Array]:
+        """Where "choice" is to be for `choice` (k,): {mocap id: (k, 3)}."""
+        place = np.zeros((len(choice), 3))
+        place[:, 0] = choice
+        return {self._choice: place}
 
     def choice(self, sim: Sim | None = None) -> Array:
         """What the episodes of all rows drew, (n,) int64; by default of the environment's own."""

@@ -38,8 +38,8 @@ class PickPlace(Task):
     instructions: ClassVar[tuple[str, ...]] = (
         "pick up the red cube and bring it to the green target",
     )
-    bodies: ClassVar[tuple[str, ...]] = ("target", "object")
-    cubes: ClassVar[tuple[str, ...]] = ("object",)  # bodies with a free joint of the same name
+    mocap_bodies: ClassVar[tuple[str, ...]] = ("target",)
+    free_bodies: ClassVar[tuple[str, ...]] = ("object",)
     num_uniforms = 7
     memory = {"lifted": bool}
     reward_weights = {
@@ -54,10 +54,11 @@ class PickPlace(Task):
 
     def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
         super().__init__(model, control_dt, ik)
-        self.target = int(model.body("target").mocapid[0])
+        self.target = self.mocap_id("target")
         self.finger_dof = int(model.joint(panda.FINGER_JOINTS[0]).dofadr[0])
         self.grip_region = np.array(GRIP_REGION)
-        starts = [int(model.joint(name).qposadr[0]) for name in self.cubes]
+        joints = [int(model.body(name).jntadr[0]) for name in self.free_bodies]
+        starts = model.jnt_qposadr[joints].tolist()
         self.positions = [slice(start, start + 3) for start in starts]
         self.quaternions = [slice(start + 3, start + 7) for start in starts]
         self.position, self.quaternion = self.positions[0], self.quaternions[0]
@@ -73,7 +74,8 @@ class PickPlace(Task):
         in_air = u[:, 4] < 0.5
         height = np.where(in_air, AIR_LOW + u[:, 5] * (AIR_HIGH - AIR_LOW), HALF_SIZE)
         qpos = self.cubes_at(cube[:, None], u[:, 6:7])
-        return {"qpos": qpos, "mocap_pos": np.column_stack((target, height))[:, None, :]}
+        place = np.column_stack((target, height))
+        return {"qpos": qpos, "mocap_pos": self.mocap_pos({self.target: place})}
 
     def cubes_at(self, places: Array, u: Array) -> Array:
         """qpos (k, nq) with the m cubes on the table at (k, m, 2) m, turned by u (k, m) turns."""
@@ -98,7 +100,7 @@ class PickPlace(Task):
             "ee_pos": float32(sim.site_xpos[:, arm.site]),
             "gripper_state": float32((sim.qpos[:, left] + sim.qpos[:, right])[:, None]),
             "joint_pos": float32(sim.qpos[:, arm.qpos]),
-            "joint_vel": float32(sim.qvel[:, arm.joints]),
+            "joint_vel": float32(sim.qvel[:, arm.qvel]),
             "object_pos": float32(sim.qpos[:, self.position]),
             "object_quat": float32(sim.qpos[:, self.quaternion]),
             "target_pos": float32(sim.mocap_pos[:, self.target]),

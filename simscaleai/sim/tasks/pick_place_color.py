@@ -37,8 +37,8 @@ class PickPlaceColor(ColorTask, PickPlace):
         "bring the {color} cube to the white disc",
         "{color} block to the target",
     )
-    cubes = tuple(f"{color}_cube" for color in COLORS)
-    bodies = ("target", *cubes, "choice")
+    mocap_bodies = ("target", "choice")
+    free_bodies = tuple(f"{color}_cube" for color in COLORS)
     num_uniforms = 16
     memory = {**PickPlace.memory, "wrong": bool}
     reward_weights = {**PickPlace.reward_weights, "wrong": 0.5}
@@ -49,7 +49,7 @@ class PickPlaceColor(ColorTask, PickPlace):
         target = np.column_stack((places[:, 3], np.full(len(u), HALF_SIZE)))
         return {
             "qpos": self.cubes_at(places, u[:, 12:15]),
-            "mocap_pos": self.mocap({self.target: target}, drawn(u[:, 15])),
+            "mocap_pos": self.mocap_pos({self.target: target, **self.latent(drawn(u[:, 15]))}),
         }
 
     def observe(self, sim: Sim) -> dict[str, Array]:

@@ -27,6 +27,7 @@ class Reach(Task):
     name = "reach"
     xml = "reach.xml"
     instructions: ClassVar[tuple[str, ...]] = ("reach the green target",)
+    mocap_bodies: ClassVar[tuple[str, ...]] = ("target",)
     num_uniforms = 3
     reward_weights = {"distance": 1.0, "closeness": 0.5, "action": 0.01, "success": 10.0}
     stages: ClassVar[tuple[str, ...]] = ("never_reached",)
@@ -34,20 +35,20 @@ class Reach(Task):
 
     def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
         super().__init__(model, control_dt, ik)
-        self.target = int(model.body(self.bodies[0]).mocapid[0])
+        self.target = self.mocap_id(self.mocap_bodies[0])
         self.start = start_configuration(model)
 
     def initial_state(self, u: Array) -> dict[str, Array]:
         qpos = np.broadcast_to(self.start, (len(u), self.model.nq))
         target = TARGET_LOW + u * (TARGET_HIGH - TARGET_LOW)
-        return {"qpos": qpos, "mocap_pos": target[:, None, :]}
+        return {"qpos": qpos, "mocap_pos": self.mocap_pos({self.target: target})}
 
     def observe(self, sim: Sim) -> dict[str, Array]:
         arm = self.controller
         return {
             "ee_pos": float32(sim.site_xpos[:, arm.site]),
             "joint_pos": float32(sim.qpos[:, arm.qpos]),
-            "joint_vel": float32(sim.qvel[:, arm.joints]),
+            "joint_vel": float32(sim.qvel[:, arm.qvel]),
             "target_pos": float32(sim.mocap_pos[:, self.target]),
         }
 

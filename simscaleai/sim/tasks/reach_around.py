@@ -38,7 +38,8 @@ class ReachAround(ChoiceTask, Reach):
     name = "reach_around"
     xml = "reach_around.xml"
     instructions = ("reach the green target behind the post",)
-    bodies = ("target", "post", "choice")
+    mocap_bodies = ("target", "post", "choice")
+    sensors = SENSORS
     num_uniforms = 4
     memory = {"hit": bool, "side": np.int64}
     reward_weights = {**Reach.reward_weights, "hit": 0.5}
@@ -48,8 +49,8 @@ class ReachAround(ChoiceTask, Reach):
     def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
         super().__init__(model, control_dt, ik)
         self.start = start_configuration(model, START_ARM)
-        self.post = int(model.body("post").mocapid[0])
-        self.sensors = [int(model.sensor(name).adr[0]) for name in SENSORS]
+        self.post = self.mocap_id("post")
+        self.distances = [int(model.sensor(name).adr[0]) for name in SENSORS]
 
     def initial_state(self, u: Array) -> dict[str, Array]:
         zero = np.zeros(len(u))
@@ -61,14 +62,14 @@ class ReachAround(ChoiceTask, Reach):
         }
         qpos = np.broadcast_to(self.start, (len(u), self.model.nq))
         side = np.where(u[:, 3] < 0.5, LEFT, RIGHT)
-        return {"qpos": qpos, "mocap_pos": self.mocap(places, side)}
+        return {"qpos": qpos, "mocap_pos": self.mocap_pos(places | self.latent(side))}
 
     def observe(self, sim: Sim) -> dict[str, Array]:
         return {**super().observe(sim), "post_pos": float32(sim.mocap_pos[:, self.post])}
 
     def update(self, sim: Sim) -> None:
         xp = array_namespace(sim.qpos)
-        sim.memory["hit"] |= (sim.sensordata[:, self.sensors] < TOUCH).any(axis=1)
+        sim.memory["hit"] |= (sim.sensordata[:, self.distances] < TOUCH).any(axis=1)
         hand, side = sim.site_xpos[:, self.controller.site], sim.memory["side"]
         passes = (side == 0) & (hand[:, 0] > sim.mocap_pos[:, self.post, 0])
         side[:] = xp.where(passes, xp.where(hand[:, 1] > 0, LEFT, RIGHT), side)

@@ -42,7 +42,7 @@ class ReachColor(ColorTask, Reach):
         "{color} sphere",
     )
     spheres = tuple(f"{color}_sphere" for color in COLORS)
-    bodies = (*spheres, "choice")
+    mocap_bodies = (*spheres, "choice")
     num_uniforms = 10
     memory = {"wrong": bool}
     reward_weights = {**Reach.reward_weights, "wrong": 0.5}
@@ -51,7 +51,7 @@ class ReachColor(ColorTask, Reach):
 
     def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
         super().__init__(model, control_dt, ik)
-        self.ids = [int(model.body(name).mocapid[0]) for name in self.spheres]
+        self.ids = [self.mocap_id(name) for name in self.spheres]
 
     def initial_state(self, u: Array) -> dict[str, Array]:
         k = len(u)
@@ -61,7 +61,7 @@ class ReachColor(ColorTask, Reach):
             for i, index in enumerate(self.ids)
         }
         qpos = np.broadcast_to(self.start, (k, self.model.nq))
-        return {"qpos": qpos, "mocap_pos": self.mocap(spheres, drawn(u[:, 9]))}
+        return {"qpos": qpos, "mocap_pos": self.mocap_pos(spheres | self.latent(drawn(u[:, 9])))}
 
     def observe(self, sim: Sim) -> dict[str, Array]:
         seen = super().observe(sim)
