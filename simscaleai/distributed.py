@@ -13,10 +13,13 @@ has to be called on all, or those that called wait until they are ended.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from types import FrameType, FunctionType
 from typing import Any
 
 import torch
@@ -143,5 +146,44 @@ class Processes:
 
 
 def _leave() -> None:
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    """Leave the others, and wait until gloo's threads have ended.
+
+    They let go of the tensors that were sent, for which they want the interpreter; if that is being torn
+    down by then, they abort the program. It is the destructor of the group that waits for them, so whatever
+    still holds the group has to let go of it first.
+    """
+    if not dist.is_initialized():
+        return
+    group = dist.group.WORLD
+    dist.destroy_process_group()
+    _release(group)
+    del group  # the last reference: its destructor waits, and leaves the interpreter to the threads
+
+
+def _release(group: Any) -> None:
+    """Take the group away from models of DDP and FSDP2, from frames of errors and from functions.
+
+    A module of torch that is imported after the processes have met has the group as the default of
+    arguments; meshes are kept in a cache for good.
+    """
+    ddp = torch.nn.parallel.DistributedDataParallel
+    mesh = dist.device_mesh.DeviceMesh
+    for thing in gc.get_objects():
+        if type(thing) is FunctionType and any(
+            value is group for value in thing.__defaults__ or ()
+        ):
+            kept = (None if value is group else value for value in thing.__defaults__ or ())
+            thing.__defaults__ = tuple(kept)
+        elif issubclass(type(thing), ddp):
+            for name in ("reducer", "logger"):  # these hold it where Python does not see it
+                vars(thing).pop(name, None)
+        elif issubclass(type(thing), mesh):
+            getattr(thing, "_pg_registry", {}).clear()
+    for holder in gc.get_referrers(group):
+        if isinstance(holder, FrameType):
+            with suppress(RuntimeError):  # of a frame that is running
+                holder.clear()
+            continue
+        attributes = holder if isinstance(holder, dict) else getattr(holder, "__dict__", {})
+        for name in [name for name, value in attributes.items() if value is group]:
+            del attributes[name]

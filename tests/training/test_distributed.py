@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,6 +187,22 @@ def test_four_processes_go_on_from_two_and_two_from_four(
     launch(2, SCRIPT, as_file(tmp_path / "two.json", two))
     for name in (*four, *two):
         same_weights(tmp_path / name / "final.pt", alone / "final.pt")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for threads in /proc")
+@pytest.mark.parametrize(
+    ("strategy", "code"), [("ddp", 7), pytest.param("fsdp2", 0, marks=pytest.mark.slow)]
+)
+def test_the_end_waits_for_the_threads_that_send(strategy: str, code: int, tmp_path: Path) -> None:
+    told = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    ended = subprocess.run(
+        [sys.executable, SCRIPT.with_name("ending.py"), strategy, str(code), tmp_path],
+        env={**os.environ, **told},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (ended.returncode, ended.stderr) == (code, "")
 
 
 def test_torchrun_is_asked_for_by_name(tmp_path: Path) -> None:
