@@ -31,7 +31,13 @@ from omegaconf.errors import (
 from yaml import MarkedYAMLError, YAMLError
 
 from simscaleai.convert import plain
-from simscaleai.errors import MissingFileError, UserError, did_you_mean, unknown_name
+from simscaleai.errors import (
+    MissingFileError,
+    UnknownKeywordError,
+    UserError,
+    did_you_mean,
+    unknown_name,
+)
 
 T = TypeVar("T")
 
@@ -52,6 +58,7 @@ def load_config(
 
     Raises:
       MissingFileError: there is no file `path`.
+      UnknownKeywordError: `values` has a name that is not a field; both a UserError and a TypeError.
       UserError: an unknown key, a value of the wrong type, or text that is not YAML.
     """
     config = _structured(cls, "the defaults")
@@ -60,11 +67,23 @@ def load_config(
     for word in overrides:
         _override(cls, config, word)
     if values:
+        _refuse_unknown_keywords(cls, values)
         config = _merge(cls, config, values, "the keyword arguments")
     try:
         return OmegaConf.to_object(config)  # type: ignore[return-value]
     except MissingMandatoryValue as error:
         raise UserError(f"The {cls.__name__} setting {error.full_key!r} needs a value.") from None
+
+
+def _refuse_unknown_keywords(cls: type, names: Iterable[str]) -> None:
+    known = sorted(field.name for field in dataclasses.fields(cls))
+    for name in names:
+        if name not in known:
+            # the words are Python's own: libraries that try a keyword out look for them
+            raise UnknownKeywordError(
+                f"{cls.__name__} got an unexpected keyword argument {name!r}; known:"
+                f" {', '.join(known)}.{did_you_mean(name, known) or _other_place(cls, name)}"
+            )
 
 
 def to_yaml(config: Any) -> str:

@@ -22,6 +22,10 @@ class ExistingFileError(UserError, FileExistsError):
     """A file that would be written is there already and was not offered for overwriting."""
 
 
+class UnknownKeywordError(UserError, TypeError):
+    """A keyword argument that is not taken; callers who try one out expect Python's own TypeError."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the closest of `known`, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1)

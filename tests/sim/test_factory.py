@@ -83,6 +83,8 @@ def test_unknown_names_and_values(make: Any, refused: Callable[..., str]) -> Non
     fast: dict[str, Any] = {"cameras": []}
     refused(lambda: make("raech", **fast), "'raech'", "pick_place, ", "Did you mean 'reach'")
     refused(lambda: make("reach", controldt=0.1, **fast), "'controldt'", "control_dt", "ik")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'controldt'"):
+        make("reach", controldt=0.1, **fast)
     refused(lambda: make("reach", dt="fast", **fast), "'dt'", "'fast'")
     refused(lambda: make("reach", ik="dsl", **fast), "'dsl'", "dls, jacobian_transpose")
     refused(
