@@ -8,8 +8,15 @@ randomization, exploration, ...) is independent, so that switching one on leaves
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import numpy as np
+
+from simscaleai.convert import convert
+from simscaleai.errors import UserError
+
+SEED_LIMIT = 2**63
+"""Seeds of episodes lie below it, so that they fit the int64 arrays in which libraries keep them."""
 
 
 def generator(seed: int, stream: str, index: int = 0) -> np.random.Generator:
@@ -27,3 +34,20 @@ def generator(seed: int, stream: str, index: int = 0) -> np.random.Generator:
 def derive_seed(seed: int, stream: str, index: int = 0) -> int:
     """A 63-bit seed for a library that takes an integer, such as PyTorch."""
     return int(generator(seed, stream, index).integers(2**63))
+
+
+def fresh_seed(n: int = 1) -> int:
+    """The first of `n` consecutive random seeds below `SEED_LIMIT`, for a caller who gave none."""
+    return int(np.random.SeedSequence().generate_state(1, np.uint64)[0]) % (SEED_LIMIT - n + 1)
+
+
+def check_seed(seed: Any, count: int = 1) -> int:
+    """Return `seed`, the first of `count` consecutive ones, as a Python integer.
+
+    Raises:
+      UserError: it is not a whole number, or one of them is not in [0, `SEED_LIMIT`).
+    """
+    value: int = convert(seed, int, "The seed")
+    if not 0 <= value <= SEED_LIMIT - count:
+        raise UserError(f"The seed is {value}; it must lie between 0 and 2**63 - {count}.")
+    return value

@@ -10,7 +10,7 @@ A simulation that has become unstable (MuJoCo found NaN or huge numbers, and the
 ends its episode: `terminated` and `info["diverged"]` are True, the reward is 0 and nothing is a success.
 
 Promise: episode k after `reset(seed=s)` is a pure function of (s, k) and the configuration. The first
-reset without a seed uses `SimConfig.seed`, or fresh entropy if that is None. A copy (`copy.copy`,
+reset without a seed uses `SimConfig.seed`, or draws one below 2**63 if that is None. A copy (`copy.copy`,
 `copy.deepcopy`, `pickle`) is a simulation of its own that goes on from where the original is.
 """
 
@@ -27,7 +27,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from simscaleai import seeding
-from simscaleai.convert import Converted, convert
+from simscaleai.convert import Converted
 from simscaleai.errors import UserError
 from simscaleai.sim.copies import copyable_state, deep_copy, restore
 from simscaleai.sim.physics import has_diverged
@@ -113,15 +113,14 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Start the next episode, or the first one of `seed`."""
-        seed = convert(seed, int, "seed")
+        """Start the next episode, or the first one of `seed`; UserError if that is not in [0, 2**63)."""
         if seed is None and self._seed is None:
-            seed = self.config.seed
-        super().reset(seed=seed)
-        if seed is not None or self._seed is None:
-            self._seed, self._episode = self.np_random_seed, 0
-        else:
+            seed = self.config.seed if self.config.seed is not None else seeding.fresh_seed()
+        if seed is None:
             self._episode += 1
+        else:
+            self._seed, self._episode = seeding.check_seed(seed), 0
+        super().reset(seed=None if seed is None else self._seed)
         assert self._seed is not None
         self._step_count = 0
         mujoco.mj_resetData(self.model, self.data)

@@ -19,7 +19,8 @@ from simscaleai.config import load_config
 from simscaleai.convert import converted
 from simscaleai.errors import UserError
 from simscaleai.registry import Registry
-from simscaleai.sim.base_env import SimConfig
+from simscaleai.sim.autoreset import AutoresetMode
+from simscaleai.sim.base_env import BaseRobotEnv, SimConfig
 from simscaleai.sim.task import Task
 from simscaleai.sim.task_env import TaskEnv
 from simscaleai.sim.vector_env import TaskVectorEnv
@@ -46,7 +47,7 @@ def make_env(env_name: str, render_mode: str | None = None, **kwargs: Any) -> gy
         see `Task.set_reward`.
 
     Raises:
-      UserError: an unknown name, field or value.
+      UserError: an unknown name, field or value; for an unknown keyword it is a TypeError as well.
     """
     entry = _ENVS.get(env_name)
     reward = kwargs.pop("reward", None)
@@ -70,7 +71,8 @@ def make_vec_env(
     env_name: str,
     num_envs: int,
     *,
-    autoreset_mode: str = "next_step",
+    render_mode: str | None = None,
+    autoreset_mode: str | AutoresetMode = "next_step",
     num_threads: int = 0,
     config: SimConfig | str | Path | None = None,
     reward: Any = None,
@@ -81,19 +83,21 @@ def make_vec_env(
     Args:
       env_name: one of `list_envs()` that is made from a `Task`.
       num_envs: how many rows.
-      autoreset_mode: "next_step", "same_step" or "disabled"; see `sim.vector_env`.
+      render_mode: None or "rgb_array".
+      autoreset_mode: "next_step", "same_step" or "disabled", in any case, or Gymnasium's enum; see
+        `sim.autoreset`.
       num_threads: threads that simulate; 0 is one for each core.
       config: a `SimConfig` or a YAML file.
       reward: see `Task.set_reward`.
       **kwargs: `SimConfig` fields, which override `config`.
 
     Raises:
-      UserError: an unknown name, field or value, or an environment that has no `Task`.
+      UserError: an unknown name, field or value (for an unknown keyword it is a TypeError as well), or an
+        environment that has no `Task`.
     """
     if config is None:
         kwargs.setdefault("cameras", [])
-    entry = _ENVS.get(env_name)
-    task_class = entry if issubclass(entry, Task) else getattr(entry, "task_class", None)
+    task_class = _task_class(env_name)
     if task_class is None:
         raise UserError(
             f"The environment {env_name!r} has no Task and cannot run in a batch; use"
@@ -103,11 +107,34 @@ def make_vec_env(
         task_class,
         num_envs,
         sim_config(config, **kwargs),
+        render_mode=render_mode,
         autoreset_mode=autoreset_mode,
         num_threads=num_threads,
     )
     env.task.set_reward(reward)
     return env
+
+
+def make_gymnasium_env(
+    env_name: str, render_mode: str | None = None, **kwargs: Any
+) -> gymnasium.Env:
+    """`make_env` for Gymnasium's ids: as with `make_vec_env`, without cameras unless asked."""
+    if kwargs.get("config") is None and _task_class(env_name) is not None:
+        kwargs.setdefault("cameras", [])
+    return make_env(env_name, render_mode, **kwargs)
+
+
+# where `gymnasium.make` looks up what can be rendered, "rgb_array_list" for example
+make_gymnasium_env.metadata = BaseRobotEnv.metadata  # type: ignore[attr-defined]
+
+
+def _task_class(env_name: str) -> type[Task] | None:
+    """The `Task` that an environment is made from; None for one that is written without."""
+    entry = _ENVS.get(env_name)
+    task_class: type[Task] | None = (
+        entry if issubclass(entry, Task) else getattr(entry, "task_class", None)
+    )
+    return task_class
 
 
 def register_env(name: str, cls: type) -> None:
@@ -140,7 +167,7 @@ def _register_with_gymnasium() -> None:
         if env_id not in gymnasium.registry:
             gymnasium.register(
                 id=env_id,
-                entry_point="simscaleai.sim.factory:make_env",
+                entry_point="simscaleai.sim.factory:make_gymnasium_env",
                 vector_entry_point="simscaleai.sim.factory:make_vec_env",
                 kwargs={"env_name": name},
             )

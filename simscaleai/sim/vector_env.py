@@ -9,11 +9,7 @@ see `sim.base_env`.
 
 Row i is bit-identical to the single environment reset with seed + i and given row i's actions.
 
-How a finished row goes on is declared by `autoreset_mode`, as in Gymnasium:
-  "next_step": its next step ignores the action, starts the next episode and rewards 0;
-  "same_step": it starts at once; `info["final_obs"]` {key: (n, ...)} holds what it saw last, where
-    `info["_final_obs"]` (n,) is True;
-  "disabled": it stands still, at no cost, until `reset(options={"reset_mask": done})`.
+How a finished row goes on is declared by `autoreset_mode`; see `sim.autoreset`.
 """
 
 from __future__ import annotations
@@ -31,7 +27,8 @@ from numpy.typing import NDArray
 from simscaleai import seeding
 from simscaleai.contract import EnvContract
 from simscaleai.convert import plain
-from simscaleai.errors import UserError, unknown_name
+from simscaleai.errors import UserError
+from simscaleai.sim.autoreset import final_info, find_autoreset_mode
 from simscaleai.sim.base_env import SimConfig, check_actions
 from simscaleai.sim.physics import BatchSim, Rows
 from simscaleai.sim.randomization import Randomizer
@@ -43,12 +40,7 @@ from simscaleai.sim.spaces import (
     observation_space,
 )
 from simscaleai.sim.task import Task
-
-AUTORESET_MODES = {
-    "next_step": AutoresetMode.NEXT_STEP,
-    "same_step": AutoresetMode.SAME_STEP,
-    "disabled": AutoresetMode.DISABLED,
-}
+from simscaleai.sim.vector_cameras import VectorCameras
 
 
 class TaskVectorEnv(VectorEnv):
@@ -60,21 +52,25 @@ class TaskVectorEnv(VectorEnv):
         num_envs: int,
         config: SimConfig,
         *,
-        autoreset_mode: str = "next_step",
+        render_mode: str | None = None,
+        autoreset_mode: str | AutoresetMode = "next_step",
         num_threads: int = 0,
     ) -> None:
         if num_envs < 1:
             raise UserError(f"num_envs is {num_envs}; it must be at least 1.")
-        if autoreset_mode not in AUTORESET_MODES:
-            raise unknown_name("autoreset mode", autoreset_mode, AUTORESET_MODES)
+        if render_mode not in (None, "rgb_array"):
+            raise UserError(
+                f"render_mode is {render_mode!r}; that of a vector environment may be None or 'rgb_array'."
+            )
+        self.render_mode = render_mode
         self.num_envs = num_envs
         self.config = config
+        self.autoreset_mode = find_autoreset_mode(autoreset_mode)
         self.metadata = {
-            "autoreset_mode": AUTORESET_MODES[autoreset_mode],
+            "autoreset_mode": self.autoreset_mode,
             "render_modes": ["rgb_array"],
             "render_fps": 20,
         }
-        self._autoreset = autoreset_mode
         self.substeps = check_timing(config.dt, config.control_dt, config.max_episode_steps)
         self.model = load_model(config.xml_path or ASSETS / task_class.xml, config.dt)
         self.sim = BatchSim(self.model, num_envs, num_threads)
@@ -87,8 +83,7 @@ class TaskVectorEnv(VectorEnv):
         self.single_action_space = action_space(self.task)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._num_threads = num_threads
-        self._renderer: Any = None
+        self._cameras = VectorCameras(self.sim, config, num_threads)
         self._seeds: list[int] | None = None
         self._episodes = np.zeros(num_envs, dtype=np.int64)
         self._steps = np.zeros(num_envs, dtype=np.int64)
@@ -97,9 +92,6 @@ class TaskVectorEnv(VectorEnv):
         self._true = np.ones(num_envs, dtype=bool)
         self._true.flags.writeable = False
         self._still = np.zeros((num_envs, 4))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_renderer": None}  # a copy makes its own at the first picture
 
     def __copy__(self) -> Self:
         return copy.deepcopy(self)  # one that shared the simulations would move the original's
@@ -200,9 +192,10 @@ class TaskVectorEnv(VectorEnv):
             raise UserError("step was called before reset; call reset first.")
         actions = check_actions(actions, (self.num_envs, 4))
         # rows whose episode is over do not move: they begin the next one, or stand still
-        over = self._done.copy() if self._autoreset != "same_step" and self._done.any() else None
+        same_step = self.autoreset_mode == AutoresetMode.SAME_STEP
+        over = self._done.copy() if not same_step and self._done.any() else None
         moving = None if over is None else np.flatnonzero(~over)
-        begun = over if self._autoreset == "next_step" else None
+        begun = over if self.autoreset_mode == AutoresetMode.NEXT_STEP else None
         self.task.controller.apply(self.sim, actions, moving)
         self.sim.step(self.substeps, moving)
         self._steps += 1 if over is None else ~over
@@ -227,42 +220,48 @@ class TaskVectorEnv(VectorEnv):
             self._with_reset_info(info, begun)
         done = terminated | truncated
         obs = self._observe(moving if begun is None else None)
-        if self._autoreset == "same_step" and done.any():
-            info["final_obs"], info["_final_obs"] = obs, done
+        if same_step and done.any():
+            final = final_info(obs, info, done)
             self._episodes[done] += 1
             self._begin(np.flatnonzero(done))
             obs = self._observe(np.flatnonzero(done))
-            self._with_reset_info(info, done)
+            actions[done] = 0.0
+            info = self._info(self.task.measure(self.sim), actions)
+            info = self._with_reset_info(info, done) | final
         self._done = done
         return obs, reward, terminated, truncated, info
 
     def _seed_rows(self, seed: int | Sequence[int | None] | None, rows: Rows) -> None:
         n = self.num_envs
-        seed = plain(seed)
-        if self._seeds is None and seed is None:
-            seed = self.config.seed if self.config.seed is not None else self.np_random_seed
-        if seed is None:
-            self._episodes[rows] += 1
-            return
-        given: Sequence[int | None]
-        if isinstance(seed, int):
-            self._np_random_seed = int(seed)
-            given = range(int(seed), int(seed) + n)
-        else:
-            given = seed
-        if len(given) != n:
-            raise UserError(
-                f"reset got {len(given)} seeds for {n} environments; give one for each."
-            )
-        if self._seeds is None:
+        given = self._one_each(seed)
+        if self._seeds is None:  # at the first reset every row needs a seed
+            configured = self.config.seed
+            own = self._one_each(seeding.fresh_seed(n) if configured is None else configured)
+            given = [own[i] if value is None else value for i, value in enumerate(given)]
             self._seeds = [0] * n
         for i in rows:
             value = given[i]
             if value is None:
                 self._episodes[i] += 1
             else:
-                self._seeds[i] = int(value)
+                self._seeds[i] = seeding.check_seed(value)
                 self._episodes[i] = 0
+
+    def _one_each(self, seed: Any) -> Sequence[int | None]:
+        """A seed, or None, for every row."""
+        n = self.num_envs
+        seed = plain(seed)
+        if seed is None:
+            return [None] * n
+        if isinstance(seed, list | tuple | range):
+            if len(seed) != n:
+                raise UserError(
+                    f"reset got {len(seed)} seeds for {n} environments; give one for each."
+                )
+            return list(seed)
+        first = seeding.check_seed(seed, n)
+        super().reset(seed=first)  # Gymnasium's own generator
+        return range(first, first + n)
 
     def _begin(self, rows: Rows) -> None:
         """Put `rows` at the start of their episodes."""
@@ -301,7 +300,8 @@ class TaskVectorEnv(VectorEnv):
         """Observations of all rows, of which `changed` (all by default) are not as they last were."""
         obs = self.task.observe(self.sim)
         if self.config.cameras:
-            seen = self._see(self.config.observe_depth, self.config.observe_segmentation, changed)
+            config = self.config
+            seen = self._cameras.render(config.observe_depth, config.observe_segmentation, changed)
             obs.update(camera_observations(seen))
         return obs
 
@@ -314,31 +314,18 @@ class TaskVectorEnv(VectorEnv):
           depth: also "depth", (n, H, W) float32 in m.
           segmentation: also "segmentation", (n, H, W) int32 geom ids, -1 for none.
         """
-        return self._see(depth, segmentation)
+        return self._cameras.render(depth, segmentation)
 
-    def _see(
-        self, depth: bool, segmentation: bool, changed: Rows | None = None
-    ) -> dict[str, dict[str, NDArray[Any]]]:
-        if self._renderer is None:
-            from simscaleai.sim.rendering import Renderer
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
+        """One frame (H, W, 3) of each environment with render_mode "rgb_array", else None.
 
-            self._renderer = Renderer(
-                self.model,
-                self.config.cameras,
-                self.num_envs,
-                engine=self.config.render_engine,
-                threads=self._num_threads,
-            )
-        seen: dict[str, dict[str, NDArray[Any]]] = self._renderer.render(
-            self.sim.view(), depth=depth, segmentation=segmentation, rows=changed
-        )
-        return seen
+        As in a single environment it is that of the first configured camera, or of the scene's first.
+        """
+        return None if self.render_mode is None else tuple(self._cameras.frames())
 
     def close_extras(self, **kwargs: Any) -> None:
         """Release the renderer."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        self._cameras.close()
 
     def _info(
         self, measured: Mapping[str, NDArray[Any]], actions: NDArray[np.float64]
@@ -352,7 +339,7 @@ class TaskVectorEnv(VectorEnv):
         return info
 
     def _with_reset_info(self, info: dict[str, Any], mask: NDArray[np.bool_]) -> dict[str, Any]:
-        info["seed"], info["_seed"] = np.array(self._seeds), mask
+        info["seed"], info["_seed"] = np.array(self._seeds, dtype=np.int64), mask
         if self._randomizer is not None:
             info["randomization"] = {name: value.copy() for name, value in self._draws.items()}
             info["_randomization"] = mask

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from simscaleai.errors import UserError
 from simscaleai.sim import SimConfig, make_env, make_vec_env, register_env
@@ -153,7 +153,9 @@ def test_autoreset_mode_is_declared() -> None:
         "disabled": AutoresetMode.DISABLED,
     }
     for name, mode in modes.items():
-        assert make_vec_env("reach", 1, autoreset_mode=name).metadata["autoreset_mode"] == mode
+        for form in (name, name.upper(), name.title(), mode, mode.value):
+            envs = make_vec_env("reach", 1, autoreset_mode=form)
+            assert envs.autoreset_mode == envs.metadata["autoreset_mode"] == mode
     assert make_vec_env("reach", 1).metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
 
 
@@ -190,14 +192,42 @@ def test_same_step_starts_at_once_and_hands_over_the_last_observation() -> None:
     single_env.reset(seed=0)
     begun, _ = single_env.reset()
     for key, value in obs.items():
-        np.testing.assert_array_equal(info["final_obs"][key][0], last[key][0])
+        np.testing.assert_array_equal(info["final_obs"][0][key], last[key][0])
         np.testing.assert_array_equal(value[1:], last[key][1:])
         np.testing.assert_array_equal(value[0], begun[key])
+    assert info["final_obs"][1] is None and info["final_obs"][2] is None
     # and the new episode goes on from there
     obs, *_ = envs.step(np.full((3, 4), 0.2))
     np.testing.assert_array_equal(
         obs["joint_pos"][0], single_env.step(np.full(4, 0.2))[0]["joint_pos"]
     )
+
+
+def test_same_step_gives_the_info_of_both_episodes_as_gymnasium_does() -> None:
+    settings: dict[str, Any] = {"dt": 0.005, "max_episode_steps": 3}
+    ours = make_vec_env("pick_place", 2, autoreset_mode="same_step", seed=7, **settings)
+    theirs = SyncVectorEnv(
+        [lambda: make_env("pick_place", cameras=[], **settings)] * 2, autoreset_mode="SameStep"
+    )
+    ours.reset(seed=7)
+    theirs.reset(seed=7)
+    actions = np.random.default_rng(0).uniform(-1, 1, (3, 2, 4)).astype(np.float32)
+    for action in actions:
+        *_, found = ours.step(action)
+        *_, expected = theirs.step(action)
+    assert expected["final_info"]["step"].tolist() == [3, 3]
+    assert_same_info(found, expected)
+
+
+def assert_same_info(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """`found` has all that `expected` has, and the same, but masks of nested entries."""
+    for key, value in expected.items():
+        if key in ("final_obs", "_final_obs"):
+            continue
+        if isinstance(value, dict):
+            assert_same_info(found[key], value)
+        elif key in found or not key.startswith("_"):
+            np.testing.assert_array_equal(found[key], value, err_msg=key)
 
 
 def test_disabled_leaves_finished_rows_where_they_are() -> None:
@@ -293,6 +323,28 @@ def test_seeds_are_an_integer_a_list_or_left_out() -> None:
         targets([big] * 3)[0]
         == make_env("reach", cameras=[]).reset(seed=big)[0]["target_pos"].tolist()
     )
+
+
+def test_a_row_without_a_seed_at_the_first_reset_starts_a_new_one() -> None:
+    seeds = [make_vec_env("reach", 2).reset(seed=[None, 5])[1]["seed"] for _ in range(2)]
+    assert seeds[0][1] == seeds[1][1] == 5
+    assert seeds[0][0] != seeds[1][0]
+
+
+def test_seeds_are_whole_numbers_below_2_63(refused: Callable[..., str]) -> None:
+    single, envs = make_env("reach", cameras=[]), make_vec_env("reach", 3)
+    for env in (single, envs):
+        for seed in (-1, 2**63, 2**80):
+            refused(lambda env=env, seed=seed: env.reset(seed=seed), str(seed), "0", "2**63")
+        for seed in (1.5, "x"):
+            refused(lambda env=env, seed=seed: env.reset(seed=seed), repr(seed), "whole number")
+    refused(
+        lambda: envs.reset(seed=2**63 - 3 + 1), str(2**63 - 2), "2**63 - 3"
+    )  # row 2 has one more
+    refused(lambda: envs.reset(seed=[0, 1, 2**63]), str(2**63))
+    assert envs.reset(seed=2**63 - 3)[1]["seed"].tolist() == [2**63 - 3 + i for i in range(3)]
+    assert single.reset(seed=2**63 - 1)[1]["seed"] == 2**63 - 1
+    assert single.reset(seed=np.uint8(3))[1]["seed"] == 3
 
 
 @pytest.mark.parametrize("name", ["reach", "pick_place", "pick_place_color", "reach_around"])

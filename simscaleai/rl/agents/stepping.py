@@ -102,7 +102,8 @@ class Stepper:
         elif self._mode == AutoresetMode.NEXT_STEP:
             self.begins = done
         self.raw = obs
-        said = info.get("final_info", info) if self._mode == AutoresetMode.SAME_STEP else info
+        if self._mode == AutoresetMode.SAME_STEP and done.any():
+            info = _ended(info, info.get("final_info", {}), done)
         return Step(
             flat,
             final,
@@ -110,7 +111,7 @@ class Stepper:
             terminated,
             truncated,
             valid,
-            said.get("success"),
+            info.get("success"),
             info.get("reward_terms", {}),
         )
 
@@ -137,15 +138,26 @@ class Stepper:
         self, info: dict[str, Any], flat: NDArray[np.float32], done: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
         """The last observations where episodes ended, those of now elsewhere."""
-        given = info["final_obs"]
-        if isinstance(given, dict):  # {key: (n, ...)}
-            return np.where(done[:, None], self._flat(given), flat)
+        given = info["final_obs"][done]  # one observation for each row that is done
+        if isinstance(given[0], dict):
+            last = self._view({key: np.stack([obs[key] for obs in given]) for key in given[0]})
+        else:
+            last = self._view(np.stack(list(given)))
         final = flat.copy()
-        for i in np.flatnonzero(
-            done
-        ):  # an observation for each row that is done, as Gymnasium does it
-            final[i] = self._view(given[i])
+        final[done] = last.reshape(len(given), -1)
         return final
 
     def _flat(self, obs: Any) -> NDArray[np.float32]:
         return self._view(obs).reshape(self.n, -1)
+
+
+def _ended(info: dict[str, Any], final: dict[str, Any], done: NDArray[np.bool_]) -> dict[str, Any]:
+    """The info of the states that the actions led to: `final` where episodes ended, else `info`."""
+    merged = dict(info)
+    for key, last in final.items():
+        now = info.get(key, last)
+        if isinstance(last, dict):
+            merged[key] = _ended(now, last, done)
+        else:
+            merged[key] = np.where(done, last, now)
+    return merged
