@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 
 from simscaleai import seeding
 
+DIVERGED = "diverged"
+"""The stage of episodes that ended since their physics became unstable, of any environment that says so in
+its info; they are failures, whatever came before."""
+
 
 @dataclass(frozen=True)
 class EpisodeResult:
@@ -27,7 +31,8 @@ class EpisodeResult:
       success_at_end: whether it did at its last step.
       reward: sum of rewards.
       length: control steps.
-      stage: where it failed, one of the task's `stages`; None for a success or a task without stages.
+      stage: where it failed, one of the task's `stages`, or `DIVERGED`; None for a success or a task
+        without stages.
       group: which of the task's `groups` it belongs to; None without.
       language: what the policy was told.
     """
@@ -135,15 +140,17 @@ def run_batch(
         summary = seen.summary()
         stages, groups = env.task.stage(summary), env.task.group(summary)
         for row in np.flatnonzero(over):
-            success = bool(summary["ever_success"][row])
+            diverged = bool(summary["ever_diverged"][row])
+            success = bool(summary["ever_success"][row]) and not diverged
+            stage = DIVERGED if diverged else env.task.stages[stages[row]]
             yield EpisodeResult(
                 index=int(index[row]),
                 seed=row_seeds[row],
                 success=success,
-                success_at_end=bool(summary["success"][row]),
+                success_at_end=bool(summary["success"][row]) and not diverged,
                 reward=float(reward[row]),
                 length=int(length[row]),
-                stage=None if success else env.task.stages[stages[row]],
+                stage=None if success else stage,
                 group=env.task.groups[groups[row]] if env.task.groups else None,
                 language=told[row],
             )
@@ -175,11 +182,13 @@ def run_single(
         over = terminated or truncated
         on_frame()
     summary = seen.summary()
-    success = bool(summary.get("ever_success", fresh & False)[0])
-    at_end = bool(info.get("success", False))
+    diverged = bool(summary.get("ever_diverged", ~fresh)[0])
+    success = bool(summary.get("ever_success", ~fresh)[0]) and not diverged
+    at_end = bool(info.get("success", False)) and not diverged
+    stage = DIVERGED if diverged else None
     if task is None:
-        return EpisodeResult(index, seed, success, at_end, reward, length, stage=None)
-    stage = None if success else task.stages[int(task.stage(summary)[0])]
+        return EpisodeResult(index, seed, success, at_end, reward, length, stage)
+    stage = None if success else stage or task.stages[int(task.stage(summary)[0])]
     group = task.groups[int(task.group(summary)[0])] if task.groups else None
     told = env.unwrapped.instruction()
     return EpisodeResult(index, seed, success, at_end, reward, length, stage, group, told)

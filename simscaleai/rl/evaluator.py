@@ -4,7 +4,8 @@
     results = evaluate_checkpoint("checkpoints/final.pt")
 
 Success is counted once (at any step) and at the end; the interval is Wilson's at 95 %; every failure
-is attributed to a stage of the task. The episodes of a suite are the same for every policy.
+is attributed to a stage of the task, or to physics that became unstable ("diverged"). The episodes of a
+suite are the same for every policy.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ from simscaleai.convert import Converted, converted
 from simscaleai.errors import UserError
 from simscaleai.observations import is_image_key
 from simscaleai.policy import begin_episodes
-from simscaleai.rl.episodes import EpisodeResult, episode_seed, run_batch, run_single
+from simscaleai.rl.episodes import (
+    DIVERGED,
+    EpisodeResult,
+    episode_seed,
+    run_batch,
+    run_single,
+)
 from simscaleai.rl.statistics import wilson_interval
 from simscaleai.sim.base_env import SimConfig
 from simscaleai.sim.factory import make_vec_env, sim_config
@@ -74,8 +81,9 @@ def evaluate_policy(
 
     Returns:
       {"success_rate", "mean_reward", "std_reward", "mean_length", "min_reward", "max_reward"}, and
-      "success_ci" (low, high), "success_at_end", "n_episodes", "failure_stages" {stage: count} and
-      "episodes", one dict each with its seed. For a task with groups also "groups" {name:
+      "success_ci" (low, high), "success_at_end", "n_episodes", "failure_stages" {stage: count},
+      "diverged" (how many episodes ended since their physics became unstable: failures, at the stage
+      "diverged") and "episodes", one dict each with its seed. For a task with groups also "groups" {name:
       {"n_episodes", "success_rate", "success_ci", "failure_stages"}}, of those that occurred.
     """
     config = config or EvalConfig()
@@ -191,6 +199,7 @@ def summarize(results: Iterable[EpisodeResult]) -> dict[str, Any]:
         "max_reward": float(rewards.max()),
         "n_episodes": len(episodes),
         "failure_stages": counts["failure_stages"],
+        "diverged": counts["failure_stages"].get(DIVERGED, 0),
         "episodes": [e.to_dict() for e in episodes],
         **({"groups": by_group} if by_group else {}),
     }

@@ -43,8 +43,8 @@ def train_agent(config: RLConfig) -> dict[str, Any]:
     """Train a PPO agent as `config` says.
 
     Returns:
-      {"success_rate", "success_ci", "mean_reward", "mean_length"} of the last evaluation, "timesteps",
-      "seconds" of this start, "output_path", and "stopped" (whether a signal ended it early).
+      {"success_rate", "success_ci", "mean_reward", "mean_length", "diverged"} of the last evaluation,
+      "timesteps", "seconds" of this start, "output_path", and "stopped" (whether a signal ended it early).
 
     Raises:
       UserError: settings, environment and checkpoints do not fit together; before the first step.
@@ -154,7 +154,7 @@ class _Run:
         seeds = [episode_seed(config.eval_seed, i) for i in range(config.eval_episodes)]
         steps = self.eval_env.config.max_episode_steps
         found = summarize(run_batch(self.eval_env, policy.act, seeds, steps, policy.reset))
-        wanted = ("success_rate", "success_ci", "mean_reward", "mean_length")
+        wanted = ("success_rate", "success_ci", "mean_reward", "mean_length", "diverged")
         return {key: found[key] for key in wanted}
 
     def _make_env(self, rows: int, mode: str) -> TaskVectorEnv:

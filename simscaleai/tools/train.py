@@ -39,7 +39,7 @@ def closed_loop(settings: EvalSettings, policy: Any) -> EvalFunction:
 
     Returns:
       a function of the policy to {"eval_success_rate", "eval_success_at_end", "eval_mean_reward",
-      "eval_mean_length"}.
+      "eval_mean_length", "eval_diverged" (how many episodes)}.
 
     Raises:
       UserError: the policy's dataset names no environment, or one that does not fit.
@@ -61,7 +61,7 @@ def closed_loop(settings: EvalSettings, policy: Any) -> EvalFunction:
         begin = partial(begin_episodes, policy, env)
         episodes = run_batch(env, policy.act, seeds, env.config.max_episode_steps, begin)
         found = summarize(episodes)
-        wanted = ("success_rate", "success_at_end", "mean_reward", "mean_length")
+        wanted = ("success_rate", "success_at_end", "mean_reward", "mean_length", "diverged")
         return {f"eval_{key}": found[key] for key in wanted}
 
     return evaluate

@@ -36,6 +36,7 @@ KEYS = {
     "success_at_end",
     "n_episodes",
     "failure_stages",
+    "diverged",
     "episodes",
 }
 Act = Callable[[dict[str, np.ndarray]], np.ndarray]
@@ -264,6 +265,68 @@ def test_episodes_are_counted_by_what_was_asked_for(mode: str) -> None:
 
 
 # refusals
+
+
+def test_unstable_physics_is_a_failure_with_a_stage_of_its_own() -> None:
+    env = make_env("reach", cameras=[], dt=0.005)
+    steps = []  # since the beginning; the first two episodes take eight
+
+    def act(obs: dict[str, np.ndarray]) -> np.ndarray:
+        steps.append(0)
+        if len(steps) in (11, 14):
+            env.data.qvel[0] = np.nan
+        return np.zeros(4, np.float32)
+
+    result = evaluate_policy(env, act, EvalConfig(n_episodes=5, max_steps=4))
+    assert result["diverged"] == result["failure_stages"]["diverged"] == 2
+    assert [e["length"] for e in result["episodes"]] == [4, 4, 3, 3, 4]
+    stages = [e["stage"] for e in result["episodes"]]
+    assert [stage == "diverged" for stage in stages] == [False, False, True, True, False]
+
+
+class Breaking(gymnasium.Env):
+    """Any environment: a success from the start, and unstable at the third step."""
+
+    observation_space = gymnasium.spaces.Box(0, 1, (1,))
+    action_space = gymnasium.spaces.Box(0, 1, (1,))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.step_count = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.step_count += 1
+        diverged = self.step_count == 3
+        return (
+            np.zeros(1, np.float32),
+            1.0,
+            diverged,
+            False,
+            {"success": True, "diverged": diverged},
+        )
+
+
+def test_other_environments_may_say_that_physics_is_unstable() -> None:
+    result = evaluate_policy(Breaking(), lambda obs: obs, EvalConfig(n_episodes=2))
+    assert result["failure_stages"] == {"diverged": 2} and result["success_rate"] == 0.0
+    assert evaluate_policy(Breaking(), lambda obs: obs, EvalConfig(2, max_steps=2))["diverged"] == 0
+
+
+def test_rows_with_unstable_physics_never_were_a_success() -> None:
+    envs = rows("reach", 4)
+    envs.task.threshold = 10.0  # m
+    steps = []
+
+    def act(obs: dict[str, np.ndarray]) -> np.ndarray:
+        steps.append(0)
+        if len(steps) == 1:
+            envs.sim.qvel[1, 0] = np.nan
+        return still(obs)
+
+    result = evaluate_policy(envs, act, EvalConfig(n_episodes=4))
+    assert [e["success"] for e in result["episodes"]] == [True, False, True, True]
+    assert result["failure_stages"] == {"diverged": 1}
+    assert result["success_at_end"] == 0.75
 
 
 def test_no_episodes_are_refused() -> None:

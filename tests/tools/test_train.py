@@ -53,6 +53,7 @@ def test_successes_are_counted_on_the_way(dataset: Path, tmp_path: Path, monkeyp
         "eval_success_at_end",
         "eval_mean_reward",
         "eval_mean_length",
+        "eval_diverged",
         "eval_loss",
     }
     assert keys <= metrics.keys()
