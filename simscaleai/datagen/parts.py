@@ -22,13 +22,14 @@ import zipfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from simscaleai.errors import UserError
 from simscaleai.storage.atomic import SUFFIX, atomic_path, leftovers
 from simscaleai.storage.episode import OBS, Episode
+from simscaleai.storage.lock import FolderLock
 
 PART_EPISODES = 256
 PART_BYTES = 64 * 2**20
@@ -64,7 +65,7 @@ class PartsFolder:
         self.path = output.with_name(output.name + ".parts")
         self.dataset = self.path / "dataset.h5"
         self._recipe = self.path / "recipe.json"
-        self._lock: IO[str] | None = None
+        self._lock = FolderLock(self.path, "generating", str(output), file="lock")
 
     def exists(self) -> bool:
         return self.path.exists()
@@ -82,7 +83,7 @@ class PartsFolder:
     def open(self, recipe: dict[str, Any], *, keep: bool) -> None:
         """Take the folder for a run of `recipe`; without `keep` what lies in it is removed."""
         self.path.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
+        self._lock.take()
         for path in [*self.path.iterdir(), *leftovers(self.output)]:
             is_part = path.suffix == ".npz" and not path.name.endswith(SUFFIX)
             if path.name != "lock" and not (keep and (is_part or path == self._recipe)):
@@ -93,15 +94,12 @@ class PartsFolder:
 
     def close(self) -> None:
         """Let go of the folder and leave it."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._lock.release()
 
     def remove(self) -> None:
         """Remove the folder with everything in it, unless another process is at work there."""
         if self.exists():
-            if self._lock is None:
-                self._take_lock()
+            self._lock.take()
             shutil.rmtree(self.path, ignore_errors=True)
         self.close()
 
@@ -125,20 +123,6 @@ class PartsFolder:
                     waiting.remove(episode.index)
                     yield episode
         assert not waiting
-
-    def _take_lock(self) -> None:
-        self._lock = open(self.path / "lock", "w")  # noqa: SIM115 - held until close()
-        try:
-            import fcntl
-        except ImportError:  # Windows: two runs on one output are up to the user
-            return
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self.close()
-            raise UserError(
-                f"Another process is generating {self.output}; wait for it or choose another output."
-            ) from error
 
 
 class Pending:

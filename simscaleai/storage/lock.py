@@ -1,0 +1,149 @@
+"""A folder that one process at a time may write to.
+
+    lock = FolderLock(Path("runs/a"), "training in")
+    lock.take()        # UserError if another process is at work there
+    ...
+    lock.release()
+
+The operating system holds the lock (`flock`) and drops it when the process ends, however that happens: a file
+that a killed process left behind blocks nobody. Where there is no such lock (Windows, some network file
+systems), nothing is locked.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from simscaleai.errors import UserError
+
+_HANDOVER_SECONDS = 0.5  # for one that is just ending
+
+_held: weakref.WeakSet[FolderLock] = weakref.WeakSet()
+
+
+class FolderLock:
+    """See the module docstring.
+
+    Args:
+      folder: what is locked; created when the lock is taken.
+      doing: what the holder does, for the error: "Another process is <doing> <name>".
+      name: what the error calls the folder; by default its path.
+      file: name of the file that is locked; it is in the folder while the lock is held.
+    """
+
+    def __init__(
+        self, folder: Path, doing: str, name: str | None = None, file: str = ".simscale.lock"
+    ) -> None:
+        self.folder, self.path = folder, folder / file
+        self._doing, self._name = doing, name or str(folder)
+        self._file: IO[str] | None = None
+        self._made = False  # whether the folder was not there before
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._file is not None
+
+    def take(self) -> None:
+        """Take the lock; nothing to do if it is held already.
+
+        Raises:
+          UserError: another process, or another run of this one, holds it.
+        """
+        if self.held:
+            return
+        self._made = not self.folder.exists()
+        stop = time.monotonic() + _HANDOVER_SECONDS
+        while not self._try():
+            if time.monotonic() > stop:
+                raise UserError(
+                    f"Another process is {self._doing} {self._name}{_holder(self.path)}; wait until it ends"
+                    " or choose another place."
+                )
+            time.sleep(0.05)
+
+    def release(self) -> None:
+        """Give the lock back; its file goes away, and a folder that was made for it alone.
+
+        Harmless without the lock.
+        """
+        if self._file is None:
+            return
+        if os.name != "posix":  # an open file cannot be removed there
+            self._drop()
+        # removed while it is still locked: whoever opened it meanwhile sees that and tries again
+        self.path.unlink(missing_ok=True)
+        self._drop()
+        if self._made:
+            with suppress(OSError):  # there is something in it by now
+                self.folder.rmdir()
+
+    def _try(self) -> bool:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            file = os.fdopen(os.open(self.path, flags, 0o644), "r+", encoding="utf-8")
+        except FileNotFoundError:  # whoever made the folder has just removed it
+            return False
+        if not _lock(file) or not _is_at(file, self.path):
+            file.close()
+            return False
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        self._file = file
+        _held.add(self)
+        return True
+
+    def _drop(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        _held.discard(self)
+
+
+def _lock(file: IO[str]) -> bool:
+    """Lock an open file; False if somebody else has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two runs in one folder are up to the user
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Whether an open file still is the one at a path; its holder may have removed it."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _holder(path: Path) -> str:
+    """The process that holds a lock, as " (process 12345)", where its file says so."""
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return f" (process {text})" if text.isdecimal() and len(text) < 20 else ""
+
+
+def _forget() -> None:
+    """In a forked process: the locks are the parent's and must not outlive it."""
+    for lock in list(_held):
+        lock._drop()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
