@@ -30,6 +30,7 @@ from simscaleai.errors import UserError
 from simscaleai.storage.atomic import atomic_path
 from simscaleai.tools.console import table, text
 from simscaleai.tools.hydra_launch import launch, parse_words
+from simscaleai.tracking.folder import RunLock, check_run_name
 from simscaleai.training.settings import RunConfig, load_run
 
 RESULT_FILE = "result.json"
@@ -117,17 +118,24 @@ def run_sweep(
         # Its device may be on the machine where the launcher takes it.
         replace(run.train_config(), device="cpu").check()
     name = name or runs[0][1].name or (Path(config).stem if config else "sweep")
+    check_run_name(name)
+    folder = replace(runs[0][1], name=name).train_config().run_folder
     several = [key for key, values in given.values.items() if len(values) > 1]
-    jobs = make_jobs([({k: c[k] for k in several}, run) for c, run in runs], name)
+    named = [({k: c[k] for k in several}, run) for c, run in runs]
+    with RunLock(folder):
+        return _run_jobs(make_jobs(named, name), folder, launcher, given.options)
+
+
+def _run_jobs(jobs: Sequence[Job], folder: Path, launcher: str, options: Sequence[str]) -> int:
+    """Make the runs that are not finished, and sum all of them up; return how many still are not."""
     waiting = [i for i, job in enumerate(jobs) if job.result().get("status") != "finished"]
     console = Console(stderr=True)
     if len(waiting) < len(jobs):
         console.print(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are finished already.")
-    folder = replace(runs[0][1], name=name).train_config().run_folder
     try:
         if waiting:
             task = partial(run_job, jobs, launcher == "basic")
-            launch(task, waiting, folder / "hydra", launcher, given.options)
+            launch(task, waiting, folder / "hydra", launcher, options)
     except (KeyboardInterrupt, SystemExit):
         console.print("Stopped; run the same command again to go on.")
         raise

@@ -12,11 +12,11 @@ import torch
 from simscaleai.convert import Converted
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.models.inference import resolve_device
+from simscaleai.tracking.folder import RUNS, is_run_name
 
 AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 STRATEGIES = ("ddp", "fsdp2")
 BACKENDS = ("nccl", "gloo")
-RUNS = Path("runs")
 
 
 @dataclass
@@ -163,7 +163,7 @@ class TrainConfig(Converted):
         ]
         if self.ema_decay >= 1:
             wrong.append(f"ema_decay is {self.ema_decay}, less than 1 is allowed")
-        if self.run_name is not None and not _is_folder_name(self.run_name):
+        if self.run_name is not None and not is_run_name(self.run_name):
             wrong.append(
                 f"run_name is {self.run_name!r}, the name of a folder below runs/ is allowed"
             )
@@ -173,10 +173,3 @@ class TrainConfig(Converted):
             if getattr(self, kind) not in known:
                 raise unknown_name(kind, getattr(self, kind), known)
         _ = self.resolved_device, self.amp_torch_dtype
-
-
-def _is_folder_name(name: str) -> bool:
-    parts = name.split("/")
-    return not any(
-        part in ("", ".", "..") or Path(part).name != part or "\\" in part for part in parts
-    )

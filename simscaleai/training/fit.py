@@ -32,9 +32,13 @@ _SILENT = {
 }
 
 
+# Settings by which the place in the data, the random state and what was learned so far are meant.
+_BINDING = ("seed",)
+
+
 def other_settings(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
     """Settings that change what is learned and are not those of the checkpoint."""
-    keys = [k for k in own if k in saved and k not in _SILENT]
+    keys = [k for k in own if k in saved and k not in (*_SILENT, *_BINDING)]
     return [f"{k} {own[k]} (was {saved[k]})" for k in keys if own[k] != saved[k]]
 
 
@@ -102,7 +106,12 @@ def _told(value: Any) -> str:
 
 
 def check(
-    payload: Mapping[str, Any], saved: Shapes, own: Shapes, about: Mapping[str, Any], source: str
+    payload: Mapping[str, Any],
+    saved: Shapes,
+    own: Shapes,
+    about: Mapping[str, Any],
+    source: str,
+    settings: Mapping[str, Any],
 ) -> None:
     """Raise one UserError unless a checkpoint can be gone on from; it names every difference.
 
@@ -111,6 +120,7 @@ def check(
       saved, own: shapes of its tensors, and of those of the run.
       about: the description of the run's policy.
       source: what the error calls the checkpoint.
+      settings: of the run.
     """
     missing = [key for key in CONTENTS if not isinstance(payload.get(key), CONTENTS[key])]
     place = {} if missing else payload["data"]
@@ -122,6 +132,12 @@ def check(
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise UserError(f"The checkpoint {source!r} describes no policy that is known.") from error
     wrong += tensor_differences(saved, own)
+    before = payload["config"]
+    wrong += [
+        f"the {key} is {before[key]}, here {settings[key]}"
+        for key in _BINDING
+        if key in before and before[key] != settings[key]
+    ]
     if wrong:
         raise UserError(
             f"The checkpoint {source!r} does not fit this run: " + "; ".join(wrong) + "."

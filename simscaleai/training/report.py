@@ -101,6 +101,11 @@ class Report:
         """Tell the user one thing."""
         self.console.print(text, highlight=False, soft_wrap=True)
 
+    def warn(self, text: str) -> None:
+        """Tell the user one thing even where no progress is shown."""
+        if self.main:
+            Console(stderr=True).print(text, highlight=False, soft_wrap=True, markup=False)
+
     def restart_clock(self) -> None:
         """Leave the time until now out of the rates: it went into evaluation or saving."""
         self._clock = time.perf_counter()

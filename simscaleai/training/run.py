@@ -67,12 +67,12 @@ def run_trainer(trainer: Trainer, run: RunConfig) -> dict[str, float]:
     name, arguments = policy.model.registered
     resolved = replace(run, model={"name": name, **arguments})
     processes = Processes.from_environment()
-    trainer.claim_folder()
-    if processes.main:
-        write_run_info(
-            trainer.folder, replayable(resolved), trainer.step, str(trainer.device), processes.size
-        )
-    return trainer.train()
+    with trainer.lock:
+        trainer.claim_folder()
+        if processes.main:
+            text, device = replayable(resolved), str(trainer.device)
+            write_run_info(trainer.folder, text, trainer.step, device, processes.size)
+        return trainer.train()
 
 
 def build_trainer(

@@ -31,6 +31,7 @@ from simscaleai.distributed import Processes
 from simscaleai.models.policy import describe
 from simscaleai.stopping import Stopped, StopSignals
 from simscaleai.storage import checkpoint
+from simscaleai.tracking.folder import RunLock
 from simscaleai.training import evaluation, fit, random_state
 from simscaleai.training.checkpoints import BEST, FINAL, Checkpoints
 from simscaleai.training.config import TrainConfig
@@ -83,6 +84,7 @@ class Trainer:
         self.optimizer = self.updates.optimizer
         self.state = TrainingState(model, self.optimizer, self.updates.ema)
         self.folder = config.run_folder.resolve()
+        self.lock = RunLock(self.folder, self.processes)
         self.checkpoints = Checkpoints(
             config.checkpoint_folder.resolve(), self.folder, config.keep_checkpoints
         )
@@ -93,20 +95,27 @@ class Trainer:
         self._random_state: dict[str, Any] | None = None
         self._saved: tuple[int, Path] | None = None
         self._notes: list[str] = []
-        self._resume()
+        self._warnings: list[str] = []  # told even where nothing else is
+        with self.lock.released_on_error():
+            self._resume()
 
     def train(self) -> dict[str, float]:
         """Train up to `max_steps`; return the last metrics, among them "loss" and "step".
 
         Raises:
-          UserError: loss or gradient is not finite; the weights are those of the step before.
+          UserError: loss or gradient is not finite, and the weights are those of the step before; or
+            another process is at work in the run's folder.
           Stopped: a signal came; the step was finished and saved. Uncaught it ends the program.
         """
+        with self.lock:
+            self.claim_folder()
+            return self._train()
+
+    def _train(self) -> dict[str, float]:
         config, processes = self.config, self.processes
         report = Report(
             config, self.folder, self.step, processes.size, processes.main, processes.mean
         )
-        self.claim_folder()
         self._set_random_state()
         self.model.train()
         with report, self._stop, self.stream:
@@ -142,6 +151,10 @@ class Trainer:
 
     def save_checkpoint(self, step: int, is_final: bool = False) -> Path:
         """Write `step_<step>.pt` (under FSDP2 a folder), or `final.pt`; return its path."""
+        with self.lock.held():
+            return self._save(step, is_final)
+
+    def _save(self, step: int, is_final: bool) -> Path:
         name = f"step_{step}" + ("" if self.updates.model.sharded else ".pt")
         path = self._write(FINAL if is_final else name, step)
         if self.processes.main:
@@ -165,7 +178,8 @@ class Trainer:
         else:
             payload = checkpoint.load_checkpoint(found)
             shapes = dict(fit.shapes_in({k: payload[k] for k in KINDS if k in payload}))
-        fit.check(payload, shapes, self.state.shapes(), self._description(), str(path))
+        own, settings = self.state.shapes(), asdict(self.config)
+        fit.check(payload, shapes, own, self._description(), str(path), settings)
         if in_parts:
             self.state.load_parts(parts)
         else:
@@ -182,11 +196,12 @@ class Trainer:
         self._random_state = states[self.processes.rank] if alike else None
         self._saved = (self.step, found)
         self.checkpoints.go_on_from(found)
-        if others := fit.other_settings(payload["config"], asdict(self.config)):
-            self._notes.append(f"Other settings than in {path}: {', '.join(others)}.")
+        if others := fit.other_settings(payload["config"], settings):
+            self._warnings.append(f"Other settings than in {path}: {', '.join(others)}.")
 
     def claim_folder(self) -> None:
-        """Once, before the first file: move what an earlier run left there out of the way."""
+        """Before the first file: take the folder, and move what an earlier run left there out of the way."""
+        self.lock.take()
         aside = self.checkpoints.claim(self.step, self.processes)
         if aside:
             self._notes.append(f"Moved the files of an earlier run to {aside}.")
@@ -254,6 +269,8 @@ class Trainer:
     def _resume(self) -> None:
         """Load what `resume_from` says; restarted by torchrun, the newest that this job has written."""
         wanted, processes = self.config.resume_from, self.processes
+        if wanted or processes.restarts:
+            self.lock.take(create=False)  # nobody else may be writing what this run resumes from
         if wanted == "auto" or processes.restarts:
             job = None if wanted == "auto" else processes.job
             newest = processes.share(self.checkpoints.newest(job) if processes.main else None)
@@ -276,6 +293,8 @@ class Trainer:
             )
         for text in self._notes:
             report.say(text)
+        for text in self._warnings:
+            report.warn(text)
 
     def _about(self) -> dict[str, Any]:
         """What a checkpoint says besides the state of training."""

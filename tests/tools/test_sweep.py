@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from simscaleai.errors import UserError
+from simscaleai.tracking.folder import RunLock
 from simscaleai.training.settings import RunConfig
 
 pytest.importorskip("hydra")
@@ -48,6 +49,16 @@ def folders(name: str = "sweep") -> list[str]:
 
 def rows(name: str = "sweep") -> list[dict[str, Any]]:
     return json.loads(Path("runs", name, "summary.json").read_text())
+
+
+def test_two_sweeps_do_not_share_a_folder(train) -> None:
+    with RunLock(Path("runs/width")), pytest.raises(UserError, match=r"Another process .*width"):
+        run_sweep(WORDS, name="width")
+    with pytest.raises(UserError, match=r"'\.\./width' is not that of a folder"):
+        run_sweep(WORDS, name="../width")
+    assert train == [] and folders("width") == []
+    run_sweep(WORDS, name="width")
+    assert not list(Path("runs/width").glob("*.lock"))
 
 
 def test_every_combination_is_a_run_of_its_own(train, capsys) -> None:

@@ -13,6 +13,7 @@ from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
 from simscaleai.models import create_model
 from simscaleai.storage.checkpoint import load_checkpoint
+from simscaleai.tracking.folder import RunLock
 from simscaleai.training import TrainConfig, Trainer
 from simscaleai.training.checkpoints import Checkpoints
 from simscaleai.training.data.dummy import DummyTrajectoryDataset
@@ -205,5 +206,25 @@ def test_restarted_by_torchrun_it_goes_on_with_what_this_job_wrote(
 def test_settings_that_differ_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trainer(tmp_path, max_steps=4).train()
     capsys.readouterr()
-    trainer(tmp_path, resume_from="auto", max_steps=6, lr=0.5, show_progress=True).train()
+    trainer(tmp_path, resume_from="auto", max_steps=6, lr=0.5).train()
     assert "lr 0.5 (was 0.01), max_steps 6 (was 4)" in capsys.readouterr().err
+    with pytest.raises(
+        UserError, match="the seed is 0, here 1"
+    ):  # the order of the data is another
+        trainer(tmp_path, resume_from="auto", max_steps=8, seed=1)
+
+
+@pytest.mark.parametrize("resume_from", [None, "auto"])
+def test_a_folder_in_which_another_run_is_at_work_is_left_alone(
+    resume_from: str | None, tmp_path: Path
+) -> None:
+    trainer(tmp_path, max_steps=4).train()
+    before = names(tmp_path)
+    second = trainer(tmp_path, max_steps=6) if resume_from is None else None
+    with RunLock(tmp_path / "ck"):
+        with pytest.raises(UserError, match=r"Another process .*ck \(process"):
+            (second or trainer(tmp_path, max_steps=6, resume_from=resume_from)).train()
+        assert names(tmp_path) == sorted([".simscale.lock", *before])
+    assert [p.name for p in tmp_path.iterdir()] == ["ck"]
+    trainer(tmp_path, max_steps=6, resume_from="auto").train()  # nobody holds it any longer
+    assert names(tmp_path) == before
