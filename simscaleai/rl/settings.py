@@ -15,6 +15,7 @@ from typing import Any
 from simscaleai.convert import Converted
 from simscaleai.errors import UserError
 from simscaleai.rl.agents.ppo import PPOConfig
+from simscaleai.tracking.folder import RUNS, is_run_name
 
 
 def vector_defaults() -> PPOConfig:
@@ -82,7 +83,7 @@ class RLConfig(Converted):
     @property
     def folder(self) -> Path:
         """Where everything that the run writes goes."""
-        return Path("runs", self.name) if self.name else Path("checkpoints", f"ppo_{self.env_name}")
+        return RUNS / self.name if self.name else Path("checkpoints", f"ppo_{self.env_name}")
 
     def check(self) -> None:
         """Raise one UserError with everything that is out of range."""
@@ -110,5 +111,7 @@ class RLConfig(Converted):
             for name in ("gamma", "gae_lambda")
             if not 0 <= getattr(self.ppo, name) <= 1
         ]
+        if self.name is not None and not is_run_name(self.name):
+            wrong.append(f"name is {self.name!r}, the name of a folder below runs/ is allowed")
         if wrong:
             raise UserError("The settings do not work: " + "; ".join(wrong) + ".")

@@ -10,6 +10,7 @@ is the deterministic one, on episodes that are the same every time and are not t
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -21,7 +22,6 @@ import torch
 
 from simscaleai.config import to_yaml
 from simscaleai.distributed import Processes
-from simscaleai.errors import UserError
 from simscaleai.models.inference import resolve_device
 from simscaleai.rl.agents.ppo import PPOAgent
 from simscaleai.rl.agents.view import StateView
@@ -29,14 +29,24 @@ from simscaleai.rl.agents.warm_start import warm_start
 from simscaleai.rl.episodes import episode_seed, run_batch
 from simscaleai.rl.evaluator import ROWS, summarize
 from simscaleai.rl.progress import RLProgress
+from simscaleai.rl.resuming import (
+    NO_SCORE,
+    Score,
+    best_score,
+    check_output,
+    check_same_run,
+    clear,
+    deciding,
+    newest,
+    suite,
+)
 from simscaleai.rl.settings import RLConfig
 from simscaleai.sim.factory import make_vec_env
 from simscaleai.sim.vector_env import TaskVectorEnv
 from simscaleai.stopping import StopSignals
+from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.tracking import RunLog, write_run_info
-from simscaleai.tracking.folder import make_room
-
-CHECKPOINTS = ("last.pt", "best.pt", "final.pt")
+from simscaleai.tracking.folder import RunLock
 
 
 def train_agent(config: RLConfig) -> dict[str, Any]:
@@ -68,21 +78,33 @@ class _Run:
         self.env = self._make_env(config.num_envs, "same_step")
         self.eval_env = self._make_env(min(config.eval_episodes, ROWS), "disabled")
         self.main = self.processes.main
-        self.agent = self._make_agent()
+        self.deciding = deciding(config, self.env.contract)
+        self.lock = RunLock(config.folder, self.processes)
+        self.resumed: Path | None = None
+        with self.lock.released_on_error():
+            self.agent = self._make_agent()
         self.window: list[dict[str, float]] = []
         self.evaluation: dict[str, Any] = {}
-        self.best = (-1.0, -np.inf)
+        self.best = NO_SCORE
         self.start = time.perf_counter()
         self.away = 0.0  # seconds that went into evaluation
 
     def train(self) -> dict[str, Any]:
+        with self.lock:
+            return self._train()
+
+    def _train(self) -> dict[str, Any]:
         config, agent = self.config, self.agent
-        resumed = agent.updates > 0
+        resumed = self.resumed is not None
+        final = Path(config.save_path) if config.save_path else config.folder / "final.pt"
         if self.main:
-            if not resumed:
-                self._make_room()
             text = to_yaml(replace(config, resume_from=None))
+            if config.save_path:
+                check_output(final)
+            if aside := clear(config.folder, self.resumed, agent.timesteps):
+                print(f"Moved the files of an earlier run to {aside}.")
             write_run_info(config.folder, text, agent.timesteps, self.device, self.processes.size)
+            self.best = self._best_score()
         wandb = {"project": config.wandb_project, "name": config.name, "config": asdict(config)}
         with (
             StopSignals() as self.stop,
@@ -103,10 +125,9 @@ class _Run:
             stopped = agent.timesteps < config.ppo.total_timesteps and bool(self.stop.requested)
             if not stopped and (not self.evaluation or config.eval_every == 0):
                 self._evaluate()
-        path = Path(config.save_path) if config.save_path else config.folder / "final.pt"
+        path = config.folder / "last.pt" if stopped else final
         if self.main:
-            path = config.folder / "last.pt" if stopped else path
-            agent.save(path)
+            self._save(path)
         return {
             **self.evaluation,
             "timesteps": agent.timesteps,
@@ -134,7 +155,7 @@ class _Run:
 
     def _evaluate(self) -> None:
         before = time.perf_counter()
-        self.evaluation = self.processes.share(self._evaluated() if self.main else None)
+        self.evaluation = self.processes.share(self._evaluated(self.agent) if self.main else None)
         self.away += time.perf_counter() - before
         numbers = {f"eval_{k}": v for k, v in self.evaluation.items() if k != "success_ci"}
         numbers["seconds"] = time.perf_counter() - self.start
@@ -142,14 +163,28 @@ class _Run:
         if self.main:
             self.log.record(self.agent.timesteps, numbers)
             self.progress.evaluated(self.evaluation)
-            self.agent.save(self.config.folder / "last.pt")
-            score = (self.evaluation["success_rate"], self.evaluation["mean_reward"])
-            if score > self.best:
+            self._save(self.config.folder / "last.pt")
+            if (score := _score(self.evaluation)) > self.best:
                 self.best = score
-                self.agent.save(self.config.folder / "best.pt")
+                self._save(self.config.folder / "best.pt")
 
-    def _evaluated(self) -> dict[str, Any]:
-        policy = self.agent.policy()
+    def _save(self, path: Path) -> None:
+        """Write the agent, with what resuming the run needs to know."""
+        run: dict[str, Any] = {"settings": self.deciding, "suite": suite(self.config)}
+        if self.evaluation:
+            run["score"] = list(_score(self.evaluation))
+        self.agent.save(path, run=run)
+
+    def _best_score(self) -> Score:
+        """The score of the `best.pt` that is there, by the episodes of this run's evaluations."""
+        score = best_score(self.config.folder, self.config)
+        if score is None:
+            before = PPOAgent.from_checkpoint(self.config.folder / "best.pt", self.device)
+            score = _score(self._evaluated(before))
+        return score
+
+    def _evaluated(self, agent: PPOAgent) -> dict[str, Any]:
+        policy = agent.policy()
         config = self.config
         seeds = [episode_seed(config.eval_seed, i) for i in range(config.eval_episodes)]
         steps = self.eval_env.config.max_episode_steps
@@ -171,37 +206,36 @@ class _Run:
     def _make_agent(self) -> PPOAgent:
         """A new one, or the one to go on with."""
         config = self.config
-        path = config.resume_from
-        if path == "auto":
-            found = [p for p in (config.folder / n for n in CHECKPOINTS) if p.exists()]
-            path = str(max(found, key=lambda p: p.stat().st_mtime)) if found else None
+        if config.resume_from:
+            self.lock.take(create=False)  # nobody else may be writing what this run resumes from
+            self.resumed = self._checkpoint(config.resume_from)
         contract = self.env.contract
-        if path is None:
+        if self.resumed is None:
             space = self.env.single_observation_space
             view = StateView(config.ppo.state_keys, config.ppo.relative_positions)
             example = {key: part.sample() for key, part in space.items()}
             width = view(example).shape[-1]
             return PPOAgent(width, contract.action_dim, config.ppo, self.device, self.processes)
+        path = str(self.resumed)
         agent = PPOAgent.from_checkpoint(path, self.device, self.processes)
-        differing = [
-            f"ppo.{k} is {getattr(config.ppo, k)}, and {v} there"
-            for k, v in asdict(agent.config).items()
-            if k != "total_timesteps" and v != getattr(config.ppo, k)
-        ]
-        if differing:
-            raise UserError(
-                f"The run of {path!r} had other settings: "
-                + "; ".join(differing)
-                + "; resume with the"
-                " same ones (its config.yaml)."
-            )
+        check_same_run(load_checkpoint(path), self.deciding, path)
         agent.config = config.ppo
         return agent
 
-    def _make_room(self) -> None:
-        aside = make_room(self.config.folder, CHECKPOINTS)
-        if aside:
-            print(f"Moved the files of an earlier run to {aside}.")
+    def _checkpoint(self, wanted: str) -> Path | None:
+        """The file that `resume_from` means; None for a new run."""
+        if wanted != "auto":
+            return Path(wanted)
+        path, damaged = self.processes.share(newest(self.config.folder) if self.main else None)
+        for text in damaged if self.main else ():
+            print(f"Left out a damaged checkpoint. {text}")
+        return path
+
+
+def _score(evaluation: Mapping[str, Any]) -> Score:
+    """What decides which agent is the best one."""
+    reward = evaluation["mean_reward"]
+    return evaluation["success_rate"], reward if math.isfinite(reward) else -math.inf
 
 
 class _Silent:

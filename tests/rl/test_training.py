@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from simscaleai.errors import UserError
+from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.rl.agents.ppo import PPOAgent, PPOConfig
 from simscaleai.rl.settings import RLConfig
 from simscaleai.rl.training import train_agent
+from simscaleai.tracking.folder import RunLock
 
 
 def config(**changes: object) -> RLConfig:
@@ -43,6 +44,130 @@ def test_a_run_goes_on_and_an_old_one_is_moved_aside(tmp_path: Path, monkeypatch
     assert not list(Path("runs").glob("a.old*"))
     train_agent(config())
     assert PPOAgent.from_checkpoint("runs/a.old-1/final.pt").timesteps == 160
+
+
+def agents(folder: str = "runs/a") -> dict[str, int]:
+    """{file: steps that its agent has learned from}."""
+    return {
+        p.name: PPOAgent.from_checkpoint(p).timesteps for p in sorted(Path(folder).glob("*.pt"))
+    }
+
+
+def scores(monkeypatch, *found: tuple[float, float]) -> list[int]:
+    """Let evaluations find these (success, return), one after the other; steps at which they did."""
+    waiting, at = list(found), []
+
+    def evaluated(run, agent):
+        at.append(agent.timesteps)
+        success, reward = waiting.pop(0)
+        return {
+            "success_rate": success,
+            "success_ci": [0, 1],
+            "mean_reward": reward,
+            "mean_length": 6.0,
+        }
+
+    monkeypatch.setattr("simscaleai.rl.training._Run._evaluated", evaluated)
+    return at
+
+
+def test_a_resumed_run_keeps_the_best_agent_of_all_its_starts(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    scores(monkeypatch, (0.0, -3.0), (0.5, -2.0), (0.5, -2.5))
+    train_agent(config(eval_every=1))
+    assert agents() == {"best.pt": 64, "final.pt": 96, "last.pt": 96}
+    longer = config(eval_every=1, resume_from="auto")
+    longer.ppo.total_timesteps = 160
+    scores(monkeypatch, (0.5, -2.1), (0.0, 0.0))
+    train_agent(longer)
+    assert agents() == {"best.pt": 64, "final.pt": 160, "last.pt": 160}
+    longer.ppo.total_timesteps = 192
+    scores(monkeypatch, (0.5, -1.9))
+    train_agent(longer)
+    assert agents()["best.pt"] == 192
+
+
+def test_scores_of_other_episodes_are_not_compared(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    scores(monkeypatch, (1.0, 0.0), (0.5, 0.0), (0.5, 0.0))
+    train_agent(config(eval_every=1))
+    other = config(eval_every=1, eval_seed=7, resume_from="auto")
+    other.ppo.total_timesteps = 128
+    at = scores(
+        monkeypatch, (0.2, 0.0), (0.3, 0.0)
+    )  # of best.pt on the new episodes, then of the new agent
+    train_agent(other)
+    assert at == [32, 128] and agents()["best.pt"] == 128
+
+
+def test_going_on_from_an_older_agent_moves_the_later_ones_aside(
+    tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scores(monkeypatch, (0.5, 0.0), (0.0, 0.0), (0.0, 0.0))
+    train_agent(config(eval_every=1))
+    Path("runs/a/last.pt").write_bytes(b"cut short")
+    scores(monkeypatch, (0.0, 1.0), (0.0, 2.0))
+    train_agent(config(eval_every=1, resume_from="runs/a/best.pt"))
+    assert agents() == {"best.pt": 32, "final.pt": 96, "last.pt": 96}
+    assert sorted(p.name for p in Path("runs/a.old-1").iterdir()) == ["final.pt", "last.pt"]
+    elsewhere = config(name="b", resume_from="runs/a/best.pt", eval_every=1)
+    scores(monkeypatch, (0.0, 1.0), (0.0, 2.0))
+    train_agent(elsewhere)
+    assert agents("runs/b")["best.pt"] == 96  # of what this folder has seen, the best
+
+
+def test_every_other_setting_is_named_and_nothing_changed(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    train_agent(config(eval_every=0))
+    before = {p: p.read_bytes() for p in Path("runs/a").iterdir()}
+    short = {"max_episode_steps": 9, "dt": 0.005}
+    for changes, ppo, told in (
+        ({"reward": "sparse"}, {}, ["reward is sparse, and default there"]),
+        ({"reward": {"success": 2.0}}, {}, ["reward is {'success': 2.0}"]),
+        ({"env": short}, {}, ["max_episode_steps is 9, and 6", "dt is 0.005, and 0.002"]),
+        ({"env_name": "reach_color", "num_envs": 8}, {}, ["env_name is", "num_envs is 8, and 4"]),
+        ({"seed": 4}, {"gamma": 0.5}, ["ppo.seed is 4, and 0", "ppo.gamma is 0.5, and 0.99"]),
+    ):
+        other = config(resume_from="auto", **changes)
+        for key, value in ppo.items():
+            setattr(other.ppo, key, value)
+        with pytest.raises(UserError) as error:
+            train_agent(other)
+        assert all(part in str(error.value) for part in told) and "\n" not in str(error.value)
+    assert {p: p.read_bytes() for p in Path("runs/a").iterdir()} == before
+
+
+def test_what_does_not_decide_the_result_may_differ(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    train_agent(config())
+    other = config(resume_from="auto", eval_every=1, eval_episodes=2, num_threads=1)
+    other.ppo.total_timesteps, other.ppo.log_every = 128, 1
+    assert train_agent(other)["timesteps"] == 128
+
+
+def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    train_agent(config())
+    before = agents()
+    with RunLock(Path("runs/a")):
+        for resume_from in (None, "auto"):
+            with pytest.raises(UserError, match="Another process"):
+                train_agent(config(resume_from=resume_from))
+    assert agents() == before and not list(Path("runs").glob("a.old*"))
+
+
+def test_the_final_agent_replaces_nothing_else(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("notes.txt").write_text("mine")
+    with pytest.raises(ExistingFileError, match=r"notes\.txt, which exists and holds no agent"):
+        train_agent(config(save_path="notes.txt"))
+    assert Path("notes.txt").read_text() == "mine" and not Path("runs/a/last.pt").exists()
+    for _ in range(2):
+        train_agent(config(save_path="agents/a.pt"))
+    assert PPOAgent.from_checkpoint("agents/a.pt").timesteps == 96
+    with pytest.raises(UserError, match=r"name is '\.\./b'"):
+        train_agent(config(name="../b"))
 
 
 def test_mistakes_are_named_together(tmp_path: Path, monkeypatch) -> None:

@@ -337,17 +337,22 @@ class PPOAgent:
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, **entries: Any) -> None:
         """Write all that is needed to act (`ModelPolicy.from_checkpoint`) and to go on learning.
 
         Between two updates of `train` the environments are part of it, where these can be saved
         (`TaskVectorEnv`): a run of one process that goes on from the file is then, on a CPU, the same as
         one that never stopped. Of several processes the main one writes, and the others begin new episodes.
+
+        Args:
+          path: of the file.
+          **entries: further entries of the checkpoint, plain values; what else belongs to a run.
         """
         policy = self.policy()
         save_checkpoint(
             path,
             {
+                **entries,
                 "kind": "policy",
                 "policy": policy.description(),
                 "weights": dict(policy.state_dict()),

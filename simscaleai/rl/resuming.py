@@ -1,0 +1,143 @@
+"""Resuming a run of reinforcement learning: which agent, whether it fits, and what stays of its folder.
+
+A checkpoint of a run has an entry "run": the settings that decide what is learned, and the score of the
+newest evaluation with the suite of episodes that it is of. What else differs (steps to go, logging,
+evaluation, threads) does not matter to a resumed run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from simscaleai.contract import EnvContract
+from simscaleai.errors import ExistingFileError, UserError
+from simscaleai.rl.settings import RLConfig
+from simscaleai.storage.checkpoint import load_checkpoint
+from simscaleai.tracking.folder import make_room, move_aside
+
+CHECKPOINTS = ("last.pt", "best.pt", "final.pt")
+Score = tuple[float, float]  # success rate, then mean return
+NO_SCORE: Score = (-1.0, float("-inf"))
+_HARMLESS = ("total_timesteps", "log_every")
+
+
+def deciding(config: RLConfig, contract: EnvContract) -> dict[str, Any]:
+    """Settings that decide what is learned, by dotted name, as plain values."""
+    reward = config.reward
+    if not isinstance(reward, str | Mapping):
+        reward = f"{type(reward).__module__}.{type(reward).__qualname__}"
+    found = {
+        "env_name": contract.env_name,
+        "reward": dict(reward) if isinstance(reward, Mapping) else reward,
+        "num_envs": config.num_envs,
+    }
+    found |= {f"env.{key}": value for key, value in contract.to_dict()["env_config"].items()}
+    found |= {f"ppo.{k}": v for k, v in asdict(config.ppo).items() if k not in _HARMLESS}
+    return found
+
+
+def suite(config: RLConfig) -> dict[str, Any]:
+    """The episodes of an evaluation: scores of other ones do not compare."""
+    return {"eval_episodes": config.eval_episodes, "eval_seed": config.eval_seed}
+
+
+def check_same_run(payload: Mapping[str, Any], own: Mapping[str, Any], path: str) -> None:
+    """Raise one UserError that names every setting in which the run of a checkpoint differs.
+
+    Args:
+      payload: of the checkpoint.
+      own: `deciding` of the run that is to go on from it.
+      path: of the checkpoint.
+    """
+    about = payload.get("run")
+    saved = about.get("settings") if isinstance(about, dict) else None
+    if not isinstance(saved, dict):  # an agent that was saved outside of a run says less
+        saved = {f"ppo.{key}": value for key, value in payload["ppo"]["config"].items()}
+        contract = (payload.get("policy") or {}).get("contract") or {}
+        saved |= {f"env.{key}": v for key, v in contract.get("env_config", {}).items()}
+        saved |= {"env_name": contract["env_name"]} if "env_name" in contract else {}
+    differing = [
+        f"{key} is {own[key]}, and {saved[key]} there"
+        for key in own
+        if key in saved and saved[key] != own[key]
+    ]
+    if differing:
+        raise UserError(
+            f"The run of {path!r} had other settings: "
+            + "; ".join(differing)
+            + "; resume with the same ones (its config.yaml), or start another run with --init-from."
+        )
+
+
+def newest(folder: Path) -> tuple[Path | None, list[str]]:
+    """The checkpoint in a run's folder that is furthest, and what is wrong with those that cannot be read."""
+    found: list[tuple[int, Path]] = []
+    damaged = []
+    for path in (folder / name for name in CHECKPOINTS):
+        if path.exists():
+            try:
+                found.append((_timesteps(path), path))
+            except UserError as error:
+                damaged.append(str(error))
+    best = max(found, key=lambda pair: pair[0], default=(0, None))
+    return best[1], damaged
+
+
+def clear(folder: Path, resumed: Path | None, timesteps: int) -> Path | None:
+    """Move away what is not of this run up to `timesteps`; return where to, or None.
+
+    Args:
+      folder: of the run.
+      resumed: the checkpoint that it goes on from; None for a new run.
+      timesteps: of that checkpoint.
+    """
+    if resumed is None or resumed.parent.resolve() != folder.resolve():
+        return make_room(folder, CHECKPOINTS)
+    return move_aside(folder, [p for p in _there(folder) if not _is_before(p, timesteps)])
+
+
+def best_score(folder: Path, config: RLConfig) -> Score | None:
+    """The score of the folder's `best.pt`: `NO_SCORE` without one, None if other episodes gave it."""
+    path = folder / "best.pt"
+    if not path.exists():
+        return NO_SCORE
+    run = load_checkpoint(path).get("run")
+    if not isinstance(run, dict) or run.get("suite") != suite(config):
+        return None
+    success, reward = run["score"]
+    return float(success), float(reward)
+
+
+def check_output(path: Path) -> None:
+    """Raise UserError if the final agent cannot be written to `path`, or would replace something else."""
+    if path.is_dir():
+        raise UserError(f"save_path is {path}, which is a folder; give the path of a file.")
+    if path.exists():
+        try:
+            _timesteps(path)
+        except UserError:
+            raise ExistingFileError(
+                f"save_path is {path}, which exists and holds no agent; choose another path."
+            ) from None
+
+
+def _there(folder: Path) -> list[Path]:
+    return [folder / name for name in CHECKPOINTS if (folder / name).exists()]
+
+
+def _is_before(path: Path, timesteps: int) -> bool:
+    try:
+        return _timesteps(path) <= timesteps
+    except UserError:
+        return False
+
+
+def _timesteps(path: Path) -> int:
+    payload = load_checkpoint(path)
+    agent = payload.get("ppo")
+    if not isinstance(agent, dict) or type(agent.get("timesteps")) is not int:
+        raise UserError(f"The checkpoint {str(path)!r} holds no PPO agent.")
+    return int(agent["timesteps"])
