@@ -40,10 +40,11 @@ from simscaleai.sim.spaces import (
     observation_space,
 )
 from simscaleai.sim.task import Task
+from simscaleai.sim.vector_attributes import VectorAttributes
 from simscaleai.sim.vector_cameras import VectorCameras
 
 
-class TaskVectorEnv(VectorEnv):
+class TaskVectorEnv(VectorAttributes, VectorEnv):
     """`num_envs` environments of `task_class` on `num_threads` threads (0: all cores)."""
 
     def __init__(
@@ -84,7 +85,8 @@ class TaskVectorEnv(VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._cameras = VectorCameras(self.sim, config, num_threads)
-        self._seeds: list[int] | None = None
+        self._seeds = None
+        self._own = {}
         self._episodes = np.zeros(num_envs, dtype=np.int64)
         self._steps = np.zeros(num_envs, dtype=np.int64)
         self._done = np.zeros(num_envs, dtype=bool)
