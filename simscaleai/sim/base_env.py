@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from simscaleai import seeding
 from simscaleai.convert import Converted
 from simscaleai.errors import UserError
+from simscaleai.sim.actions import ActionCheck
 from simscaleai.sim.copies import copyable_state, deep_copy, restore
 from simscaleai.sim.physics import has_diverged
 from simscaleai.sim.scene import check_timing, load_model
@@ -107,6 +108,7 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         self._viewer: Any = None
         self.observation_space = self._build_observation_space()
         self.action_space = self._build_action_space()
+        self._check_action = ActionCheck(self.action_space)
 
     # the loop
 
@@ -140,10 +142,16 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
     def step(
         self, action: NDArray[Any]
     ) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
-        """Apply `action` for one control step; UserError if it is not a finite action of the space."""
+        """Apply `action`, clipped to the space, for one control step.
+
+        Raises:
+          UserError: it is not a finite action of the space's shape.
+        """
         if self._seed is None:
             raise UserError("step was called before reset; call reset first.")
-        self._apply_action(check_actions(action, self.action_space.shape or ()))
+        if self._check_action.space is not self.action_space:  # a subclass may set another one
+            self._check_action = ActionCheck(self.action_space)
+        self._apply_action(self._check_action(action))
         mujoco.mj_step(self.model, self.data, self.substeps)
         self._forward()
         self._step_count += 1
@@ -228,7 +236,7 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
 
     @abc.abstractmethod
     def _build_action_space(self) -> spaces.Space[Any]:
-        """The space of actions, a Box."""
+        """The space of actions, a Box of any shape, bounds and dtype."""
 
     @abc.abstractmethod
     def _get_obs(self) -> dict[str, NDArray[Any]]:
@@ -248,8 +256,12 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
 
     # hooks that a subclass may give
 
-    def _apply_action(self, action: NDArray[np.float64]) -> None:
-        """Write `self.data.ctrl`; by default the action is the control vector."""
+    def _apply_action(self, action: NDArray[Any]) -> None:
+        """Write `self.data.ctrl`; by default the action is the control vector.
+
+        Args:
+          action: in the action space, clipped to its bounds; float64, or the space's own integers.
+        """
         if action.shape != (self.model.nu,):
             raise UserError(
                 f"The action has shape {action.shape} and the model {self.model.nu} controls;"
@@ -277,14 +289,3 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
 
     def _reset_info(self) -> dict[str, Any]:
         return self._get_info()
-
-
-def check_actions(action: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """A clipped float64 copy of an action, or UserError if its shape or a value is wrong."""
-    checked = np.array(action, dtype=np.float64)
-    if checked.shape != shape:
-        raise UserError(f"The action has shape {checked.shape}; this environment takes {shape}.")
-    # max and min propagate NaN and are cheaper than a mask
-    if not (np.isfinite(checked.max()) and np.isfinite(checked.min())):
-        raise UserError("The action has NaN or infinite entries; every entry must lie in [-1, 1].")
-    return checked.clip(-1.0, 1.0)

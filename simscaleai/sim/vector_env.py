@@ -28,8 +28,9 @@ from simscaleai import seeding
 from simscaleai.contract import EnvContract
 from simscaleai.convert import plain
 from simscaleai.errors import UserError
+from simscaleai.sim.actions import ActionCheck
 from simscaleai.sim.autoreset import final_info, find_autoreset_mode
-from simscaleai.sim.base_env import SimConfig, check_actions
+from simscaleai.sim.base_env import SimConfig
 from simscaleai.sim.physics import BatchSim, Rows
 from simscaleai.sim.randomization import Randomizer
 from simscaleai.sim.scene import ASSETS, check_timing, load_model
@@ -82,6 +83,7 @@ class TaskVectorEnv(VectorAttributes, VectorEnv):
             self._randomizer = Randomizer(self.sim, config.randomization_level)
         self.single_observation_space: spaces.Dict = observation_space(self.task, self.sim, config)
         self.single_action_space = action_space(self.task)
+        self._check_actions = ActionCheck(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._cameras = VectorCameras(self.sim, config, num_threads)
@@ -192,7 +194,7 @@ class TaskVectorEnv(VectorAttributes, VectorEnv):
         """One control step of every row, for actions (n, 4) in [-1, 1]."""
         if self._seeds is None:
             raise UserError("step was called before reset; call reset first.")
-        actions = check_actions(actions, (self.num_envs, 4))
+        actions = self._check_actions(actions)
         # rows whose episode is over do not move: they begin the next one, or stand still
         same_step = self.autoreset_mode == AutoresetMode.SAME_STEP
         over = self._done.copy() if not same_step and self._done.any() else None

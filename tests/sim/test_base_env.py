@@ -143,6 +143,90 @@ def test_actions_are_clipped_to_the_space() -> None:
     assert after[0] == after[1]
 
 
+BOXES = {
+    "torque": (spaces.Box(-50, 50, (1,), np.float32), [30], [30]),
+    "beyond": (spaces.Box(-50, 50, (1,), np.float32), [80], [50]),
+    "asymmetric": (
+        spaces.Box(np.array([0, -3]), np.array([2, 7]), dtype=np.float64),
+        [-1, 6],
+        [0, 6],
+    ),
+    "unbounded": (spaces.Box(-np.inf, np.inf, (2,), np.float64), [-1e9, 3], [-1e9, 3]),
+    "half bounded": (spaces.Box(0, np.inf, (2,), np.float32), [-2, 1e6], [0, 1e6]),
+    "whole numbers": (spaces.Box(0, 4, (1,), np.int64), np.array([3]), [3]),
+    "bytes": (spaces.Box(0, 255, (2,), np.uint8), [300, -1], [255, 0]),
+    "matrix": (spaces.Box(-9, 9, (2, 2), np.float32), [[1, 2], [-10, 4]], [[1, 2], [-9, 4]]),
+    "scalar": (spaces.Box(-9, 9, (), np.float32), 5.5, 5.5),
+    "none": (spaces.Box(-1, 1, (0,), np.float32), [], []),
+}
+
+
+@pytest.mark.parametrize("which", BOXES)
+def test_actions_are_those_of_the_declared_space(which: str, config: SimConfig) -> None:
+    space, action, expected = BOXES[which]
+
+    class Own(Pendulum):
+        def _build_action_space(self) -> spaces.Box:
+            return space
+
+        def _apply_action(self, action: np.ndarray) -> None:
+            self.got = action
+
+    env = Own(config)
+    env.reset(seed=0)
+    env.step(action)
+    np.testing.assert_array_equal(env.got, expected)
+    assert env.got.shape == space.shape
+    assert env.got.dtype == (space.dtype if space.dtype.kind in "iu" else np.float64)
+
+
+def test_a_space_that_is_set_later_counts(config: SimConfig) -> None:
+    env = Pendulum(config)
+    env.action_space = spaces.Box(-50, 50, (1,), np.float32)
+    env.reset(seed=0)
+    env.step(np.array([30], np.float32))
+    assert env.data.ctrl[0] == 30
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Discrete(5),
+        spaces.MultiDiscrete([2, 3]),
+        spaces.MultiBinary(3),
+        spaces.Dict({"arm": spaces.Box(-1, 1)}),
+        spaces.Tuple((spaces.Box(-1, 1),)),
+    ],
+)
+def test_other_action_spaces_are_refused_when_the_environment_is_made(
+    space: Any, config: SimConfig, refused: Callable[..., str]
+) -> None:
+    class Buttons(Pendulum):
+        def _build_action_space(self) -> Any:
+            return space
+
+    refused(lambda: Buttons(config), str(space), "Box")
+
+
+@pytest.mark.parametrize("action", [{"arm": 0}, ["left"], [[0.0], [0.0, 1.0]], None, 1j])
+def test_actions_that_are_no_numbers(
+    action: Any, config: SimConfig, refused: Callable[..., str]
+) -> None:
+    env = Pendulum(config)
+    env.reset(seed=0)
+    refused(lambda: env.step(action), "action", "(1,)")
+
+
+def test_fractions_of_whole_numbers(config: SimConfig, refused: Callable[..., str]) -> None:
+    class Whole(Pendulum):
+        def _build_action_space(self) -> spaces.Box:
+            return spaces.Box(0, 4, (1,), np.int64)
+
+    env = Whole(config)
+    env.reset(seed=0)
+    refused(lambda: env.step([2.5]), "whole number")
+
+
 def test_step_before_reset(refused: Callable[..., str]) -> None:
     env = make_env("reach", cameras=[])
     refused(lambda: env.step(np.zeros(4)), "reset")
