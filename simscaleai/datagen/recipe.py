@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import mujoco
 import numpy as np
+
+from simscaleai.storage.episode import SCENE_PATH
 
 
 @dataclass(frozen=True)
@@ -40,17 +43,50 @@ class Recipe:
 
 
 def model_sha256(model: mujoco.MjModel) -> str:
-    """SHA-256 of the compiled model: of every number physics depends on."""
+    """SHA-256 of the compiled model: of all that physics and looks are made of.
+
+    The same files give the same hash wherever they lie: paths of meshes and textures are left out.
+    """
+    digest = hashlib.sha256()
+    for name, value in _fields(model):
+        content = np.ascontiguousarray(value)
+        digest.update(f"{name} {content.dtype.str} {content.shape}\n".encode())
+        digest.update(content.tobytes())
+    return digest.hexdigest()
+
+
+def is_model(model: mujoco.MjModel, sha256: str) -> bool:
+    """Whether a recorded hash is that of `model`; earlier versions hashed paths, too."""
+    if sha256 == model_sha256(model):
+        return True
     buffer = np.zeros(mujoco.mj_sizeModel(model), np.uint8)
     mujoco.mj_saveModel(model, None, buffer)
-    return hashlib.sha256(buffer.data).hexdigest()
+    return sha256 == hashlib.sha256(buffer.data).hexdigest()
+
+
+_LOCAL = ("paths", "npaths", "nbuffer")  # where files lie, and the sizes that depend on it
+
+
+def _fields(thing: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(name, value) of all arrays, numbers and bytes of a model and of the structs in it."""
+    for name in dir(thing):  # in sorted order
+        if name.startswith("_") or name in _LOCAL or name.endswith("_pathadr"):
+            continue
+        value = getattr(thing, name)
+        if isinstance(value, np.ndarray | int | float | bytes):
+            yield prefix + name, value
+        elif not callable(value):
+            yield from _fields(value, f"{prefix}{name}.")
 
 
 def differences(theirs: dict[str, Any], ours: dict[str, Any], prefix: str = "") -> list[str]:
-    """How one recipe differs from ours, as "name: its value instead of mine"; both of JSON values."""
+    """How one recipe differs from ours, as "name: its value instead of mine"; both of JSON values.
+
+    Where a scene lies makes no difference: `model_sha256` says what it is.
+    """
     found = []
     ours = json.loads(json.dumps(ours))  # as it is read again: tuples are lists
-    for name in sorted(theirs.keys() | ours.keys()):
+    for name in sorted((theirs.keys() | ours.keys()) - {SCENE_PATH}):
         a, b = theirs.get(name), ours.get(name)
         if isinstance(a, dict) and isinstance(b, dict):
             found += differences(a, b, f"{prefix}{name}.")

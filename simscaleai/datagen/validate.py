@@ -106,7 +106,7 @@ class _Validation:
         complete = len(checksums) == len(data)
         found = _content_hash(data, checksums) if complete and not self.errors else ""
         stored = data.attribute("content_hash")
-        if found and stored is not None and stored != found:
+        if found and stored not in (None, found, _content_hash(data, checksums, with_place=True)):
             self._error("the content hash differs from the one stored: attributes were changed")
         return Report(
             path=str(data.path),
@@ -230,13 +230,13 @@ class _Validation:
             self._error("an episode is in train and in valid", self.data.episodes[i].name)
 
 
-def _content_hash(data: EpisodeFile, checksums: Sequence[str]) -> str:
+def _content_hash(data: EpisodeFile, checksums: Sequence[str], *, with_place: bool = False) -> str:
     splits = {name: set(members) for name, members in data.splits().items()}
     digests = []
     for i, checksum in enumerate(checksums):
         about = {k: data.episode_attribute(i, k) for k in (*IDENTITY, "model_sha256")}
         digests.append(episode_digest(checksum, about, [m for m in splits if i in splits[m]]))
-    return combine_digests(digests, data.attribute("env_args", "{}"))
+    return combine_digests(digests, data.attribute("env_args", "{}"), with_place=with_place)
 
 
 def _sentences(found: dict[str, list[str]]) -> list[str]:

@@ -20,6 +20,8 @@ from simscaleai import seeding
 
 SCHEMA_VERSION = 1
 OBS = "obs/"
+SCENE_PATH = "xml_path"
+"""The setting of an environment that says where its scene lies."""
 
 IDENTITY = ("seed", "success", "policy", "language", "randomization", "mujoco_version")
 """Attributes that belong to an episode's content, beside its arrays and `model_sha256`."""
@@ -104,10 +106,30 @@ def episode_digest(checksum: str, attributes: Mapping[str, Any], masks: Iterable
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def combine_digests(digests: Iterable[str], env_args: str) -> str:
-    """The content hash of a file: of its episodes in any order, and of its environment."""
-    content = json.dumps([sorted(digests), env_args])
+def combine_digests(digests: Iterable[str], env_args: str, *, with_place: bool = False) -> str:
+    """The content hash of a file: of its episodes in any order, and of its environment.
+
+    Where the environment's scene lies is no content: `model_sha256` of the episodes says what it is.
+    Earlier versions hashed that, too (`with_place`).
+    """
+    content = json.dumps([sorted(digests), env_args if with_place else _without_place(env_args)])
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _without_place(env_args: str) -> str:
+    """JSON text without the path of a scene; unchanged where there is none."""
+    try:
+        values = json.loads(env_args)
+    except (ValueError, RecursionError):  # of another tool
+        return env_args
+    placeless = _no_scene_path(values)
+    return env_args if placeless == values else json.dumps(placeless, sort_keys=True)
+
+
+def _no_scene_path(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {k: _no_scene_path(v) for k, v in value.items() if k != SCENE_PATH or not v}
 
 
 def split_episodes(count: int, seed: int, valid_fraction: float) -> dict[str, list[int]]:
