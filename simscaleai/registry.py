@@ -20,6 +20,7 @@ class Registry:
     def __init__(self, kind: str, builtin: Mapping[str, str] | None = None) -> None:
         self.kind = kind
         self._entries: dict[str, Any] = dict(builtin or {})
+        self._builtin = frozenset(self._entries)
 
     def register(self, name: str, thing: Any) -> None:
         """Give `thing` (an object or `"module:attribute"`) a name; raise UserError if it is taken.
@@ -43,6 +44,10 @@ class Registry:
             module, _, attribute = entry.partition(":")
             entry = self._entries[name] = getattr(importlib.import_module(module), attribute)
         return entry
+
+    def added(self) -> dict[str, Any]:
+        """{name: thing} of what was registered beside the built-ins."""
+        return {k: thing for k, thing in self._entries.items() if k not in self._builtin}
 
     def names(self) -> list[str]:
         """All names, sorted."""

@@ -11,8 +11,8 @@ Promises:
   from where `resume=True` goes on after Ctrl-C, a crash or a power cut.
 - A file that is there is not touched unless `overwrite=True`, and then replaced only at the end.
 
-Trap: with `workers` > 1 processes are spawned, which import the main script again; it needs the usual
-`if __name__ == "__main__":`, and environments of your own must be registered when it is imported.
+Trap: with `workers` > 1 an environment or model of your own that is defined in the main script needs the
+usual `if __name__ == "__main__":` there, as spawned processes then import the script.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from simscaleai.datagen.policies import policy_sha256
 from simscaleai.datagen.progress import ProgressBar
 from simscaleai.datagen.recipe import Recipe, model_sha256
 from simscaleai.datagen.resuming import begin, kept
+from simscaleai.datagen.spawning import end_if_imported_by_worker, order
 from simscaleai.datagen.workers import Job, Worker, WorkerPool, make_env
 from simscaleai.errors import UserError
 from simscaleai.sim.cameras import scene_cameras
@@ -112,6 +113,7 @@ def generate_dataset(
         a policy that hardly ever succeeds, or the physics is unstable in most episodes.
       Interrupted: Ctrl-C (a KeyboardInterrupt).
     """
+    end_if_imported_by_worker()
     began = time.perf_counter()
     output = Path(output_path)
     folder = PartsFolder(output)
@@ -129,6 +131,8 @@ def generate_dataset(
         folder=folder.path,
     )
     _check(job, n_episodes, valid_fraction, workers)
+    if workers > 1:
+        order(job)  # before a file is touched: raises where it cannot be given to other processes
     recipe = _recipe(job, n_episodes, valid_fraction)
     made = begin(folder, recipe.to_dict(), resume=resume, overwrite=overwrite)
     if made is not None:

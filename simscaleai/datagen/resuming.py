@@ -71,9 +71,13 @@ def begin(
 
 @contextmanager
 def kept(folder: PartsFolder) -> Iterator[None]:
-    """Let go of the folder in the end, and on Ctrl-C say what is in it."""
+    """Let go of the folder in the end, and on Ctrl-C say what is in it; one with no episode goes away."""
     try:
         yield
+    except UserError:
+        if not folder.parts():
+            folder.remove()
+        raise
     except KeyboardInterrupt:
         flags = "--resume --overwrite" if folder.output.exists() else "--resume"
         raise Interrupted(

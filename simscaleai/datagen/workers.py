@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 from simscaleai.datagen.parts import Pending
 from simscaleai.datagen.policies import make_policy
 from simscaleai.datagen.rollout import roll_out
+from simscaleai.datagen.spawning import Order, how_it_ended, order, spawn
 from simscaleai.errors import UserError
 from simscaleai.storage.episode import Episode
 
@@ -147,15 +148,9 @@ class WorkerPool:
     """Several workers in processes of their own; the same interface as `Worker`."""
 
     def __init__(self, job: Job, count: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._members: list[tuple[Any, Connection]] = []
+        ordered = order(job)
+        self._members = [spawn(_serve, ordered) for _ in range(count)]
         self._busy: dict[Connection, Any] = {}
-        for _ in range(count):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, job), daemon=True)
-            process.start()
-            theirs.close()
-            self._members.append((process, ours))
 
     def run(self, indices: Sequence[int], report: Report) -> None:
         """Share `indices` out and wait for all; on Ctrl-C, for what is finished to be kept."""
@@ -188,11 +183,7 @@ class WorkerPool:
                 except (EOFError, OSError):
                     process = self._busy[pipe]
                     process.join(5)
-                    raise UserError(
-                        f"A worker process ended by itself (exit code {process.exitcode}),"
-                        " perhaps for lack of memory; finished episodes are kept, run again with"
-                        " --resume and fewer --workers."
-                    ) from None
+                    raise how_it_ended(process.exitcode) from None
                 if isinstance(message, Progress):
                     report(message)
                 elif isinstance(message, Exception):
@@ -230,15 +221,17 @@ def _send(pipe: Connection, message: list[int] | None) -> None:
         pipe.send(message)
 
 
-def _serve(pipe: Connection, job: Job) -> None:
+def _serve(pipe: Connection, order: Order) -> None:
     """The main function of a worker process: a list of indices in, progress and None out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if job.num_threads:  # read by torch when a policy imports it
-        os.environ.setdefault("OMP_NUM_THREADS", str(job.num_threads))
-    worker = Worker(job)
-    sender = _Sender(pipe)
     try:
+        order.register()
+        job: Job = order.job
+        if job.num_threads:  # read by torch when a policy imports it
+            os.environ.setdefault("OMP_NUM_THREADS", str(job.num_threads))
+        worker = Worker(job)
+        sender = _Sender(pipe)
         while True:
             indices = pipe.recv()
             if indices is not None:

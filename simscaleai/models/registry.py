@@ -130,6 +130,11 @@ def list_models() -> list[str]:
     return _models.names()
 
 
+def added_models() -> dict[str, Any]:
+    """{name: class} of models that are not built in."""
+    return _models.added()
+
+
 class ModelRegistry:
     """The same three functions under one name."""
 

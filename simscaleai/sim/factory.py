@@ -152,6 +152,11 @@ def list_envs() -> list[str]:
     return _ENVS.names()
 
 
+def added_envs() -> dict[str, Any]:
+    """{name: class} of environments that are not built in."""
+    return _ENVS.added()
+
+
 def sim_config(config: SimConfig | str | Path | None = None, **values: Any) -> SimConfig:
     """A checked `SimConfig` from a `SimConfig` or a YAML file, and field values that override it."""
     if isinstance(config, SimConfig):

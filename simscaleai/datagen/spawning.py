@@ -1,0 +1,133 @@
+"""Worker processes of any program: a script, guarded or not, a notebook, standard input.
+
+    process, pipe = spawn(serve, order(job))      # serve(pipe, order) runs in the process
+
+A process that Python spawns imports the main program again, which then may do its work again. Ours do so
+only if they need something that is defined there: an environment or a model of the user's own. From
+other modules that is imported without.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from types import ModuleType
+from typing import Any
+
+from simscaleai.datagen.policies import NAMES
+from simscaleai.errors import UserError
+from simscaleai.sim.factory import added_envs, register_env
+
+_NAME = "simscaleai-datagen"
+_MODELS = "simscaleai.models.registry"
+UNGUARDED = 96
+"""Exit code of a process that was about to generate data while it imported the main program."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job with the environments and models that it needs and that are not built in, by name."""
+
+    job: Any
+    envs: dict[str, Any]
+    models: dict[str, Any]
+
+    @property
+    def needs_main(self) -> bool:
+        """Whether some of it is defined in the main program."""
+        return any(thing.__module__ == "__main__" for thing in self._things())
+
+    def check(self) -> None:
+        """Raise UserError if some of it is defined where another process cannot import it."""
+        place = ""
+        if any("<locals>" in thing.__qualname__ for thing in self._things()):
+            place = "inside a function"
+        elif self.needs_main and not _can_import_main():
+            place = "in a program that is no file"
+        if place:
+            raise UserError(
+                f"Worker processes cannot import {', '.join([*self.envs, *self.models])}, which is defined"
+                f" {place}; define it in a module of its own, or use one worker."
+            )
+
+    def register(self) -> None:
+        """In the process: give everything its name, if that has not been done by importing it."""
+        for name, cls in self.envs.items():
+            register_env(name, cls)
+        for name, cls in self.models.items():
+            importlib.import_module(_MODELS).register_model(name)(cls)
+
+    def _things(self) -> list[Any]:
+        """Without those that are told by the name of their module."""
+        things = [*self.envs.values(), *self.models.values()]
+        return [thing for thing in things if not isinstance(thing, str)]
+
+
+def order(job: Any) -> Order:
+    """What a worker process is given to do `job` (`workers.Job`); checked."""
+    envs = {name: cls for name, cls in added_envs().items() if name == job.env_name}
+    models = {}
+    if job.policy_type not in NAMES and _MODELS in sys.modules:
+        models = sys.modules[_MODELS].added_models()
+    made = Order(job, envs, models)
+    made.check()
+    return made
+
+
+def spawn(serve: Callable[[Connection, Order], None], order: Order) -> tuple[Any, Connection]:
+    """Start a process that runs `serve`; return it and this end of its pipe."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, order), name=_NAME, daemon=True)
+    with nullcontext() if order.needs_main else _without_main():
+        process.start()
+    theirs.close()
+    return process, ours
+
+
+def end_if_imported_by_worker() -> None:
+    """End this process, without a word, if it is a worker's that only meant to import the main program.
+
+    Whoever started it says what is wrong.
+    """
+    process = multiprocessing.current_process()
+    if process.name == _NAME and getattr(process, "_inheriting", False):
+        os._exit(UNGUARDED)
+
+
+def how_it_ended(exit_code: int | None) -> UserError:
+    """What to tell of a worker process that has ended by itself."""
+    if exit_code == UNGUARDED:
+        return UserError(
+            "Worker processes import this program, as something that they need is defined in it, and then it"
+            ' would generate data again; put what it does under `if __name__ == "__main__":`, or use one'
+            " worker."
+        )
+    return UserError(
+        f"A worker process ended by itself (exit code {exit_code}), perhaps for lack of memory; finished"
+        " episodes are kept, run again with --resume and fewer --workers."
+    )
+
+
+def _can_import_main() -> bool:
+    """Whether the main program is a module or a file, and neither a notebook nor standard input."""
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    return getattr(main, "__spec__", None) is not None or bool(file and os.path.isfile(file))
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """What starts a process sees a main program that there is nothing to import of."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

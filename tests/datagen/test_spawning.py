@@ -1,0 +1,88 @@
+"""Two workers started from every kind of program: it works, or one sentence says why not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GENERATE = """
+from simscaleai.datagen import generate_dataset
+print("made", generate_dataset(
+    NAME, 4, "o.h5", policy_type="scripted", workers=2, max_steps=3, show_progress=False
+)["total_episodes"])
+"""
+BUILT_IN = GENERATE.replace("NAME", "'reach'")
+CLASS = """
+from simscaleai.sim.tasks.reach import Reach
+class Mine(Reach):
+    pass
+"""
+REGISTER = """
+from simscaleai.sim import register_env
+register_env("mine", Mine)
+"""
+OWN = GENERATE.replace("NAME", "'mine'")
+DEFINED = CLASS + REGISTER + OWN
+GUARDED = CLASS + REGISTER + 'if __name__ == "__main__":' + OWN.replace("\n", "\n    ")
+IN_FUNCTION = (
+    "def f():" + CLASS.replace("\n", "\n    ") + "return Mine\nMine = f()" + REGISTER + OWN
+)
+IMPORTED = "from defines import Mine" + REGISTER + OWN
+
+
+def run(folder: Path, how: str, text: str) -> tuple[int, str, str]:
+    """Exit code, output, and the last line of complaint of a program run in `folder`."""
+    (folder / "defines.py").write_text(CLASS)
+    (folder / "program.py").write_text(text)
+    words = {"file": ["program.py"], "-c": ["-c", text], "stdin": ["-"]}[how]
+    ended = subprocess.run(
+        [sys.executable, *words],
+        input=text if how == "stdin" else None,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    left = {path.name for path in folder.glob("o.h5*")}
+    assert left == ({"o.h5"} if ended.returncode == 0 else set())
+    assert ended.stderr.count("Traceback") <= 1  # of the program that was started
+    return ended.returncode, ended.stdout, ended.stderr.strip().rpartition("\n")[2]
+
+
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        pytest.param("file", IMPORTED, id="unguarded"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow, id=name)
+            for name, case in {
+                "built in": ("file", BUILT_IN),
+                "-c": ("-c", BUILT_IN),
+                "stdin": ("stdin", IMPORTED),
+                "guarded": ("file", GUARDED),
+            }.items()
+        ),
+    ],
+)
+def test_it_works(tmp_path: Path, how: str, text: str) -> None:
+    assert run(tmp_path, how, text) == (0, "made 4\n", "")
+
+
+@pytest.mark.parametrize(
+    ("how", "text", "reason"),
+    [
+        pytest.param("file", DEFINED, "under `if __name__ ==", id="unguarded"),
+        pytest.param("stdin", DEFINED, "a program that is no file", id="stdin"),
+        pytest.param(
+            "file", IN_FUNCTION, "inside a function", id="function", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_it_is_refused(tmp_path: Path, how: str, text: str, reason: str) -> None:
+    code, _, complaint = run(tmp_path, how, text)
+    assert code == 1
+    assert complaint.startswith("simscaleai.errors.UserError: Worker processes ")
+    assert reason in complaint
