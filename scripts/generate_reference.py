@@ -34,7 +34,7 @@ COMMAND = "python scripts/generate_reference.py"
 
 # Package: its modules that a user imports from. `x.*` is every module of x, `registered` the models' modules.
 MODULES = {
-    "sim": "base_env factory envs.* task task_env vector_env vector_attributes autoreset randomization",
+    "sim": "base_env factory envs.* task task_env vector_env vector_attributes autoreset goals randomization",
     "models": "registry registered policy_heads.* policy declarations normalization language vision towers",
     "training": "trainer run settings data.dataset data.loader",
     "rl": "evaluator training settings agents.ppo rewards.rewards",

@@ -62,6 +62,12 @@ class TaskEnv(BaseRobotEnv):
         assert self._seed is not None
         return self.task.instruct(self.sim, row, self._seed, self._episode)
 
+    def compute_reward(
+        self, achieved_goal: NDArray[Any], desired_goal: NDArray[Any], info: Any = None
+    ) -> Any:
+        """The reward of goals (..., g), for hindsight replay; see `sim.goals`."""
+        return self.task.compute_reward(achieved_goal, desired_goal, info)
+
     def _build_observation_space(self) -> spaces.Dict:
         self.sim = SingleSim(self.model, self.data)
         self.task = self.task_class(self.model, self.config.control_dt, self.config.ik)

@@ -114,6 +114,12 @@ class TaskVectorEnv(VectorAttributes, VectorEnv):
         assert self._seeds is not None
         return self.task.instruct(self.sim, row, self._seeds[row], int(self._episodes[row]))
 
+    def compute_reward(
+        self, achieved_goal: NDArray[Any], desired_goal: NDArray[Any], info: Any = None
+    ) -> Any:
+        """The reward of goals (..., g), for hindsight replay; see `sim.goals`."""
+        return self.task.compute_reward(achieved_goal, desired_goal, info)
+
     def get_state(self) -> dict[str, Any]:
         """Copies of all that the future of the rows depends on, as plain values and arrays."""
         return {

@@ -32,6 +32,8 @@ INFO: dict[str, dict[str, type]] = {
     "reach_color": {"distance": float, **FOLLOWING},
     "pick_place_color": {**PICKING, **FOLLOWING},
     "reach_around": {"distance": float, "hit": bool, "side": int},
+    "reach_goal": {"distance": float},
+    "pick_place_goal": PICKING,
 }
 STATE_DIM = {
     "reach": 20,
@@ -39,6 +41,8 @@ STATE_DIM = {
     "reach_color": 26,
     "pick_place_color": 42,
     "reach_around": 23,
+    "reach_goal": 23,  # the place of the hand is in "observation" and in "achieved_goal"
+    "pick_place_goal": 33,
 }
 
 
@@ -193,18 +197,24 @@ class Changed:
         self.expert.reset(mask, seeds)
 
     def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
-        if self.gap and "target_pos" not in obs:  # one of several things: too high above it
+        if self.gap and "desired_goal" in obs:
+            obs = {**obs, "desired_goal": obs["desired_goal"].copy()}
+            self._move(obs["desired_goal"][:, :3], obs["achieved_goal"][:, :3])
+        elif self.gap and "target_pos" not in obs:  # one of several things: too high above it
             obs = {**obs, "ee_pos": obs["ee_pos"] - np.array([0, 0, self.gap], np.float32)}
         elif self.gap:
-            moved = obs.get("object_pos", obs["ee_pos"])
-            if self.start is None:
-                self.start = moved.copy()
-            back = self.start - obs["target_pos"]
-            back *= self.gap / np.linalg.norm(back, axis=1, keepdims=True)
-            obs = {**obs, "target_pos": obs["target_pos"] + back}
+            obs = {**obs, "target_pos": obs["target_pos"].copy()}
+            self._move(obs["target_pos"], obs.get("object_pos", obs["ee_pos"]))
         action = self.expert.act(obs)
         action[:, :3] *= self.speed
         return action
+
+    def _move(self, target: np.ndarray, moved: np.ndarray) -> None:
+        """Draw `target` back towards where `moved` was at the start."""
+        if self.start is None:
+            self.start = moved.copy()
+        back = self.start - target
+        target += back * (self.gap / np.linalg.norm(back, axis=1, keepdims=True))
 
 
 def returns(name: str, policy: Any, n: int = 16) -> tuple[np.ndarray, np.ndarray]:

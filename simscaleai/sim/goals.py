@@ -1,0 +1,130 @@
+"""The goal-conditioned form of a task, for hindsight experience replay (HER) and the like.
+
+    env = make_env("reach_goal", cameras=[])
+    obs, _ = env.reset(seed=0)               # {"observation", "achieved_goal", "desired_goal"}
+    env.compute_reward(obs["achieved_goal"], obs["desired_goal"], {})     # -1.0: it is not reached
+
+The layout of observations and `compute_reward` are those of Gymnasium-Robotics' `GoalEnv`. The reward is -1
+at every step and 0 at the one that reaches the goal, which ends the episode: to finish soon is best. It is a
+function of the two goals alone, so that an algorithm may put another goal in the place of the desired one.
+
+A task of your own gets this form from a class that says what its goals are:
+
+    class PushGoal(GoalConditioned, Push):
+        name = "push_goal"
+        goal_keys = ("target_pos",)
+
+        def goals(self, sim):
+            return sim.xpos[:, self.puck], sim.mocap_pos[:, self.target]
+
+        def reached(self, achieved, desired):
+            return norm(achieved - desired) < 0.03
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai.errors import UserError
+from simscaleai.policy import Policy
+from simscaleai.sim.arrays import Array
+from simscaleai.sim.physics import Sim
+from simscaleai.sim.task import Task
+
+
+class GoalConditioned(Task):
+    """Mixed in before a `Task`; see the module docstring.
+
+    Attributes:
+      goal_keys: the task's observation entries that say what the goal is, in the order in which the desired
+        goal begins with them. They are no part of "observation": with another goal they would be wrong.
+    """
+
+    goal_keys: ClassVar[tuple[str, ...]]
+    reward_weights = {"time": 1.0, "success": 1.0}
+
+    @abstractmethod
+    def goals(self, sim: Sim) -> tuple[Array, Array]:
+        """What has been achieved and what is desired, (n, g) each."""
+
+    @abstractmethod
+    def reached(self, achieved: Array, desired: Array) -> Array:
+        """Whether goals (..., g), float32, are as desired: (...) bool."""
+
+    def observe(self, sim: Sim) -> dict[str, Array]:
+        obs = super().observe(sim)  # type: ignore[safe-super]  # the task that this is mixed into
+        self._shapes = {key: obs[key].shape[1:] for key in sorted(obs)}
+        rest = [obs[key].reshape(sim.n, -1) for key in self._shapes if key not in self.goal_keys]
+        achieved, desired = self._goals(sim)
+        return {
+            "observation": np.concatenate(rest, axis=1),
+            "achieved_goal": achieved,
+            "desired_goal": desired,
+        }
+
+    def info(self, sim: Sim) -> dict[str, Array]:
+        # of the goals as they are observed, so that reward and success agree to the last bit
+        measured = super().info(sim)  # type: ignore[safe-super]
+        return {**measured, "success": self.reached(*self._goals(sim))}
+
+    def reward_terms(self, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
+        success = np.asarray(info["success"]) * 1.0
+        return {"time": success * 0.0 - 1.0, "success": success}
+
+    def compute_reward(self, achieved_goal: Array, desired_goal: Array, info: Any = None) -> Any:
+        """The reward of achieving one goal when another is desired, (...) for goals (..., g).
+
+        Args:
+          info: not looked at; callers that know Gymnasium-Robotics hand one over.
+
+        Raises:
+          UserError: the environment has a reward of the caller's own.
+        """
+        if self._reward is not None:
+            raise UserError(
+                "compute_reward knows the task's own reward; make the environment without reward=."
+            )
+        success = self.reached(_float32(achieved_goal), _float32(desired_goal))
+        return self.reward(self.reward_terms({"success": success}, None))
+
+    def expert(self) -> Policy:
+        return GoalExpert(super().expert(), self)  # type: ignore[safe-super]
+
+    def task_observation(self, obs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The observation that the task has without this form, from one in this form (n, ...)."""
+        found: dict[str, NDArray[Any]] = {}
+        taken = {"observation": 0, "desired_goal": 0}
+        for key in [k for k in self._shapes if k not in self.goal_keys] + list(self.goal_keys):
+            source = "desired_goal" if key in self.goal_keys else "observation"
+            shape, start = self._shapes[key], taken[source]
+            taken[source] += math.prod(shape)
+            found[key] = obs[source][:, start : taken[source]].reshape(-1, *shape)
+        return found
+
+    def _goals(self, sim: Sim) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        achieved, desired = self.goals(sim)
+        return _float32(achieved), _float32(desired)
+
+
+class GoalExpert:
+    """The expert of a task, for its goal-conditioned form."""
+
+    def __init__(self, expert: Policy, task: GoalConditioned) -> None:
+        self._expert, self._task = expert, task
+
+    def reset(self, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+        """Begin episodes in the envs of `mask`."""
+        self._expert.reset(mask, seeds)
+
+    def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        return self._expert.act(self._task.task_observation(obs))
+
+
+def _float32(values: Array) -> NDArray[np.float32]:
+    return np.array(values, dtype=np.float32)
