@@ -32,7 +32,7 @@ from simscaleai.errors import UserError
 from simscaleai.sim.actions import ActionCheck
 from simscaleai.sim.copies import copyable_state, deep_copy, restore
 from simscaleai.sim.physics import has_diverged
-from simscaleai.sim.scene import check_timing, load_model
+from simscaleai.sim.scene import check_timing, frame_rate, load_model
 
 
 @dataclass
@@ -99,6 +99,7 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         self.config = config
         self.render_mode = render_mode
         self.substeps = check_timing(config.dt, config.control_dt, config.max_episode_steps)
+        self.metadata = {**self.metadata, "render_fps": frame_rate(config.control_dt)}
         self.model = load_model(self._scene_path(), config.dt)
         self.data = mujoco.MjData(self.model)
         self._seed: int | None = None

@@ -9,6 +9,7 @@ After `import simscaleai.sim` also `gymnasium.make("simscaleai/PickPlace-v0")` a
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from simscaleai.sim.base_env import BaseRobotEnv, SimConfig
 from simscaleai.sim.task import Task
 from simscaleai.sim.task_env import TaskEnv
 from simscaleai.sim.vector_env import TaskVectorEnv
+
+_NO_LIMIT = 2**31 - 1  # steps; years of simulated time
 
 _ENVS = Registry(
     "environment",
@@ -120,10 +123,31 @@ def make_vec_env(
 def make_gymnasium_env(
     env_name: str, render_mode: str | None = None, **kwargs: Any
 ) -> gymnasium.Env:
-    """`make_env` for Gymnasium's ids: as with `make_vec_env`, without cameras unless asked."""
+    """`make_env` for Gymnasium's ids: as with `make_vec_env`, without cameras unless asked.
+
+    `gymnasium.make(id, max_episode_steps=n)` ends episodes after n steps, and never with n = -1.
+    """
+    limit = _gymnasium_limit()
+    if limit is not None:
+        kwargs["max_episode_steps"] = limit if limit != -1 else _NO_LIMIT
     if kwargs.get("config") is None and _task_class(env_name) is not None:
         kwargs.setdefault("cameras", [])
     return make_env(env_name, render_mode, **kwargs)
+
+
+def _gymnasium_limit() -> int | None:
+    """The `max_episode_steps` that `gymnasium.make` was called with, or that is in its `EnvSpec`.
+
+    It keeps this for the wrapper that it puts around the environment, which could only end episodes
+    sooner than the environment itself does. So it is looked up where it was given.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code is gymnasium.make.__code__:
+            limit: int | None = frame.f_locals.get("max_episode_steps")
+            return limit or getattr(frame.f_locals.get("env_spec"), "max_episode_steps", None)
+        frame = frame.f_back
+    return None
 
 
 # where `gymnasium.make` looks up what can be rendered, "rgb_array_list" for example

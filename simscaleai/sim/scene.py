@@ -66,6 +66,12 @@ def _bundled() -> dict[str, bytes]:
     return {p.relative_to(ASSETS).as_posix(): p.read_bytes() for p in files}
 
 
+def frame_rate(control_dt: float) -> int | float:
+    """Frames per second that show one control step each in real time; whole where it is a whole number."""
+    rate = 1.0 / control_dt
+    return round(rate) if abs(rate - round(rate)) < 1e-9 * rate else rate
+
+
 def check_timing(dt: float, control_dt: float, max_episode_steps: int) -> int:
     """How many physics steps make one control step; UserError if that is not a whole number, or if a
     time or the length of an episode is not positive.

@@ -33,7 +33,7 @@ from simscaleai.sim.autoreset import final_info, find_autoreset_mode
 from simscaleai.sim.base_env import SimConfig
 from simscaleai.sim.physics import BatchSim, Rows
 from simscaleai.sim.randomization import Randomizer
-from simscaleai.sim.scene import ASSETS, check_timing, load_model
+from simscaleai.sim.scene import ASSETS, check_timing, frame_rate, load_model
 from simscaleai.sim.spaces import (
     action_space,
     camera_observations,
@@ -71,7 +71,7 @@ class TaskVectorEnv(VectorAttributes, VectorEnv):
         self.metadata = {
             "autoreset_mode": self.autoreset_mode,
             "render_modes": ["rgb_array"],
-            "render_fps": 20,
+            "render_fps": frame_rate(config.control_dt),
         }
         self.substeps = check_timing(config.dt, config.control_dt, config.max_episode_steps)
         self.model = load_model(config.xml_path or ASSETS / task_class.xml, config.dt)

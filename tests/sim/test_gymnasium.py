@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import vector as vector_wrappers
 
 from simscaleai.errors import UserError
-from simscaleai.sim import CameraConfig, make_vec_env
+from simscaleai.sim import BaseRobotEnv, CameraConfig, SimConfig, make_vec_env
 
 ID = "simscaleai/Reach-v0"
 FAST: dict[str, Any] = {"dt": 0.005, "max_episode_steps": 3}
@@ -167,3 +167,46 @@ def test_record_video_and_frame_lists_of_a_single_environment(tmp_path: Path) ->
         env.step(np.zeros(4, np.float32))
     env.close()
     assert [path.suffix for path in tmp_path.iterdir()] == [".mp4"]
+
+
+def length(env: Any) -> int:
+    """How many steps the first episode has; 300 for more than that."""
+    env.reset(seed=0)
+    for step in range(1, 300):
+        *_, terminated, truncated, _ = env.step(np.zeros(env.action_space.shape, np.float32))
+        if np.any(terminated) or np.any(truncated):
+            return step
+    return 300
+
+
+def test_episodes_are_as_long_as_gymnasium_is_asked_for() -> None:
+    timing = {"dt": 0.005, "control_dt": 0.005}
+    env = gymnasium.make(ID, max_episode_steps=250, **timing)
+    assert length(env) == 250 == env.unwrapped.config.max_episode_steps
+    assert env.unwrapped.contract.env_config["max_episode_steps"] == 250
+    assert length(gymnasium.make(env.spec)) == 250
+    assert length(gymnasium.make(ID, max_episode_steps=-1, **timing)) == 300  # no limit
+    assert length(gymnasium.make(ID, max_episode_steps=4, **timing)) == 4
+    assert length(gymnasium.make(ID, **timing)) == 200
+    config = SimConfig(max_episode_steps=220, cameras=[], **timing)
+    assert length(gymnasium.make(ID, config=config)) == 220
+    assert length(gymnasium.make(ID, config=config, max_episode_steps=230)) == 230
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_episodes_of_a_vector_environment_are_as_long(mode: str) -> None:
+    settings: Any = {"max_episode_steps": 210, "dt": 0.005, "control_dt": 0.005}
+    envs = gymnasium.make_vec(ID, num_envs=1, vectorization_mode=mode, **settings)
+    assert length(envs) == 210
+    envs.close()
+
+
+@pytest.mark.parametrize("control_dt, fps", [(0.05, 20), (0.02, 50), (0.1, 10), (0.03, 1 / 0.03)])
+def test_films_run_in_real_time(control_dt: float, fps: float) -> None:
+    timing: Any = {"dt": 0.005, "control_dt": control_dt}
+    made = [gymnasium.make(ID, **timing), make_vec_env("reach", 1, **timing)]
+    made += [gymnasium.make_vec(ID, num_envs=1, vectorization_mode="sync", **timing)]
+    for env in made:
+        assert env.metadata["render_fps"] == pytest.approx(fps, rel=1e-12)
+        assert isinstance(env.metadata["render_fps"], int) == (fps == round(fps))
+    assert BaseRobotEnv.metadata["render_fps"] == 20  # the class's, for 0.05 s
