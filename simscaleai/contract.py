@@ -8,10 +8,12 @@ difference.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from simscaleai.errors import UserError
+from simscaleai.observations import read_shapes
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,20 @@ class EnvContract:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> EnvContract:
-        """Inverse of `to_dict`; fields it does not know are left out."""
+        """Inverse of `to_dict`; fields it does not know are left out.
+
+        Raises:
+          UserError: a field is missing or of the wrong type.
+        """
         known = {k: data[k] for k in cls.__dataclass_fields__ if k in data}
-        shapes = {k: tuple(v) for k, v in known.get("obs_shapes", {}).items()}
-        return cls(**{**known, "obs_shapes": shapes})
+        read = cls(**{"env_name": None, **known})
+        for name, kind in (("env_name", str), ("env_config", dict), ("action_dim", int)):
+            if not isinstance(getattr(read, name), kind):
+                raise UserError(f"A contract's {name} is {getattr(read, name)!r}; it is damaged.")
+        if not isinstance(read.control_dt, int | float) or not 0 < read.control_dt < math.inf:
+            raise UserError(f"A contract's control_dt is {read.control_dt!r} s; it is damaged.")
+        shapes, dtypes = read_shapes(read.obs_shapes, read.obs_dtypes)
+        return replace(read, obs_shapes=shapes, obs_dtypes=dtypes)
 
     def differences(self, env: EnvContract) -> list[str]:
         """What the environment `env` lacks or does otherwise, one sentence each; empty if it fits.

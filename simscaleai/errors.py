@@ -11,7 +11,13 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A wrong name, value, shape or file that the caller can put right."""
+    """A wrong name, value, shape or file that the caller can put right.
+
+    Names from files are part of the message, and so control characters in it are written out.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(printable(a) if isinstance(a, str) else a for a in args))
 
 
 class MissingFileError(UserError, FileNotFoundError):
@@ -24,6 +30,21 @@ class ExistingFileError(UserError, FileExistsError):
 
 class UnknownKeywordError(UserError, TypeError):
     """A keyword argument that is not taken; callers who try one out expect Python's own TypeError."""
+
+
+def printable(text: str) -> str:
+    r"""Return `text` with control characters written out, "\\x1b" for a terminal's escape.
+
+    Line breaks stay. Marks that turn the direction of writing, and halves of characters that cannot be
+    printed at all, are written out too.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

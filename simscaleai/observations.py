@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from simscaleai.errors import UserError
+
+MAX_RANK = 8
 IMAGE_PREFIXES = ("image", "depth", "segmentation")
 
 
@@ -42,8 +45,8 @@ class ObsSpec:
 
     @classmethod
     def from_saved(cls, about: Mapping[str, Any]) -> ObsSpec:
-        """The spec that a checkpoint tells of, in "obs_shapes" and "obs_dtypes"."""
-        return cls({k: tuple(v) for k, v in about["obs_shapes"].items()}, about["obs_dtypes"])
+        """The spec that a checkpoint tells of, in "obs_shapes" and "obs_dtypes"; UserError if it is none."""
+        return cls(*read_shapes(about.get("obs_shapes"), about.get("obs_dtypes")))
 
     @property
     def state_keys(self) -> list[str]:
@@ -57,6 +60,22 @@ class ObsSpec:
     @property
     def state_dim(self) -> int:
         return sum(math.prod(self.shapes[k]) for k in self.state_keys)
+
+
+def read_shapes(shapes: Any, dtypes: Any) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """{key: shape} and {key: dtype} as a file has them; UserError where they are not that."""
+    for name, values in (("obs_shapes", shapes), ("obs_dtypes", dtypes)):
+        if not isinstance(values, Mapping) or any(not isinstance(key, str) for key in values):
+            raise UserError(f"{name} is no mapping of observations; the file is damaged.")
+    for key, shape in shapes.items():
+        sizes = shape if isinstance(shape, list | tuple) else [None]
+        if len(sizes) > MAX_RANK or any(type(n) is not int or not 0 <= n < 2**31 for n in sizes):
+            raise UserError(
+                f"The shape of observation {key!r} is no list of sizes; the file is damaged."
+            )
+    if wrong := [key for key, name in dtypes.items() if not isinstance(name, str)]:
+        raise UserError(f"The dtype of observation {wrong[0]!r} is no name; the file is damaged.")
+    return {k: tuple(v) for k, v in shapes.items()}, dict(dtypes)
 
 
 def flatten_state(obs: Mapping[str, Any], keys: list[str] | None = None) -> Any:

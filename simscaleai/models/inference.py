@@ -53,22 +53,6 @@ def resolve_device(name: str) -> str:
     return name
 
 
-def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], source: str) -> None:
-    """Copy `weights` into `module`; one UserError with every difference if they do not fit."""
-    own = module.state_dict()
-    wrong = [f"{k} is missing" for k in own if k not in weights]
-    wrong += [f"{k} is not known" for k in weights if k not in own]
-    for key in own.keys() & weights.keys():
-        if own[key].shape != weights[key].shape:
-            shapes = f"{tuple(weights[key].shape)}, expected {tuple(own[key].shape)}"
-            wrong.append(f"{key} has shape {shapes}")
-    if wrong:
-        raise UserError(
-            f"The weights in {source!r} do not fit the model: " + "; ".join(sorted(wrong)) + "."
-        )
-    module.load_state_dict(weights)
-
-
 def as_image(frames: torch.Tensor) -> torch.Tensor:
     """Images (..., H, W, C) uint8 -> (..., C, H, W) float32 in [0, 1]; anything else as it is."""
     if frames.dtype != torch.uint8:

@@ -31,10 +31,12 @@ from torch import nn
 from simscaleai import seeding
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
+from simscaleai.guards import guarded
 from simscaleai.models.chunking import RowMemory
 from simscaleai.models.declarations import Declared, describe_model, obs_keys
 from simscaleai.models.features import relative, state_width
-from simscaleai.models.inference import as_image, inference, load_weights, resolve_device
+from simscaleai.models.fitting import build_for
+from simscaleai.models.inference import as_image, inference, resolve_device
 from simscaleai.models.normalization import Normalizer
 from simscaleai.models.registry import rebuild_model
 from simscaleai.observations import ObsSpec, flatten_state, unflatten_state
@@ -272,23 +274,29 @@ class ModelPolicy(nn.Module):
     def _from_description(cls, about: Any, weights: Any, source: str) -> ModelPolicy:
         if not isinstance(about, dict) or "model_name" not in about:
             raise UserError(f"The checkpoint {source!r} holds no model to act with.")
-        with torch.random.fork_rng(devices=[]):  # initial weights are overwritten anyway
+
+        def build() -> ModelPolicy:
             model = rebuild_model(about)
-        spec = normalizer = contract = None
-        from_hand = bool(about.get("relative_positions"))
-        if about.get("obs_shapes") is not None:
-            spec = ObsSpec.from_saved(about)
-        if about.get("normalized"):
-            assert spec is not None
-            widths = {"state": state_width(spec, from_hand)} if spec.state_keys else {}
-            if about.get("action_dim") is not None:
-                widths["actions"] = about["action_dim"]
-            normalizer = Normalizer.blank(widths, about.get("normalization"))
-        if about.get("contract") is not None:
-            contract = EnvContract.from_dict(about["contract"])
-        policy = cls(model, spec, normalizer, contract, from_hand)
-        load_weights(policy if about.get("wrapped") else model, weights, source)
-        return policy
+            spec = normalizer = contract = None
+            from_hand = bool(about.get("relative_positions"))
+            if about.get("obs_shapes") is not None:
+                spec = ObsSpec.from_saved(about)
+            if about.get("normalized"):
+                if spec is None:
+                    raise UserError(
+                        f"The checkpoint {source!r} normalizes observations it does not name."
+                    )
+                widths = {"state": state_width(spec, from_hand)} if spec.state_keys else {}
+                if about.get("action_dim") is not None:
+                    widths["actions"] = about["action_dim"]
+                normalizer = Normalizer.blank(widths, about.get("normalization"))
+            if about.get("contract") is not None:
+                contract = EnvContract.from_dict(about["contract"])
+            return cls(model, spec, normalizer, contract, from_hand)
+
+        wrapped = bool(about.get("wrapped"))
+        with guarded(f"The checkpoint {source!r}", "use another checkpoint of the run"):
+            return build_for(weights, build, source, lambda p: p if wrapped else p.model)
 
 
 def describe(module: nn.Module) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from simscaleai.errors import MissingFileError, UserError
+from simscaleai.guards import guarded, regular_file
 from simscaleai.storage.atomic import SUFFIX, atomic_path
 from simscaleai.storage.sharded import PLAIN_FILE, ShardedFolder, flatten, unflatten
 
@@ -90,14 +91,15 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_dir():
         return _load_file(path)
     payload, folder = load_sharded_checkpoint(path)
-    return {**payload, **unflatten(folder.read())}
+    with guarded(f"The checkpoint {str(path)!r}", "use another checkpoint of the run"):
+        return {**payload, **unflatten(folder.read())}
 
 
 def load_sharded_checkpoint(path: str | Path) -> tuple[dict[str, Any], ShardedFolder]:
     """The payload of `save_sharded_checkpoint`, and its tensors, not read yet."""
     path = find_checkpoint(path)
     folder = ShardedFolder(path)
-    return _load_file(path / PLAIN_FILE), folder
+    return _load_file(regular_file(path / PLAIN_FILE, "checkpoint")), folder
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -106,16 +108,18 @@ def find_checkpoint(path: str | Path) -> Path:
     Raises:
       MissingFileError: there is none.
     """
-    path = Path(path)
-    if not path.exists():
-        raise MissingFileError(f"There is no checkpoint {str(path)!r}; check the path.")
-    if path.is_symlink():
-        return path.resolve()
-    if path.is_file() and path.stat().st_size <= _POINTER_BYTES:
-        name = path.read_bytes().decode(errors="replace").strip()
-        target = path.with_name(name) if name and Path(name).name == name else path
-        return target if target.exists() else path
-    return path
+    path = regular_file(path, "checkpoint", folder=True)
+    with guarded(f"The checkpoint {str(path)!r}", "check the path"):
+        if not path.exists():
+            raise MissingFileError(f"There is no checkpoint {str(path)!r}; check the path.")
+        if path.is_symlink():
+            return path.resolve()
+        if path.is_file() and path.stat().st_size <= _POINTER_BYTES:
+            name = path.read_bytes().decode(errors="replace").strip()
+            beside = name != "" and name.isprintable() and Path(name).name == name
+            target = path.with_name(name) if beside else path
+            return regular_file(target, "checkpoint", folder=True) if target.exists() else path
+        return path
 
 
 def point_at(pointer: Path, target: Path) -> None:
@@ -129,14 +133,14 @@ def point_at(pointer: Path, target: Path) -> None:
 
 
 def _load_file(path: Path) -> dict[str, Any]:
-    _check_archive(path)
-    try:
+    with guarded(f"The file {str(path)!r}", "only checkpoints saved by this package can be loaded"):
+        _check_archive(path)
         payload = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises a dozen types for a file that is not what it seems
-        raise UserError(
-            f"The file {str(path)!r} is not a checkpoint of plain values and tensors"
-            f" ({type(error).__name__}); only files saved by this package can be loaded."
-        ) from error
+        return _checked(payload, path)
+
+
+def _checked(payload: Any, path: Path) -> dict[str, Any]:
+    """The payload, if it is of this format and nothing else is in it."""
     version = payload.get("format_version") if isinstance(payload, dict) else None
     if version != FORMAT_VERSION:
         found = "none" if version is None else repr(version)
@@ -173,7 +177,9 @@ def _check_archive(path: Path) -> None:
                 problem = f"its record {damaged!r} is damaged"
             else:
                 problem = _foreign_name(archive)
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RuntimeError):
+    except (
+        Exception
+    ):  # zipfile and pickletools raise a dozen types for a file that is not what it seems
         problem = "it is cut short, damaged or of another kind"
     if problem:
         raise UserError(

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from simscaleai.errors import MissingFileError, UserError
+from simscaleai.guards import guarded, regular_file
 from simscaleai.storage.atomic import atomic_path
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FORMAT = "simscaleai-policy-1"
+_MAX_CONFIG_BYTES = 64 * 2**20  # a tokenizer is in it
 
 
 def is_pretrained(path: str | Path) -> bool:
@@ -48,15 +49,13 @@ def load_pretrained(folder: str | Path) -> tuple[dict[str, Any], dict[str, torch
     """
     folder = Path(folder)
     for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
+        if not regular_file(folder / name, "policy").is_file():
             raise MissingFileError(f"There is no {name} in {str(folder)!r}; check the path.")
-    try:
-        about = json.loads((folder / CONFIG).read_text())
+    with guarded(f"The policy in {str(folder)!r}", "save it again"):
+        if (folder / CONFIG).stat().st_size > _MAX_CONFIG_BYTES:
+            raise ValueError(f"its {CONFIG} is longer than {_MAX_CONFIG_BYTES} bytes")
+        about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         weights = load_file(folder / WEIGHTS)
-    except (ValueError, SafetensorError, RecursionError) as error:
-        raise UserError(
-            f"The policy in {str(folder)!r} cannot be read ({type(error).__name__}); save it again."
-        ) from error
     if not isinstance(about, dict) or about.pop("format", None) != FORMAT:
         raise UserError(
             f"{str(folder / CONFIG)!r} does not say that it is of format {FORMAT!r}; only folders of"

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from simscaleai.errors import UserError
+from simscaleai.guards import guarded, reason, regular_file
 
 INDEX_FILE = "index.json"
 PLAIN_FILE = "plain.pt"
@@ -116,10 +117,14 @@ class ShardedFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        if not is_sharded(folder):
+            raise self._damaged(f"it has no {INDEX_FILE}")
         try:
             self.entries = self._read_index()
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise self._damaged(f"its {INDEX_FILE} cannot be read") from error
+        except UserError:
+            raise
+        except Exception as error:  # as in `guards.guarded`
+            raise self._damaged(f"its {INDEX_FILE} cannot be read ({reason(error)})") from error
 
     def read(self) -> dict[str, torch.Tensor]:
         """All tensors whole, in CPU memory or mapped from their file."""
@@ -131,7 +136,8 @@ class ShardedFolder:
         Raises:
           UserError: its bytes are not those that were written.
         """
-        data = self._files[part.file][part.start : part.start + part.size]
+        with guarded(f"{name!r} in {str(self.folder)!r}", "use another checkpoint of the run"):
+            data = self._files[part.file][part.start : part.start + part.size]
         if zlib.crc32(data.data) != part.crc32:
             raise self._damaged(f"the bytes of {name!r} in {part.file} are not what was written")
         return torch.from_numpy(data).view(self.entries[name].dtype).reshape(part.shape)
@@ -163,13 +169,16 @@ class ShardedFolder:
         }
 
     def _read_index(self) -> dict[str, Entry]:
-        path = self.folder / INDEX_FILE
+        path = regular_file(self.folder / INDEX_FILE, "checkpoint's index")
         if path.stat().st_size > _MAX_INDEX_BYTES:
             raise ValueError("too long")
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["format_version"] != FORMAT_VERSION:
             raise self._damaged(f"it is of format version {data['format_version']!r}")
         entries = {str(name): _entry(about) for name, about in data["tensors"].items()}
+        groups = {name[:i] for name in entries for i, c in enumerate(name) if c == "/"}
+        if groups & entries.keys():
+            raise ValueError("a tensor is in the place of a group of others")
         self._check_sizes(entries)
         return entries
 

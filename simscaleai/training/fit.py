@@ -127,6 +127,9 @@ def check(
     if not all(type(place.get(key)) is int for key in ("epoch", "position")):
         lacks = ", ".join(missing or ["its place in the data"])
         raise UserError(f"The checkpoint {source!r} cannot be resumed: it lacks {lacks}.")
+    best, value = payload["best"], payload["best"].get("value")
+    if min(payload["step"], *place.values()) < 0 or (best and type(value) not in (int, float)):
+        raise UserError(f"The checkpoint {source!r} cannot be resumed: its place cannot be.")
     try:
         wrong = policy_differences(payload["policy"], about)
     except (TypeError, ValueError, KeyError, AttributeError) as error:

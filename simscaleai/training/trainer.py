@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader
 from simscaleai import __version__, seeding
 from simscaleai.convert import plain
 from simscaleai.distributed import Processes
+from simscaleai.guards import guarded
 from simscaleai.models.policy import describe
 from simscaleai.stopping import Stopped, StopSignals
 from simscaleai.storage import checkpoint
@@ -171,6 +172,14 @@ class Trainer:
             every difference, and nothing has been changed.
         """
         found = checkpoint.find_checkpoint(path)
+        with guarded(f"The checkpoint {path!r}", "use another checkpoint of the run"):
+            payload = self._load(found, path)
+        self._saved = (self.step, found)
+        self.checkpoints.go_on_from(found)
+        if others := fit.other_settings(payload["config"], asdict(self.config)):
+            self._warnings.append(f"Other settings than in {path}: {', '.join(others)}.")
+
+    def _load(self, found: Path, path: str) -> dict[str, Any]:
         in_parts = found.is_dir() and self.updates.model.sharded
         if in_parts:
             payload, parts = checkpoint.load_sharded_checkpoint(found)
@@ -194,10 +203,7 @@ class Trainer:
         states = payload["random"]
         alike = len(states) == self.processes.size
         self._random_state = states[self.processes.rank] if alike else None
-        self._saved = (self.step, found)
-        self.checkpoints.go_on_from(found)
-        if others := fit.other_settings(payload["config"], settings):
-            self._warnings.append(f"Other settings than in {path}: {', '.join(others)}.")
+        return payload
 
     def claim_folder(self) -> None:
         """Before the first file: take the folder, and move what an earlier run left there out of the way."""

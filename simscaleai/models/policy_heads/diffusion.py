@@ -29,6 +29,7 @@ from simscaleai.models.policy_heads.chunks import masked_mean
 
 SCHEDULES = ("linear", "cosine")
 SAMPLERS = ("ddim", "ddpm")
+MAX_LEVELS = 100_000
 PURE_NOISE = 1e-3  # largest a_T of a level that counts as noise alone
 
 # (noisy actions (B, L, A), level (B,)) -> (B, L, A)
@@ -68,6 +69,10 @@ class GaussianDiffusion(nn.Module):
         ):
             if name not in known:
                 raise unknown_name(kind, name, known)
+        if not 1 <= num_diffusion_steps <= MAX_LEVELS:
+            raise UserError(
+                f"num_diffusion_steps is {num_diffusion_steps}; it is 1 to {MAX_LEVELS}."
+            )
         if not 1 <= num_inference_steps <= num_diffusion_steps:
             raise UserError(
                 f"num_inference_steps is {num_inference_steps}; 1 to num_diffusion_steps"

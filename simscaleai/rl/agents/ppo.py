@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ from simscaleai.contract import EnvContract
 from simscaleai.convert import Converted, converted
 from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
-from simscaleai.models.inference import load_weights, resolve_device
+from simscaleai.guards import guarded
+from simscaleai.models.fitting import check_fit, check_slots, require_fit
+from simscaleai.models.inference import resolve_device
 from simscaleai.models.normalization import Normalizer
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.observations import ObsSpec
@@ -46,6 +49,7 @@ from simscaleai.storage.checkpoint import load_checkpoint, save_checkpoint
 __all__ = ["ActorCritic", "PPOAgent", "PPOConfig", "RolloutBuffer"]
 
 MIN_LR, MAX_LR = 1e-5, 1e-2  # between which an adaptive learning rate stays
+_REMEDY = "use another checkpoint of the run"
 
 
 @dataclass
@@ -134,15 +138,7 @@ class PPOAgent:
         self.device = torch.device(resolve_device(device))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.derive_seed(config.seed, "ppo-weights"))
-            self.network = ActorCritic(
-                obs_dim,
-                action_dim,
-                config.hidden_dim,
-                config.n_layers,
-                log_std_init=config.log_std_init,
-                separate_critic=config.separate_critic,
-                orthogonal_init=config.orthogonal_init,
-            ).to(self.device)
+            self.network = _network(obs_dim, action_dim, config).to(self.device)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.lr, eps=1e-5, fused=self.device.type != "mps"
         )
@@ -248,7 +244,9 @@ class PPOAgent:
         """New episodes in all rows, or those that a loaded agent was in the middle of."""
         stream = f"ppo-episodes-{self.processes.rank}"
         seed = seeding.derive_seed(self.config.seed, stream, self.updates)
-        self._rollout = RolloutState.begin(stepper, seed, self._resumed)
+        told = guarded("What the checkpoint says of the agent's episodes", _REMEDY)
+        with nullcontext() if self._resumed is None else told:
+            self._rollout = RolloutState.begin(stepper, seed, self._resumed)
         self._resumed = None
         if self._rollout.obs.shape[1] != self.obs_dim:
             raise UserError(
@@ -376,15 +374,34 @@ class PPOAgent:
     def load(self, path: str | Path) -> None:
         """Take over what `save` wrote, except the config; UserError if it is of another kind or shape."""
         saved, about = _parts(path)
-        self.view.show(ObsSpec.from_saved(about))
+        with guarded(f"The checkpoint {str(path)!r}", _REMEDY):
+            self._load(saved, about, str(path))
+
+    def _load(self, saved: dict[str, Any], about: dict[str, Any], source: str) -> None:
+        spec = ObsSpec.from_saved(about)
         contract = about.get("contract")
-        self.contract = None if contract is None else EnvContract.from_dict(contract)
-        load_weights(self.network, saved["network"], str(path))
-        load_weights(self.obs_moments, saved["obs_moments"], str(path))
-        load_weights(self.return_moments, saved["return_moments"], str(path))
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.lr = saved["lr"]
-        self.timesteps, self.updates = saved["timesteps"], saved["updates"]
+        contract = None if contract is None else EnvContract.from_dict(contract)
+        moments, steps = saved["optimizer"]["state"], (saved["timesteps"], saved["updates"])
+        own = {
+            "network": self.network,
+            "obs_moments": self.obs_moments,
+            "return_moments": self.return_moments,
+        }
+        for name, module in own.items():
+            check_fit(module.state_dict(), saved[name], source)
+        check_slots(moments, list(self.network.parameters()), source)
+        lr = float(saved["lr"])
+        if not 0 <= lr < np.inf or any(type(n) is not int or n < 0 for n in steps):
+            raise UserError(
+                f"The checkpoint {source!r} has a learning rate or counts that cannot be."
+            )
+        for name, module in own.items():
+            module.load_state_dict(saved[name])
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.view.show(spec)
+        self.contract, self.lr = contract, lr
+        self.timesteps, self.updates = steps
         if self.processes.main:
             self.noise.set_state(saved["noise"].clone())
             self._resumed = saved["rollout"]
@@ -398,15 +415,30 @@ class PPOAgent:
     ) -> PPOAgent:
         """The agent that `save` wrote, built from the file alone."""
         saved = _parts(path)[0]
-        config = load_config(PPOConfig, **saved["config"])
-        agent = cls(saved["obs_dim"], saved["action_dim"], config, device, processes)
+        with guarded(f"The checkpoint {str(path)!r}", _REMEDY):
+            config = load_config(PPOConfig, **saved["config"])
+            sizes = saved["obs_dim"], saved["action_dim"]
+            require_fit(saved["network"], lambda: _network(*sizes, config), str(path))
+            agent = cls(*sizes, config, device, processes)
         agent.load(path)
         return agent
+
+
+def _network(obs_dim: int, action_dim: int, config: PPOConfig) -> ActorCritic:
+    return ActorCritic(
+        obs_dim,
+        action_dim,
+        config.hidden_dim,
+        config.n_layers,
+        log_std_init=config.log_std_init,
+        separate_critic=config.separate_critic,
+        orthogonal_init=config.orthogonal_init,
+    )
 
 
 def _parts(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a checkpoint says of its agent, and of the policy that the agent is."""
     payload = load_checkpoint(path)
-    if not isinstance(payload.get("ppo"), dict):
+    if not isinstance(payload.get("ppo"), dict) or not isinstance(payload.get("policy"), dict):
         raise UserError(f"The checkpoint {str(path)!r} holds no PPO agent.")
     return payload["ppo"], payload["policy"]
