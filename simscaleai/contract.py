@@ -83,6 +83,15 @@ class EnvContract:
             found.append(f"control_dt is {env.control_dt} s, expected {self.control_dt} s")
         return found
 
+    @staticmethod
+    def of(env: Any) -> EnvContract | None:
+        """Return the contract of an environment of this package; None for other people's.
+
+        Those may have an attribute `contract` too, or `task` or `instruction`, that means something else.
+        """
+        found = getattr(getattr(env, "unwrapped", env), "contract", None)
+        return found if isinstance(found, EnvContract) else None
+
     def require(self, env: EnvContract) -> None:
         """Raise UserError with every difference at once unless `env` fits."""
         found = self.differences(env)

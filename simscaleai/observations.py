@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
+from numpy.typing import NDArray
 
 from simscaleai.errors import UserError
 
@@ -76,6 +77,30 @@ def read_shapes(shapes: Any, dtypes: Any) -> tuple[dict[str, tuple[int, ...]], d
     if wrong := [key for key, name in dtypes.items() if not isinstance(name, str)]:
         raise UserError(f"The dtype of observation {wrong[0]!r} is no name; the file is damaged.")
     return {k: tuple(v) for k, v in shapes.items()}, dict(dtypes)
+
+
+def observation_parts(obs: Any) -> dict[str, Any]:
+    """Return the leaves of an observation of any structure by name.
+
+    Args:
+      obs: dicts and tuples of observations, whose leaves are named by the way to them, as "robot/q" or, in
+        a tuple, "0", "1", ...; or one array, which is "state".
+    """
+    if not isinstance(obs, Mapping | tuple):
+        return {"state": obs}
+    parts: dict[str, Any] = {}
+    entries = obs.items() if isinstance(obs, Mapping) else enumerate(obs)
+    for name, entry in entries:
+        if isinstance(entry, Mapping | tuple):
+            parts |= {f"{name}/{rest}": leaf for rest, leaf in observation_parts(entry).items()}
+        else:
+            parts[str(name)] = entry
+    return parts
+
+
+def as_array(value: Any) -> NDArray[Any]:
+    """Return a number, list, array or tensor on any device as an array."""
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
 
 
 def flatten_state(obs: Mapping[str, Any], keys: list[str] | None = None) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai import seeding
+from simscaleai.contract import EnvContract
 
 
 class Policy(Protocol):
@@ -27,8 +28,8 @@ def begin_episodes(policy: Policy, env: Any, mask: NDArray[np.bool_], seeds: Seq
     A policy that follows language has an attribute `instruction`, which becomes the list of what its n rows
     are told.
     """
-    say = getattr(getattr(env, "unwrapped", env), "instruction", None)
-    if say is not None and hasattr(policy, "instruction"):
+    if hasattr(policy, "instruction") and EnvContract.of(env) is not None:
+        say = getattr(env, "unwrapped", env).instruction
         policy.instruction = [say(row) for row in range(len(mask))]
     policy.reset(mask, seeds)
 

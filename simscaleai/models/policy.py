@@ -38,6 +38,7 @@ from simscaleai.models.features import relative, state_width
 from simscaleai.models.fitting import build_for
 from simscaleai.models.inference import as_image, inference, resolve_device
 from simscaleai.models.normalization import Normalizer
+from simscaleai.models.reading import read_observations
 from simscaleai.models.registry import rebuild_model
 from simscaleai.observations import ObsSpec, flatten_state, unflatten_state
 from simscaleai.storage.checkpoint import load_checkpoint
@@ -106,21 +107,27 @@ class ModelPolicy(nn.Module):
 
     def reset(self, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
         """Forget the rows where `mask` (n,) is True; `seeds` (n,) are their new episodes' seeds."""
+        if len(seeds) != len(mask):
+            raise UserError(
+                f"reset got {len(seeds)} seeds for {len(mask)} rows; give one for each."
+            )
         self._memory_of(len(mask)).reset(np.asarray(mask, dtype=bool), seeds)
 
     def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Actions (n, action_dim) in [-1, 1] for raw observations {key: (n, ...)}.
 
-        Images are (n, H, W, 3) uint8. Entries that the policy does not use may be there too.
+        Arrays, tensors and lists will do; images are (n, H, W, 3) uint8. Entries that the policy does not use
+        may be there too. A policy made for one vector "state" also takes that vector itself, or what it is
+        made of: all vectors in the order of their names.
 
         Raises:
-          UserError: an observation that the policy uses is missing or has another shape.
+          UserError: an observation that the policy uses is missing, of another shape or not finite.
         """
         now = self._tensors(obs)
         memory = self._memory_of(len(next(iter(now.values()))))
         window = memory.window(now)
         rows = memory.due
-        if len(rows):
+        if len(rows) or memory.n == 0:
             memory.plan(rows, self._plan(window, memory, rows))
         return memory.act(window)
 
@@ -148,7 +155,7 @@ class ModelPolicy(nn.Module):
         device = next(self.parameters()).device
         plans = []
         with inference(self):
-            for start in range(0, len(rows), size):
+            for start in range(0, max(len(rows), 1), size):  # no rows have a plan of no rows
                 chosen = rows[start : start + size]
                 padded = {k: _padded(v[chosen], size).to(device) for k, v in window.items()}
                 inputs = self._inputs({k: as_image(v) for k, v in padded.items()})
@@ -166,6 +173,11 @@ class ModelPolicy(nn.Module):
         if self.declared.uses_language:
             told = self.instruction
             if told is not None and not isinstance(told, str):
+                if len(told) != memory.n:
+                    raise UserError(
+                        f"The policy has {len(told)} instructions for {memory.n} rows; give one for each, or"
+                        " one text for all."
+                    )
                 told = [told[i] for i in rows]
                 told += [told[0]] * (size - len(rows))
             options["language"] = told
@@ -204,18 +216,13 @@ class ModelPolicy(nn.Module):
         assert self.normalizer is not None
         return self.normalizer.unnormalize("actions", actions)
 
-    def _tensors(self, obs: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
+    def _tensors(self, obs: Any) -> dict[str, torch.Tensor]:
         """{"state": (n, d) float32, image key: (n, H, W, 3) uint8} out of raw observations."""
-        spec = self.spec or ObsSpec.of(obs, batched=True)
-        wrong = [f"{k!r} is missing" for k in spec.shapes if k not in obs]
-        for key, shape in spec.shapes.items():
-            if key in obs and obs[key].shape[1:] != shape:
-                wrong.append(f"{key!r} has rows of shape {obs[key].shape[1:]}, expected {shape}")
-        if wrong:
-            raise UserError("The observation does not fit the policy: " + "; ".join(wrong) + ".")
-        tensors = {k: torch.from_numpy(np.ascontiguousarray(obs[k])) for k in spec.image_keys}
+        arrays = read_observations(obs, self.spec)
+        spec = self.spec or ObsSpec.of(arrays, batched=True)
+        tensors = {k: torch.from_numpy(np.ascontiguousarray(arrays[k])) for k in spec.image_keys}
         if spec.state_keys:
-            state = flatten_state(obs, spec.state_keys)
+            state = flatten_state(arrays, spec.state_keys)
             tensors["state"] = torch.from_numpy(state.astype(np.float32, copy=False))
         return tensors
 

@@ -6,18 +6,20 @@ dataset starts there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from simscaleai import seeding
-
-DIVERGED = "diverged"
-"""The stage of episodes that ended since their physics became unstable, of any environment that says so in
-its info; they are failures, whatever came before."""
+from simscaleai.errors import UserError
+from simscaleai.infos import last_info
+from simscaleai.rl.env_checks import as_rewards, check_finite, entries, takes_long_seeds, task_of
+from simscaleai.rl.outcomes import Outcomes
+from simscaleai.sim.vector_env import TaskVectorEnv
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,11 @@ class EpisodeResult:
     Attributes:
       index: its number in the suite.
       seed: what its environment was reset with.
-      success: whether it succeeded at any step.
-      success_at_end: whether it did at its last step.
+      success: whether it succeeded at any step; None if the environment never said.
+      success_at_end: whether it did at its last step; None if the environment never said.
       reward: sum of rewards.
       length: control steps.
-      stage: where it failed, one of the task's `stages`, or `DIVERGED`; None for a success or a task
+      stage: where it failed, one of the task's `stages`, or `outcomes.DIVERGED`; None for a success or a task
         without stages.
       group: which of the task's `groups` it belongs to; None without.
       language: what the policy was told.
@@ -39,8 +41,8 @@ class EpisodeResult:
 
     index: int
     seed: int
-    success: bool
-    success_at_end: bool
+    success: bool | None
+    success_at_end: bool | None
     reward: float
     length: int
     stage: str | None
@@ -56,145 +58,135 @@ def episode_seed(seed: int, index: int) -> int:
     return seeding.derive_seed(seed, "evaluation", index)
 
 
-class Seen:
-    """What the infos of n running episodes showed so far.
+def suite(seed: int, n_episodes: int, env: Any = None) -> list[int]:
+    """Return the seeds of a suite of episodes.
 
-    `summary()` gives {key: last value, "ever_<flag>": whether it was ever up, "min_<number>": the
-    smallest}, each (n,).
+    Args:
+      seed: which suite.
+      n_episodes: how many episodes.
+      env: where they will run. Environments of other packages, which hand their seeds to NumPy's old
+        generators or to C, get the lowest 31 bits of ours.
+
+    Raises:
+      UserError: a number is out of range.
     """
-
-    def __init__(self, n: int) -> None:
-        self._n = n
-        self._last: dict[str, NDArray[Any]] = {}
-        self._best: dict[str, NDArray[Any]] = {}
-
-    def add(self, info: Mapping[str, Any], fresh: NDArray[np.bool_]) -> None:
-        """Take in the infos {key: (n,)} of a step; rows in `fresh` (n,) bool begin with it."""
-        for key, value in info.items():
-            if key.startswith("_") or not isinstance(value, np.ndarray):
-                continue
-            if value.shape != (self._n,) or value.dtype.kind not in "bif":
-                continue
-            flag = value.dtype.kind == "b"
-            name = ("ever_" if flag else "min_") + key
-            old = self._best.get(name, value)
-            best = (old | value) if flag else np.minimum(old, value)
-            self._best[name] = np.where(fresh, value, best)
-            self._last[key] = value.copy()
-
-    def summary(self) -> dict[str, NDArray[Any]]:
-        return {**self._last, **self._best}
+    if n_episodes < 1:
+        raise UserError(f"n_episodes is {n_episodes}; it must be at least 1.")
+    seed = seeding.check_seed(seed)
+    seeds = [episode_seed(seed, i) for i in range(n_episodes)]
+    return seeds if env is None or takes_long_seeds(env) else [s % 2**31 for s in seeds]
 
 
 def run_batch(
     env: Any,
-    act: Callable[[dict[str, NDArray[Any]]], NDArray[Any]],
+    act: Callable[[Any], Any],
     seeds: Sequence[int],
     max_steps: int,
     on_reset: Callable[[NDArray[np.bool_], Sequence[int]], None] = lambda mask, seeds: None,
 ) -> Iterator[EpisodeResult]:
-    """Run one episode for each of `seeds` on the rows of a vector environment with autoreset disabled.
+    """Run one episode for each of `seeds` on the envs of a vector environment, of any autoreset mode.
+
+    A `TaskVectorEnv`, or one whose autoreset is disabled, gives an env that is free the next episode at once.
+    Others begin when all are free, as only a reset of all of them is certain to take seeds.
 
     Args:
-      env: a `TaskVectorEnv`.
-      act: observations {key: (n, ...)} to actions (n, action_dim).
+      env: a Gymnasium vector environment.
+      act: observations of n envs to actions (n, ...).
       max_steps: control steps after which an episode is over, besides the environment's own limit.
-      on_reset: called with the rows that begin an episode, (n,) bool, and all rows' seeds.
+      on_reset: called with the envs that begin an episode, (n,) bool, and all envs' seeds.
 
     Yields:
       Results as episodes end, in no particular order.
+
+    Raises:
+      UserError: the environment gives NaN, or something that is no reward or success.
     """
-    n = env.num_envs
-    index = np.full(n, -1)  # the episode in each row; -1: none
-    row_seeds = [int(seeds[0])] * n
-    told = [""] * n
+    n, task, ours = env.num_envs, task_of(env), isinstance(env.unwrapped, TaskVectorEnv)
+    mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+    alone = (
+        ours or mode == AutoresetMode.DISABLED
+    )  # whether one env can be reset without the others
+    index = np.full(n, -1)  # the episode in each env; -1: none
+    env_seeds = [int(seeds[0])] * n
+    instructions = [""] * n
     reward = np.zeros(n)
     length = np.zeros(n, dtype=np.int64)
-    seen = Seen(n)
-    waiting = 0
-    first = True
+    outcomes = Outcomes(n, task)
+    ended = np.ones(n, dtype=bool)  # and not reset since
+    waiting, started = 0, False
     while True:
         free = index < 0
-        for row in np.flatnonzero(free)[: len(seeds) - waiting]:
-            index[row], row_seeds[row] = waiting, int(seeds[waiting])
-            waiting += 1
+        if alone or free.all():
+            for row in np.flatnonzero(free)[: len(seeds) - waiting]:
+                index[row], env_seeds[row] = waiting, int(seeds[waiting])
+                waiting += 1
         begun = free & (index >= 0)
         if not (index >= 0).any():
             return
-        if begun.any():
-            # rows that never get an episode must be somewhere too
-            mask = np.ones(n, dtype=bool) if first else begun
-            obs, info = env.reset(seed=row_seeds, options={"reset_mask": mask})
-            on_reset(mask, row_seeds)
-            for row in np.flatnonzero(begun):
-                told[row] = env.instruction(int(row))
-            seen.add(info, mask)
-            reward[begun], length[begun], first = 0.0, 0, False
-        obs, step_reward, terminated, truncated, info = env.step(act(obs))
-        reward += step_reward
+        # envs that never get an episode must be somewhere too, and only ours may stand still at its end
+        mask = begun.copy()
+        if not started or (alone and not ours):
+            mask |= ended
+        elif begun.any() and not alone:
+            mask[:] = True
+        if mask.any():
+            started = True
+            options = {"reset_mask": mask.copy()} if alone else None
+            obs, info = entries(env.reset(seed=list(env_seeds), options=options), 2, "reset", env)
+            on_reset(mask, env_seeds)
+            outcomes.begin(info, mask)
+            if task is not None:
+                for row in np.flatnonzero(begun):
+                    instructions[row] = env.unwrapped.instruction(int(row))
+            reward[begun], length[begun], ended[mask] = 0.0, 0, False
+        check_finite(obs, env, length, index, env_seeds)
+        obs, step_reward, *flags, info = entries(env.step(act(obs)), 5, "step", env)
+        ended = np.asarray(flags[0], dtype=bool) | np.asarray(flags[1], dtype=bool)
+        if mode == AutoresetMode.SAME_STEP and ended.any():
+            info = last_info(info, info.get("final_info", {}), ended)
+        reward += as_rewards(step_reward, n, env)
         length += 1
-        seen.add(info, np.zeros(n, dtype=bool))
-        over = (terminated | truncated | (length >= max_steps)) & (index >= 0)
-        if not over.any():
-            continue
-        summary = seen.summary()
-        stages, groups = env.task.stage(summary), env.task.group(summary)
-        for row in np.flatnonzero(over):
-            diverged = bool(summary["ever_diverged"][row])
-            success = bool(summary["ever_success"][row]) and not diverged
-            stage = DIVERGED if diverged else env.task.stages[stages[row]]
+        outcomes.add(info)
+        over = np.flatnonzero((ended | (length >= max_steps)) & (index >= 0))
+        for row, outcome in zip(over, outcomes.of(over) if len(over) else (), strict=True):
             yield EpisodeResult(
                 index=int(index[row]),
-                seed=row_seeds[row],
-                success=success,
-                success_at_end=bool(summary["success"][row]) and not diverged,
+                seed=env_seeds[row],
                 reward=float(reward[row]),
                 length=int(length[row]),
-                stage=None if success else stage,
-                group=env.task.groups[groups[row]] if env.task.groups else None,
-                language=told[row],
+                language=instructions[row],
+                **outcome._asdict(),
             )
         index[over] = -1
 
 
 def run_single(
     env: Any,
-    act: Callable[[dict[str, NDArray[Any]]], NDArray[Any]],
+    act: Callable[[Any], Any],
     seed: int,
     index: int,
     max_steps: int,
     on_frame: Callable[[], None] = lambda: None,
     on_reset: Callable[[NDArray[np.bool_], Sequence[int]], None] = lambda mask, seeds: None,
 ) -> EpisodeResult:
-    """Run one episode of any Gymnasium environment whose info has `success`."""
-    obs, info = env.reset(seed=seed)
+    """Run one episode of any Gymnasium environment; errors as of `run_batch`."""
+    obs, info = entries(env.reset(seed=seed), 2, "reset", env)
     on_reset(np.ones(1, dtype=bool), [seed])
-    task = getattr(env.unwrapped, "task", None)
-    seen, fresh = Seen(1), np.array([True])
-    seen.add(_as_row(info), fresh)
+    task = task_of(env)
+    outcomes = Outcomes(1, task, single=True)
+    outcomes.begin(info, np.array([True]))
     reward, length, over = 0.0, 0, False
     on_frame()
     while not over and length < max_steps:
-        obs, step_reward, terminated, truncated, info = env.step(act(obs))
-        seen.add(_as_row(info), ~fresh)
-        reward += float(step_reward)
+        check_finite(obs, env, np.array([length]), np.array([index]), [seed], batched=False)
+        obs, step_reward, *flags, info = entries(env.step(act(obs)), 5, "step", env)
+        outcomes.add(info)
+        reward += float(as_rewards(step_reward, 1, env)[0])
         length += 1
-        over = terminated or truncated
+        over = bool(flags[0]) or bool(flags[1])
         on_frame()
-    summary = seen.summary()
-    diverged = bool(summary.get("ever_diverged", ~fresh)[0])
-    success = bool(summary.get("ever_success", ~fresh)[0]) and not diverged
-    at_end = bool(info.get("success", False)) and not diverged
-    stage = DIVERGED if diverged else None
-    if task is None:
-        return EpisodeResult(index, seed, success, at_end, reward, length, stage)
-    stage = None if success else stage or task.stages[int(task.stage(summary)[0])]
-    group = task.groups[int(task.group(summary)[0])] if task.groups else None
-    told = env.unwrapped.instruction()
-    return EpisodeResult(index, seed, success, at_end, reward, length, stage, group, told)
-
-
-def _as_row(info: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    return {
-        k: np.array([v]) for k, v in info.items() if isinstance(v, bool | int | float | np.bool_)
-    }
+    (outcome,) = outcomes.of(np.array([0]))
+    instruction = "" if task is None else env.unwrapped.instruction()
+    return EpisodeResult(
+        index, seed, reward=reward, length=length, language=instruction, **outcome._asdict()
+    )

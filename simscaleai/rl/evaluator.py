@@ -10,16 +10,18 @@ suite are the same for every policy.
 
 from __future__ import annotations
 
-import inspect
 import json
+import math
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 from rich.console import Console
 from rich.progress import track
 
@@ -28,17 +30,13 @@ from simscaleai.convert import Converted, converted
 from simscaleai.errors import UserError
 from simscaleai.observations import is_image_key
 from simscaleai.policy import begin_episodes
-from simscaleai.rl.episodes import (
-    DIVERGED,
-    EpisodeResult,
-    episode_seed,
-    run_batch,
-    run_single,
-)
+from simscaleai.rl.acting import Actor
+from simscaleai.rl.env_checks import name_of
+from simscaleai.rl.episodes import EpisodeResult, run_batch, run_single, suite
+from simscaleai.rl.outcomes import DIVERGED
 from simscaleai.rl.statistics import wilson_interval
 from simscaleai.sim.base_env import SimConfig
 from simscaleai.sim.factory import make_vec_env, sim_config
-from simscaleai.sim.vector_env import TaskVectorEnv
 from simscaleai.storage.atomic import atomic_path
 
 ROWS = 128  # episodes at once, by default
@@ -73,42 +71,56 @@ def evaluate_policy(
     """Run episodes and sum them up.
 
     Args:
-      env: a single Gymnasium environment whose info has `success`, or a `TaskVectorEnv` with
-        autoreset disabled, whose rows then run at once.
-      predict_fn: an observation to an action; of all rows at once for a vector environment. If it is the
-        method `act` of a policy, the policy is told where episodes begin.
+      env: any Gymnasium environment or vector environment, of any autoreset mode, whose info says
+        `success` or `is_success`. Those of other packages get seeds of 31 bits.
+      predict_fn: an observation to an action; of all envs at once for a vector environment. Or a policy: an
+        object with `act(obs)` for n envs at once and `reset(mask, seeds)`, as `ModelPolicy`, which is told
+        where episodes begin, or one with `predict(obs)`, as `PPOAgent` and those of Stable-Baselines3. A
+        tuple is an action and the policy's own state, which it is given back.
       config: how many episodes, which ones, and what is shown.
 
     Returns:
       {"success_rate", "mean_reward", "std_reward", "mean_length", "min_reward", "max_reward"}, and
       "success_ci" (low, high), "success_at_end", "n_episodes", "failure_stages" {stage: count},
       "diverged" (how many episodes ended since their physics became unstable: failures, at the stage
-      "diverged") and "episodes", one dict each with its seed. For a task with groups also "groups" {name:
+      "diverged") and "episodes", one dict each with its seed. Where no info ever said whether an episode
+      succeeded, a warning says so, and the rates are NaN. For a task with groups also "groups" {name:
       {"n_episodes", "success_rate", "success_ci", "failure_stages"}}, of those that occurred.
     """
     config = config or EvalConfig()
-    on_reset = _reset_of(predict_fn, env)
-    if "deterministic" in inspect.signature(predict_fn).parameters:
-        predict_fn = partial(predict_fn, deterministic=config.deterministic)
-    seeds = _seeds(config.seed, config.n_episodes)
-    if isinstance(env, TaskVectorEnv):
+    actor = Actor(predict_fn, env, config.deterministic)
+    seeds = suite(config.seed, config.n_episodes, env)
+    if isinstance(env, VectorEnv):
         if config.render or config.save_videos:
             raise UserError(
                 "render and save_videos show one episode at a time; give a single environment made with"
                 " render_mode='human' or 'rgb_array'."
             )
-        return summarize(run_batch(env, predict_fn, seeds, config.max_steps, on_reset))
-    episodes = []
+        results = summarize(run_batch(env, actor, seeds, config.max_steps, actor.begin))
+    else:
+        results = summarize(_one_by_one(env, actor, seeds, config))
+    if math.isnan(results["success_rate"]):
+        warnings.warn(
+            f"The environment {name_of(env)!r} never said whether an episode succeeded: its info has neither"
+            " 'success' nor 'is_success'; no success rate was measured.",
+            stacklevel=2,
+        )
+    return results
+
+
+def _one_by_one(
+    env: Any, actor: Actor, seeds: Sequence[int], config: EvalConfig
+) -> Iterator[EpisodeResult]:
+    """The episodes of a single environment, filmed and shown as the config wants."""
     for index, seed in enumerate(seeds):
         frames: list[Any] = []
         watch = partial(_watch, env, config, frames)
-        episodes.append(run_single(env, predict_fn, seed, index, config.max_steps, watch, on_reset))
+        yield run_single(env, actor, seed, index, config.max_steps, watch, actor.begin)
         if config.save_videos:
             from simscaleai.storage.video import write_video
 
-            fps = env.metadata.get("render_fps", 20)
+            fps = (getattr(env, "metadata", None) or {}).get("render_fps") or 20
             write_video(Path(config.video_dir) / f"episode_{index}.mp4", frames, fps)
-    return summarize(episodes)
 
 
 @converted
@@ -147,7 +159,7 @@ def evaluate_checkpoint(
     """
     from simscaleai.models.policy import ModelPolicy
 
-    seeds = _seeds(seed, n_episodes)
+    seeds = suite(seed, n_episodes)
     policy = ModelPolicy.from_checkpoint(path, device)
     name, config = policy_environment(policy.contract, env_name, randomize)
     rows = num_envs or min(n_episodes, ROWS)
@@ -188,10 +200,12 @@ def summarize(results: Iterable[EpisodeResult]) -> dict[str, Any]:
     counts = _counts(episodes)
     groups = sorted({e.group for e in episodes if e.group is not None})
     by_group = {g: _counts([e for e in episodes if e.group == g]) for g in groups}
+    for found in by_group.values():
+        del found["success_at_end"]
     return {
         "success_rate": counts["success_rate"],
         "success_ci": counts["success_ci"],
-        "success_at_end": sum(e.success_at_end for e in episodes) / len(episodes),
+        "success_at_end": counts["success_at_end"],
         "mean_reward": float(rewards.mean()),
         "std_reward": float(rewards.std()),
         "mean_length": float(np.mean([e.length for e in episodes])),
@@ -206,27 +220,19 @@ def summarize(results: Iterable[EpisodeResult]) -> dict[str, Any]:
 
 
 def _counts(episodes: Sequence[EpisodeResult]) -> dict[str, Any]:
-    successes = sum(e.success for e in episodes)
+    n = len(episodes)
+    rate, at_end, interval = math.nan, math.nan, (math.nan, math.nan)
+    if any(e.success is not None for e in episodes):  # an episode without a word is a failure then
+        successes = sum(bool(e.success) for e in episodes)
+        rate, interval = successes / n, wilson_interval(successes, n)
+        at_end = sum(bool(e.success_at_end) for e in episodes) / n
     return {
-        "n_episodes": len(episodes),
-        "success_rate": successes / len(episodes),
-        "success_ci": wilson_interval(successes, len(episodes)),
+        "n_episodes": n,
+        "success_rate": rate,
+        "success_ci": interval,
+        "success_at_end": at_end,
         "failure_stages": dict(Counter(e.stage for e in episodes if e.stage is not None)),
     }
-
-
-def _reset_of(predict_fn: Callable[..., Any], env: Any) -> Callable[[Any, Any], None]:
-    """What tells the policy whose `act` this is where episodes begin; of other functions nothing."""
-    owner: Any = getattr(predict_fn, "__self__", None)
-    if getattr(predict_fn, "__name__", "") == "act" and hasattr(owner, "reset"):
-        return partial(begin_episodes, owner, env)
-    return lambda mask, seeds: None
-
-
-def _seeds(seed: int, n_episodes: int) -> list[int]:
-    if n_episodes < 1:
-        raise UserError(f"n_episodes is {n_episodes}; it must be at least 1.")
-    return [episode_seed(seed, i) for i in range(n_episodes)]
 
 
 def policy_environment(

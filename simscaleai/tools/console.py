@@ -30,6 +30,8 @@ def text(key: str, value: Any) -> str:
     """A value as a person reads it: shares in percent, "" for what is no number or word."""
     if key.endswith(("_rate", "_ci", "_share", "success_at_end")):
         parts = value if isinstance(value, tuple | list) else [value]
+        if any(part != part for part in parts):
+            return "not reported"
         return " to ".join(f"{100 * part:.1f} %" for part in parts)
     if key.endswith("_per_second"):
         return f"{value:,.0f}"

@@ -10,6 +10,8 @@ from simscaleai.tools.console import results, text
     [
         ("success_rate", 0.25, "25.0 %"),
         ("success_ci", (0.1, 0.45), "10.0 % to 45.0 %"),
+        ("success_rate", float("nan"), "not reported"),
+        ("success_ci", (float("nan"), float("nan")), "not reported"),
         ("eval_success_at_end", 1.0, "100.0 %"),
         ("data_wait_share", 0.031, "3.1 %"),
         ("samples_per_second", 30421.2, "30,421"),

@@ -1,0 +1,148 @@
+"""Whatever predicts actions, called in one way: functions, policies of this package and of others.
+
+actor = Actor(policy, env, deterministic=True)
+actor.begin(mask, seeds)
+action = actor(obs)          # as env.step wants it
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from simscaleai.contract import EnvContract
+from simscaleai.errors import UserError
+from simscaleai.observations import as_array
+from simscaleai.policy import begin_episodes
+
+
+class Actor:
+    """See the module docstring.
+
+    A `Policy` (an `act` with a `reset` of its own) acts for n environments at once and is told where episodes
+    begin; for a single environment it is given one row. Everything else is given observations as they are.
+    The second of a tuple is the policy's own state, as Stable-Baselines3 has it, and is given back to it.
+
+    Args:
+      predict: a function of an observation, or an object with a method `act` or `predict`.
+      env: the environment; single or vector.
+      deterministic: passed to a function that takes an argument of this name.
+
+    Raises:
+      UserError: `predict` is none of these.
+    """
+
+    def __init__(self, predict: Any, env: Any, deterministic: bool = True) -> None:
+        self._env = env
+        self._single = not isinstance(env, VectorEnv)
+        self._ours = EnvContract.of(env) is not None
+        self._predict = _function(predict)
+        owner = getattr(self._predict, "__self__", None)
+        acts = getattr(self._predict, "__name__", "") in ("act", "select_action")
+        self._reset = getattr(owner, "reset", None) if acts else None
+        self._policy = owner if _takes(self._reset, 2) else None
+        taken = _parameters(self._predict)
+        self._options = {"deterministic": deterministic} if "deterministic" in taken else {}
+        self._remembers = {"state", "episode_start"} <= set(taken)
+        self._state: Any = None
+        self._started: NDArray[np.bool_] = np.ones(1, dtype=bool)
+
+    def begin(self, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+        """Tell the policy that the envs in `mask` (n,) have begun episodes of `seeds` (n,)."""
+        self._started = mask.copy()
+        if self._policy is not None:
+            begin_episodes(self._policy, self._env, mask, seeds)
+        elif self._single and _takes(self._reset, 0):
+            assert self._reset is not None
+            self._reset()
+
+    def __call__(self, obs: Any) -> Any:
+        """Return the action for an observation, or those of all envs.
+
+        Raises:
+          UserError: it has another shape than the environment takes, or is not finite.
+        """
+        options: dict[str, Any] = dict(self._options)
+        if self._remembers:
+            options |= {"state": self._state, "episode_start": self._started}
+        one_row = self._single and self._policy is not None
+        action = self._predict(_with_axis(obs) if one_row else obs, **options)
+        if isinstance(action, tuple) and not isinstance(self._space, spaces.Tuple):
+            action, self._state = action[0], (action[1] if len(action) > 1 else None)
+        self._started = np.zeros_like(self._started)
+        return self._checked(as_array(action)[0] if one_row else action)
+
+    @property
+    def _space(self) -> Any:
+        return getattr(self._env, "action_space", None)
+
+    def _checked(self, action: Any) -> Any:
+        space = self._space
+        if isinstance(space, spaces.Discrete):
+            return as_array(action).reshape(-1)[0]
+        if not isinstance(space, spaces.Box):
+            return action
+        action = as_array(action)
+        if [k for k in action.shape if k != 1] == [k for k in space.shape if k != 1]:
+            action = action.reshape(space.shape)
+        if action.shape != space.shape:
+            raise UserError(
+                f"The policy gave an action of shape {action.shape}, and the environment takes"
+                f" {space.shape}."
+            )
+        if action.dtype.kind not in "biuf" or not np.isfinite(action).all():
+            raise UserError(f"The policy gave an action that is not finite: {action}.")
+        # others may check that their space contains it; ours take every bit
+        return action if self._ours else action.astype(space.dtype, copy=False)
+
+
+def _function(predict: Any) -> Callable[..., Any]:
+    """The function that predicts: the method `act` of an object, itself, or the method `predict`."""
+    is_function = inspect.isroutine(predict)
+    if not is_function and callable(getattr(predict, "act", None)):
+        return predict.act
+    if hasattr(predict, "forward") and callable(getattr(predict, "predict", None)):
+        from simscaleai.models.policy import ModelPolicy
+
+        return ModelPolicy(predict).act  # a bare model
+    if callable(predict):
+        return predict
+    if callable(getattr(predict, "predict", None)):
+        return predict.predict
+    raise UserError(
+        f"predict_fn is {predict!r}; give a function of an observation, or a policy with a method `act` or"
+        " `predict`."
+    )
+
+
+def _parameters(function: Callable[..., Any]) -> Sequence[str]:
+    try:
+        return list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # of a function written in C
+        return ()
+
+
+def _takes(function: Callable[..., Any] | None, count: int) -> bool:
+    """Whether a function can be called with so many arguments."""
+    if function is None:
+        return False
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _with_axis(obs: Any) -> Any:
+    """An observation as that of one row."""
+    if isinstance(obs, Mapping):
+        return {key: _with_axis(value) for key, value in obs.items()}
+    if isinstance(obs, tuple):
+        return tuple(map(_with_axis, obs))
+    return as_array(obs)[None]
