@@ -43,15 +43,16 @@ T = TypeVar("T")
 
 
 def load_config(
-    cls: type[T],
+    schema: type[T] | T,
     path: str | Path | None = None,
     overrides: Sequence[str] = (),
     **values: Any,
 ) -> T:
-    """Build `cls` from its defaults, a YAML file, overrides and keyword values, in this order.
+    """Build a dataclass from its defaults, a YAML file, overrides and keyword values, in this order.
 
     Args:
-      cls: a dataclass whose fields may be numbers, strings, paths, lists, dicts and dataclasses.
+      schema: a dataclass whose fields may be numbers, strings, paths, lists, dicts and dataclasses; or an
+        instance of one, whose values are then the defaults.
       path: a YAML file with a mapping of field names; None for none.
       overrides: words `key=value`, the value in YAML syntax; dots and indices reach into nested fields.
       **values: field values as Python objects.
@@ -61,7 +62,8 @@ def load_config(
       UnknownKeywordError: `values` has a name that is not a field; both a UserError and a TypeError.
       UserError: an unknown key, a value of the wrong type, or text that is not YAML.
     """
-    config = _structured(cls, "the defaults")
+    cls = schema if isinstance(schema, type) else type(schema)
+    config = _structured(schema if isinstance(schema, type) else plain(schema), "the defaults")
     if path is not None:
         config = _merge(cls, config, _read(Path(path)), str(path))
     for word in overrides:

@@ -16,12 +16,12 @@ from typing import Any
 
 import gymnasium
 
-from simscaleai.config import load_config
 from simscaleai.convert import converted
 from simscaleai.errors import UserError
 from simscaleai.registry import Registry
 from simscaleai.sim.autoreset import AutoresetMode
 from simscaleai.sim.base_env import BaseRobotEnv, SimConfig
+from simscaleai.sim.class_config import class_config, sim_config
 from simscaleai.sim.task import Task
 from simscaleai.sim.task_env import TaskEnv
 from simscaleai.sim.vector_env import TaskVectorEnv
@@ -56,12 +56,12 @@ def make_env(env_name: str, render_mode: str | None = None, **kwargs: Any) -> gy
     """
     entry = _ENVS.get(env_name)
     reward = kwargs.pop("reward", None)
-    config = sim_config(kwargs.pop("config", None), **kwargs)
+    config = kwargs.pop("config", None)
     env: gymnasium.Env
     if issubclass(entry, Task):  # not a class made here, which could not be pickled
-        env = TaskEnv(config, render_mode, task_class=entry)
+        env = TaskEnv(sim_config(config, **kwargs), render_mode, task_class=entry)
     else:
-        env = entry(config, render_mode)
+        env = entry(class_config(entry, config, **kwargs), render_mode)
     if reward is not None:
         if not isinstance(env, TaskEnv):
             raise UserError(
@@ -164,7 +164,11 @@ def _task_class(env_name: str) -> type[Task] | None:
 
 
 def register_env(name: str, cls: type) -> None:
-    """Give an environment class (called as `cls(config, render_mode)`) or a `Task` class a name."""
+    """Give an environment class or a `Task` class a name.
+
+    The environment is called as `cls(config, render_mode)`. Where its own `config` may be left out or None,
+    `make_env(name)` leaves the settings to the class, and those that are given are changed in them.
+    """
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise UserError(
             f"The environment name {name!r} may have letters, digits, '_' and '-' only."
@@ -181,14 +185,6 @@ def list_envs() -> list[str]:
 def added_envs() -> dict[str, Any]:
     """{name: class} of environments that are not built in."""
     return _ENVS.added()
-
-
-def sim_config(config: SimConfig | str | Path | None = None, **values: Any) -> SimConfig:
-    """A checked `SimConfig` from a `SimConfig` or a YAML file, and field values that override it."""
-    if isinstance(config, SimConfig):
-        values = {**vars(config), **values}
-        config = None
-    return load_config(SimConfig, config, **values)
 
 
 def _register_with_gymnasium() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +167,86 @@ def test_a_name_that_gymnasium_cannot_take_leaves_nothing_behind(
     refused(lambda: register_env("my env!", FarReach), "'my env!'")
     assert "my env!" not in list_envs()
     register_env("test-fine", FarReach)
+
+
+PENDULUM = """<mujoco><worldbody><body><joint name="j" axis="0 1 0"/>
+<geom type="capsule" fromto="0 0 0 0 0 .5" size=".03"/></body></worldbody></mujoco>"""
+
+
+@dataclass
+class PushConfig(SimConfig):
+    """A user's own settings."""
+
+    friction: float = 0.5
+
+
+class PushEnv(BaseRobotEnv):
+    """The documented pattern: a class that makes its own settings."""
+
+    own: SimConfig
+
+    def __init__(self, config: SimConfig | None = None, render_mode: str | None = None) -> None:
+        if config is None:
+            config = self.own
+        super().__init__(config, render_mode)
+
+    def _build_observation_space(self) -> gymnasium.spaces.Space[Any]:
+        return gymnasium.spaces.Box(-1e3, 1e3, (1,), np.float64)
+
+    def _build_action_space(self) -> gymnasium.spaces.Space[Any]:
+        return gymnasium.spaces.Box(-1, 1, (0,), np.float32)
+
+    def _get_obs(self) -> Any:
+        return self.data.qpos.copy()
+
+    def _get_reward(self) -> float:
+        return 0.0
+
+    def _is_terminated(self) -> bool:
+        return False
+
+    def _reset_task(self, rng: np.random.Generator) -> None:
+        self.data.qpos[0] = rng.random()
+
+
+@pytest.fixture
+def push(tmp_path: Path, scratch_registry: None, monkeypatch: pytest.MonkeyPatch) -> SimConfig:
+    """The settings that the registered environment `push` makes by itself."""
+    (tmp_path / "push.xml").write_text(PENDULUM)
+    own = PushConfig(str(tmp_path / "push.xml"), control_dt=0.1, max_episode_steps=30, cameras=[])
+    monkeypatch.setattr(PushEnv, "own", own, raising=False)
+    register_env("push", PushEnv)
+    return own
+
+
+def test_a_class_keeps_the_settings_that_it_makes_by_itself(
+    push: PushConfig, tmp_path: Path
+) -> None:
+    assert make_env("push").config is push
+    env = gymnasium.make("simscaleai/Push-v0")
+    assert env.unwrapped.config is push and env.metadata["render_fps"] == 10
+    env.reset(seed=0)
+    env.step(np.zeros(0, np.float32))
+    # what is given is changed in them
+    expected = replace(push, dt=0.001, friction=0.7)
+    assert make_env("push", dt=0.001, friction=0.7).config == expected
+    assert gymnasium.make("simscaleai/Push-v0", dt=0.001, friction=0.7).unwrapped.config == expected
+    made = gymnasium.make("simscaleai/Push-v0", max_episode_steps=9)
+    assert made.unwrapped.config == replace(push, max_episode_steps=9)
+    file = tmp_path / "push.yaml"
+    file.write_text("dt: 0.001\nfriction: 0.7\n")
+    assert make_env("push", config=file).config == expected
+    # settings that name no scene get the class's
+    scene = push.xml_path
+    assert make_env("push", config=SimConfig(dt=0.01)).config == SimConfig(scene, dt=0.01)
+    other = PushConfig(scene, friction=0.9)
+    assert make_env("push", config=other, dt=0.01).config == replace(other, dt=0.01)
+
+
+def test_a_class_whose_own_scene_is_not_there(
+    push: PushConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Any
+) -> None:
+    monkeypatch.setattr(PushEnv, "own", SimConfig("path/to/push.xml"))
+    refused(lambda: make_env("push"), "path/to/push.xml")
+    scene = str(tmp_path / "push.xml")
+    assert make_env("push", xml_path=scene, dt=0.01).config == SimConfig(scene, dt=0.01)
