@@ -37,7 +37,7 @@ MODULES = {
     "sim": "base_env factory envs.* task task_env vector_env vector_attributes autoreset goals randomization",
     "models": "registry registered policy_heads.* policy declarations normalization language vision towers",
     "training": "trainer run settings data.dataset data.loader",
-    "rl": "evaluator training settings agents.ppo rewards.rewards",
+    "rl": "evaluator training settings agents.ppo rewards.rewards adapters.*",
     "datagen": "generator validate",
     "storage": "episodes checkpoint",
     "": "config contract observations policy seeding errors",

@@ -32,6 +32,10 @@ class UnknownKeywordError(UserError, TypeError):
     """A keyword argument that is not taken; callers who try one out expect Python's own TypeError."""
 
 
+class MissingPackageError(UserError, ImportError):
+    """A package that is no dependency, and that what was asked for needs."""
+
+
 def printable(text: str) -> str:
     r"""Return `text` with control characters written out, "\\x1b" for a terminal's escape.
 

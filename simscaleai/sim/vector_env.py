@@ -101,6 +101,11 @@ class TaskVectorEnv(VectorAttributes, VectorEnv):
         return copy.deepcopy(self)  # one that shared the simulations would move the original's
 
     @property
+    def steps(self) -> NDArray[np.int64]:
+        """Steps of each environment's episode so far, (n,); what is written into it counts for truncation."""
+        return self._steps
+
+    @property
     def contract(self) -> EnvContract:
         """What a policy relies on here."""
         return env_contract(self.task.name, self.config, self.single_observation_space)

@@ -1,0 +1,127 @@
+"""A Gymnasium vector environment as a `VecEnv` of Stable-Baselines3.
+
+    envs = SB3VecEnv(make_vec_env("reach", 64, autoreset_mode="same_step"))
+    PPO("MultiInputPolicy", VecMonitor(envs)).learn(100_000)
+
+    envs = SB3VecEnv(make_vec_env("reach_goal", 8, autoreset_mode="same_step"))
+    SAC("MultiInputPolicy", envs, replay_buffer_class=HerReplayBuffer)
+
+Importing this module imports stable_baselines3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+
+from simscaleai.errors import MissingPackageError, UserError
+
+try:
+    from stable_baselines3.common.vec_env import VecEnv
+except ImportError as error:
+    raise MissingPackageError(
+        "SB3VecEnv needs Stable-Baselines3; install it with: pip install stable-baselines3."
+    ) from error
+
+
+class SB3VecEnv(VecEnv):
+    """n environments for an algorithm of Stable-Baselines3; see the module docstring.
+
+    Args:
+      envs: ours, or another of Gymnasium's vector environments; it must start finished episodes at once.
+
+    Raises:
+      UserError: another autoreset mode.
+    """
+
+    def __init__(self, envs: VectorEnv) -> None:
+        mode = envs.metadata.get("autoreset_mode")
+        if mode != AutoresetMode.SAME_STEP:
+            raise UserError(
+                f"Stable-Baselines3 starts a finished episode at once, and the autoreset mode is {mode};"
+                ' make the environment with autoreset_mode="same_step".'
+            )
+        self.envs = envs
+        self._base: Any = envs.unwrapped  # `call` and the like are not those of wrappers
+        self._actions: NDArray[Any] | None = None
+        super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
+
+    def reset(self) -> Any:
+        """Start new episodes, of the seeds that `seed` gave."""
+        seeds: Any = None if self._seeds[0] is None else list(self._seeds)
+        obs, info = self.envs.reset(seed=seeds, options=self._options[0] or None)
+        self.reset_infos = info_of_each(info, self.num_envs)
+        self._reset_seeds()
+        self._reset_options()
+        return obs
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Keep `actions` for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> Any:
+        """Take the step; infos of finished episodes have `terminal_observation`."""
+        obs, reward, terminated, truncated, info = self.envs.step(self._actions)
+        done = terminated | truncated
+        last, ended = info.pop("final_obs", None), info.pop("final_info", {})
+        infos = info_of_each(info, self.num_envs)
+        if done.any():
+            final_infos = info_of_each(ended, self.num_envs)
+        for i in np.flatnonzero(done).tolist():
+            self.reset_infos[i] = infos[i]
+            infos[i] = final_infos[i] | {"terminal_observation": last[i]}
+        for i, cut in enumerate((truncated & ~terminated).tolist()):
+            infos[i]["TimeLimit.truncated"] = cut
+        return obs, np.asarray(reward, dtype=np.float32), done, infos
+
+    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
+        """One frame of each environment."""
+        frames: Any = self.envs.render()
+        return [None] * self.num_envs if frames is None else list(frames)
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """The attribute of the environments `indices`, of all by default."""
+        values = self._base.get_attr(attr_name)
+        return [values[i] for i in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Set the attribute of the environments `indices`, of all by default."""
+        values = list(self.get_attr(attr_name)) if self.has_attr(attr_name) else []
+        values = values or [None] * self.num_envs
+        for i in self._get_indices(indices):
+            values[i] = value
+        self._base.set_attr(attr_name, values)
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """What the method gives in the environments `indices`, in all by default."""
+        values = self._base.call(method_name, *method_args, **method_kwargs)
+        return [values[i] for i in self._get_indices(indices)]
+
+    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+        """False: single environments have no wrappers here."""
+        return [False for _ in self._get_indices(indices)]
+
+    def close(self) -> None:
+        """Release what the environments hold."""
+        self.envs.close()
+
+
+def info_of_each(info: dict[str, Any], n: int) -> list[dict[str, Any]]:
+    """Gymnasium's info of n environments, {key: (n, ...), _key: (n,) mask}, as n dicts of plain values."""
+    found: list[dict[str, Any]] = [{} for _ in range(n)]
+    for key, value in info.items():
+        if key.startswith("_"):
+            continue
+        values = info_of_each(value, n) if isinstance(value, dict) else value
+        if isinstance(values, np.ndarray) and values.ndim == 1:
+            values = values.tolist()
+        mask = info.get(f"_{key}")
+        for i in range(n) if mask is None or mask.all() else np.flatnonzero(mask).tolist():
+            found[i][key] = values[i]
+    return found
