@@ -43,16 +43,15 @@ T = TypeVar("T")
 
 
 def load_config(
-    schema: type[T] | T,
+    cls: type[T],
     path: str | Path | None = None,
     overrides: Sequence[str] = (),
     **values: Any,
 ) -> T:
-    """Build a dataclass from its defaults, a YAML file, overrides and keyword values, in this order.
+    """Build `cls` from its defaults, a YAML file, overrides and keyword values, in this order.
 
     Args:
-      schema: a dataclass whose fields may be numbers, strings, paths, lists, dicts and dataclasses; or an
-        instance of one, whose values are then the defaults.
+      cls: a dataclass whose fields may be numbers, strings, paths, lists, dicts and dataclasses.
       path: a YAML file with a mapping of field names; None for none.
       overrides: words `key=value`, the value in YAML syntax; dots and indices reach into nested fields.
       **values: field values as Python objects.
@@ -62,8 +61,22 @@ def load_config(
       UnknownKeywordError: `values` has a name that is not a field; both a UserError and a TypeError.
       UserError: an unknown key, a value of the wrong type, or text that is not YAML.
     """
-    cls = schema if isinstance(schema, type) else type(schema)
-    config = _structured(schema if isinstance(schema, type) else plain(schema), "the defaults")
+    return _load(cls, cls, path, overrides, values)
+
+
+def change_config(config: T, path: str | Path | None = None, **values: Any) -> T:
+    """Build a dataclass from an instance, a YAML file and keyword values; see `load_config`."""
+    return _load(type(config), plain(config), path, (), values)
+
+
+def _load(
+    cls: type[T],
+    schema: Any,
+    path: str | Path | None,
+    overrides: Sequence[str],
+    values: dict[str, Any],
+) -> T:
+    config = _structured(schema, "the defaults")
     if path is not None:
         config = _merge(cls, config, _read(Path(path)), str(path))
     for word in overrides:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from simscaleai.config import load_config
+from simscaleai.config import change_config, load_config
 from simscaleai.errors import UserError
 from simscaleai.sim.base_env import BaseRobotEnv, SimConfig
 from simscaleai.sim.task_env import TaskEnv
@@ -16,7 +16,7 @@ from simscaleai.sim.task_env import TaskEnv
 def sim_config(config: SimConfig | str | Path | None = None, **values: Any) -> SimConfig:
     """A checked `SimConfig` from a `SimConfig` or a YAML file, and field values that override it."""
     if isinstance(config, SimConfig):
-        return load_config(config, **values)
+        return change_config(config, **values)
     return load_config(SimConfig, config, **values)
 
 
@@ -34,7 +34,7 @@ def class_config(
         return None
     own = _own(cls)
     if not isinstance(config, SimConfig):
-        return load_config(own, config, **values)
+        return change_config(own, config, **values)
     given = sim_config(config, **values)
     return given if given.xml_path else replace(given, xml_path=own.xml_path)
 
