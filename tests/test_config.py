@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from simscaleai.config import load_config, to_yaml
+from simscaleai.config import change_config, load_config, to_yaml
 from simscaleai.errors import MissingFileError, UserError
 
 
@@ -36,6 +36,14 @@ def test_later_sources_win(tmp_path: Path) -> None:
     file.write_text("rate: 0.1\nseed: 1\nrandomize: light\n")
     loaded = load_config(Settings, file, ["seed=2", "randomize=heavy"], randomize=True)
     assert loaded == Settings(rate=0.1, seed=2, randomize=True)
+
+
+def test_an_instance_is_changed(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("seed: 3\n")
+    settings = Settings(rate=0.1, lenses=[Lens("a", 3)], seed=1)
+    changed = change_config(settings, tmp_path / "s.yaml", randomize="heavy")
+    assert changed == Settings(rate=0.1, lenses=[Lens("a", 3)], seed=3, randomize="heavy")
+    assert settings.seed == 1
 
 
 def test_nested_lists_and_dicts() -> None:

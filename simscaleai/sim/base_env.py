@@ -31,7 +31,8 @@ from simscaleai.convert import Converted
 from simscaleai.errors import UserError
 from simscaleai.sim.actions import ActionCheck
 from simscaleai.sim.copies import copyable_state, deep_copy, restore
-from simscaleai.sim.physics import has_diverged
+from simscaleai.sim.physics import SingleSim, has_diverged
+from simscaleai.sim.randomization import ANY_MODEL, Randomizer
 from simscaleai.sim.scene import check_timing, frame_rate, load_model
 
 
@@ -107,6 +108,8 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         self._step_count = 0
         self._cameras: Any = None
         self._viewer: Any = None
+        self._randomizer: Randomizer | None = None
+        self._draws: dict[str, NDArray[np.float64]] = {}
         self.observation_space = self._build_observation_space()
         self.action_space = self._build_action_space()
         self._check_action = ActionCheck(self.action_space)
@@ -138,7 +141,10 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
                 " _reset_task (or in the task's initial_state)."
             )
         self._begin_episode()
-        return self._get_obs(), {**self._reset_info(), "diverged": False}
+        info = {**self._reset_info(), "diverged": False}
+        if self._randomizer is not None:
+            info["randomization"] = {name: value[0].copy() for name, value in self._draws.items()}
+        return self._get_obs(), info
 
     def step(
         self, action: NDArray[Any]
@@ -275,7 +281,18 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         return {"step": self._step_count}
 
     def _apply_domain_randomization(self, rng: np.random.Generator) -> None:
-        """Change `self.model` for one episode; called if `SimConfig.domain_randomization`."""
+        """Change `self.model` for one episode; called if `SimConfig.domain_randomization`.
+
+        By default brightness and position of all lights and the friction of all geoms and pairs are the
+        model's, as they were at the first reset, changed by draws that `reset` returns in
+        `info["randomization"]`.
+        """
+        if self._randomizer is None:
+            sim = SingleSim(self.model, self.data)
+            self._randomizer = Randomizer(sim, self.config.randomization_level, ANY_MODEL)
+        self._draws = self._randomizer.draw(rng.random((1, self._randomizer.num_uniforms)))
+        self._randomizer.apply_to_model(np.zeros(1, dtype=np.intp), self._draws)
+        mujoco.mj_resetData(self.model, self.data)
 
     def _scene_path(self) -> str:
         if not self.config.xml_path:

@@ -11,7 +11,9 @@ making one, and leaves the model shared and untouched.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import mujoco
@@ -21,6 +23,19 @@ from numpy.typing import NDArray
 from simscaleai.errors import unknown_name
 from simscaleai.sim.physics import Rows, Sim
 from simscaleai.sim.robots import panda
+
+
+class Selection(Enum):
+    """Elements by what they are, in place of names.
+
+    Attributes:
+      ALL: every one of the model.
+      OBJECTS: bodies that can move and are no part of the robot, and their geoms.
+    """
+
+    ALL = "all"
+    OBJECTS = "objects"
+
 
 LEVELS = {"light": 0.5, "default": 1.0, "heavy": 2.0}
 """Each level's ranges as a multiple of the widths in `PARAMETERS`."""
@@ -32,13 +47,14 @@ class Target:
 
     Attributes:
       field: an MjModel field that the batch can hold per simulation, or "qpos".
-      names: of the bodies, geoms, ... that the field is about; the scene may lack some or all.
+      names: of the bodies, geoms, ... that the field is about, or a selection of them; the scene may lack
+        some or all.
       columns: which columns of those rows; all by default. For qpos: offsets into the joint's numbers.
       power: a scaling draw acts as (1 + draw) ** power.
     """
 
     field: str
-    names: tuple[str, ...]
+    names: tuple[str, ...] | Selection
     columns: tuple[int, ...] | None = None
     power: int = 1
 
@@ -57,20 +73,35 @@ class Parameter:
     targets: tuple[Target, ...]
 
 
-LIGHTS = ("key", "fill")
+ALL, OBJECTS = Selection.ALL, Selection.OBJECTS
 OBJECT = ("object", "red_cube", "green_cube", "blue_cube")  # bodies, geoms and joints alike
 SPHERES = ("red_sphere", "green_sphere", "blue_sphere")
 RGB = (0, 1, 2)
-GRIP_PAIRS = tuple(
-    f"{s}_grip{c}" for s in ("left", "right") for c in ("", "_red", "_green", "_blue")
-)
 ARM = panda.ARM_JOINTS
 
-PARAMETERS = (
-    Parameter("light_brightness", "scale", (0.3,), (Target("light_diffuse", LIGHTS),)),
-    Parameter("light_position", "add", (0.3, 0.3, 0.2), (Target("light_pos", LIGHTS),)),  # m
+LIGHTS = (
+    Parameter("light_brightness", "scale", (0.3,), (Target("light_diffuse", ALL),)),
+    Parameter("light_position", "add", (0.3, 0.3, 0.2), (Target("light_pos", ALL),)),  # m
+)
+
+ANY_MODEL = (
+    *LIGHTS,
     Parameter(
-        "object_colour", "add", (0.15,) * 3, (Target("geom_rgba", (*OBJECT, *SPHERES), RGB),)
+        "friction",
+        "scale",
+        (0.3,),
+        (Target("pair_friction", ALL, (0, 1)), Target("geom_friction", ALL, (0,))),
+    ),
+)
+"""What can vary in whatever model, its robot and objects unknown."""
+
+PARAMETERS = (
+    *LIGHTS,
+    Parameter(
+        "object_colour",
+        "add",
+        (0.15,) * 3,
+        (Target("geom_rgba", OBJECTS, RGB), Target("geom_rgba", SPHERES, RGB)),
     ),
     Parameter("table_colour", "add", (0.15,) * 3, (Target("mat_rgba", ("table",), RGB),)),
     Parameter(
@@ -78,15 +109,15 @@ PARAMETERS = (
         "scale",
         (0.3,),
         (
-            Target("pair_friction", GRIP_PAIRS, (0, 1)),  # both tangential directions
-            Target("geom_friction", OBJECT, (0,)),
+            Target("pair_friction", ALL, (0, 1)),  # both tangential directions
+            Target("geom_friction", OBJECTS, (0,)),
         ),
     ),
     Parameter(
         "object_mass",
         "scale",
         (0.4,),
-        (Target("body_mass", OBJECT), Target("body_inertia", OBJECT)),
+        (Target("body_mass", OBJECTS), Target("body_inertia", OBJECTS)),
     ),
     Parameter("joint_damping", "scale", (0.4,), (Target("dof_damping", ARM),)),
     # stiffness of the position servos: gain and bias are the same number; their damping stays
@@ -111,6 +142,8 @@ PARAMETERS = (
     Parameter("arm_posture", "add", (0.03,), (Target("qpos", ARM, (0,)),)),  # rad, all joints alike
 )
 
+"""What can vary in a scene with the robot of our tasks."""
+
 # mj_setConst derives inverse weights and bounding volumes from these
 _CONSTANT_INPUTS = {"body_mass", "body_inertia", "geom_size"}
 _LOOKS = {"geom_rgba", "mat_rgba", "light_diffuse", "light_pos"}
@@ -128,19 +161,22 @@ _ACCESSORS = {
 
 
 class Randomizer:
-    """Draws and applies the parameters that the scene of `sim` has, at `level`."""
+    """Draws and applies those of `parameters` that the scene of `sim` has, at `level`."""
 
-    def __init__(self, sim: Sim, level: str = "default") -> None:
+    def __init__(
+        self, sim: Sim, level: str = "default", parameters: Sequence[Parameter] = PARAMETERS
+    ) -> None:
         if level not in LEVELS:
             raise unknown_name("randomization level", level, LEVELS)
         self.sim = sim
         self.parameters: list[tuple[Parameter, list[tuple[Target, NDArray[np.intp]]]]] = []
-        for parameter in PARAMETERS:
+        for parameter in parameters:
             found = [(t, _indices(sim.model, t)) for t in parameter.targets]
             found = [(t, ids) for t, ids in found if len(ids)]
             if found:
                 self.parameters.append((parameter, found))
-        self.widths = LEVELS[level] * np.concatenate([p.width for p, _ in self.parameters])
+        widths = [width for p, _ in self.parameters for width in p.width]
+        self.widths = LEVELS[level] * np.array(widths)
         fields = {t.field for _, found in self.parameters for t, _ in found} - {"qpos"}
         self.values = {field: sim.parameter(field) for field in sorted(fields)}
         self.nominal = {field: values[0].copy() for field, values in self.values.items()}
@@ -197,6 +233,8 @@ class Randomizer:
 
 def _indices(model: mujoco.MjModel, target: Target) -> NDArray[np.intp]:
     """Rows of the target's field; for qpos, every number the target names."""
+    if isinstance(target.names, Selection):
+        return _selected(model, target.field, target.names)
     accessor = getattr(model, _ACCESSORS[target.field.split("_")[0]])
     ids: list[int] = []
     for name in target.names:
@@ -210,6 +248,16 @@ def _indices(model: mujoco.MjModel, target: Target) -> NDArray[np.intp]:
         else:
             ids.append(int(item.dofadr[0]) if target.field.startswith("dof") else int(item.id))
     return np.array(ids, dtype=np.intp)
+
+
+def _selected(model: mujoco.MjModel, field: str, selection: Selection) -> NDArray[np.intp]:
+    """Rows of a field of all elements, or of bodies or geoms, of a selection."""
+    if selection is Selection.ALL:
+        return np.arange(len(getattr(model, field)))
+    arm = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_JOINT, ARM[0])
+    robot = model.body_treeid[model.jnt_bodyid[arm]] if arm >= 0 else -1
+    objects = (model.body_treeid >= 0) & (model.body_treeid != robot)
+    return np.flatnonzero(objects if field.startswith("body") else objects[model.geom_bodyid])
 
 
 def _change(

@@ -40,8 +40,6 @@ class TaskEnv(BaseRobotEnv):
             self.task_class = task_class
         self.sim: SingleSim  # made with the spaces, which need it
         self.task: Task
-        self._randomizer: Randomizer | None = None
-        self._draws: dict[str, NDArray[np.float64]] = {}
         super().__init__(config if config is not None else SimConfig(), render_mode)
 
     def _scene_path(self) -> str:
@@ -77,12 +75,6 @@ class TaskEnv(BaseRobotEnv):
 
     def _build_action_space(self) -> spaces.Box:
         return action_space(self.task)
-
-    def _apply_domain_randomization(self, rng: np.random.Generator) -> None:
-        assert self._randomizer is not None
-        self._draws = self._randomizer.draw(rng.random((1, self._randomizer.num_uniforms)))
-        self._randomizer.apply_to_model(_ROW, self._draws)
-        self.sim.reset(_ROW)
 
     def _reset_task(self, rng: np.random.Generator) -> None:
         self.task.write_initial_state(self.sim, _ROW, rng.random((1, self.task.num_uniforms)))
@@ -134,6 +126,4 @@ class TaskEnv(BaseRobotEnv):
     def _reset_info(self) -> dict[str, Any]:
         info = self._get_info()
         info["seed"] = self._seed
-        if self._randomizer is not None:
-            info["randomization"] = {key: value[0].copy() for key, value in self._draws.items()}
         return info

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +265,77 @@ def test_close_can_be_called_twice() -> None:
     env.reset(seed=0)
     env.close()
     env.close()
+
+
+LIT = PENDULUM.replace(
+    "<worldbody>",
+    """<worldbody>
+    <light name="lamp" pos="0 0 3" diffuse="0.5 0.5 0.5"/><light pos="1 0 3"/>
+    <geom name="floor" type="plane" size="1 1 1" friction="0.8 0.01 0.001"/>""",
+)
+
+
+def lit(config: SimConfig, text: str = LIT, **settings: Any) -> Pendulum:
+    Path(config.xml_path).write_text(text)
+    return Pendulum(replace(config, domain_randomization=True, **settings))
+
+
+def drawn(env: Any) -> dict[str, np.ndarray]:
+    model = env.model
+    fields = ("light_diffuse", "light_pos", "geom_friction")
+    return {name: getattr(model, name).copy() for name in fields}
+
+
+def test_lights_and_friction_of_whatever_the_model_has_are_randomized(config: SimConfig) -> None:
+    env = lit(config, randomization_level="heavy")
+    nominal = drawn(env)
+    episodes = []
+    for episode in range(60):
+        _, info = env.reset(seed=7 if episode == 0 else None)
+        found, draws = drawn(env), info["randomization"]
+        assert set(draws) == {"light_brightness", "light_position", "friction"}
+        # always of the model's own values: nothing drifts
+        expected = {name: value.copy() for name, value in nominal.items()}
+        expected["light_diffuse"] *= 1 + draws["light_brightness"]
+        expected["light_pos"] += draws["light_position"]
+        expected["geom_friction"][:, 0] *= 1 + draws["friction"]
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-6)
+        assert abs(draws["friction"][0]) <= 0.6
+        episodes.append(draws["friction"][0])
+    assert len(set(episodes)) == 60 and max(episodes) > 0.4 and min(episodes) < -0.4
+    # a function of the seed and the number of the episode
+    again = lit(config, randomization_level="heavy")
+    again.reset(seed=7)
+    again.reset()
+    assert again.reset()[1]["randomization"]["friction"][0] == episodes[2]
+    # a copy goes on with its own model
+    twin = copy.deepcopy(again)
+    assert twin.reset()[1]["randomization"]["friction"][0] == episodes[3]
+    assert again.reset()[1]["randomization"]["friction"][0] == episodes[3]
+    np.testing.assert_array_equal(drawn(twin)["geom_friction"], drawn(again)["geom_friction"])
+
+
+def test_randomization_starts_from_what_a_subclass_has_made_of_the_model(config: SimConfig) -> None:
+    env = lit(config)
+    env.model.geom_friction[:, 0] = 0.3
+    draw = env.reset(seed=0)[1]["randomization"]["friction"][0]
+    np.testing.assert_allclose(env.model.geom_friction[:, 0], 0.3 * (1 + draw))
+
+
+def test_a_model_without_lights_and_geoms_has_nothing_to_randomize(config: SimConfig) -> None:
+    bare = """<mujoco><worldbody><body><joint axis="0 1 0"/><inertial pos="0 0 1" mass="1"
+        diaginertia="1 1 1"/></body></worldbody></mujoco>"""
+    env = lit(config, bare)
+    assert env.reset(seed=0)[1]["randomization"] == {}
+    assert "randomization" not in Pendulum(config).reset(seed=0)[1]
+
+
+def test_a_subclass_may_randomize_by_itself(config: SimConfig) -> None:
+    class Own(Pendulum):
+        def _apply_domain_randomization(self, rng: np.random.Generator) -> None:
+            self.model.opt.gravity[2] = -rng.uniform(1, 2)
+
+    env = Own(replace(config, domain_randomization=True))
+    _, info = env.reset(seed=0)
+    assert -2 < env.model.opt.gravity[2] < -1 and "randomization" not in info

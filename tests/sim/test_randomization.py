@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import mujoco
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from simscaleai.sim import make_env, make_vec_env
-from simscaleai.sim.randomization import LEVELS, PARAMETERS, Parameter, Target
+from simscaleai.sim.randomization import LEVELS, PARAMETERS, SPHERES, Parameter, Selection, Target
 from simscaleai.sim.robots import panda
 
 FAST: dict[str, Any] = {"cameras": [], "dt": 0.005}
@@ -80,19 +81,28 @@ def test_the_same_seed_draws_the_same() -> None:
         assert (draws[0][name] != draws[1][name]).all()
 
 
+SELECTED = {  # in the scene of pick_place
+    "light": ("key", "fill"),
+    "pair": ("left_grip", "right_grip"),
+    "geom": ("object",),
+    "body": ("object",),
+}
+
+
 def elements(model: mujoco.MjModel, target: Target) -> tuple[Any, ...]:
     """Index of a target's elements in its model field, independent of the code under test."""
     kinds = {"body": "body", "geom": "geom", "pair": "pair", "light": "light", "mat": "material"}
     prefix = target.field.split("_")[0]
+    names = SELECTED[prefix] if isinstance(target.names, Selection) else target.names
     if prefix == "dof":
-        rows = [int(model.joint(name).dofadr[0]) for name in target.names]
+        rows = [int(model.joint(name).dofadr[0]) for name in names]
     elif prefix == "actuator":
-        rows = [model.actuator(name).id for name in target.names]
+        rows = [model.actuator(name).id for name in names]
     else:
         enum = getattr(mujoco.mjtObj, f"mjOBJ_{kinds[prefix].upper()}")
-        rows = [mujoco.mj_name2id(model, enum, name) for name in target.names]
+        rows = [mujoco.mj_name2id(model, enum, name) for name in names]
     rows = [row for row in rows if row >= 0]  # the others are in other scenes
-    assert rows, target
+    assert rows or target.names == SPHERES, target
     if getattr(model, target.field).ndim == 1:
         return (rows,)
     columns = target.columns or range(getattr(model, target.field).shape[1])
@@ -238,3 +248,29 @@ def test_the_expert_copes(level: str, run_expert: Any) -> None:
     obs, _ = envs.reset(seed=100)
     solved = run_expert(envs, obs, 200)["solved"]
     assert solved.sum() >= {"default": 47, "heavy": 40}[level]
+
+
+def test_objects_of_a_users_scene_are_randomized(tmp_path: Path) -> None:
+    """By what they are, not by name: things that move and are no part of the robot."""
+    scene = tmp_path / "puck.xml"
+    scene.write_text("""<mujoco><include file="panda.xml"/><include file="scene.xml"/><worldbody>
+        <body name="target" mocap="true"><geom type="sphere" size="0.02" contype="0" conaffinity="0"/></body>
+        <body name="puck" pos="0.5 0 0.03"><joint type="slide" axis="1 0 0"/>
+          <geom name="puck" type="cylinder" size="0.03 0.02" contype="1" conaffinity="3"/></body>
+        <light name="mine" pos="0 0 3"/></worldbody></mujoco>""")
+    env = make_env("reach", domain_randomization=True, xml_path=str(scene), **FAST)
+    model = env.model
+    before = {
+        name: getattr(model, name).copy() for name in ("geom_friction", "body_mass", "light_pos")
+    }
+    draws = env.reset(seed=0)[1]["randomization"]
+    puck = model.geom("puck").id
+    changed = np.flatnonzero((model.geom_friction != before["geom_friction"]).any(axis=1))
+    assert changed.tolist() == [puck]
+    assert np.flatnonzero(model.body_mass != before["body_mass"]).tolist() == [
+        model.body("puck").id
+    ]
+    assert model.body("puck").mass == pytest.approx(
+        before["body_mass"][model.body("puck").id] * (1 + draws["object_mass"][0])
+    )
+    assert (model.light_pos != before["light_pos"]).any(axis=1).all() and model.nlight == 3
