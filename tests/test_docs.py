@@ -164,3 +164,12 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
             r'<(?:script|link|img)[^>]+(?:src|href)="?((?:https?:)?//[^" >]+)', text
         )
         assert not loaded, f"{page.name} loads {loaded} from elsewhere"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    text = FENCE.sub("", page.read_text())
+    named = re.findall(r"`(?:python )?([\w/]+\.(?:py|xml))`", text)
+    folders = ("simscaleai", "tests", "benchmarks", "scripts")
+    files = [path.as_posix() for folder in folders for path in (ROOT / folder).rglob("*.*")]
+    assert [name for name in named if not any(file.endswith(f"/{name}") for file in files)] == []
