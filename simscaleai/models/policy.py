@@ -2,7 +2,7 @@
 
     policy = ModelPolicy.from_checkpoint("checkpoints/final.pt")
     policy.reset(np.ones(n, dtype=bool), seeds)
-    actions = policy.act(obs)       # {key: (n, ...)} NumPy -> (n, action_dim) in [-1, 1]
+    actions = policy.act(obs)       # {key: (n, ...)} NumPy -> (n, action_dim) in [-1, 1] or `action_range`
 
 Around any registered model it puts the observation spec (which keys make up `state`, in which order),
 the normalization, and the contract of the environment that the data came from; all of it is saved in
@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from simscaleai import seeding
+from simscaleai.actions import ActionRange
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.guards import guarded
@@ -59,6 +60,7 @@ class ModelPolicy(nn.Module):
       contract: the environment that the data came from; kept for the keys of `spec`.
       relative_positions: show the model its state as `features.RelativePositions` has it; the statistics of
         "state" are then those of the features.
+      action_range: the box that actions lie in; [-1, 1] in every entry by default.
 
     Attributes:
       instruction: what a model that uses language is told to do: one for all rows, or a list of one each.
@@ -73,6 +75,7 @@ class ModelPolicy(nn.Module):
         normalizer: Normalizer | None = None,
         contract: EnvContract | None = None,
         relative_positions: bool = False,
+        action_range: ActionRange | None = None,
     ) -> None:
         super().__init__()
         assert normalizer is None or spec is not None
@@ -85,6 +88,7 @@ class ModelPolicy(nn.Module):
             dtypes = {k: v for k, v in contract.obs_dtypes.items() if k in spec.shapes}
             contract = replace(contract, obs_shapes=shapes, obs_dtypes=dtypes)
         self.contract = contract
+        self.action_range = action_range
         self.instruction: str | Sequence[str] | None = None
         self.declared = Declared.of(model)
         self.n_action_steps = self.declared.n_action_steps
@@ -114,7 +118,7 @@ class ModelPolicy(nn.Module):
         self._memory_of(len(mask)).reset(np.asarray(mask, dtype=bool), seeds)
 
     def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Actions (n, action_dim) in [-1, 1] for raw observations {key: (n, ...)}.
+        """Actions (n, action_dim) for raw observations {key: (n, ...)}, in [-1, 1] or in `action_range`.
 
         Arrays, tensors and lists will do; images are (n, H, W, 3) uint8. Entries that the policy does not use
         may be there too. A policy made for one vector "state" also takes that vector itself, or what it is
@@ -163,7 +167,8 @@ class ModelPolicy(nn.Module):
                 plans.append(actions[: len(chosen)].float().cpu().numpy())
         chunks = np.concatenate(plans)
         chunks = chunks[:, None] if chunks.ndim == 2 else chunks
-        return np.clip(chunks, -1.0, 1.0, dtype=np.float32)
+        low, high = (-1.0, 1.0) if self.action_range is None else self.action_range.bounds()
+        return np.clip(chunks, low, high, dtype=np.float32)
 
     def _predict(
         self, inputs: dict[str, torch.Tensor], memory: RowMemory, rows: NDArray[np.intp], size: int
@@ -240,6 +245,7 @@ class ModelPolicy(nn.Module):
             "normalized": normalizer is not None,
             "normalization": dict(normalizer.modes) if normalizer is not None else None,
             "action_dim": None if shift is None else len(shift),
+            "action_range": self.action_range.to_dict() if self.action_range else None,
             "contract": self.contract.to_dict() if self.contract else None,
         }
 
@@ -299,11 +305,27 @@ class ModelPolicy(nn.Module):
                 normalizer = Normalizer.blank(widths, about.get("normalization"))
             if about.get("contract") is not None:
                 contract = EnvContract.from_dict(about["contract"])
-            return cls(model, spec, normalizer, contract, from_hand)
+            actions = action_range_of(about)
+            return cls(model, spec, normalizer, contract, from_hand, actions)
 
         wrapped = bool(about.get("wrapped"))
         with guarded(f"The checkpoint {source!r}", "use another checkpoint of the run"):
             return build_for(weights, build, source, lambda p: p if wrapped else p.model)
+
+
+def action_range_of(about: Mapping[str, Any]) -> ActionRange | None:
+    """The range of actions that a description of a policy tells of.
+
+    Raises:
+      ValueError, KeyError, TypeError: it tells of one that is damaged.
+    """
+    saved = about.get("action_range")
+    if saved is None:
+        return None
+    actions = ActionRange.from_dict(saved)
+    if about.get("action_dim") not in (None, actions.width):
+        raise ValueError(f"a range of {actions.width} actions for {about['action_dim']}")
+    return actions
 
 
 def describe(module: nn.Module) -> dict[str, Any]:

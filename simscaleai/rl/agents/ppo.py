@@ -17,30 +17,32 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from simscaleai import seeding
+from simscaleai.actions import ActionRange
 from simscaleai.config import load_config
 from simscaleai.contract import EnvContract
-from simscaleai.convert import Converted, converted
+from simscaleai.convert import converted
 from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
 from simscaleai.guards import guarded
 from simscaleai.models.fitting import check_fit, check_slots, require_fit
 from simscaleai.models.inference import resolve_device
-from simscaleai.models.normalization import Normalizer
-from simscaleai.models.policy import ModelPolicy
+from simscaleai.models.normalization import Normalizer, Statistics
+from simscaleai.models.policy import ModelPolicy, action_range_of
 from simscaleai.observations import ObsSpec
 from simscaleai.rl.agents.buffer import RolloutBuffer
 from simscaleai.rl.agents.moments import RunningMoments
 from simscaleai.rl.agents.networks import ActorCritic
+from simscaleai.rl.agents.ppo_config import PPOConfig
+from simscaleai.rl.agents.ppo_update import update
 from simscaleai.rl.agents.rollout import RolloutState, collect
 from simscaleai.rl.agents.stepping import Stepper
 from simscaleai.rl.agents.view import StateView
@@ -48,61 +50,7 @@ from simscaleai.storage.checkpoint import load_checkpoint, save_checkpoint
 
 __all__ = ["ActorCritic", "PPOAgent", "PPOConfig", "RolloutBuffer"]
 
-MIN_LR, MAX_LR = 1e-5, 1e-2  # between which an adaptive learning rate stays
 _REMEDY = "use another checkpoint of the run"
-
-
-@dataclass
-class PPOConfig(Converted):
-    """Settings of PPO.
-
-    Attributes:
-      hidden_dim, n_layers: of the network; see `ActorCritic`, also for `log_std_init`,
-        `separate_critic` and `orthogonal_init`.
-      clip_epsilon: how far the ratio of new to old probabilities counts.
-      value_loss_coef, entropy_coef: weights of the value's loss and of the entropy.
-      max_grad_norm: largest norm of the gradient.
-      gamma, gae_lambda: discount of rewards, and of the advantage's horizon.
-      lr: of Adam.
-      n_steps: steps of each environment in a rollout.
-      n_epochs: passes over a rollout.
-      batch_size: steps in a minibatch, of each process.
-      total_timesteps: steps of all environments together.
-      log_every: updates between records.
-      target_kl: where above 0, the learning rate follows the measured KL divergence: it shrinks by 1.5
-        when an epoch moved the policy more than twice as far, and grows when less than half as far.
-      clip_value: keep the value within `clip_epsilon` of the old one.
-      normalize_obs, scale_reward: see the module docstring.
-      state_keys, relative_positions: see `view.StateView`.
-      critic_warmup: updates at the start that train the value alone; for an actor that can already act.
-      seed: decides weights, noise, minibatches and the environment's episodes.
-    """
-
-    hidden_dim: int = 256
-    n_layers: int = 2
-    clip_epsilon: float = 0.2
-    value_loss_coef: float = 0.5
-    entropy_coef: float = 0.01
-    max_grad_norm: float = 0.5
-    gamma: float = 0.99
-    gae_lambda: float = 0.95
-    lr: float = 3e-4
-    n_steps: int = 2048
-    n_epochs: int = 10
-    batch_size: int = 64
-    total_timesteps: int = 1_000_000
-    log_every: int = 10
-    log_std_init: float = 0.0
-    separate_critic: bool = False
-    orthogonal_init: bool = True
-    target_kl: float = 0.0
-    clip_value: bool = False
-    normalize_obs: bool = True
-    scale_reward: bool = True
-    critic_warmup: int = 0
-    state_keys: list[str] | None = None
-    relative_positions: bool = False
-    seed: int = 0
 
 
 class PPOAgent:
@@ -110,7 +58,7 @@ class PPOAgent:
 
     Args:
       obs_dim: width of the flattened observation; pictures are not part of it.
-      action_dim: width of an action.
+      action_dim: entries of an action.
       config: see `PPOConfig`.
       device: where the networks are: "cpu", "cuda", "auto", ...
       processes: those that learn together. Each collects its own rollouts; gradients are averaged at
@@ -121,6 +69,7 @@ class PPOAgent:
       network: the `ActorCritic`.
       timesteps, updates: taken so far.
       contract: the environment that it last learned in; None where that does not say.
+      actions: the range of actions there; [-1, 1] for an agent that was in none.
     """
 
     @converted
@@ -152,6 +101,7 @@ class PPOAgent:
         self.updates = 0
         self.view = StateView(config.state_keys, config.relative_positions)
         self.contract: EnvContract | None = None
+        self.actions = ActionRange.unit(action_dim)
         self._rollout: RolloutState | None = None  # where the environments are, between updates
         self._resumed: dict[str, Any] | None = None  # where a loaded agent's were
 
@@ -161,7 +111,8 @@ class PPOAgent:
         """Learn until `total_timesteps` steps have been taken, counted over all calls.
 
         Args:
-          env: a Gymnasium environment, or a vector environment of any autoreset mode.
+          env: a Gymnasium environment, or a vector environment of any autoreset mode. It acts in a Box with
+            finite bounds: what the network draws is clipped to [-1, 1], and that is scaled to the bounds.
           on_update: called after each update with its numbers; True ends the training.
 
         Returns:
@@ -169,10 +120,12 @@ class PPOAgent:
           "policy_loss", "value_loss" and every other number that `on_update` sees.
 
         Raises:
-          UserError: the observation has another width, or a loss is not finite.
+          UserError: actions or observations are of a kind or width that the agent was not made for, before
+            the first step; a reward, an observation or a loss is not finite.
         """
         config = self.config
         stepper = Stepper(env, self.view)
+        self.take_actions(stepper.actions)
         buffer = RolloutBuffer(
             config.n_steps, self.obs_dim, self.action_dim, str(self.device), stepper.n
         )
@@ -183,9 +136,11 @@ class PPOAgent:
             start = time.perf_counter()
             buffer.reset()
             numbers, episodes = collect(self, self._rollout, buffer)
+            if self.processes.size == 1 and not buffer.valid.any():
+                continue  # all that happened were beginnings of episodes
             taken = int(buffer.valid.sum()) * self.processes.size
             collected = time.perf_counter()
-            numbers |= self._update(buffer)
+            numbers |= update(self, buffer)
             numbers["update_seconds"] = time.perf_counter() - collected
             self.timesteps += taken
             self.updates += 1
@@ -199,14 +154,26 @@ class PPOAgent:
                 break
         return history
 
-    def predict(self, obs: Any, deterministic: bool = True) -> NDArray[np.float32]:
-        """The action (action_dim,) for one observation, or (n, action_dim) for n of them; in [-1, 1]."""
+    def predict(self, obs: Any, deterministic: bool = True) -> NDArray[np.floating]:
+        """Return the action (action_dim,) for one observation, or (n, action_dim) for n of them.
+
+        Actions lie in the range and have the shape of those that were trained, see `actions`. An observation
+        is as the environment gives it, or a state (obs_dim,) or (n, obs_dim) made of it.
+
+        Raises:
+          UserError: the observation is not of the width that the agent was made for.
+        """
         flat = self.view(obs)
+        if flat.ndim not in (1, 2) or flat.shape[-1] != self.obs_dim:
+            raise UserError(
+                f"The observation has the shape {flat.shape}, and the agent was made for"
+                f" obs_dim={self.obs_dim}: ({self.obs_dim},), or (n, {self.obs_dim}) for n of them."
+            )
         with torch.no_grad():
             rows = self.normalized(np.atleast_2d(flat), self.normalizer())
-            actions = self.network.get_action(rows, deterministic, self.noise)[0]
-        clipped: NDArray[np.float32] = actions.clamp(-1, 1).cpu().numpy()
-        return clipped if flat.ndim > 1 else clipped[0]
+            units = self.network.get_action(rows, deterministic, self.noise)[0]
+        actions = self.actions.executed(units.cpu().numpy())
+        return actions if flat.ndim > 1 else np.asarray(actions[0])
 
     def policy(self) -> ModelPolicy:
         """The deterministic policy with its normalization: what a checkpoint holds and evaluation runs.
@@ -224,16 +191,26 @@ class PPOAgent:
             },
         )
         spec = self.view.spec or ObsSpec({"state": (self.obs_dim,)}, {"state": "float32"})
+        low, high = (torch.from_numpy(b).float() for b in (self.actions.low, self.actions.high))
+        normalizer = Normalizer(
+            {"state": self._statistics(), "actions": Statistics(low, high, low, high)},
+            {"actions": "min_max"},
+        )
+        scale: Any = normalizer.actions_std
+        scale.copy_((high - low) / 2)  # exactly, however narrow the box is
         return ModelPolicy(
-            actor, spec, self.normalizer(), self.contract, self.config.relative_positions
+            actor, spec, normalizer, self.contract, self.config.relative_positions, self.actions
         )
 
     def normalizer(self, seen: RunningMoments | None = None) -> Normalizer:
         """Of observations, by the running statistics, or by others."""
+        return Normalizer({"state": self._statistics(seen)})
+
+    def _statistics(self, seen: RunningMoments | None = None) -> Statistics:
         moments = self.obs_moments if seen is None else seen
         if not self.config.normalize_obs:
             moments = RunningMoments(self.obs_dim)
-        return Normalizer({"state": moments.statistics()})
+        return moments.statistics()
 
     def normalized(self, obs: NDArray[np.float32], normalizer: Normalizer) -> torch.Tensor:
         """What the network sees of observations (n, obs_dim)."""
@@ -253,87 +230,21 @@ class PPOAgent:
                 f"The environment's observation has {self._rollout.obs.shape[1]} numbers, and the"
                 f" agent was made for obs_dim={self.obs_dim}."
             )
-        self.contract = getattr(stepper.env, "contract", None)
+        self.contract = EnvContract.of(stepper.env)
 
-    def _update(self, buffer: RolloutBuffer) -> dict[str, float]:
-        """`n_epochs` passes over the buffer; means of what was measured."""
-        config = self.config
-        names = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
-        seen: list[torch.Tensor] = []
-        for _ in range(config.n_epochs):
-            first = len(seen)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.lr
-            for batch in buffer.get_batches(config.batch_size, self.noise):
-                seen.append(self._step(*batch))
-            if config.target_kl > 0 and self.updates >= config.critic_warmup:
-                self._adapt_lr(float(torch.stack(seen[first:])[:, 3].mean()))
-        means = torch.stack(seen).mean(0).tolist()
-        numbers = dict(zip(names, means, strict=True))
-        if not np.isfinite(numbers["policy_loss"] + numbers["value_loss"]):
+    def take_actions(self, actions: ActionRange) -> None:
+        """Take over the range of an environment's actions; UserError if it is not the agent's."""
+        if actions.width != self.action_dim:
             raise UserError(
-                f"At update {self.updates + 1} the loss is not finite; lower lr, or look for extreme"
-                " rewards or observations."
+                f"The environment's actions have {actions.width} entries, and the agent was made for"
+                f" action_dim={self.action_dim}."
             )
-        returns, values = buffer.returns[buffer.valid], buffer.values[buffer.valid]
-        left = (returns - values).var() / returns.var().clamp(min=1e-12)
-        numbers["explained_variance"] = 1 - left.item()
-        numbers["lr"] = self.lr
-        numbers["action_std"] = self.network.log_std.detach().exp().mean().item()
-        return numbers
-
-    def _adapt_lr(self, kl: float) -> None:
-        kl = self.processes.mean(torch.tensor(kl, dtype=torch.float64)).item()
-        if kl > 2 * self.config.target_kl:
-            self.lr = max(self.lr / 1.5, MIN_LR)
-        elif kl < self.config.target_kl / 2:
-            self.lr = min(self.lr * 1.5, MAX_LR)
-
-    def _step(
-        self,
-        obs: torch.Tensor,
-        actions: torch.Tensor,
-        old_log_prob: torch.Tensor,
-        returns: torch.Tensor,
-        advantages: torch.Tensor,
-    ) -> torch.Tensor:
-        """One optimizer step; (5,): the losses, entropy, KL and clip fraction of `_update`."""
-        config = self.config
-        log_prob, value, entropy = self.network.evaluate_actions(obs, actions)
-        log_ratio = log_prob - old_log_prob
-        ratio = log_ratio.exp()
-        old_value = returns - advantages
-        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        low, high = 1 - config.clip_epsilon, 1 + config.clip_epsilon
-        policy_loss = -torch.min(ratio * advantages, ratio.clamp(low, high) * advantages).mean()
-        errors = (value - returns) ** 2
-        if config.clip_value:
-            near = old_value + (value - old_value).clamp(-config.clip_epsilon, config.clip_epsilon)
-            errors = torch.max(errors, (near - returns) ** 2)
-        value_loss, spread = errors.mean(), entropy.mean()
-        loss = config.value_loss_coef * value_loss
-        if self.updates >= config.critic_warmup:
-            loss = loss + policy_loss - config.entropy_coef * spread
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self._average_gradients()
-        nn.utils.clip_grad_norm_(self.network.parameters(), config.max_grad_norm)
-        self.optimizer.step()
-        with torch.no_grad():
-            # k3 of Schulman, "Approximating KL Divergence", 2020
-            kl = (ratio - 1 - log_ratio).mean()
-            clipped = ((ratio - 1).abs() > config.clip_epsilon).float().mean()
-            return torch.stack((policy_loss, value_loss, spread, kl, clipped))
-
-    def _average_gradients(self) -> None:
-        """Replace gradients by their means over the processes, in one message."""
-        if self.processes.size == 1:
-            return
-        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
-        flat = self.processes.mean(torch.cat([g.flatten() for g in gradients]))
-        parts = flat.split([g.numel() for g in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view_as(gradient))
+        if self.updates and not actions.same_as(self.actions):
+            raise UserError(
+                f"The environment's actions are {actions}, and the agent has learned with"
+                f" {self.actions}; train it where it has learned, or a new agent here."
+            )
+        self.actions = actions
 
     def save(self, path: str | Path, **entries: Any) -> None:
         """Write all that is needed to act (`ModelPolicy.from_checkpoint`) and to go on learning.
@@ -378,7 +289,7 @@ class PPOAgent:
             self._load(saved, about, str(path))
 
     def _load(self, saved: dict[str, Any], about: dict[str, Any], source: str) -> None:
-        spec = ObsSpec.from_saved(about)
+        spec, actions = ObsSpec.from_saved(about), action_range_of(about)
         contract = about.get("contract")
         contract = None if contract is None else EnvContract.from_dict(contract)
         moments, steps = saved["optimizer"]["state"], (saved["timesteps"], saved["updates"])
@@ -400,6 +311,7 @@ class PPOAgent:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self.view.show(spec)
+        self.actions = actions or ActionRange.unit(self.action_dim)
         self.contract, self.lr = contract, lr
         self.timesteps, self.updates = steps
         if self.processes.main:

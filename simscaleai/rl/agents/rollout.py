@@ -94,8 +94,7 @@ def collect(
                 for moments in (returns, known_returns):
                     moments.update(torch.from_numpy(state.discounted[step.valid, None]))
                 state.discounted[done] = 0.0
-                spread = known_returns.statistics().std.item()
-                reward /= max(spread, 1e-4)
+                reward /= _scale(known_returns)
             ended = step.truncated & ~step.terminated
             if ended.any():  # the episode would have gone on: what it would have got counts
                 rest = agent.network.value(agent.normalized(step.final_obs[ended], normalizer))
@@ -123,6 +122,12 @@ def collect(
         numbers["success_rate"] = float(np.mean(successes))
     numbers["env_seconds"] = env_seconds
     return numbers, episodes
+
+
+def _scale(returns: RunningMoments) -> float:
+    """What rewards are divided by; 1 while their discounted sums were all the same, as the first is."""
+    std = returns.statistics().std.item()
+    return max(std, 1e-4) if returns.count > 1 and std > 1e-8 else 1.0
 
 
 def _converted(value: Any, kind: type, convert: Any) -> Any:

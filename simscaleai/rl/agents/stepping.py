@@ -2,7 +2,7 @@
 
     stepper = Stepper(env)
     obs = stepper.reset(seed=0)              # (n, obs_dim) float32
-    step = stepper.step(actions)             # (n, action_dim)
+    step = stepper.step(units)               # (n, action_dim), of which [-1, 1] is the range of actions
     obs = step.obs                           # what to act on next; finished rows have begun anew
 
 Whatever the environment's autoreset does, a finished episode's last observation is in `step.final_obs`,
@@ -11,6 +11,7 @@ and rows that only began an episode in this step are not `valid`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,12 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
+from simscaleai.actions import ActionRange
+from simscaleai.errors import UserError
+from simscaleai.infos import last_info, read_success
+from simscaleai.observations import as_array, observation_parts
 from simscaleai.rl.agents.view import StateView
+from simscaleai.rl.env_checks import as_rewards, entries, name_of, takes_long_seeds
 
 
 @dataclass(frozen=True)
@@ -55,27 +61,37 @@ class Stepper:
 
     Attributes:
       n: how many environments.
+      actions: the range in which they act.
       begins: (n,) bool, rows whose next step only begins an episode.
       raw: the newest observation as the environment gave it.
+
+    Raises:
+      UserError: `env` is no Gymnasium environment, or its actions are not numbers in finite bounds.
     """
 
     raw: Any
 
     def __init__(self, env: Any, view: StateView | None = None) -> None:
         self.env, self._view = env, view or StateView()
-        self._single = not isinstance(env, VectorEnv)
-        if self._single:
-            assert isinstance(env, gymnasium.Env)
-            self.n = 1
-        else:
-            self.n = env.num_envs
-            self._mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        self._single = isinstance(env, gymnasium.Env)
+        if not self._single and not isinstance(env, VectorEnv):
+            raise UserError(
+                f"The environment is a {type(env).__name__}; PPO learns in a gymnasium.Env or a"
+                " gymnasium.vector.VectorEnv."
+            )
+        self.n = 1 if self._single else env.num_envs
+        self._mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        space = env.action_space if self._single else env.single_action_space
+        self.actions = ActionRange.of(space)
         self.begins = np.zeros(self.n, dtype=bool)
+        self._steps = 0
 
     def reset(self, seed: int | None = None) -> NDArray[np.float32]:
         """Begin new episodes in all rows."""
+        if seed is not None and not takes_long_seeds(self.env):
+            seed %= 2**31
         self.begins = np.zeros(self.n, dtype=bool)
-        return self._first(self.env.reset(seed=seed)[0])
+        return self._first(entries(self.env.reset(seed=seed), 2, "reset", self.env)[0])
 
     def restore(self, state: Any, begins: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Go on where environments were when their state was taken."""
@@ -86,11 +102,22 @@ class Stepper:
         self.raw = obs
         return self._flat(obs)
 
-    def step(self, actions: NDArray[np.float32]) -> Step:
-        """Take one step with actions (n, action_dim)."""
+    def step(self, units: NDArray[np.float32]) -> Step:
+        """Take one step.
+
+        Args:
+          units: (n, action_dim), where -1 and 1 are the bounds of an action; what lies beyond is clipped.
+
+        Raises:
+          UserError: an observation or a reward is not finite, or not of the kind that was promised.
+        """
+        self._steps += 1
+        actions = self.actions.executed(units)
         if self._single:
-            return self._step_single(actions[0])
-        obs, reward, terminated, truncated, info = self.env.step(actions)
+            return self._step_single(np.asarray(actions[0]))
+        obs, reward, terminated, truncated, info = entries(
+            self.env.step(actions), 5, "step", self.env
+        )
         done = terminated | truncated
         valid = ~self.begins
         flat = final = self._flat(obs)
@@ -103,61 +130,85 @@ class Stepper:
             self.begins = done
         self.raw = obs
         if self._mode == AutoresetMode.SAME_STEP and done.any():
-            info = _ended(info, info.get("final_info", {}), done)
+            info = last_info(info, info.get("final_info", {}), done)
+        success, said = read_success(info, self.n)
         return Step(
             flat,
             final,
-            np.asarray(reward, dtype=np.float64),
+            self._rewards(reward),
             terminated,
             truncated,
             valid,
-            info.get("success"),
-            info.get("reward_terms", {}),
+            success if said.any() else None,
+            _terms(info, self.n),
         )
 
-    def _step_single(self, action: NDArray[np.float32]) -> Step:
-        obs, reward, terminated, truncated, info = self.env.step(action)
+    def _step_single(self, action: NDArray[np.floating]) -> Step:
+        obs, reward, terminated, truncated, info = entries(
+            self.env.step(action), 5, "step", self.env
+        )
         flat = final = self._flat(obs)
         if terminated or truncated:
             obs = self.env.reset()[0]
             flat = self._flat(obs)
         self.raw = obs
-        success = info.get("success")
+        success, said = read_success(info)
         return Step(
             flat,
             final,
-            np.array([float(reward)]),
+            self._rewards(reward),
             np.array([bool(terminated)]),
             np.array([bool(truncated)]),
             np.ones(1, dtype=bool),
-            None if success is None else np.array([bool(success)]),
-            {k: np.array([v]) for k, v in info.get("reward_terms", {}).items()},
+            success if said.any() else None,
+            _terms(info, 1),
         )
 
     def _final(
         self, info: dict[str, Any], flat: NDArray[np.float32], done: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
         """The last observations where episodes ended, those of now elsewhere."""
-        given = info["final_obs"][done]  # one observation for each row that is done
-        if isinstance(given[0], dict):
-            last = self._view({key: np.stack([obs[key] for obs in given]) for key in given[0]})
+        given = list(info["final_obs"][done])
+        obs: Any
+        if isinstance(given[0], Mapping | tuple):
+            assert self._view.spec is not None
+            parts = [observation_parts(obs) for obs in given]
+            shown = self._view.spec.shapes
+            obs = {key: np.stack([as_array(part[key]) for part in parts]) for key in shown}
         else:
-            last = self._view(np.stack(list(given)))
+            obs = np.stack([as_array(obs) for obs in given])
         final = flat.copy()
-        final[done] = last.reshape(len(given), -1)
-        return final
+        final[done] = self._view(obs, True).reshape(len(given), -1)
+        return self._finite(final)
 
     def _flat(self, obs: Any) -> NDArray[np.float32]:
-        return self._view(obs).reshape(self.n, -1)
+        return self._finite(self._view(obs, not self._single).reshape(self.n, -1))
+
+    def _finite(self, flat: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not np.isfinite(flat).all():
+            env_id = int(np.flatnonzero(~np.isfinite(flat).all(1))[0])
+            raise UserError(
+                f"The environment {name_of(self.env)!r} gave an observation that is not finite at step"
+                f" {self._steps} in env {env_id}; nothing can be learned from that."
+            )
+        return flat
+
+    def _rewards(self, given: Any) -> NDArray[np.float64]:
+        rewards = as_rewards(given, self.n, self.env)
+        if not np.isfinite(rewards).all():
+            env_id = int(np.flatnonzero(~np.isfinite(rewards))[0])
+            raise UserError(
+                f"The environment {name_of(self.env)!r} gave the reward {rewards[env_id]} at step"
+                f" {self._steps} in env {env_id}; nothing can be learned from that."
+            )
+        return rewards
 
 
-def _ended(info: dict[str, Any], final: dict[str, Any], done: NDArray[np.bool_]) -> dict[str, Any]:
-    """The info of the states that the actions led to: `final` where episodes ended, else `info`."""
-    merged = dict(info)
-    for key, last in final.items():
-        now = info.get(key, last)
-        if isinstance(last, dict):
-            merged[key] = _ended(now, last, done)
-        else:
-            merged[key] = np.where(done, last, now)
-    return merged
+def _terms(info: Mapping[str, Any], n: int) -> dict[str, NDArray[np.float64]]:
+    """The numbers that make up the rewards of n environments, {name: (n,)}, where an info has them."""
+    terms = info.get("reward_terms")
+    if not isinstance(terms, Mapping):
+        return {}
+    # Gymnasium puts masks of the environments that have a key beside it, as "_<key>"
+    found = {k: as_array(v) for k, v in terms.items() if not str(k).startswith("_")}
+    return {k: v.reshape(n) for k, v in found.items() if v.size == n and v.dtype.kind in "biuf"}

@@ -4,11 +4,13 @@
     view(obs)                                 # {key: (n, ...)} -> (n, width) float32
 
 The same choices as of a cloned policy (`data.state_keys`, `data.relative_positions`), and the same code.
+An observation of any structure is read by the names that `observations.observation_parts` gives its parts;
+a matrix counts by its entries, a number as one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,14 +19,15 @@ from numpy.typing import NDArray
 
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.models.features import RelativePositions, relative
-from simscaleai.observations import ObsSpec, flatten_state, is_image_key
+from simscaleai.observations import ObsSpec, as_array, is_image_key, observation_parts
 
 
 class StateView:
     """See the module docstring.
 
     Args:
-      state_keys: entries that are shown; None for all vectors. Pictures never are.
+      state_keys: entries that are shown; None for all vectors. Pictures never are, unless an observation is
+        nothing but one.
       relative_positions: show positions as `models.features.RelativePositions` has them.
 
     Attributes:
@@ -38,18 +41,34 @@ class StateView:
         self.spec: ObsSpec | None = None
         self._features: RelativePositions | None = None
 
-    def __call__(self, obs: Any) -> NDArray[np.float32]:
-        """An observation {key: (..., d)} or (..., d) as (..., width).
+    def __call__(self, obs: Any, batched: bool | None = None) -> NDArray[np.float32]:
+        """Return (width,) for an observation, and (n, width) for those of n environments.
+
+        An array of states (..., width) is taken as it is, whatever structure the view was made for.
+
+        Args:
+          obs: an observation, or those of n environments.
+          batched: whether an environment gave it that is a vector environment; None where it may be either,
+            which then is told by its shape.
 
         Raises:
-          UserError: it has not what is to be shown.
+          UserError: it has not what is to be shown, or something that is no number.
         """
-        if self.spec is None:
-            self._learn(obs)
+        if not isinstance(obs, Mapping | tuple):
+            return self._read_array(as_array(obs), batched)
+        parts = observation_parts(obs)
+        if self.spec is None or self._array_shape is not None:
+            self._learn(parts, batched)
             assert self.spec is not None
-        if not isinstance(obs, dict):
-            return np.asarray(obs, dtype=np.float32)
-        flat = np.asarray(flatten_state(obs, self.spec.state_keys), dtype=np.float32)
+        if missing := [key for key in self.spec.shapes if key not in parts]:
+            raise UserError(
+                f"The observation lacks {', '.join(map(repr, missing))}; it has {', '.join(parts)}."
+            )
+        arrays = [as_array(parts[key]) for key in self.spec.shapes]
+        if batched is None:
+            batched = arrays[0].ndim > len(next(iter(self.spec.shapes.values())))
+        rows = [array.reshape(len(array), -1) if batched else array.reshape(-1) for array in arrays]
+        flat = np.concatenate(rows, axis=-1).astype(np.float32, copy=False)
         if self._features is None:
             return flat
         features: NDArray[np.float32] = self._features(torch.from_numpy(flat)).numpy()
@@ -59,19 +78,54 @@ class StateView:
         """Show the entries of `spec`, whatever an observation has besides."""
         self.spec, self._features = spec, relative(spec, self.relative_positions)
 
-    def _learn(self, obs: Any) -> None:
-        if not isinstance(obs, dict):
-            if self.state_keys is not None or self.relative_positions:
-                raise UserError(
-                    "state_keys and relative_positions are for observations that are dicts, and this"
-                    " environment's are arrays; leave them out."
-                )
-            self.show(ObsSpec({"state": np.shape(obs)[-1:]}, {"state": "float32"}))
-            return
-        vectors = sorted(key for key in obs if not is_image_key(key))
+    @property
+    def _array_shape(self) -> tuple[int, ...] | None:
+        """The shape of observations that are single arrays; None where they are not, or not known."""
+        shapes = {} if self.spec is None else self.spec.shapes
+        return shapes["state"] if list(shapes) == ["state"] else None
+
+    def _read_array(self, array: NDArray[Any], batched: bool | None) -> NDArray[np.float32]:
+        if self.spec is None and (self.state_keys is not None or self.relative_positions):
+            raise UserError(
+                "state_keys and relative_positions are for observations that are dicts, and this"
+                " environment's are arrays; leave them out."
+            )
+        _require_numbers("state", array)
+        if batched is not None and (self.spec is None or self._array_shape is not None):
+            self.show(ObsSpec({"state": array.shape[batched:]}, {"state": str(array.dtype)}))
+        shape = self._array_shape
+        flat = shape == () and array.ndim == 2  # states (n, 1) of what is a single number
+        if shape is not None and array.shape[array.ndim - len(shape) :] == shape and not flat:
+            array = array.reshape((*array.shape[: array.ndim - len(shape)], -1))
+        return array.astype(np.float32, copy=False)
+
+    def _learn(self, parts: Mapping[str, Any], batched: bool | None) -> None:
+        arrays = {key: as_array(value) for key, value in parts.items()}
+        if batched is None:
+            batched = min((array.ndim for array in arrays.values()), default=0) > 1
+        vectors = sorted(k for k, array in arrays.items() if not _is_picture(k, array, batched))
         for key in self.state_keys or ():
             if key not in vectors:
                 raise unknown_name("state_keys entry", key, vectors)
-        keys = vectors if self.state_keys is None else sorted(self.state_keys)
-        shapes = {k: np.shape(obs[k])[-1:] for k in keys}
-        self.show(ObsSpec(shapes, {k: str(obs[k].dtype) for k in keys}))
+        chosen = vectors if self.state_keys is None else sorted(self.state_keys)
+        if not chosen:
+            raise UserError(
+                f"The observation has no vectors but {', '.join(arrays) or 'nothing'}, and PPO learns from"
+                " vectors; have the environment observe some."
+            )
+        for key in chosen:
+            _require_numbers(key, arrays[key])
+        shapes = {key: arrays[key].shape[batched:] for key in chosen}
+        self.show(ObsSpec(shapes, {key: str(arrays[key].dtype) for key in chosen}))
+
+
+def _require_numbers(key: str, array: NDArray[Any]) -> None:
+    if array.dtype.kind not in "biuf":
+        raise UserError(
+            f"The observation's part {key!r} is of {array.dtype}, and PPO learns from numbers; leave it out"
+            " by state_keys, or wrap the environment."
+        )
+
+
+def _is_picture(key: str, array: NDArray[Any], batched: bool) -> bool:
+    return is_image_key(key) or (array.dtype == np.uint8 and array.ndim == 3 + batched)

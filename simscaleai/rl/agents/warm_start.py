@@ -43,7 +43,9 @@ def warm_start(agent: PPOAgent, path: str | Path, env: Any) -> str:
     policy = ModelPolicy.from_checkpoint(path, str(agent.device))
     if policy.contract is not None and hasattr(env, "contract"):
         policy.contract.require(env.contract)
-    teacher = _Teacher(policy, agent, Stepper(env, agent.view))
+    stepper = Stepper(env, agent.view)
+    agent.take_actions(stepper.actions)
+    teacher = _Teacher(policy, agent, stepper)
     parameters = list(agent.network.actor.parameters())
     optimizer = torch.optim.Adam(parameters, lr=LR)
     error = torch.zeros(())
@@ -85,13 +87,16 @@ class _Teacher:
         policy.reset(np.ones(stepper.n, dtype=bool), [0] * stepper.n)
 
     def drive(self, by_actor: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Observations (k, obs_dim) of this and all earlier rounds, and actions (k, action_dim) for them."""
+        """Observations (k, obs_dim) of this and all earlier rounds, and actions (k, action_dim) for them.
+
+        Actions are those of the agent, in [-1, 1].
+        """
         agent, stepper = self._agent, self._stepper
         noisy = (torch.arange(stepper.n) % 2).unsqueeze(1)
         std = agent.network.log_std.detach().exp().cpu() * noisy
         for _ in range(STEPS):
             seen = agent.view(stepper.raw).copy()
-            labels = torch.from_numpy(self._policy.act(stepper.raw))
+            labels = torch.from_numpy(stepper.actions.units(self._policy.act(stepper.raw)))
             self._seen.append(torch.from_numpy(seen))
             self._labels.append(labels)
             actions = labels

@@ -126,6 +126,30 @@ def test_saved_and_loaded_it_acts_the_same(tmp_path: Path) -> None:
         PPOAgent.from_checkpoint(tmp_path / "other.pt")
 
 
+def test_an_agent_that_never_trained_predicts_saves_and_then_trains(tmp_path: Path) -> None:
+    env = make_env("reach", cameras=[], max_episode_steps=10)
+    obs, _ = env.reset(seed=0)
+    flat = np.concatenate([obs[key] for key in sorted(obs)])
+    agent = PPOAgent(20, 4, small(total_timesteps=32))
+    many = agent.predict(np.stack([flat] * 2))
+    np.testing.assert_allclose(agent.predict(flat), many[0], atol=1e-6)
+    agent.save(tmp_path / "untrained.pt")
+    policy = ModelPolicy.from_checkpoint(tmp_path / "untrained.pt", device="cpu")
+    np.testing.assert_allclose(policy.act({"state": flat[None]})[0], agent.predict(flat), atol=1e-6)
+    for loaded in (agent, PPOAgent.from_checkpoint(tmp_path / "untrained.pt")):
+        loaded.train(env)
+        np.testing.assert_array_equal(loaded.predict(obs), loaded.predict(flat))
+    loaded.save(tmp_path / "trained.pt")
+    again = PPOAgent(20, 4, small(total_timesteps=64))
+    again.load(tmp_path / "trained.pt")
+    np.testing.assert_array_equal(again.predict(flat), loaded.predict(obs))
+    again.train(env)
+    with pytest.raises(UserError, match=r"shape \(19,\), and the agent was made for obs_dim=20"):
+        again.predict(flat[1:])
+    with pytest.raises(UserError, match="lacks 'ee_pos'"):
+        again.predict({key: value for key, value in obs.items() if key != "ee_pos"})
+
+
 @pytest.mark.parametrize("mode", ["same_step", "next_step"])
 @pytest.mark.parametrize("stop_after", [1, 3, 6])
 def test_killed_and_resumed_it_is_the_same_run(mode: str, stop_after: int, tmp_path: Path) -> None:

@@ -1,0 +1,142 @@
+"""The range of actions: which box they lie in, and how an agent that thinks in [-1, 1] acts there.
+
+actions = ActionRange.of(env.action_space)      # UserError unless it is a finite box of real numbers
+actions.executed(units)                         # (n, d) in [-1, 1] -> (n, *shape) in the box
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class ActionRange:
+    """A box with finite bounds.
+
+    Attributes:
+      low, high: (d,) float64, the bounds of each entry.
+      shape: of one action; its entries are the d above.
+      dtype: name of the NumPy dtype that is executed.
+    """
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    @classmethod
+    def unit(cls, width: int) -> ActionRange:
+        """[-1, 1] in every entry."""
+        return cls(-np.ones(width), np.ones(width), (width,))
+
+    @classmethod
+    def of(cls, space: Any) -> ActionRange:
+        """Return the range of a Gymnasium action space.
+
+        Raises:
+          UserError: the space is no box of real numbers, or has an entry without finite bounds.
+        """
+        kind = type(space).__name__
+        bounds: list[Any] = [getattr(space, name, None) for name in ("low", "high")]
+        if not all(isinstance(bound, np.ndarray) for bound in bounds):
+            raise UserError(
+                f"The action space is a {kind}, and PPO acts in a Box of real numbers with finite bounds;"
+                " wrap the environment so that it takes one (gymnasium.ActionWrapper)."
+            )
+        low, high = bounds
+        if low.dtype.kind != "f":
+            raise UserError(
+                f"The action space is a Box of {low.dtype}, and PPO acts in one of real numbers; wrap the"
+                " environment so that it takes one (gymnasium.ActionWrapper)."
+            )
+        low, high = (bound.astype(np.float64).reshape(-1) for bound in bounds)
+        endless = np.flatnonzero(~(np.isfinite(low) & np.isfinite(high) & np.isfinite(high - low)))
+        if len(endless):
+            i = int(endless[0])
+            raise UserError(
+                f"Entry {i} of the action space has the bounds {low[i]:g} and {high[i]:g}, and PPO needs"
+                " finite ones to know how far to explore; give some (gymnasium.wrappers.RescaleAction)."
+            )
+        return cls(low, high, tuple(bounds[0].shape), str(bounds[0].dtype))
+
+    @property
+    def width(self) -> int:
+        """Number of entries."""
+        return math.prod(self.shape)
+
+    def executed(self, units: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Actions (..., *shape) in the box for (..., d), of which what lies beyond [-1, 1] is clipped."""
+        actions = (self._middle + self._half * units.clip(-1.0, 1.0)).astype(self.dtype)
+        return actions.clip(*self._own_bounds).reshape((*units.shape[:-1], *self.shape))
+
+    def units(self, actions: NDArray[np.floating]) -> NDArray[np.float32]:
+        """The inverse of `executed`: actions (..., d) -> (..., d) in [-1, 1]; 0 where the box is flat."""
+        scaled = (actions - self._middle) / np.where(self._half > 0, self._half, 1.0)
+        return scaled.astype(np.float32)
+
+    def bounds(self, dtype: str = "float32") -> tuple[NDArray[Any], NDArray[Any]]:
+        """`low` and `high` in a dtype, rounded inwards."""
+        kind: Any = np.dtype(dtype).type
+        low, high = self.low.astype(kind), self.high.astype(kind)
+        low = np.where(low < self.low, np.nextafter(low, kind(np.inf)), low)
+        high = np.where(high > self.high, np.nextafter(high, kind(-np.inf)), high)
+        return low, high
+
+    @cached_property
+    def _middle(self) -> NDArray[np.float64]:
+        return (self.high + self.low) / 2
+
+    @cached_property
+    def _half(self) -> NDArray[np.float64]:
+        return (self.high - self.low) / 2
+
+    @cached_property
+    def _own_bounds(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        return self.bounds(self.dtype)
+
+    def same_as(self, other: ActionRange) -> bool:
+        """Whether the same actions are allowed."""
+        return (
+            self.shape == other.shape
+            and np.array_equal(self.low, other.low)
+            and np.array_equal(self.high, other.high)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for `from_dict`."""
+        return {
+            "low": self.low.tolist(),
+            "high": self.high.tolist(),
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+        }
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> ActionRange:
+        """Inverse of `to_dict`.
+
+        Raises:
+          ValueError: the values describe no box of numbers.
+        """
+        low, high = (np.asarray(saved[name], dtype=np.float64) for name in ("low", "high"))
+        shape = tuple(int(n) for n in saved["shape"])
+        dtype = np.dtype(saved["dtype"])
+        sound = low.shape == high.shape == (math.prod(shape),) and dtype.kind == "f"
+        if not sound or not np.isfinite([low, high]).all() or (low > high).any():
+            raise ValueError("no box of numbers")
+        return cls(low, high, shape, dtype.name)
+
+    def __str__(self) -> str:
+        if len(set(self.low)) == len(set(self.high)) == 1:
+            return f"{self.width} numbers in [{self.low[0]:g}, {self.high[0]:g}]"
+        pairs = zip(self.low, self.high, strict=True)
+        return f"{self.width} numbers in " + ", ".join(f"[{a:g}, {b:g}]" for a, b in pairs)
