@@ -214,15 +214,22 @@ def converted(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _hints(thing: Any) -> dict[str, Any]:
-    """The resolved annotations of a class or a function."""
+    """The resolved annotations of a class or a function; `Any` for what only type checkers know."""
     if thing not in _CACHE:
-        holder = thing
-        if not isinstance(thing, type):  # what it returns may be known to type checkers only
-            arguments = {k: v for k, v in thing.__annotations__.items() if k != "return"}
-            holder = types.SimpleNamespace(__annotations__=arguments)
-        known = getattr(thing, "__globals__", None)
-        _CACHE[thing] = get_type_hints(holder, known)
+        if isinstance(thing, type):
+            _CACHE[thing] = get_type_hints(thing)
+        else:
+            known = inspect.unwrap(thing).__globals__
+            _CACHE[thing] = {k: _resolved(v, known) for k, v in thing.__annotations__.items()}
     return _CACHE[thing]
+
+
+def _resolved(annotation: Any, known: dict[str, Any]) -> Any:
+    holder = types.SimpleNamespace(__annotations__={"it": annotation})
+    try:
+        return get_type_hints(holder, known)["it"]
+    except NameError:
+        return Any
 
 
 _CACHE: MutableMapping[Any, dict[str, Any]] = weakref.WeakKeyDictionary()

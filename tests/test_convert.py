@@ -139,6 +139,8 @@ def test_arguments_are_converted_by_their_annotations() -> None:
     assert found == (2, "x", ["a", "b"], "cpu", marker) and found[4] is marker
     with pytest.raises(UserError, match=r"count is 2.5; it must be a whole number"):
         given(2.5, "x", [])  # type: ignore[arg-type]
+    given.__wrapped__.__annotations__["other"] = "KnownToTypeCheckers"  # type: ignore[attr-defined]
+    assert given(1, "x", [], other=marker)[4] is marker
     with pytest.raises(TypeError, match="given"):
         given()  # type: ignore[call-arg]
 
