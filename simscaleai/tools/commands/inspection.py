@@ -12,17 +12,23 @@ from simscaleai.tools.app import app, examples
 @app.command("list-envs", epilog=examples("simscale list-envs"))
 def list_envs() -> None:
     """List the environments: what is to be done, and what a policy sees."""
-    from simscaleai.sim import list_envs, make_env
+    from simscaleai.errors import printable
+    from simscaleai.guards import reason
+    from simscaleai.sim import list_envs
     from simscaleai.tools.console import table
 
-    rows = []
+    rows, faults = [], []
     for name in list_envs():
-        env: Any = make_env(name, cameras=[])
-        shapes = env.contract.obs_shapes
-        seen = ", ".join(f"{key} {'x'.join(map(str, shape))}" for key, shape in shapes.items())
-        rows.append((name, _example(env.task.instructions[0]), seen))
-        env.close()
+        try:
+            rows.append((name, *_about_env(name)))
+        except Exception as error:  # a class of the user's, whose fault hides no other
+            rows.append((name, "", "cannot be made, see below"))
+            faults.append(
+                f"The environment {name!r} cannot be made: {type(error).__name__}: {reason(error)}."
+            )
     table("Environments", ["name", "instruction", "observation"], rows)
+    for fault in faults:
+        typer.echo(printable(fault), err=True)
 
 
 @app.command(
@@ -59,6 +65,30 @@ def info() -> None:
     table("Devices", ["device", "found"], list(info.devices().items()))
     table("Render engines", ["engine", "state"], list(info.render_engines().items()))
     typer.echo(f"Scenes: {info.assets()}")
+
+
+def _about_env(name: str) -> tuple[str, str]:
+    """An environment's instruction, and the shapes of what it observes."""
+    from simscaleai.contract import EnvContract
+    from simscaleai.sim import make_env
+
+    env: Any = make_env(name, cameras=[])
+    try:
+        space = env.observation_space
+        parts = getattr(space, "spaces", None)
+        shapes = (
+            {"": space.shape}
+            if not isinstance(parts, dict)
+            else {k: v.shape for k, v in parts.items()}
+        )
+        seen = [
+            f"{key} {'x'.join(map(str, shape or ())) or 'number'}" for key, shape in shapes.items()
+        ]
+        ours = EnvContract.of(env) is not None
+        instruction = _example(env.unwrapped.task.instructions[0]) if ours else ""
+    finally:
+        env.close()
+    return instruction, ", ".join(part.strip() for part in seen)
 
 
 def _example(instruction: str) -> str:
