@@ -32,7 +32,7 @@ from simscaleai.contract import EnvContract
 from simscaleai.convert import converted, plain
 from simscaleai.datagen.finalize import finalize
 from simscaleai.datagen.parts import Finished, PartsFolder
-from simscaleai.datagen.policies import policy_sha256
+from simscaleai.datagen.policies import find_policy, policy_sha256
 from simscaleai.datagen.progress import ProgressBar
 from simscaleai.datagen.recipe import Recipe, model_sha256
 from simscaleai.datagen.resuming import begin, kept
@@ -122,7 +122,7 @@ def generate_dataset(
         env_kwargs=_settings(env_name, env_kwargs, cameras, image_size, depth, segmentation),
         randomization=randomize or ("default" if domain_randomization else None),
         max_steps=max_steps,
-        policy_type=str(policy_type),
+        policy_type=find_policy(policy_type),
         noise=float(noise),
         seed=seed,
         only_success=only_success,

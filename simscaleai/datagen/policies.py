@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from simscaleai.errors import MissingFileError, UserError, did_you_mean
 from simscaleai.policy import Policy, RandomPolicy
+from simscaleai.storage.find_checkpoint import RUNS, checkpoint_sha256, find_checkpoint
 
 NAMES = ("random", "scripted")
 
 
-def policy_sha256(policy_type: str) -> str:
-    """What identifies a checkpoint whatever its path; "" for a named policy.
+def find_policy(policy_type: str) -> str:
+    """Return a policy's name, or the path of the checkpoint that is meant; see `find_checkpoint`.
 
     Raises:
-      MissingFileError: neither a known name nor a file.
+      MissingFileError: neither a known name nor a checkpoint.
     """
     if policy_type in NAMES:
-        return ""
-    path = Path(policy_type)
-    if not path.is_file():
+        return policy_type
+    if not Path(policy_type).exists() and not (RUNS / policy_type).exists():
         raise MissingFileError(
-            f"Unknown policy {policy_type!r}: give {', '.join(map(repr, NAMES))} or the path of a"
-            f" checkpoint.{did_you_mean(policy_type, NAMES)}"
+            f"Unknown policy {policy_type!r}: give {', '.join(map(repr, NAMES))}, the path of a"
+            f" checkpoint, or a run's folder or name.{did_you_mean(policy_type, NAMES)}"
         )
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return str(find_checkpoint(policy_type))
+
+
+def policy_sha256(policy_type: str) -> str:
+    """What identifies a checkpoint whatever its path; "" for a named policy; errors as of `find_policy`."""
+    found = find_policy(policy_type)
+    return "" if found in NAMES else checkpoint_sha256(found)
 
 
 def make_policy(policy_type: str, env: Any) -> Policy:

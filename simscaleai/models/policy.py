@@ -43,6 +43,7 @@ from simscaleai.models.reading import read_observations
 from simscaleai.models.registry import rebuild_model
 from simscaleai.observations import ObsSpec, flatten_state, unflatten_state
 from simscaleai.storage.checkpoint import load_checkpoint
+from simscaleai.storage.find_checkpoint import find_checkpoint
 from simscaleai.storage.pretrained import is_pretrained, load_pretrained, save_pretrained
 
 ROWS = 64  # rows the model sees at once
@@ -254,13 +255,15 @@ class ModelPolicy(nn.Module):
         """Build the policy from the checkpoint alone, ready to act.
 
         A checkpoint of a bare model (not trained as a `ModelPolicy`) works too: it acts on all
-        observations there are, without normalization. And so does a folder of `save_pretrained`.
+        observations there are, without normalization. And so does a folder of `save_pretrained`. Of a run's
+        folder, or its name, it is the newer one of `final.pt` and `best.pt`.
 
         Raises:
           UserError: the file is not a checkpoint of a model, its model is not registered here, or
             its weights do not fit.
         """
         target = resolve_device(device)
+        path = find_checkpoint(path)
         if is_pretrained(path):
             return cls.from_pretrained(path, device)
         payload = load_checkpoint(path)

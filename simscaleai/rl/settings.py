@@ -15,7 +15,8 @@ from typing import Any
 from simscaleai.convert import Converted
 from simscaleai.errors import UserError
 from simscaleai.rl.agents.ppo import PPOConfig
-from simscaleai.tracking.folder import RUNS, is_run_name
+from simscaleai.storage.find_checkpoint import RUNS
+from simscaleai.tracking.folder import is_run_name
 
 
 def vector_defaults() -> PPOConfig:

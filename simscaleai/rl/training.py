@@ -45,6 +45,7 @@ from simscaleai.sim.factory import make_vec_env
 from simscaleai.sim.vector_env import TaskVectorEnv
 from simscaleai.stopping import StopSignals
 from simscaleai.storage.checkpoint import load_checkpoint
+from simscaleai.storage.find_checkpoint import find_checkpoint
 from simscaleai.tracking import RunLog, write_run_info
 from simscaleai.tracking.folder import RunLock
 
@@ -225,7 +226,7 @@ class _Run:
     def _checkpoint(self, wanted: str) -> Path | None:
         """The file that `resume_from` means; None for a new run."""
         if wanted != "auto":
-            return Path(wanted)
+            return find_checkpoint(wanted, resume=True)
         path, damaged = self.processes.share(newest(self.config.folder) if self.main else None)
         for text in damaged if self.main else ():
             print(f"Left out a damaged checkpoint. {text}")

@@ -21,13 +21,13 @@ from typing import Any
 
 import torch
 
-from simscaleai.errors import MissingFileError, UserError
+from simscaleai.errors import UserError
 from simscaleai.guards import guarded, regular_file
 from simscaleai.storage.atomic import SUFFIX, atomic_path
-from simscaleai.storage.sharded import PLAIN_FILE, ShardedFolder, flatten, unflatten
+from simscaleai.storage.find_checkpoint import find_checkpoint
+from simscaleai.storage.sharded import INDEX_FILE, PLAIN_FILE, ShardedFolder, flatten, unflatten
 
 FORMAT_VERSION = 1
-_POINTER_BYTES = 256
 
 # What a tensor of plain numbers is made with, in the file that `torch.save` writes.
 _ALLOWED = re.compile(
@@ -82,7 +82,8 @@ def save_sharded_checkpoint(
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a payload of `save_checkpoint` or `save_sharded_checkpoint`, tensors whole and on the CPU.
 
-    They are mapped from the file: it must stay as it is while they are in use.
+    They are mapped from the file: it must stay as it is while they are in use. Of a run's folder, it is the
+    checkpoint that `find_checkpoint` finds.
 
     Raises:
       UserError: it is missing, damaged, of another format, or holds more than plain values.
@@ -90,6 +91,11 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     path = find_checkpoint(path)
     if not path.is_dir():
         return _load_file(path)
+    if not (path / INDEX_FILE).is_file():
+        raise UserError(
+            f"The folder {str(path)!r} holds a policy to act with and nothing of its training; give a"
+            " checkpoint of its run."
+        )
     payload, folder = load_sharded_checkpoint(path)
     with guarded(f"The checkpoint {str(path)!r}", "use another checkpoint of the run"):
         return {**payload, **unflatten(folder.read())}
@@ -100,26 +106,6 @@ def load_sharded_checkpoint(path: str | Path) -> tuple[dict[str, Any], ShardedFo
     path = find_checkpoint(path)
     folder = ShardedFolder(path)
     return _load_file(regular_file(path / PLAIN_FILE, "checkpoint")), folder
-
-
-def find_checkpoint(path: str | Path) -> Path:
-    """The file or folder that a path means: where a pointer leads, or the path itself.
-
-    Raises:
-      MissingFileError: there is none.
-    """
-    path = regular_file(path, "checkpoint", folder=True)
-    with guarded(f"The checkpoint {str(path)!r}", "check the path"):
-        if not path.exists():
-            raise MissingFileError(f"There is no checkpoint {str(path)!r}; check the path.")
-        if path.is_symlink():
-            return path.resolve()
-        if path.is_file() and path.stat().st_size <= _POINTER_BYTES:
-            name = path.read_bytes().decode(errors="replace").strip()
-            beside = name != "" and name.isprintable() and Path(name).name == name
-            target = path.with_name(name) if beside else path
-            return regular_file(target, "checkpoint", folder=True) if target.exists() else path
-        return path
 
 
 def point_at(pointer: Path, target: Path) -> None:

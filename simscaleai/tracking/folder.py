@@ -14,10 +14,10 @@ from simscaleai.tracking.run_info import CONFIG_FILE, INFO_FILE
 from simscaleai.tracking.trackers import TENSORBOARD_FOLDER, WANDB_FILE, WANDB_FOLDER
 
 # What this package writes there.
-RECORDS = (METRICS_FILE, CONFIG_FILE, INFO_FILE, TENSORBOARD_FOLDER, WANDB_FILE, WANDB_FOLDER)
-
-
-RUNS = Path("runs")  # where runs with a name are
+RECORDS = (
+    *(METRICS_FILE, CONFIG_FILE, INFO_FILE, TENSORBOARD_FOLDER, WANDB_FILE, WANDB_FOLDER),
+    "eval_info*.json",  # of evaluations of its checkpoints
+)
 
 
 def is_run_name(name: str) -> bool:

@@ -12,7 +12,8 @@ import torch
 from simscaleai.convert import Converted
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.models.inference import resolve_device
-from simscaleai.tracking.folder import RUNS, is_run_name
+from simscaleai.storage.find_checkpoint import RUNS
+from simscaleai.tracking.folder import is_run_name
 
 AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 STRATEGIES = ("ddp", "fsdp2")

@@ -32,6 +32,7 @@ from simscaleai.guards import guarded
 from simscaleai.models.policy import describe
 from simscaleai.stopping import Stopped, StopSignals
 from simscaleai.storage import checkpoint
+from simscaleai.storage.find_checkpoint import find_checkpoint
 from simscaleai.tracking.folder import RunLock
 from simscaleai.training import evaluation, fit, random_state
 from simscaleai.training.checkpoints import BEST, FINAL, Checkpoints
@@ -171,7 +172,7 @@ class Trainer:
           UserError: it cannot be read, holds no training state, or does not fit this run; the error names
             every difference, and nothing has been changed.
         """
-        found = checkpoint.find_checkpoint(path)
+        found = find_checkpoint(path, resume=True)
         with guarded(f"The checkpoint {path!r}", "use another checkpoint of the run"):
             payload = self._load(found, path)
         self._saved = (self.step, found)

@@ -39,7 +39,10 @@ def datagen(
         "data/dataset.h5"
     ),
     policy: Annotated[
-        str, typer.Option(help="scripted (the expert), random, or the path of a checkpoint.")
+        str,
+        typer.Option(
+            help="scripted (the expert), random, a checkpoint, or the folder or name of a run."
+        ),
     ] = "scripted",
     randomize: Randomize = None,
     only_success: Annotated[

@@ -23,7 +23,10 @@ def viz_live(
         typer.Option(help="Environment; by default the checkpoint's, or reach."),
     ] = None,
     policy: Annotated[
-        str, typer.Option(help="scripted (the expert), random, or the path of a checkpoint.")
+        str,
+        typer.Option(
+            help="scripted (the expert), random, a checkpoint, or the folder or name of a run."
+        ),
     ] = "scripted",
     seed: Annotated[int, typer.Option(min=0, help="Decides the episodes.")] = 0,
     speed: Annotated[float, typer.Option(help="Simulated seconds in a second.")] = 1.0,

@@ -19,7 +19,10 @@ AnyEnv = Annotated[
     str | None, typer.Option(help="Environment; by default the checkpoint's, or reach.")
 ]
 Policy = Annotated[
-    str, typer.Option(help="scripted (the expert), random, or the path of a checkpoint.")
+    str,
+    typer.Option(
+        help="scripted (the expert), random, a checkpoint, or the folder or name of a run."
+    ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Decides the episodes.")]
 Size = Annotated[int, typer.Option(min=16, max=2048, help="Height and width in pixels.")]

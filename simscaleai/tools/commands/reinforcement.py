@@ -42,11 +42,13 @@ def rl(
     seed: Annotated[int | None, typer.Option(min=0, help="Decides everything.")] = None,
     device: Annotated[str | None, typer.Option(help="Of the networks: auto, cpu, cuda.")] = None,
     init_from: Annotated[
-        Path | None, typer.Option(help="Checkpoint of a cloned policy to start from.")
+        Path | None, typer.Option(help="Checkpoint or run of a cloned policy to start from.")
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="PATH|auto", help="Checkpoint to go on from; auto: the run's newest."),
+        typer.Option(
+            metavar="PATH|auto", help="Checkpoint or run to go on from; auto: this run's newest."
+        ),
     ] = None,
     save_path: Annotated[
         Path | None, typer.Option(help="Where the final agent goes; final.pt of the run's folder.")

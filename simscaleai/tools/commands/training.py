@@ -53,7 +53,9 @@ def train(
     checkpoint_dir: Annotated[Path | None, typer.Option(help="Folder of checkpoints.")] = None,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="PATH|auto", help="Checkpoint to go on from; auto: the newest."),
+        typer.Option(
+            metavar="PATH|auto", help="Checkpoint or run to go on from; auto: the newest."
+        ),
     ] = None,
     eval_env_episodes: EvalEpisodes = None,
     use_wandb: UseWandb = False,

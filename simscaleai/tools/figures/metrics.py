@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from simscaleai.errors import MissingFileError, UserError
+from simscaleai.storage.find_checkpoint import RUNS
 from simscaleai.tracking.log import METRICS_FILE
 from simscaleai.tracking.run_info import CONFIG_FILE
-
-RUNS = Path("runs")
 
 
 @dataclass(frozen=True)

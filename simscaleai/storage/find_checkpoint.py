@@ -1,0 +1,106 @@
+"""Which checkpoint a path means: a file, a folder that is one, or the folder or name of a run.
+
+    find_checkpoint("runs/a")                 # runs/a/checkpoints/final.pt, or best.pt where that is newer
+    find_checkpoint("a")                      # the same, by the name of the run
+    find_checkpoint("runs/a", resume=True)    # the one that was written last
+
+Whoever asks for a checkpoint asks here, so that every command takes the same paths. Nothing is imported that
+takes long.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from simscaleai.errors import MissingFileError
+from simscaleai.guards import guarded, regular_file
+
+RUNS = Path("runs")  # where runs with a name are
+_ENDS = ("final.pt", "best.pt")  # of two of one age the first
+_OTHERS = ("last.pt", "step_*")
+_SHARDED, _PRETRAINED = "index.json", "config.json"  # a folder with one of them is a checkpoint
+_POINTER_BYTES = 256
+_LISTED = 5
+
+
+def find_checkpoint(path: str | Path, *, resume: bool = False) -> Path:
+    """Return the file or folder that holds the checkpoint.
+
+    Args:
+      path: of a checkpoint, of a pointer to one such as `last`, of a run's folder or its folder of
+        checkpoints; or the name of a run in `runs/`.
+      resume: of a run, take the checkpoint written last, and not the better of its ends.
+
+    Raises:
+      MissingFileError: there is nothing, or no checkpoint in the folder.
+      UserError: it is something else than a file or folder.
+    """
+    path = regular_file(path, "checkpoint", folder=True)
+    with guarded(f"The checkpoint {str(path)!r}", "check the path"):
+        if not path.exists():
+            named = not path.is_absolute() and ".." not in path.parts
+            if not named or not (RUNS / path).is_dir():
+                raise MissingFileError(
+                    f"There is no checkpoint {str(path)!r}, and no run of this name; check the path."
+                )
+            path = RUNS / path
+        if path.is_symlink():
+            path = path.resolve()
+        if path.is_dir():
+            return path if _is_checkpoint(path) else _in_run(path, resume)
+        if path.stat().st_size <= _POINTER_BYTES:
+            name = path.read_bytes().decode(errors="replace").strip()
+            beside = name != "" and name.isprintable() and Path(name).name == name
+            target = path.with_name(name) if beside else path
+            return regular_file(target, "checkpoint", folder=True) if target.exists() else path
+        return path
+
+
+def checkpoint_sha256(path: str | Path) -> str:
+    """What identifies the content of a checkpoint that `find_checkpoint` found, wherever it is."""
+    path = Path(path)
+    if path.is_file():
+        return _sha256(path)
+    parts = sorted(part for part in path.rglob("*") if part.is_file())
+    return hashlib.sha256("".join(map(_sha256, parts)).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    return (folder / _SHARDED).is_file() or (folder / _PRETRAINED).is_file()
+
+
+def _in_run(folder: Path, resume: bool) -> Path:
+    for place in (folder / "checkpoints", folder):
+        ends = [place / name for name in _ENDS if (place / name).exists()]
+        others = [path for pattern in _OTHERS for path in sorted(place.glob(pattern))]
+        found = ends + others if resume else ends or others
+        if found:
+            return max(found, key=lambda path: (path.stat().st_mtime_ns, path in others))
+    runs = [str(path) for path in _runs_in(folder)]
+    if runs:
+        more = ", ..." if len(runs) > _LISTED else ""
+        raise MissingFileError(
+            f"The folder {str(folder)!r} holds no checkpoint, but runs that do: {', '.join(runs[:_LISTED])}"
+            f"{more}; name one of them."
+        )
+    raise MissingFileError(
+        f"The folder {str(folder)!r} holds no checkpoint (no final.pt, best.pt, last.pt or step_N.pt); give"
+        " the path of a checkpoint, or the folder or name of a run."
+    )
+
+
+def _runs_in(folder: Path) -> Iterator[Path]:
+    """Runs one or two levels below a folder, as of a sweep."""
+    for pattern in ("*/*.pt", "*/checkpoints/*.pt", "*/*/*.pt"):
+        names = {path.parent for path in sorted(folder.glob(pattern)) if path.name in _ENDS}
+        runs = sorted({p.parent if p.name == "checkpoints" else p for p in names} - {folder})
+        if runs:
+            yield from runs
+            return
