@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(ValueError):
@@ -34,6 +35,14 @@ class UnknownKeywordError(UserError, TypeError):
 
 class MissingPackageError(UserError, ImportError):
     """A package that is no dependency, and that what was asked for needs."""
+
+
+class UnsavedResults(UserError):
+    """Results that could not be written in the end; they are in `results`."""
+
+    def __init__(self, message: str, results: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.results = results
 
 
 def printable(text: str) -> str:

@@ -10,9 +10,8 @@ suite are the same for every policy.
 
 from __future__ import annotations
 
-import json
+import logging
 import math
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,22 +21,26 @@ from typing import Any
 
 import numpy as np
 from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from simscaleai.contract import EnvContract
 from simscaleai.convert import Converted, converted
-from simscaleai.errors import UserError
-from simscaleai.observations import is_image_key
+from simscaleai.errors import UnsavedResults, UserError, printable
+from simscaleai.observations import as_array
 from simscaleai.policy import begin_episodes
 from simscaleai.rl.acting import Actor
 from simscaleai.rl.env_checks import name_of
 from simscaleai.rl.episodes import EpisodeResult, run_batch, run_single, suite
+from simscaleai.rl.eval_files import EvalFiles
 from simscaleai.rl.outcomes import DIVERGED
+from simscaleai.rl.policy_environment import image_shapes, policy_environment
 from simscaleai.rl.statistics import wilson_interval
-from simscaleai.sim.base_env import SimConfig
-from simscaleai.sim.factory import make_vec_env, sim_config
-from simscaleai.storage.atomic import atomic_path
+from simscaleai.sim.factory import make_vec_env
+from simscaleai.storage.atomic import require_writable
+from simscaleai.storage.find_checkpoint import checkpoint_sha256, find_checkpoint
+
+logger = logging.getLogger(__name__)
 
 ROWS = 128  # episodes at once, by default
 
@@ -84,7 +87,7 @@ def evaluate_policy(
       "success_ci" (low, high), "success_at_end", "n_episodes", "failure_stages" {stage: count},
       "diverged" (how many episodes ended since their physics became unstable: failures, at the stage
       "diverged") and "episodes", one dict each with its seed. Where no info ever said whether an episode
-      succeeded, a warning says so, and the rates are NaN. For a task with groups also "groups" {name:
+      succeeded, a warning is logged, and the rates are NaN. For a task with groups also "groups" {name:
       {"n_episodes", "success_rate", "success_ci", "failure_stages"}}, of those that occurred.
     """
     config = config or EvalConfig()
@@ -100,10 +103,10 @@ def evaluate_policy(
     else:
         results = summarize(_one_by_one(env, actor, seeds, config))
     if math.isnan(results["success_rate"]):
-        warnings.warn(
-            f"The environment {name_of(env)!r} never said whether an episode succeeded: its info has neither"
+        logger.warning(
+            "The environment %r never said whether an episode succeeded: its info has neither"
             " 'success' nor 'is_success'; no success rate was measured.",
-            stacklevel=2,
+            name_of(env),
         )
     return results
 
@@ -112,6 +115,10 @@ def _one_by_one(
     env: Any, actor: Actor, seeds: Sequence[int], config: EvalConfig
 ) -> Iterator[EpisodeResult]:
     """The episodes of a single environment, filmed and shown as the config wants."""
+    if config.save_videos:
+        if getattr(env, "render_mode", None) is None:
+            raise _no_pictures()
+        require_writable(Path(config.video_dir) / "episode_0.mp4", "choose another video_dir")
     for index, seed in enumerate(seeds):
         frames: list[Any] = []
         watch = partial(_watch, env, config, frames)
@@ -139,34 +146,56 @@ def evaluate_checkpoint(
     """Evaluate a trained policy in the environment that its checkpoint names.
 
     Args:
-      path: a checkpoint.
+      path: a checkpoint, or the folder or name of a run; see `find_checkpoint`.
       n_episodes: how many episodes, run side by side.
       seed: which suite of episodes.
       env_name: another environment; it must fit the policy.
       num_envs: rows that run at once.
       randomize: randomization level; None for none, whatever the data had.
       phrasings: how instructions are put: as in "train"ing data, or in "held_out" words.
-      output_dir: where `eval_info.json` goes; beside the checkpoint by default.
+      output_dir: where the results go, as `eval_info.json` and in a file of their own; beside the checkpoint
+        by default, see `eval_files`.
       device: where the model runs.
       show_progress: whether to draw a progress bar on stderr.
 
     Returns:
-      What `evaluate_policy` does, and "checkpoint", "env_name", "trained_on" (the environment of the
-      policy's data) and "output_path".
+      What `evaluate_policy` does, and "checkpoint", "checkpoint_sha256", "env_name", "trained_on" (the
+      environment of the policy's data), the settings, and "output_path": the evaluation's own file. It is
+      None where the folder of the checkpoint cannot be written, which is logged before the first episode.
 
     Raises:
-      UserError: the checkpoint cannot be read, or its policy does not fit the environment.
+      UserError: the checkpoint cannot be read, its policy does not fit the environment, or `output_dir`
+        cannot be written; before the first episode.
+      UnsavedResults: the files could not be written in the end; the error has the results.
     """
     from simscaleai.models.policy import ModelPolicy
 
     seeds = suite(seed, n_episodes)
-    policy = ModelPolicy.from_checkpoint(path, device)
-    name, config = policy_environment(policy.contract, env_name, randomize)
+    found = find_checkpoint(path)
+    policy = ModelPolicy.from_checkpoint(found, device)
+    name, config = policy_environment(policy.contract, env_name, randomize, image_shapes(policy))
     rows = num_envs or min(n_episodes, ROWS)
     env = make_vec_env(name, rows, autoreset_mode="disabled", config=config)
     if policy.contract is not None:
         policy.contract.require(env.contract)
     env.task.use_phrasings(phrasings)
+    about = {
+        "checkpoint": str(found),
+        "checkpoint_sha256": checkpoint_sha256(found),
+        "env_name": env.contract.env_name,
+        "trained_on": policy.contract.env_name if policy.contract is not None else None,
+        "n_episodes": n_episodes,
+        "seed": seed,
+        "randomize": randomize,
+        "phrasings": phrasings,
+    }
+    files: EvalFiles | None = None
+    try:
+        files = EvalFiles(Path(output_dir) if output_dir is not None else found.parent, about)
+    except UserError as error:
+        if output_dir is not None:
+            raise
+        logger.warning(printable(f"The results will not be saved: {error}"))
     running: Iterable[EpisodeResult] = run_batch(
         env, policy.act, seeds, env.config.max_episode_steps, partial(begin_episodes, policy, env)
     )
@@ -177,19 +206,14 @@ def evaluate_checkpoint(
         console=Console(stderr=True),
         disable=not show_progress,
     )
-    folder = Path(output_dir) if output_dir is not None else Path(path).parent
-    results = {
-        "checkpoint": str(path),
-        "env_name": env.contract.env_name,
-        "trained_on": policy.contract.env_name if policy.contract is not None else None,
-        **summarize(running),
-        "seed": seed,
-        "randomize": randomize,
-        "phrasings": phrasings,
-        "output_path": str(folder / "eval_info.json"),
-    }
-    with atomic_path(folder / "eval_info.json") as temporary:
-        temporary.write_text(json.dumps(results, indent=2) + "\n")
+    results = {**about, **summarize(running), "output_path": str(files.path) if files else None}
+    if files is not None:
+        try:
+            files.write(results)
+        except OSError as error:
+            raise UnsavedResults(
+                f"The results are not saved: {files.path}: {error.strerror}.", results
+            ) from error
     return results
 
 
@@ -235,43 +259,31 @@ def _counts(episodes: Sequence[EpisodeResult]) -> dict[str, Any]:
     }
 
 
-def policy_environment(
-    contract: EnvContract | None, env_name: str | None = None, randomize: str | None = None
-) -> tuple[str, SimConfig]:
-    """Name and settings of the environment that a policy was trained for, or of `env_name` with the same.
-
-    Args:
-      contract: the policy's.
-      env_name: another environment.
-      randomize: randomization level; None for none, whatever the data had.
-
-    Raises:
-      UserError: neither says which environment.
-    """
-    name = env_name or (contract.env_name if contract is not None else None)
-    if name is None:
-        raise UserError(
-            "The checkpoint does not say which environment its policy is for; name it with env_name."
-        )
-    settings: dict[str, Any] = dict(contract.env_config) if contract is not None else {}
-    settings["domain_randomization"] = randomize is not None
-    if randomize is not None:
-        settings["randomization_level"] = randomize
-    if contract is not None and not any(is_image_key(key) for key in contract.obs_shapes):
-        settings["cameras"] = []
-    if contract is not None and name != contract.env_name:
-        settings.pop("xml_path", None)  # the scene belongs to the other task
-    return name, sim_config(None, **{"cameras": [], **settings})
-
-
 def _watch(env: Any, config: EvalConfig, frames: list[Any]) -> None:
     """Show or keep the present picture."""
     if not (config.render or config.save_videos):
         return
     frame = env.render()
     if config.save_videos:
-        if frame is None:
-            raise UserError(
-                "save_videos needs pictures; make the environment with render_mode='rgb_array'."
-            )
-        frames.append(frame)
+        frames.append(_picture(frame))
+
+
+def _picture(frame: Any) -> NDArray[np.uint8]:
+    """What `render` gave as (H, W, 3) uint8; the last one of a list of frames."""
+    if isinstance(frame, list) and frame:
+        frame = frame[-1]
+    if frame is None:
+        raise _no_pictures()
+    picture = as_array(frame)
+    if picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8:
+        raise UserError(
+            f"save_videos needs pictures (height, width, 3) of bytes, and render gave {picture.dtype}"
+            f" {picture.shape}; make the environment with render_mode='rgb_array'."
+        )
+    return picture
+
+
+def _no_pictures() -> UserError:
+    return UserError(
+        "save_videos needs pictures; make the environment with render_mode='rgb_array'."
+    )

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from simscaleai.errors import UserError
+
 SUFFIX = ".tmp"
 
 
@@ -38,6 +40,27 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     sync(final.parent)
+
+
+def require_writable(final: str | Path, remedy: str = "choose another place") -> None:
+    """Raise UserError if no file can be written at `final`: ask before the work whose result it will hold.
+
+    Nothing is left there, no folder either.
+    """
+    final = Path(final)
+    if final.is_dir():
+        raise UserError(f"{final} is a folder; give the path of a file.")
+    folder = final.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    temporary = folder / f".{final.name}.{secrets.token_hex(4)}{SUFFIX}"
+    try:
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+    except OSError as error:
+        raise UserError(
+            f"{final} cannot be written ({folder}: {error.strerror}); {remedy}."
+        ) from None
 
 
 def replace_folder(temporary: Path, final: Path) -> None:

@@ -35,6 +35,8 @@ def text(key: str, value: Any) -> str:
         return " to ".join(f"{100 * part:.1f} %" for part in parts)
     if key.endswith("_per_second"):
         return f"{value:,.0f}"
+    if key == "output_path" and value is None:
+        return "not saved"
     if isinstance(value, bool) or value is None:
         return "yes" if value else "no"
     if isinstance(value, float):

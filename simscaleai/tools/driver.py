@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from simscaleai.datagen.policies import NAMES, make_policy, policy_sha256
+from simscaleai.datagen.policies import NAMES, find_policy, make_policy
 from simscaleai.policy import Policy
-from simscaleai.rl.evaluator import policy_environment
+from simscaleai.rl.policy_environment import image_shapes, policy_environment
 from simscaleai.sim.base_env import SimConfig
 from simscaleai.sim.factory import sim_config
 
@@ -56,9 +56,9 @@ def find_driver(policy: str, env_name: str | None = None, randomize: str | None 
         level = {} if randomize is None else {"randomization_level": randomize}
         config = sim_config(cameras=[], domain_randomization=randomize is not None, **level)
         return Driver(env_name or ENV, config, TITLES[policy], policy, None)
-    policy_sha256(policy)  # says what is allowed if there is no such file
+    policy = find_policy(policy)  # says what is allowed if there is no such file
     from simscaleai.models.policy import ModelPolicy
 
     model = ModelPolicy.from_checkpoint(policy)
-    name, config = policy_environment(model.contract, env_name, randomize)
+    name, config = policy_environment(model.contract, env_name, randomize, image_shapes(model))
     return Driver(name, config, f"checkpoint {policy}", policy, model)

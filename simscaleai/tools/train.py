@@ -10,7 +10,8 @@ from simscaleai.errors import UserError
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.policy import begin_episodes
 from simscaleai.rl.episodes import episode_seed, run_batch
-from simscaleai.rl.evaluator import ROWS, policy_environment, summarize
+from simscaleai.rl.evaluator import ROWS, summarize
+from simscaleai.rl.policy_environment import policy_environment
 from simscaleai.sim.factory import make_vec_env
 from simscaleai.training.run import build_trainer, run_trainer
 from simscaleai.training.settings import EvalSettings, RunConfig

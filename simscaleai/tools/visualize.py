@@ -18,6 +18,7 @@ from typing import Any
 
 from simscaleai.convert import converted
 from simscaleai.errors import UserError
+from simscaleai.storage.atomic import require_writable
 from simscaleai.storage.video import write_video
 from simscaleai.tools.driver import find_driver
 from simscaleai.tools.figures.cameras import plot_cameras
@@ -118,4 +119,6 @@ def _video_path(path: str | Path) -> Path:
         raise UserError(
             f"A video is an mp4 file; give a name that ends with .mp4, not {path.name}."
         )
-    return path.with_suffix(".mp4")
+    path = path.with_suffix(".mp4")
+    require_writable(path, "give another file with --save")
+    return path

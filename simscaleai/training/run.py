@@ -215,11 +215,13 @@ def _made_up(model: nn.Module, config: TrainConfig) -> DummyTrajectoryDataset:
     """Samples of the shapes that the model takes by its arguments."""
     arguments = {**model_arguments(config.model_name), **config.model_kwargs}
     size = arguments.get("image_size", 128)
+    images = [key for key in obs_keys(model) or () if is_image_key(key)]
     return DummyTrajectoryDataset(
         obs_dim=arguments.get("state_dim", 20),
         action_dim=arguments.get("action_dim", 4),
         image_size=(size, size),
-        include_image="image" in (obs_keys(model) or ()),
+        include_image=bool(images),
+        image_keys=images,
         include_language=uses_language(model),
         seed=config.seed,
         seq_len=getattr(model, "action_horizon", 1),

@@ -377,7 +377,9 @@ def test_a_checkpoint_knows_its_environment(
         assert result["env_name"] == "reach" and result["mean_length"] <= 20
         written = json.loads((tmp_path / str(n) / "eval_info.json").read_text())
         assert written == json.loads(json.dumps(result))
-        assert [p.name for p in (tmp_path / str(n)).iterdir()] == ["eval_info.json"]
+        names = sorted(p.name for p in (tmp_path / str(n)).iterdir())
+        assert names == ["eval_info.json", "eval_info_final_reach_5_seed0.json"]
+        assert result["output_path"] == str(tmp_path / str(n) / names[1])
     assert runs[0]["episodes"] == runs[1]["episodes"]  # how many run at once does not matter
     randomized = evaluate_checkpoint(
         path, 5, randomize="heavy", device="cpu", show_progress=False, output_dir=tmp_path / "r"

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from simscaleai.errors import UnsavedResults
 from simscaleai.tools.app import RandomizeCommand, app, examples
 from simscaleai.tools.commands.options import Randomize
 
@@ -23,7 +24,8 @@ from simscaleai.tools.commands.options import Randomize
 )
 def evaluate(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="Checkpoint of `simscale train`.")
+        Path,
+        typer.Argument(metavar="CHECKPOINT", help="Checkpoint, or the folder or name of a run."),
     ],
     env_name: Annotated[
         str | None,
@@ -41,23 +43,27 @@ def evaluate(
     ] = "train",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder of eval_info.json; beside the checkpoint."),
+        typer.Option("--output", "-o", help="Folder of the results; beside the checkpoint."),
     ] = None,
 ) -> None:
     """Let a policy drive the arm and count its successes."""
     from simscaleai.rl.evaluator import evaluate_checkpoint
     from simscaleai.tools.console import results, table, text
 
-    result = evaluate_checkpoint(
-        checkpoint,
-        n_episodes=n_episodes,
-        seed=seed,
-        env_name=env_name,
-        num_envs=num_envs,
-        randomize=randomize,
-        phrasings=phrasings,
-        output_dir=output,
-    )
+    unsaved: UnsavedResults | None = None
+    try:
+        result = evaluate_checkpoint(
+            checkpoint,
+            n_episodes=n_episodes,
+            seed=seed,
+            env_name=env_name,
+            num_envs=num_envs,
+            randomize=randomize,
+            phrasings=phrasings,
+            output_dir=output,
+        )
+    except UnsavedResults as error:
+        unsaved, result = error, {**error.results, "output_path": None}
     groups = result.pop("groups", {})
     results("Evaluation", result)
     if groups:
@@ -65,3 +71,5 @@ def evaluate(
         columns = ("episodes of", *(key.replace("_", " ") for key in keys))
         rows = [(name, *(text(k, found[k]) for k in keys)) for name, found in groups.items()]
         table("By kind of episode", columns, rows)
+    if unsaved is not None:
+        raise unsaved

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from simscaleai.errors import UserError
-from simscaleai.storage.atomic import atomic_path
+from simscaleai.storage.atomic import atomic_path, require_writable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,7 +121,8 @@ def check_target(save: str | Path | None) -> Path | None:
     if path.is_dir():
         raise UserError(f"{path} is a folder; give the file to write, such as {path}/figure.png.")
     if not path.suffix:
-        return path.with_suffix(".png")
+        path = path.with_suffix(".png")
+    require_writable(path, "give another file with --save")
     known = FigureCanvasBase.get_supported_filetypes()
     kind = path.suffix[1:].lower()
     if kind not in known:

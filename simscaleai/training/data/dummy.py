@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,11 @@ class DummyTrajectoryDataset(BatchedDataset):
       num_samples: how many.
       obs_dim: width of "state".
       action_dim: width of an action, in (-1, 1).
-      image_size: (height, width) of "image".
-      include_image, include_language: add "image" (3, H, W) in [0, 1], or "language".
+      image_size: (height, width) of each image.
+      include_image, include_language: add images (3, H, W) in [0, 1], or "language".
       seed: the same seed gives the same samples.
       seq_len, obs_steps: as of `TrajectoryDataset`.
+      image_keys: which observations are images.
     """
 
     @converted
@@ -43,13 +44,14 @@ class DummyTrajectoryDataset(BatchedDataset):
         *,
         seq_len: int = 1,
         obs_steps: int = 1,
+        image_keys: Sequence[str] = ("image",),
     ) -> None:
         self.seed, self.seq_len, self.obs_steps = seed, seq_len, obs_steps
         self.include_language = include_language
         shapes: dict[str, tuple[int, ...]] = {"state": (obs_dim,)} if obs_dim else {}
         dtypes = dict.fromkeys(shapes, "float32")
-        if include_image:
-            shapes["image"], dtypes["image"] = (*image_size, 3), "uint8"
+        for key in image_keys if include_image else ():
+            shapes[key], dtypes[key] = (*image_size, 3), "uint8"
         self.spec = DataSpec(ObsSpec(shapes, dtypes), action_dim)
         rng = seeding.generator(seed, "dummy-data")
         state = rng.standard_normal((num_samples, obs_dim), dtype=np.float32)
@@ -80,11 +82,12 @@ class DummyTrajectoryDataset(BatchedDataset):
 
     def read(self, indices: torch.Tensor) -> dict[str, Any]:
         obs = {"state": self._state[indices]} if self.state_dim else {}
-        if self.spec.obs.image_keys:
-            rngs = [seeding.generator(self.seed, "dummy-image", int(i)) for i in indices]
-            shape = self.spec.obs.shapes["image"]
+        for key in self.spec.obs.image_keys:
+            stream = f"dummy-{key}"
+            rngs = [seeding.generator(self.seed, stream, int(i)) for i in indices]
+            shape = self.spec.obs.shapes[key]
             frames = [rng.integers(0, 256, shape, dtype=np.uint8) for rng in rngs]
-            obs["image"] = torch.from_numpy(np.stack(frames))
+            obs[key] = torch.from_numpy(np.stack(frames))
         batch: dict[str, Any] = {"observations": obs, "actions": self._actions[indices]}
         if self.obs_steps > 1:
             batch["observations"] = {k: _repeat(v, self.obs_steps) for k, v in obs.items()}

@@ -1,0 +1,79 @@
+"""The files of an evaluation: the newest is `eval_info.json`, and each has one of its own.
+
+    eval_info.json                               the newest evaluation written to this folder
+    eval_info_final_reach_100_seed0.json         checkpoint final.pt in reach, 100 episodes of suite 0
+    eval_info_best_reach_100_seed0_heavy.json    best.pt, with heavy randomization
+
+The same evaluation made again replaces its file. Another one never does, whatever the name would be: of
+another checkpoint, one trained again under the same name included, or with other settings.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from simscaleai.storage.atomic import atomic_path, require_writable
+
+NEWEST = "eval_info.json"
+PATTERN = "eval_info*.json"
+_IDENTITY = (*("checkpoint_sha256", "env_name", "n_episodes", "seed", "randomize", "phrasings"),)
+
+
+class EvalFiles:
+    """Those of one evaluation.
+
+    Args:
+      folder: where they go.
+      about: `_IDENTITY` and "checkpoint".
+
+    Raises:
+      UserError: nothing can be written there; said before the first episode.
+    """
+
+    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
+        self.folder = folder
+        self._identity = {key: about[key] for key in _IDENTITY}
+        require_writable(
+            folder / NEWEST, "choose a folder for the results with output_dir (--output)"
+        )
+        self.path = self._own_file(about)
+
+    def write(self, results: dict[str, Any]) -> None:
+        """Write both files."""
+        text = json.dumps(_without_nan(results), indent=2, allow_nan=False) + "\n"
+        for path in (self.path, self.folder / NEWEST):
+            with atomic_path(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+    def _own_file(self, about: dict[str, Any]) -> Path:
+        words = [Path(about["checkpoint"]).stem, about["env_name"], about["n_episodes"]]
+        words += [f"seed{about['seed']}"]
+        words += [about["randomize"]] if about["randomize"] else []
+        words += [about["phrasings"]] if about["phrasings"] != "train" else []
+        name = "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", str(word)) for word in words)
+        for k in itertools.count(1):
+            path = self.folder / f"eval_info_{name}{'' if k == 1 else f'_{k}'}.json"
+            if not path.exists() or self._is_same(path):
+                return path
+        raise AssertionError
+
+    def _is_same(self, path: Path) -> bool:
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return False
+        return isinstance(found, dict) and {k: found.get(k) for k in _IDENTITY} == self._identity
+
+
+def _without_nan(value: Any) -> Any:
+    """`value` with None for numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,93 @@
+"""The environment that fits a policy: that of its data, or a named one with the cameras that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from simscaleai.contract import EnvContract
+from simscaleai.errors import UserError
+from simscaleai.observations import is_image_key
+from simscaleai.sim.base_env import CameraConfig, SimConfig
+from simscaleai.sim.cameras import scene_cameras
+from simscaleai.sim.factory import make_vec_env, sim_config
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def policy_environment(
+    contract: EnvContract | None,
+    env_name: str | None = None,
+    randomize: str | None = None,
+    images: Shapes | None = None,
+) -> tuple[str, SimConfig]:
+    """Name and settings of the environment that a policy was trained for, or of `env_name` with the same.
+
+    Args:
+      contract: the policy's; None for one that was not trained on data of an environment.
+      env_name: another environment.
+      randomize: randomization level; None for none, whatever the data had.
+      images: observations with pictures that a policy without a contract reads, {key: (H, W, ...)}; the
+        cameras that they come from are switched on.
+
+    Raises:
+      UserError: neither says which environment, or its scene lacks a camera.
+    """
+    name = env_name or (contract.env_name if contract is not None else None)
+    if name is None:
+        raise UserError(
+            "The checkpoint does not say which environment its policy is for; name it with env_name"
+            " (--env-name)."
+        )
+    settings: dict[str, Any] = dict(contract.env_config) if contract is not None else {}
+    settings["domain_randomization"] = randomize is not None
+    if randomize is not None:
+        settings["randomization_level"] = randomize
+    if contract is not None and not any(is_image_key(key) for key in contract.obs_shapes):
+        settings["cameras"] = []
+    if contract is None and images:
+        settings |= _seen_by(name, images)
+    if contract is not None and name != contract.env_name:
+        settings.pop("xml_path", None)  # the scene belongs to the other task
+    return name, sim_config(None, **{"cameras": [], **settings})
+
+
+def image_shapes(policy: Any) -> dict[str, tuple[int, ...]]:
+    """The observations with pictures that a `ModelPolicy` reads, {key: (H, W, ...)}."""
+    if policy.spec is not None:
+        return {key: policy.spec.shapes[key] for key in policy.spec.image_keys}
+    name, given = getattr(policy.model, "registered", (None, {}))
+    if name is None:
+        return {}
+    from simscaleai.models.registry import model_arguments
+
+    size = {**model_arguments(name), **given}.get("image_size", 128)
+    keys = getattr(policy.model, "obs_keys", None) or ()
+    return {key: (size, size, 3) for key in keys if is_image_key(key)}
+
+
+def _seen_by(env_name: str, images: Shapes) -> dict[str, Any]:
+    """Settings with which an environment observes `images`."""
+    env = make_vec_env(env_name, 1, cameras=[])
+    known = [env.model.camera(i).name for i in range(env.model.ncam)]
+    env.close()
+    if not known:
+        raise UserError(
+            f"The policy reads {', '.join(images)}, and the scene of {env_name!r} has no camera."
+        )
+    named = [key.partition("/")[2] for key in images if "/" in key]
+    names = list(dict.fromkeys(named))
+    if not names:
+        default = CameraConfig().name
+        names = [default if default in known else known[0]]
+    elif len(names) == 1 and any(key.startswith("images/") for key in images):
+        names += [other for other in known if other not in names][:1]  # one alone is `image`
+    height, width = next(iter(images.values()))[:2]
+    cameras = scene_cameras(env_name, names, width)
+    for camera in cameras:
+        camera.height = height
+    return {
+        "cameras": cameras,
+        "observe_depth": any(key.startswith("depth/") for key in images),
+        "observe_segmentation": any(key.startswith("segmentation/") for key in images),
+    }

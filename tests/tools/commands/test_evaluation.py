@@ -1,0 +1,72 @@
+"""`simscale eval` prints its table in any case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from simscaleai.models import create_model
+from simscaleai.models.normalization import Normalizer, Statistics
+from simscaleai.models.policy import ModelPolicy
+from simscaleai.observations import ObsSpec
+from simscaleai.rl.eval_files import EvalFiles
+from simscaleai.sim import make_env
+from simscaleai.storage.checkpoint import save_checkpoint
+from simscaleai.tools.cli import main
+
+
+@pytest.fixture
+def evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> Any:
+    """Run `simscale eval` with further words on an untrained policy; (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    contract = make_env("reach", cameras=[], dt=0.005, max_episode_steps=3).contract
+    spec = ObsSpec(contract.obs_shapes, contract.obs_dtypes)
+    statistics = {"state": Statistics.of(torch.randn(50, 20))}
+    model = create_model("bc", state_dim=20, hidden_dim=16, n_layers=1)
+    policy = ModelPolicy(model, spec, Normalizer(statistics), contract)
+    payload = {"policy": policy.description(), "weights": dict(policy.state_dict())}
+    save_checkpoint(tmp_path / "runs" / "a" / "final.pt", payload)
+
+    def run(*words: str) -> tuple[Any, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["eval", "a", "--n-episodes", "2", *words])
+        return ended.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_the_name_of_a_run(evaluate: Any) -> None:
+    code, out, _ = evaluate()
+    assert code == 0 and "success rate" in out and "final.pt" in out
+    assert sorted(p.name for p in Path("runs/a").iterdir()) == [
+        "eval_info.json",
+        "eval_info_final_reach_2_seed0.json",
+        "final.pt",
+    ]
+
+
+def test_a_folder_that_cannot_be_written(evaluate: Any, monkeypatch: Any, caplog: Any) -> None:
+    Path("file").touch()
+    code, out, err = evaluate("--output", "file/there")
+    assert code == 2 and out == "" and "Error: file/there/eval_info.json cannot be written" in err
+
+    def refuse(self: Path, **kwargs: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    code, out, err = evaluate()
+    assert code == 0 and "success rate" in out and "not saved" in out
+    assert "The results will not be saved: runs/a/eval_info.json" in caplog.text
+
+
+def test_a_disk_that_is_full_in_the_end(evaluate: Any, monkeypatch: Any) -> None:
+    def full(self: EvalFiles, results: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(EvalFiles, "write", full)
+    code, out, err = evaluate()
+    assert code == 2 and "success rate" in out and "not saved" in out
+    assert err.splitlines()[-1].startswith("Error: The results are not saved: runs/a/eval_info_")
