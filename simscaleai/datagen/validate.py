@@ -29,6 +29,7 @@ from simscaleai.storage.episode import (
     episode_digest,
 )
 from simscaleai.storage.episodes import EpisodeFile, open_dataset
+from simscaleai.storage.masks import SPLITS
 
 _SHOWN = 5
 _ACTION_SLACK = 1e-6
@@ -218,16 +219,17 @@ class _Validation:
         steps = sum(e.length for e in self.data.episodes)
         if total is not None and total != steps:
             self._error(f"the attribute total is {total}, but there are {steps} steps")
-        try:
-            splits = self.data.splits()
-        except UserError as error:
-            self._error(str(error))
-            return
-        if not splits:
+        masks = self.data.masks
+        for problem in masks.problems():
+            self._error(problem)
+        for name in masks.names:
+            missing = masks.read(name)[1]
+            if missing and name not in SPLITS:
+                self.warnings.setdefault(
+                    f"mask/{name} names {missing[0]!r}, which is not there", []
+                )
+        if not any(name in SPLITS for name in masks.names):
             self.warnings.setdefault("there is no split into train and valid", [])
-        both = set(splits.get("train", [])) & set(splits.get("valid", []))
-        for i in sorted(both):
-            self._error("an episode is in train and in valid", self.data.episodes[i].name)
 
 
 def _content_hash(data: EpisodeFile, checksums: Sequence[str], *, with_place: bool = False) -> str:

@@ -14,7 +14,9 @@ import itertools
 import math
 import os
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ FILTERS = {h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE, h5z.FILTER_FLETCHER32}
 _CHECKSUM_BYTES = 4
 _SLACK = 64  # bytes that a gzip header and checksums add; noise grows by a thousandth besides
 _FEW = 64  # chunks that are looked up one by one, and not by going through all
+_CONTIGUOUS_BYTES = 2**16  # of an array that is not chunked, read at a time
 
 
 class ChunkError(ValueError):
@@ -47,56 +50,103 @@ class Layout:
     dtype: np.dtype[Any]
     filters: tuple[int, ...] = ()
 
-    @property
+    @cached_property
     def gzipped(self) -> bool:
         return h5z.FILTER_DEFLATE in self.filters
+
+    @cached_property
+    def row_nbytes(self) -> int:
+        """Of one row's values."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
 
     @property
     def nbytes(self) -> int:
         """Of a chunk's values."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        return self.shape[0] * self.row_nbytes
+
+    @cached_property
+    def row(self) -> tuple[tuple[int, ...], np.dtype[Any], tuple[int, ...]]:
+        """What arrays share whose chunks differ in their number of rows alone."""
+        return self.shape[1:], self.dtype, self.filters
+
+    @cached_property
+    def _undo(self) -> list[tuple[int, int]]:
+        """(bit in the filter mask, code) in the order in which filters are undone."""
+        return list(reversed(list(enumerate(self.filters))))
+
+    @cached_property
+    def _native(self) -> np.dtype[Any]:
+        return self.dtype.newbyteorder("=")
 
     def check_size(self, stored: int) -> None:
         """ChunkError if a chunk of `stored` bytes takes more of the file than its values can."""
-        if stored > self.nbytes + self.nbytes // 1000 + _SLACK:
-            raise ChunkError(f"has a chunk of {stored} bytes for {self.nbytes} bytes of values")
+        self.check_sizes(np.array([stored]), np.array(self.shape[:1]))
 
-    def decode(self, raw: bytes, skipped: int = 0) -> NDArray[Any]:
-        """The values (*shape) of a stored chunk in native byte order; not to be written to.
+    def check_sizes(self, sizes: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+        """The same for many chunks, of different numbers of rows."""
+        nbytes = rows * self.row_nbytes
+        for i in np.flatnonzero(sizes > nbytes + nbytes // 1000 + _SLACK)[:1]:
+            raise ChunkError(f"has a chunk of {sizes[i]} bytes for {nbytes[i]} bytes of values")
+
+    def decode(self, raw: bytes, skipped: int = 0, rows: int | None = None) -> NDArray[Any]:
+        """The values of a stored chunk in native byte order; not to be written to.
 
         Args:
           raw: the chunk as it is in the file.
           skipped: bit i is set where filter i was not applied to it.
+          rows: that it holds, where they are not `shape[0]`.
+
+        Returns:
+          (rows, *shape[1:]).
 
         Raises:
           ChunkError: they are not a whole chunk.
         """
-        for i, code in reversed(list(enumerate(self.filters))):
+        rows = self.shape[0] if rows is None else rows
+        nbytes, itemsize = rows * self.row_nbytes, self.dtype.itemsize
+        for i, code in self._undo:
             if skipped >> i & 1:
                 continue
             if code == h5z.FILTER_DEFLATE:
-                raw = _inflate(raw, self.nbytes + _SLACK)
+                raw = _inflate(raw, nbytes + _SLACK)
             elif code == h5z.FILTER_FLETCHER32:
                 raw = raw[:-_CHECKSUM_BYTES]
-            elif self.dtype.itemsize > 1 and len(raw) == self.nbytes:
-                raw = np.frombuffer(raw, np.uint8).reshape(self.dtype.itemsize, -1).T.tobytes()
-        if len(raw) != self.nbytes:
-            raise ChunkError(f"cannot be decoded (a chunk does not hold its {self.nbytes} bytes)")
-        values = np.frombuffer(raw, self.dtype).reshape(self.shape)
-        return values.astype(self.dtype.newbyteorder("="), copy=False)
+            elif itemsize > 1 and len(raw) == nbytes:
+                raw = np.frombuffer(raw, np.uint8).reshape(itemsize, -1).T.tobytes()
+        if len(raw) != nbytes:
+            raise ChunkError(f"cannot be decoded (a chunk does not hold its {nbytes} bytes)")
+        values = np.frombuffer(raw, self.dtype).reshape(rows, *self.shape[1:])
+        return values.astype(self._native, copy=False)
 
 
 @dataclass(frozen=True)
 class Chunks:
-    """The chunks of an array along its first axis, in order; each holds `layout.shape[0]` whole rows.
+    """Chunks of whole rows, in order, that together hold an array, or several arrays one after the other.
 
     Attributes:
+      layout: of the values; its number of rows is that of the first chunk.
       offsets, sizes: (n,) int64, where each begins in the file, and its bytes there.
+      rows: (n,) int64, how many each holds; those beyond `starts` of the next one mean nothing.
+      starts: (n,) int64, which row is the first of each.
     """
 
     layout: Layout
     offsets: NDArray[np.int64]
     sizes: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+
+def join(parts: Sequence[Chunks], starts: Sequence[int]) -> Chunks | None:
+    """The chunks of arrays that lie one after the other, each from a row of `starts`; None if they differ."""
+    if not parts or any(part.layout.row != parts[0].layout.row for part in parts):
+        return None
+    shifted = [replace(p, starts=p.starts + start) for p, start in zip(parts, starts, strict=True)]
+    columns = (
+        np.concatenate([getattr(part, name) for part in shifted])
+        for name in ("offsets", "sizes", "rows", "starts")
+    )
+    return Chunks(parts[0].layout, *columns)
 
 
 def layout_of(dataset: h5d.DatasetID) -> Layout | None:
@@ -158,7 +208,7 @@ def find_chunks(dataset: h5d.DatasetID, file_size: int) -> Chunks | None:
     if not hasattr(os, "pread") or 0 in dataset.shape or not _is_plain(dataset):
         return None
     layout = layout_of(dataset)
-    chunks = _contiguous(dataset) if layout is None else _chunked(dataset, layout)
+    chunks = _contiguous(dataset) if layout is None else stored_chunks(dataset, layout)
     if chunks is None:
         return None
     offsets, sizes = chunks.offsets, chunks.sizes
@@ -167,28 +217,39 @@ def find_chunks(dataset: h5d.DatasetID, file_size: int) -> Chunks | None:
 
 
 def _contiguous(dataset: h5d.DatasetID) -> Chunks | None:
-    """Rows one after the other, each counted as a chunk."""
+    """An array that is not chunked, a number of rows at a time."""
     kind, start = dataset.get_create_plist().get_layout(), dataset.get_offset()
     if kind != h5d.CONTIGUOUS or start is None:
         return None
-    layout = Layout((1, *dataset.shape[1:]), dataset.dtype)
-    rows = np.arange(dataset.shape[0], dtype=np.int64)
-    return Chunks(layout, start + layout.nbytes * rows, np.full_like(rows, layout.nbytes))
+    length, *rest = dataset.shape
+    row = Layout((1, *rest), dataset.dtype).row_nbytes
+    step = max(1, min(length, _CONTIGUOUS_BYTES // row))
+    starts = np.arange(0, length, step, dtype=np.int64)
+    rows = np.minimum(step, length - starts)
+    layout = Layout((step, *rest), dataset.dtype)
+    return Chunks(layout, start + row * starts, row * rows, rows, starts)
 
 
-def _chunked(dataset: h5d.DatasetID, layout: Layout) -> Chunks | None:
+def stored_chunks(dataset: h5d.DatasetID, layout: Layout) -> Chunks | None:
+    """The chunks of a dataset of this layout; None unless all are whole rows and went through all filters."""
     length, *rest = dataset.shape
     rows = layout.shape[0]
     if layout.shape[1:] != tuple(rest):
         return None
     stored: list[h5d.StoreInfo] = []
-    dataset.chunk_iter(stored.append)
-    stored.sort(key=lambda info: info.chunk_offset[0])
+    if rows >= length:
+        stored.append(dataset.get_chunk_info_by_coord((0,) * dataset.rank))
+        if stored[0].byte_offset is None:
+            return None
+    else:
+        dataset.chunk_iter(stored.append)
+        stored.sort(key=lambda info: info.chunk_offset[0])
     starts = [info.chunk_offset[0] for info in stored]
     if starts != list(range(0, length, rows)) or any(info.filter_mask for info in stored):
         return None  # some were never written, or are stored in a way of their own
     offsets = np.array([info.byte_offset for info in stored], np.int64)
-    return Chunks(layout, offsets, np.array([info.size for info in stored], np.int64))
+    sizes = np.array([info.size for info in stored], np.int64)
+    return Chunks(layout, offsets, sizes, np.full_like(sizes, rows), np.array(starts, np.int64))
 
 
 def _is_plain(dataset: h5d.DatasetID) -> bool:

@@ -20,6 +20,7 @@ from simscaleai import seeding
 
 SCHEMA_VERSION = 1
 OBS = "obs/"
+NEXT_OBS = "next_obs/"
 SCENE_PATH = "xml_path"
 """The setting of an environment that says where its scene lies."""
 
@@ -87,6 +88,24 @@ class Episode:
             "mujoco_version": self.mujoco_version,
             "model_sha256": self.model_sha256,
         }
+
+
+@dataclass(frozen=True)
+class EpisodeMeta:
+    """One episode before its arrays are read.
+
+    Attributes:
+      name: its group, such as "demo_0".
+      length: steps.
+      seed, success: None where the file does not say.
+      language: the instruction, or "".
+    """
+
+    name: str
+    length: int
+    seed: int | None
+    success: bool | None
+    language: str
 
 
 def array_checksum(arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -11,7 +11,8 @@ and handed over ready-made.
 
 Chunks: a vector dataset is one chunk per episode (up to 64 KiB, then a few), an image dataset one
 chunk per frame, so that reading one training sample touches few bytes. All are byte-shuffled and
-gzipped, which any HDF5 library undoes. Pictures that an episode has under two names are stored once.
+gzipped, which any HDF5 library undoes. Observations have the names of `obs_names`, under which a picture that
+has two is stored once; where everything lies is written once more, in one table (`index`).
 """
 
 from __future__ import annotations
@@ -22,16 +23,21 @@ import os
 import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5f, h5g, h5p, h5s, h5t
+from h5py import h5a, h5d, h5f, h5g, h5p, h5s, h5t, h5z
 from numpy.typing import NDArray
 
 from simscaleai.contract import EnvContract
+from simscaleai.errors import UserError
+from simscaleai.storage import index
+from simscaleai.storage.chunks import Chunks, Layout, stored_chunks
 from simscaleai.storage.episode import (
+    NEXT_OBS,
     OBS,
     SCHEMA_VERSION,
     Episode,
@@ -40,14 +46,17 @@ from simscaleai.storage.episode import (
     episode_digest,
     split_episodes,
 )
+from simscaleai.storage.obs_names import file_names, has_channel
 
 _GZIP_LEVEL = 1  # higher levels save 1 % of a file of floats
 _VECTOR_CHUNK_BYTES = 64 * 1024
 _BLOCK = 32  # episodes compressed at a time
+_META_BLOCK_BYTES = 2**16  # HDF5's own structures, written side by side
 _ROBOMIMIC_GYM = 2  # robomimic's EnvType for Gymnasium environments
+_FILTERS = (h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE)
 
-Packed = tuple[Episode, str, dict[str, list[bytes]]]
-"""An episode, its checksum and {array name: filtered chunks}."""
+Packed = tuple[Episode, str, dict[str, tuple[NDArray[Any], list[bytes]]]]
+"""An episode, its checksum and {path in the file: (values, filtered chunks)}."""
 
 
 class EpisodeWriter:
@@ -59,6 +68,7 @@ class EpisodeWriter:
       seed, valid_fraction: what decides which episodes are in /mask/train and /mask/valid.
       splits: {mask: positions} instead, where that is decided already.
       attributes: further attributes of /data: text, numbers.
+      env_id: the environment's name for Gymnasium; by default that of the contract.
     """
 
     def __init__(
@@ -70,17 +80,21 @@ class EpisodeWriter:
         valid_fraction: float = 0.1,
         splits: Mapping[str, Iterable[int]] | None = None,
         attributes: Mapping[str, Any] | None = None,
+        env_id: str | None = None,
     ) -> None:
+        self._path = path
+        self._names = file_names(contract)
         access = h5p.create(h5p.FILE_ACCESS)
         access.set_libver_bounds(h5f.LIBVER_V110, h5f.LIBVER_V110)
         access.set_fclose_degree(h5f.CLOSE_STRONG)  # groups held open here must not keep it open
+        access.set_meta_block_size(_META_BLOCK_BYTES)
         creation = h5p.create(h5p.FILE_CREATE)
         self._file = h5f.create(os.fsencode(path), h5f.ACC_TRUNC, creation, access)
         self._data = h5g.create(self._file, b"data")
         self._seed, self._valid_fraction, self._splits = seed, valid_fraction, splits
         self._env_args = json.dumps(
             {
-                "env_name": contract.env_name,
+                "env_name": env_id or contract.env_name,
                 "type": _ROBOMIMIC_GYM,
                 "env_kwargs": contract.env_config,
                 "contract": contract.to_dict(),
@@ -89,6 +103,7 @@ class EpisodeWriter:
         )
         self._attributes = dict(attributes or {})
         self._written: dict[int, tuple[str, dict[str, Any]]] = {}
+        self._chunks: dict[int, dict[str, Chunks]] = {}
         self._total = 0
         self._scalar = h5s.create(h5s.SCALAR)
         self._group = h5p.create(h5p.GROUP_CREATE)
@@ -98,7 +113,7 @@ class EpisodeWriter:
 
     def add(self, position: int, episode: Episode) -> None:
         """Write /data/demo_<position>; in any order, each position once, none left out."""
-        self._write(position, _pack(episode))
+        self._write(position, _pack(episode, self._names))
 
     def add_all(self, episodes: Iterable[tuple[int, Episode]]) -> None:
         """`add` many (position, episode), compressing on all cores.
@@ -109,7 +124,7 @@ class EpisodeWriter:
         remaining = iter(episodes)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             while block := list(itertools.islice(remaining, _BLOCK)):
-                packed = pool.map(_pack, [episode for _, episode in block])
+                packed = pool.map(_pack, [episode for _, episode in block], repeat(self._names))
                 for (position, _), result in zip(block, list(packed), strict=True):
                     self._write(position, result)
 
@@ -127,11 +142,13 @@ class EpisodeWriter:
         return self
 
     def __exit__(self, failed: type[BaseException] | None, *exc: object) -> None:
-        if failed is None:
-            self._finish()
+        table = self._finish() if failed is None else None
         self._file.close()
+        if table is not None:
+            index.seal(self._path, *table)
 
-    def _finish(self) -> None:
+    def _finish(self) -> tuple[index.Index, int] | None:
+        """Write what concerns all episodes; return the index and the byte where its place is."""
         count = len(self._written)
         assert sorted(self._written) == list(range(count)), "positions must be 0..count-1"
         masks = h5g.create(self._file, b"mask")
@@ -146,6 +163,26 @@ class EpisodeWriter:
             **self._attributes,
         }
         self._write_attributes(self._data, head)
+        return self._reserve_index()
+
+    def _reserve_index(self) -> tuple[index.Index, int] | None:
+        """Leave room for the index; None where episodes are not alike, and the file will have none."""
+        order = range(len(self._written))
+        if not order or any(self._chunks[i].keys() != self._chunks[0].keys() for i in order):
+            return None
+        columns = {path: [self._chunks[i][path] for i in order] for path in self._chunks[0]}
+        table = index.index_of([self._written[i][1] for i in order], columns)
+        if table is None:
+            return None
+        props = h5p.create(h5p.DATASET_CREATE)
+        props.set_layout(h5d.CONTIGUOUS)
+        props.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+        props.set_fill_time(h5d.FILL_TIME_NEVER)
+        props.set_obj_track_times(False)
+        space = h5s.create_simple((index.sealed_size(table),))
+        kind = self._type(np.dtype(np.uint8))
+        dataset = h5d.create(self._file, index.NAME.encode(), kind, space, props)
+        return table, dataset.get_offset()
 
     def _masks(self) -> dict[str, set[int]]:
         if self._splits is not None:
@@ -160,15 +197,10 @@ class EpisodeWriter:
         demo = h5g.create(self._data, f"demo_{position}".encode(), None, self._group)
         self._write_attributes(demo, {**attributes, "checksum": checksum})
         groups = {"": demo}
-        stored: dict[int, bytes] = {}
-        for name, value in episode.arrays().items():
-            folder, _, leaf = name.rpartition("/")
-            group = _group(groups, folder)
-            same = stored.setdefault(id(chunks[name]), name.encode())
-            if same == name.encode():
-                self._write_array(group, leaf.encode(), value, chunks[name])
-            else:  # a second name for what is in the file
-                group.links.create_hard(leaf.encode(), demo, same)
+        found = self._chunks[position] = {}
+        for path, (value, filtered) in chunks.items():
+            folder, _, leaf = path.rpartition("/")
+            found[path] = self._write_array(_group(groups, folder), leaf.encode(), value, filtered)
         self._written[position] = checksum, attributes
         self._total += len(episode)
 
@@ -180,7 +212,7 @@ class EpisodeWriter:
 
     def _write_array(
         self, group: h5g.GroupID, name: bytes, value: NDArray[Any], chunks: list[bytes]
-    ) -> None:
+    ) -> Chunks:
         kind = self._type(value.dtype)
         space = h5s.create_simple(value.shape)
         dataset = h5d.create(group, name, kind, space, self._layout(value))
@@ -188,6 +220,9 @@ class EpisodeWriter:
         tail = (0,) * (value.ndim - 1)
         for i, chunk in enumerate(chunks):
             dataset.write_direct_chunk((i * step, *tail), chunk)
+        found = stored_chunks(dataset, Layout((step, *value.shape[1:]), value.dtype, _FILTERS))
+        assert found is not None
+        return found
 
     def _type(self, dtype: np.dtype[Any]) -> h5t.TypeID:
         if dtype not in self._types:
@@ -224,21 +259,23 @@ def _chunk_shape(value: NDArray[Any]) -> tuple[int, ...]:
     return (steps, *value.shape[1:])
 
 
-def _pack(episode: Episode) -> Packed:
+def _pack(episode: Episode, names: Mapping[str, str]) -> Packed:
     arrays = episode.arrays()
+    packed: dict[str, tuple[NDArray[Any], list[bytes]]] = {}
     for name, value in arrays.items():
         assert len(value) == len(episode) > 0, (name, value.shape, len(episode))
         assert not name.endswith("/") and name != OBS
-    filtered: dict[str, list[bytes]] = {}
-    for name, value in arrays.items():
-        same = next((k for k in filtered if _same_pictures(arrays[k], value)), None)
-        filtered[name] = _filter(value) if same is None else filtered[same]
-    return episode, array_checksum(arrays), filtered
-
-
-def _same_pictures(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    """Whether one array can stand for both: the picture of a task's first camera has two names."""
-    return a.ndim > 2 and a.dtype == b.dtype and np.array_equal(a, b)
+        prefix = next((p for p in (NEXT_OBS, OBS) if name.startswith(p)), "")
+        key = name.removeprefix(prefix)
+        path = prefix + names.get(key, key) if prefix else name
+        stored = value[..., None] if prefix and value.ndim == 3 and has_channel(key) else value
+        if path not in packed:
+            packed[path] = stored, _filter(stored)
+        elif not np.array_equal(packed[path][0], stored):  # `image` and that of the first camera
+            raise UserError(
+                f"The observation {key!r} is not what its camera sees; give it another name."
+            )
+    return episode, array_checksum(arrays), packed
 
 
 def _filter(value: NDArray[Any]) -> list[bytes]:

@@ -11,15 +11,22 @@ Two layouts are read (and only the first is written, by `EpisodeWriter`):
   `seed`, `success`, `language` per demo, `total` and `env_args` on /data, /mask/{train,valid};
 - plain: /episode_<i>/{observations/<key>, actions, rewards}, attribute `language`.
 
-Both give the same keys: "obs/<key>", "actions", "rewards". A file is untrusted input; what is
-refused is listed in `simscaleai.storage.hdf5`. Every failure is one `UserError` sentence.
+Both give the same keys: "obs/<key>", "actions", "rewards". Observations may be nested, as
+"obs/object_pose/cube". Pictures of our files have the names that environments give them (`obs_names`). A
+file is untrusted input; what is refused is listed in `simscaleai.storage.hdf5`. Every failure is one
+`UserError` sentence.
+
+Nothing of an episode stays open after it was read, and a file that has an index (`storage.index`) is opened
+without looking at its episodes at all.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,40 +37,42 @@ from numpy.typing import NDArray
 from simscaleai.contract import EnvContract
 from simscaleai.convert import as_flag
 from simscaleai.errors import UserError, unknown_name
-from simscaleai.storage.chunks import Chunks, find_chunks
-from simscaleai.storage.episode import OBS, SCHEMA_VERSION, Episode, array_checksum
+from simscaleai.storage.chunks import Chunks, find_chunks, join
+from simscaleai.storage.episode import (
+    NEXT_OBS,
+    OBS,
+    SCHEMA_VERSION,
+    Episode,
+    EpisodeMeta,
+    array_checksum,
+)
 from simscaleai.storage.episode_writer import EpisodeWriter
 from simscaleai.storage.hdf5 import SafeFile
+from simscaleai.storage.index import NAME as INDEX
+from simscaleai.storage.index import Index, unseal
+from simscaleai.storage.masks import Masks
+from simscaleai.storage.obs_names import file_names, has_channel
 
 __all__ = ["Episode", "EpisodeFile", "EpisodeMeta", "EpisodeWriter", "open_dataset"]
 
-_MAX_DEPTH = 2  # obs/<key> or obs/images/<camera>
-_FALLBACK_VALID = 10  # without masks every tenth episode is for validation
+_MAX_DEPTH = 16  # of groups in groups; hard links can make a circle
+_MAX_KEYS = 4096
 
 
-@dataclass(frozen=True)
-class EpisodeMeta:
-    """One episode before its arrays are read.
+def open_dataset(
+    path: str | Path, images: Mapping[str, str] | None = None, *, use_index: bool = True
+) -> EpisodeFile:
+    """Open a dataset for reading; use it as a context manager.
 
-    Attributes:
-      name: its group, such as "demo_0".
-      length: steps.
-      seed, success: None where the file does not say.
-      language: the instruction, or "".
+    Args:
+      path: the file.
+      images: {camera: observation}, to read a picture of another tool as `images/<camera>`, the first one as
+        `image` too; "image" is a camera of which there is `image` alone.
+      use_index: whether to trust the index of the file, where it fits the file.
     """
-
-    name: str
-    length: int
-    seed: int | None
-    success: bool | None
-    language: str
-
-
-def open_dataset(path: str | Path) -> EpisodeFile:
-    """Open a dataset for reading; use it as a context manager."""
     file = SafeFile(path)
     try:
-        return EpisodeFile(file)
+        return EpisodeFile(file, images, use_index=use_index)
     except BaseException:
         file.close()
         raise
@@ -73,11 +82,19 @@ class EpisodeFile:
     """An open dataset: `episodes` in numerical order, read by position in that list.
 
     Not for sharing between processes: let each open the path itself.
+
+    Attributes:
+      episodes: a list of `EpisodeMeta`.
+      obs_keys: names of the observations, sorted.
+      images: see `open_dataset`.
+      example: position of the first episode that has a step; 0 if there is none.
     """
 
-    def __init__(self, file: SafeFile) -> None:
+    def __init__(
+        self, file: SafeFile, images: Mapping[str, str] | None = None, *, use_index: bool = True
+    ) -> None:
         self._file = file
-        self.path = file.path
+        self.path, self.images = file.path, dict(images or {})
         self.is_robomimic = file.has(file.root, "data")
         self._top = file.group(file.root, "data", "data") if self.is_robomimic else file.root
         self._prefix, self._obs = (
@@ -91,10 +108,18 @@ class EpisodeFile:
                 f"{self.path} holds no episodes; expected groups /data/demo_0, ... or /episode_0, ..."
             )
         self._check_version()
-        self._groups = [self._open_group(m[0]) for m in matches]
-        self.episodes = [self._meta(i, m[0]) for i, m in enumerate(matches)]
-        self.obs_keys = self._find_obs_keys(0)
-        self._position = {e.name: i for i, e in enumerate(self.episodes)}
+        self._opened: tuple[str, h5g.GroupID] | None = None
+        names = [m[0] for m in matches]
+        self.index = self._find_index(names) if use_index else None
+        self.episodes = (
+            [self._meta(name) for name in names]
+            if self.index is None
+            else list(map(EpisodeMeta, names, *self.index.about()))
+        )
+        self.example = next((i for i, e in enumerate(self.episodes) if e.length), 0)
+        self.contract = self._read_contract()
+        self._paths = self._name_observations(self._obs_paths(self.example))
+        self.obs_keys = sorted(self._paths)
 
     def __enter__(self) -> EpisodeFile:
         return self
@@ -106,19 +131,8 @@ class EpisodeFile:
         return len(self.episodes)
 
     def close(self) -> None:
-        self._groups.clear()
+        self._opened = None
         self._file.close()
-
-    @property
-    def contract(self) -> EnvContract | None:
-        """The environment that made the data; None in a file of another tool."""
-        args = self.env_args
-        if not isinstance(args.get("contract"), dict):
-            return None
-        try:
-            return EnvContract.from_dict(args["contract"])
-        except (TypeError, ValueError, AttributeError) as error:
-            raise self._file.refuse("data", "has an unreadable `contract` in `env_args`") from error
 
     @property
     def env_args(self) -> dict[str, Any]:
@@ -138,79 +152,90 @@ class EpisodeFile:
 
     def episode_attribute(self, i: int, name: str, default: Any = None) -> Any:
         """An attribute of episode i, such as "policy"."""
-        return self._file.attribute(self._groups[i], name, self._label(i), default)
+        return self._file.attribute(self._group(i), name, self._label(i), default)
 
     def keys(self, i: int) -> list[str]:
         """What `read` knows for episode i: "actions", "obs/<key>", ...; sorted."""
-        group = self._groups[i]
+        group = self._group(i)
         label = self._label(i)
         named = [
             n for n in self._file.names(group) if not self._file.is_group(group, n, f"{label}/{n}")
         ]
-        return sorted(named + [OBS + k for k in self._find_obs_keys(i)])
+        for prefix, folder in ((OBS, self._obs), (NEXT_OBS, NEXT_OBS[:-1])):
+            paths = self._walk_observations(i, folder)
+            named += [prefix + key for path in paths for key in self._keys_of(path)]
+        return sorted(named)
 
     def shape(self, i: int, key: str) -> tuple[int, ...]:
         """Shape of an array, without reading it."""
-        return tuple(self._dataset(i, key)[0].shape)
+        length, *row = self._dataset(i, key)[0].shape
+        return (length, *self._row(key, tuple(row)))
 
     def dtype(self, i: int, key: str) -> np.dtype[Any]:
         """What `read` gives for an array, without reading it."""
         return self._dataset(i, key)[0].dtype.newbyteorder("=")
 
-    def chunks(self, i: int, key: str) -> Chunks | None:
-        """Where the chunks of an array lie in the file; None if only HDF5 can read them."""
-        return find_chunks(self._dataset(i, key)[0], self._file.size)
+    def column(self, episodes: Sequence[int], key: str) -> Chunks | None:
+        """Where the chunks of an array lie in the file, over some episodes, one after the other.
+
+        Args:
+          episodes: positions of episodes that have a step.
+          key: as for `read`.
+
+        Returns:
+          None if only HDF5 can read them.
+        """
+        if not episodes:
+            return None
+        chunks = None
+        if self.index is not None:
+            chunks = self.index.chunks(self._path(key), episodes)
+        if chunks is None:
+            found: list[Chunks] = []
+            starts = [0]
+            for i in episodes:
+                part = find_chunks(self._dataset(i, key)[0], self._file.size)
+                if part is None:
+                    return None
+                found.append(part)
+                starts.append(starts[-1] + self.episodes[i].length)
+            chunks = join(found, starts[:-1])
+        if chunks is None:
+            return None
+        rows, *row = chunks.layout.shape
+        layout = replace(chunks.layout, shape=(rows, *self._row(key, tuple(row))))
+        return replace(chunks, layout=layout)
 
     def read(self, i: int, key: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """Steps start..stop (all by default) of one array of episode i.
 
         Args:
           i: position in `episodes`.
-          key: "actions", "rewards", "dones", "states" or "obs/<key>".
+          key: "actions", "rewards", "dones", "states", "obs/<key>" or "next_obs/<key>".
 
         Raises:
           UserError: the episode has no such array, or it fails a check.
         """
         dataset, label = self._dataset(i, key)
-        return self._file.read(dataset, label, start, stop)
+        values = self._file.read(dataset, label, start, stop)
+        return values.reshape(len(values), *self._row(key, values.shape[1:]))
 
     def checksum(self, i: int) -> str:
         """`array_checksum` of episode i as it is in the file."""
         return array_checksum({k: self.read(i, k) for k in self.keys(i)})
 
-    def splits(self) -> dict[str, list[int]]:
-        """{mask name: positions, sorted} as stored; {} if the file has no masks.
+    @cached_property
+    def masks(self) -> Masks:
+        """Which episodes are for training and which for validation."""
+        return Masks(self._file, self.episodes, self.is_robomimic)
 
-        Raises:
-          UserError: a mask names an episode that is not there.
-        """
-        if not self.is_robomimic or not self._file.has(self._file.root, "mask"):
-            return {}
-        group = self._file.group(self._file.root, "mask", "mask")
-        found = {}
-        for name in sorted(self._file.names(group)):
-            members = self._file.strings(group, name, f"mask/{name}", len(self.episodes))
-            unknown = [m for m in members if m not in self._position]
-            if unknown:
-                raise self._file.refuse(f"mask/{name}", f"names {unknown[0]!r}, which is not there")
-            found[name] = sorted(self._position[m] for m in members)
-        return found
+    def splits(self) -> dict[str, list[int]]:
+        """{mask: positions, sorted} as stored; {} if the file has no masks."""
+        return {name: self.masks.read(name)[0] for name in self.masks.names}
 
     def split(self, name: str) -> list[int]:
-        """Positions of the episodes of a split, sorted: "all", "train", "valid" or another mask.
-
-        A file without any mask is split by position: every tenth episode is for validation.
-        """
-        everything = list(range(len(self.episodes)))
-        if name == "all":
-            return everything
-        splits = self.splits() or {
-            "train": [i for i in everything if (i + 1) % _FALLBACK_VALID],
-            "valid": everything[_FALLBACK_VALID - 1 :: _FALLBACK_VALID],
-        }
-        if name not in splits:
-            raise unknown_name(f"split of {self.path}:", name, [*splits, "all"])
-        return splits[name]
+        """Positions of the episodes of a split that have a step, sorted; see `Masks.split`."""
+        return [i for i in self.masks.split(name) if self.episodes[i].length]
 
     def _label(self, i: int | None = None, key: str = "") -> str:
         parts = ["data"] if self.is_robomimic else []
@@ -218,9 +243,15 @@ class EpisodeFile:
             parts.append(self.episodes[i].name)
         return "/".join([*parts, key] if key else parts) or "/"
 
+    def _group(self, i: int) -> h5g.GroupID:
+        """The group of episode i; one at a time is open."""
+        return self._open_group(self.episodes[i].name)
+
     def _open_group(self, name: str) -> h5g.GroupID:
-        label = f"data/{name}" if self.is_robomimic else name
-        return self._file.group(self._top, name, label)
+        if self._opened is None or self._opened[0] != name:
+            label = f"data/{name}" if self.is_robomimic else name
+            self._opened = name, self._file.group(self._top, name, label)
+        return self._opened[1]
 
     def _check_version(self) -> None:
         version = self.attribute("schema_version", SCHEMA_VERSION)
@@ -230,53 +261,123 @@ class EpisodeFile:
                 f" {SCHEMA_VERSION}; generate the data again or update simscaleai."
             )
 
-    def _meta(self, i: int, name: str) -> EpisodeMeta:
-        group = self._groups[i]
+    def _find_index(self, names: list[str]) -> Index | None:
+        """The index, if the file has one that is up to date."""
+        if not self.is_robomimic or not self._file.has(self._file.root, INDEX):
+            return None
+        dataset = self._file.dataset(self._file.root, INDEX, INDEX)
+        place = dataset.get_offset()
+        if place is None or dataset.rank != 1 or dataset.dtype != np.uint8:
+            return None
+        with open(self.path, "rb") as file:
+            index = unseal(file.fileno(), self._file.read(dataset, INDEX).tobytes(), place)
+        expected = [f"{self._prefix}_{i}" for i in range(len(names))]
+        return index if index is not None and names == expected[: len(index.lengths)] else None
+
+    def _read_contract(self) -> EnvContract | None:
+        """The environment that made the data; None in a file of another tool."""
+        args = self.env_args
+        if not isinstance(args.get("contract"), dict):
+            return None
+        try:
+            return EnvContract.from_dict(args["contract"])
+        except (TypeError, ValueError, AttributeError) as error:
+            raise self._file.refuse("data", "has an unreadable `contract` in `env_args`") from error
+
+    def _meta(self, name: str) -> EpisodeMeta:
+        group = self._open_group(name)
         label = f"data/{name}" if self.is_robomimic else name
 
-        def attribute(key: str, default: Any) -> Any:
-            return self._file.attribute(group, key, label, default)
-
         length = self._file.dataset(group, "actions", f"{label}/actions").shape[0]
-        stated = attribute("num_samples", length)
+        stated = self._file.attribute(group, "num_samples", label, length)
         if stated != length:
             raise self._file.refuse(label, f"says {stated} steps but has {length} actions")
-        seed, success = attribute("seed", None), attribute("success", None)
         try:
-            success = as_flag(success)
+            success = as_flag(self._file.attribute(group, "success", label))
         except ValueError as error:
             raise self._file.refuse(label, f"has a success that is unclear: {error}") from None
         return EpisodeMeta(
             name,
             length,
-            None if seed is None else int(seed),
+            _integer(self._file.attribute(group, "seed", label)),
             success,
-            str(attribute("language", "")),
+            str(self._file.attribute(group, "language", label, "")),
         )
 
-    def _find_obs_keys(self, i: int) -> list[str]:
-        name = self._obs
-        if not self._file.has(self._groups[i], name):
-            return []
-        label = self._label(i, name)
-        group = self._file.group(self._groups[i], name, label)
-        return sorted(self._walk(group, label, "", _MAX_DEPTH))
+    def _obs_paths(self, i: int) -> list[str]:
+        """Paths of the observations of episode i, as they are in the file."""
+        if self.index is not None:
+            return [p.removeprefix(OBS) for p in self.index.columns if p.startswith(OBS)]
+        return self._walk_observations(i, self._obs)
 
-    def _walk(self, group: h5g.GroupID, label: str, prefix: str, depth: int) -> list[str]:
-        keys = []
+    def _walk_observations(self, i: int, folder: str) -> list[str]:
+        group = self._group(i)
+        label = self._label(i, folder)
+        if not self._file.has(group, folder):
+            return []
+        paths: list[str] = []
+        self._walk(self._file.group(group, folder, label), label, "", paths, _MAX_DEPTH)
+        return sorted(paths)
+
+    def _walk(
+        self, group: h5g.GroupID, label: str, prefix: str, paths: list[str], depth: int
+    ) -> None:
         for name in self._file.names(group):
             inner = f"{label}/{name}"
             if not self._file.is_group(group, name, inner):
-                keys.append(prefix + name)
+                paths.append(prefix + name)
             elif depth > 1:
                 child = self._file.group(group, name, inner)
-                keys += self._walk(child, inner, f"{prefix}{name}/", depth - 1)
-        return keys
+                self._walk(child, inner, f"{prefix}{name}/", paths, depth - 1)
+            else:
+                raise self._file.refuse(label, f"is nested more than {_MAX_DEPTH} groups deep")
+            if len(paths) > _MAX_KEYS:
+                raise self._file.refuse(label, f"holds more than {_MAX_KEYS} arrays")
+
+    def _name_observations(self, paths: list[str]) -> dict[str, str]:
+        """{observation: its path in the file}; the cameras of `images` stand for what they name."""
+        images, named = self.images, dict[str, str]()
+        if self.contract is not None:
+            for key, name in file_names(self.contract).items():
+                if key in paths or name in paths:
+                    named[key] = key if key in paths else name
+        taken = set(named.values())
+        named |= {path: path for path in paths if path not in taken}
+        for source in images.values():
+            if source not in named:
+                raise unknown_name(f"observation of {self.path} in data.images:", source, named)
+        pictures = {
+            camera if camera == "image" else f"images/{camera}": named[source]
+            for camera, source in images.items()
+        }
+        for source in images.values():
+            named.pop(source, None)
+        if pictures and "image" not in named | pictures:
+            pictures["image"] = next(iter(pictures.values()))
+        return named | pictures
+
+    def _keys_of(self, path: str) -> list[str]:
+        """The observations that a path of the file holds."""
+        return [key for key, place in self._paths.items() if place == path] or [path]
+
+    def _path(self, key: str) -> str:
+        """Where an array is, below the group of its episode."""
+        for prefix, folder in ((OBS, self._obs), (NEXT_OBS, NEXT_OBS[:-1])):
+            if key.startswith(prefix):
+                name = key.removeprefix(prefix)
+                return f"{folder}/{self._paths.get(name, name)}"
+        return key
+
+    def _row(self, key: str, row: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of one step of an array; pictures that have one channel in the file may have none here."""
+        name = key.removeprefix(OBS).removeprefix(NEXT_OBS)
+        flat = self.contract is not None and self.contract.obs_shapes.get(name) == row[:-1]
+        return row[:-1] if flat and row[-1:] == (1,) and has_channel(name) else row
 
     def _dataset(self, i: int, key: str) -> tuple[h5d.DatasetID, str]:
-        path = self._obs + key[len(OBS) - 1 :] if key.startswith(OBS) else key
+        path = self._path(key)
         label = self._label(i, path)
-        group = self._groups[i]
+        group = self._group(i)
         *folders, leaf = path.split("/")
         for folder in folders:
             if not self._file.has(group, folder):
@@ -289,3 +390,11 @@ class EpisodeFile:
         if dataset.shape[0] != length:
             raise self._file.refuse(label, f"has {dataset.shape[0]} steps but {length} actions")
         return dataset, label
+
+
+def _integer(value: Any) -> int | None:
+    """A seed as an attribute has it; None for what is none."""
+    try:
+        return None if value is None else int(value)
+    except (ValueError, OverflowError):  # a text, NaN
+        return None

@@ -19,7 +19,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5g, h5l, h5o, h5s, h5t, h5z
+from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t, h5z
 from numpy.typing import NDArray
 
 from simscaleai.errors import MissingFileError, UserError
@@ -133,10 +133,13 @@ class SafeFile:
 
     def attribute(self, obj: h5g.GroupID, name: str, label: str, default: Any = None) -> Any:
         """A scalar attribute as str, bool, int or float; `default` if there is none."""
-        attributes = h5py.Group(obj).attrs
         try:
-            if name not in attributes:
+            if not h5a.exists(obj, name.encode()):  # most of other tools' episodes have none
                 return default
+            number = _number(h5a.open(obj, name.encode()))
+            if number is not None:
+                return number
+            attributes = h5py.Group(obj).attrs
             shape = attributes.get_id(name).shape
             value = attributes[name] if shape in ((), (1,)) else None
         except (OSError, TypeError, ValueError, KeyError, RuntimeError, UnicodeError) as error:
@@ -230,6 +233,15 @@ class SafeFile:
             raise self.refuse(
                 label, f"brings what this file of {self.size} bytes unpacks to {self._total} bytes"
             )
+
+
+def _number(attribute: h5a.AttrID) -> bool | int | float | None:
+    """A scalar attribute of a plain number, which most are, by the short way; None if it is another."""
+    if attribute.shape != () or attribute.get_type().get_class() not in (h5t.INTEGER, h5t.FLOAT):
+        return None
+    value = np.zeros((), attribute.dtype)
+    attribute.read(value)
+    return value.item()
 
 
 def _text(name: bytes | str) -> str:

@@ -46,10 +46,11 @@ class RowReader:
     """
 
     def __init__(self, data: EpisodeFile, episodes: list[int], key: str) -> None:
-        self.path, self.key, self.episodes = data.path, key, episodes
+        self.path, self.key, self._images = data.path, key, data.images
+        self.episodes = [i for i in episodes if data.episodes[i].length]
+        episodes = self.episodes
         self._names = [data.episodes[i].name for i in episodes]
         self._starts = np.cumsum([0, *(data.episodes[i].length for i in episodes)])
-        self._first_chunk = self._starts
         self._chunks = self._find_chunks(data)
         self.shape, self.dtype = self._common_rows(data)
         self._identity = _identity(os.stat(data.path))
@@ -85,18 +86,24 @@ class RowReader:
     def read_all(self, threads: int = 1) -> NDArray[Any]:
         """Every row, (N, ...), read in the order of the file."""
         out = np.empty((len(self), *self.shape), self.dtype)
-        step = max(1, _SPAN_BYTES * len(self) // max(self.nbytes, 1))
+        chunks = self._chunks
+        count = len(self) if chunks is None else len(chunks.offsets)
+        step = max(1, _SPAN_BYTES * count // max(self.nbytes, 1))
+        starts = range(0, count, step)
 
-        def fill(start: int) -> None:
-            stop = min(start + step, len(self))
-            self.read(np.arange(start, stop), out[start:stop])
+        def fill(first: int) -> None:
+            which = slice(first, first + step)
+            if chunks is None:
+                self._read_by_hdf5(np.arange(len(self))[which], out[which])
+            else:
+                self._read_whole_chunks(chunks, which, out)
 
-        starts = range(0, len(self), step)
-        if threads < 2 or not self.direct:  # HDF5 lets one thread in
+        if chunks is not None:
+            self._descriptor()  # not by each thread at once
+        if threads < 2 or chunks is None:  # HDF5 lets one thread in
             for start in starts:
                 fill(start)
             return out
-        self._descriptor()  # not by each thread at once
         pool = ThreadPoolExecutor(threads)
         try:
             for _ in pool.map(fill, starts):
@@ -106,25 +113,46 @@ class RowReader:
         return out
 
     def _read_chunks(self, chunks: Chunks, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
-        file, layout = self._descriptor(), chunks.layout
-        episode = np.searchsorted(self._starts, rows, "right") - 1
-        in_episode = rows - self._starts[episode]
-        chunk, in_chunk = np.divmod(in_episode, layout.shape[0])
-        wanted = self._first_chunk[episode] + chunk
-        offsets, sizes = chunks.offsets[wanted].tolist(), chunks.sizes[wanted].tolist()
+        """The given rows; each chunk once."""
+        file, decode = self._descriptor(), chunks.layout.decode
+        wanted = np.searchsorted(chunks.starts, rows, "right") - 1
+        in_chunk = rows - chunks.starts[wanted]
+        offsets, sizes, held = (
+            column[wanted].tolist() for column in (chunks.offsets, chunks.sizes, chunks.rows)
+        )
         previous = -1
-        try:
-            for i in np.argsort(wanted, kind="stable").tolist():
-                if wanted[i] != previous:
-                    values = layout.decode(os.pread(file, sizes[i], offsets[i]))
-                    previous = wanted[i]
-                out[i] = values[in_chunk[i]]
-        except ChunkError as error:
-            where = f" of {self._names[episode[i]]}, step {in_episode[i]}"
-            raise self._refuse(error, where) from error
+        for i in np.argsort(wanted, kind="stable").tolist():
+            if wanted[i] != previous:
+                try:
+                    values = decode(os.pread(file, sizes[i], offsets[i]), rows=held[i])
+                except ChunkError as error:
+                    raise self._refuse(error, rows[i]) from error
+                previous = wanted[i]
+            out[i] = values[in_chunk[i]]
 
-    def _refuse(self, error: ChunkError, where: str = "") -> UserError:
-        return UserError(f"{self.path}: {self.key!r}{where} {error}; the file is refused.")
+    def _read_whole_chunks(self, chunks: Chunks, which: slice, out: NDArray[Any]) -> None:
+        """All rows of the chunks `which`, to where they belong in `out`."""
+        file, decode = self._descriptor(), chunks.layout.decode
+        stops = np.append(chunks.starts[1:], len(self))[which].tolist()
+        columns = (chunks.offsets, chunks.sizes, chunks.rows, chunks.starts)
+        offsets, sizes, held, starts = (column[which].tolist() for column in columns)
+        for offset, size, rows, start, stop in zip(
+            offsets, sizes, held, starts, stops, strict=True
+        ):
+            try:
+                values = decode(os.pread(file, size, offset), rows=rows)
+            except ChunkError as error:
+                raise self._refuse(error, start) from error
+            out[start:stop] = values[: stop - start]
+
+    def _refuse(self, error: ChunkError, row: int) -> UserError:
+        """The error for a chunk that holds the given row."""
+        episode = int(np.searchsorted(self._starts, row, "right")) - 1
+        step = row - self._starts[episode]
+        return UserError(
+            f"{self.path}: {self.key!r} of {self._names[episode]}, step {step} {error};"
+            " the file is refused."
+        )
 
     def _read_by_hdf5(self, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
         """Neighbouring rows of an episode at once."""
@@ -157,7 +185,7 @@ class RowReader:
     def _episode_file(self) -> EpisodeFile:
         """The file through HDF5, of this process: one inherited from another must not be read."""
         if self._hdf5 is None or self._hdf5[0] != os.getpid():
-            self._hdf5 = (os.getpid(), open_dataset(self.path))
+            self._hdf5 = (os.getpid(), open_dataset(self.path, self._images))
         return self._hdf5[1]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -165,23 +193,15 @@ class RowReader:
 
     def _find_chunks(self, data: EpisodeFile) -> Chunks | None:
         """Those of all episodes together, if they can all be read directly and alike."""
-        parts: list[Chunks] = []
-        for i in self.episodes:
-            part = data.chunks(i, self.key)
-            if part is None or (parts and part.layout != parts[0].layout):
-                return None
-            parts.append(part)
-        if not parts:
-            return None
-        self._first_chunk = np.cumsum([0, *(len(part.offsets) for part in parts)])
-        offsets, sizes = (
-            np.concatenate([getattr(part, name) for part in parts]) for name in ("offsets", "sizes")
-        )
-        try:
-            parts[0].layout.check_size(int(sizes.max()))
-        except ChunkError as error:
-            raise self._refuse(error) from error
-        return Chunks(parts[0].layout, offsets, sizes)
+        chunks = data.column(self.episodes, self.key)
+        if chunks is not None:
+            try:
+                chunks.layout.check_sizes(chunks.sizes, chunks.rows)
+            except ChunkError as error:
+                raise UserError(
+                    f"{self.path}: {self.key!r} {error}; the file is refused."
+                ) from error
+        return chunks
 
     def _common_rows(self, data: EpisodeFile) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Shape and dtype of a row; UserError where episodes differ."""
@@ -189,7 +209,8 @@ class RowReader:
             layout = self._chunks.layout
             return layout.shape[1:], layout.dtype.newbyteorder("=")
         rows = [
-            (data.shape(i, self.key)[1:], data.dtype(i, self.key)) for i in self.episodes or [0]
+            (data.shape(i, self.key)[1:], data.dtype(i, self.key))
+            for i in self.episodes or [data.example]
         ]
         for i, row in zip(self.episodes, rows, strict=False):
             if row != rows[0]:

@@ -66,6 +66,8 @@ class TrainConfig(Converted):
       run_name: put everything into `runs/<run_name>/`, checkpoints into its folder `checkpoints`. It may
         name folders in folders, as "width/3".
       use_tensorboard: record for TensorBoard; None does where it is installed.
+      images: {camera: observation}, pictures of another tool that stand for `images/<camera>`, such
+        as {"wrist_cam": "agentview_image"}; the first one is `image` too.
       state_keys: the vectors that make up the state, such as ["ee_pos", "gripper_state"]; by default all that
         the dataset has. Images are chosen by the model.
       relative_positions: show the model positions as offsets from the hand; see `models.features`.
@@ -105,6 +107,7 @@ class TrainConfig(Converted):
     run_name: str | None = None
     use_tensorboard: bool | None = None
     cache_mb: float | None = None
+    images: dict[str, str] | None = None
     state_keys: list[str] | None = None
     relative_positions: bool = False
 

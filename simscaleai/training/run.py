@@ -117,20 +117,19 @@ def _model_and_data(config: TrainConfig) -> tuple[nn.Module, AnyDataset, AnyData
             Console(stderr=True).print("No dataset was given: training on made-up data.")
         model = _create(config, config.model_kwargs)
         return model, _made_up(model, config), None
-    with open_dataset(config.dataset_path) as file:
+    with open_dataset(config.dataset_path, config.images) as file:
         everything = read_spec(file, _chosen(file, config.state_keys))
-    model = _create(config, _fitted_arguments(config, everything))
-    options: dict[str, Any] = {
-        "seq_len": getattr(model, "action_horizon", 1),
-        "obs_steps": getattr(model, "n_obs_steps", 1),
-        "obs_keys": _keys_to_load(model, everything, config),
-        "include_language": uses_language(model),
-        "cache_mb": config.cache_mb,
-    }
-    train, valid = (
-        TrajectoryDataset(config.dataset_path, split=split, **options)
-        for split in ("train", "valid")
-    )
+        model = _create(config, _fitted_arguments(config, everything))
+        options: dict[str, Any] = {
+            "seq_len": getattr(model, "action_horizon", 1),
+            "obs_steps": getattr(model, "n_obs_steps", 1),
+            "obs_keys": _keys_to_load(model, everything, config),
+            "include_language": uses_language(model),
+            "cache_mb": config.cache_mb,
+        }
+        train, valid = (
+            TrajectoryDataset(file, split=split, **options) for split in ("train", "valid")
+        )
     return model, train, valid
 
 

@@ -30,7 +30,7 @@ from simscaleai.training.config import TrainConfig
 
 # Fields of TrainConfig that stand outside `trainer`.
 _ELSEWHERE = {
-    *("run_name", "seed", "dataset_path", "state_keys", "relative_positions"),
+    *("run_name", "seed", "dataset_path", "images", "state_keys", "relative_positions"),
     *("num_workers", "cache_mb", "model_name", "model_kwargs"),
 }
 _TRAINER = [f for f in fields(TrainConfig) if f.name not in _ELSEWHERE]
@@ -53,6 +53,7 @@ class DataSettings(Converted):
 
     Attributes:
       path: HDF5 file of episodes; "" trains on made-up data.
+      images: {camera: observation}, pictures of another tool's file; see `TrainConfig`.
       state_keys: the vectors that make up the state; None for all.
       relative_positions: positions as offsets from the hand; see `models.features`.
       num_workers: processes that read images.
@@ -60,6 +61,7 @@ class DataSettings(Converted):
     """
 
     path: str = TrainConfig.dataset_path
+    images: dict[str, str] | None = None
     state_keys: list[str] | None = None
     relative_positions: bool = TrainConfig.relative_positions
     num_workers: int = TrainConfig.num_workers
@@ -109,6 +111,7 @@ class RunConfig(Converted):
             run_name=self.name,
             seed=self.seed,
             dataset_path=self.data.path,
+            images=self.data.images,
             state_keys=self.data.state_keys,
             relative_positions=self.data.relative_positions,
             num_workers=self.data.num_workers,
@@ -126,6 +129,7 @@ class RunConfig(Converted):
             seed=config.seed,
             data=DataSettings(
                 config.dataset_path,
+                config.images,
                 config.state_keys,
                 config.relative_positions,
                 config.num_workers,

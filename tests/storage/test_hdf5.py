@@ -29,6 +29,7 @@ def base(path):
 def read_everything(path):
     with open_dataset(path) as data:
         data.splits()
+        data.split("train")
         assert data.contract is None or data.contract
         for i in range(len(data)):
             for key in data.keys(i):

@@ -17,7 +17,8 @@ its own, so that the dataset can be sent to workers however they are started.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class TrajectoryDataset(BatchedDataset):
     """Samples from an HDF5 file of episodes.
 
     Args:
-      data_path: a file that `simscaleai.storage.episodes` reads.
+      data_path: a file that `simscaleai.storage.episodes` reads, or one that it has opened.
       seq_len: actions of one sample; 1 gives (A,), more gives (L, A) and `mask`.
       obs_keys: which observations to use; by default all.
       include_language: add the episode's instruction as "language".
@@ -53,6 +54,7 @@ class TrajectoryDataset(BatchedDataset):
       obs_steps: observations of one sample, up to the present one; 1 gives (d,), more gives (H, d).
       cache_mb: MiB of memory for images; they are kept if all fit. By default what the machine can spare
         (see `frames.fits`); 0 reads them from the file always.
+      images: {camera: observation} to read as `images/<camera>`; see `open_dataset`.
 
     Raises:
       UserError: the file is missing or no dataset, or lacks an observation.
@@ -61,7 +63,7 @@ class TrajectoryDataset(BatchedDataset):
     @converted
     def __init__(
         self,
-        data_path: str | Path,
+        data_path: str | Path | EpisodeFile,
         seq_len: int = 1,
         obs_keys: list[str] | None = None,
         include_language: bool = False,
@@ -70,23 +72,27 @@ class TrajectoryDataset(BatchedDataset):
         *,
         obs_steps: int = 1,
         cache_mb: float | None = None,
+        images: Mapping[str, str] | None = None,
     ) -> None:
         if seq_len < 1:
             raise UserError(f"seq_len is {seq_len}; a sample holds at least 1 action.")
         if obs_steps < 1:
             raise UserError(f"obs_steps is {obs_steps}; a sample holds at least 1 observation.")
-        self.path = Path(data_path)
         self.seq_len, self.obs_steps = seq_len, obs_steps
         self.include_language = include_language
         self.transform = transform
-        with open_dataset(data_path) as data:
+        is_open = isinstance(data_path, EpisodeFile)
+        with nullcontext(data_path) if is_open else open_dataset(data_path, images) as data:
+            self.path = data.path
             self.spec = read_spec(data, obs_keys)
             self.episodes = data.split(split)
             lengths = [data.episodes[i].length for i in self.episodes]
             self._language = [data.episodes[i].language for i in self.episodes]
-            self._state = self._read_state(data, sum(lengths))
+            self._state = torch.zeros(sum(lengths), self.state_dim)
+            for key, part in unflatten_state(self._state, self.spec.obs).items():
+                _fill(part, RowReader(data, self.episodes, f"obs/{key}"))
             self._actions = torch.zeros(sum(lengths), self.spec.action_dim)
-            _fill(self._actions, data, self.episodes, "actions")
+            _fill(self._actions, RowReader(data, self.episodes, "actions"))
             images = self.spec.obs.image_keys
             readers = {k: RowReader(data, self.episodes, f"obs/{k}") for k in images}
         keep = fits(list(readers.values()), cache_mb)
@@ -156,28 +162,13 @@ class TrajectoryDataset(BatchedDataset):
             batch["language"] = [self._language[e] for e in self._episode[indices].tolist()]
         return batch
 
-    def _read_state(self, data: EpisodeFile, steps: int) -> torch.Tensor:
-        state = torch.zeros(steps, self.state_dim)
-        for key, part in unflatten_state(state, self.spec.obs).items():
-            _fill(part, data, self.episodes, f"obs/{key}")
-        return state
-
 
 def _at(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Rows of `values` (N, d) for numbers of any shape, (*rows.shape, d)."""
     return values.index_select(0, rows.reshape(-1)).view(*rows.shape, values.shape[1])
 
 
-def _fill(rows: torch.Tensor, data: EpisodeFile, episodes: list[int], key: str) -> None:
-    """Write an array of the given episodes, one after the other, into `rows` (steps, d)."""
-    start = 0
-    for i in episodes:
-        values = data.read(i, key)
-        values = values.reshape(len(values), -1)
-        if values.shape[1] != rows.shape[1]:
-            raise UserError(
-                f"{data.path}: {key!r} of {data.episodes[i].name} has {values.shape[1]} columns, and"
-                f" {rows.shape[1]} in the first episode; validate the file."
-            )
-        rows[start : start + len(values)] = torch.from_numpy(values.astype(np.float32, copy=False))
-        start += len(values)
+def _fill(rows: torch.Tensor, reader: RowReader) -> None:
+    """Write an array of all episodes into `rows` (steps, d)."""
+    values = reader.read_all().reshape(len(rows), -1)
+    rows[:] = torch.from_numpy(values.astype(np.float32, copy=False))

@@ -1,0 +1,267 @@
+"""Where everything is in a file of episodes, in one table: /index.
+
+HDF5 takes 30 microseconds to say where one array lies, and 20,000 episodes have 200,000 arrays. The writer
+knows it anyway: lengths and attributes of the episodes, and offset and size of every chunk, are read
+in one piece.
+
+The table is a cache and never the truth. It holds a checksum over every byte of the file that is neither a
+value of an array nor the table itself: whatever any tool adds, removes, renames or moves afterwards changes
+one of those bytes, and then the table is not used. Values that were written over in their place are read from
+there. Like everything in a file it may lie: what it claims is checked against the limits of `storage.hdf5`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai.storage.chunks import FILTERS, Chunks, Layout, join
+from simscaleai.storage.hdf5 import (
+    MAX_CHUNK_BYTES,
+    MAX_DEFLATE_RATIO,
+    MAX_FILE_RATIO,
+    MAX_TOTAL_BYTES,
+)
+
+NAME = "index"
+_MAGIC = b"episodes index 1"
+_BLOCK = 2**22  # bytes read at a time
+_NEAR = 2**14  # bytes between two gaps, up to which both are read at once
+_PER_EPISODE = ("lengths", "seeds", "successes", "languages")
+
+
+@dataclass
+class Column:
+    """One array of every episode.
+
+    Attributes:
+      layout: of its chunks; an episode with fewer steps than `layout.shape[0]` is one chunk of so many rows.
+      offsets, sizes: (chunks,) see `Chunks`.
+    """
+
+    layout: Layout
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+    def rows(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many rows a chunk has in each of the episodes of `lengths`."""
+        return np.minimum(lengths, self.layout.shape[0])
+
+    def counts(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many chunks each of the episodes has."""
+        return -(-lengths // self.rows(lengths))
+
+
+@dataclass
+class Index:
+    """The episodes of a file in numerical order; all of them have the same arrays, and a step.
+
+    Attributes:
+      lengths, seeds, successes: (episodes,) int64, uint64, bool.
+      languages: (episodes,) int64, which one of `texts` is the instruction.
+      columns: {path of an array below its episode's group: Column}.
+    """
+
+    lengths: NDArray[np.int64]
+    seeds: NDArray[np.uint64]
+    successes: NDArray[np.bool_]
+    languages: NDArray[np.int64]
+    texts: list[str]
+    columns: dict[str, Column] = field(default_factory=dict)
+
+    def chunks(self, path: str, episodes: Sequence[int]) -> Chunks | None:
+        """The chunks of an array over some episodes; None if it is not listed."""
+        column = self.columns.get(path)
+        if column is None:
+            return None
+        wanted = np.asarray(episodes, np.int64)
+        every = column.counts(self.lengths)
+        first, counts, steps = (
+            (np.cumsum(every) - every)[wanted],
+            every[wanted],
+            self.lengths[wanted],
+        )
+        in_episode = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        which = np.repeat(first, counts) + in_episode
+        rows = np.repeat(column.rows(steps), counts)
+        starts = np.repeat(np.cumsum(steps) - steps, counts) + in_episode * rows
+        return Chunks(column.layout, column.offsets[which], column.sizes[which], rows, starts)
+
+    def about(self) -> tuple[list[int], list[int], list[bool], list[str]]:
+        """Length, seed, success and instruction of every episode."""
+        said = [self.texts[i] for i in self.languages.tolist()]
+        return self.lengths.tolist(), self.seeds.tolist(), self.successes.tolist(), said
+
+    def encode(self) -> bytes:
+        """The table as bytes, of a length that does not depend on offsets and sizes."""
+        arrays = {
+            path: {
+                "dtype": column.layout.dtype.str,
+                "chunk": column.layout.shape,
+                "filters": column.layout.filters,
+            }
+            for path, column in self.columns.items()
+        }
+        head = json.dumps({"episodes": len(self.lengths), "texts": self.texts, "arrays": arrays})
+        parts = [getattr(self, name) for name in _PER_EPISODE]
+        parts += [part for c in self.columns.values() for part in (c.offsets, c.sizes)]
+        body = b"".join(part.astype("<i8").tobytes() for part in parts)
+        return len(head.encode()).to_bytes(8, "little") + head.encode() + body
+
+    @classmethod
+    def decode(cls, raw: bytes, file_size: int) -> Index:
+        """Inverse of `encode`.
+
+        Raises:
+          ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError: the bytes are no
+            table, or claim what a file of `file_size` bytes cannot hold.
+        """
+        length = int.from_bytes(raw[:8], "little")
+        head = json.loads(raw[8 : 8 + length])
+        numbers = np.frombuffer(raw[8 + length :], "<i8").astype(np.int64)
+        position = 0
+
+        def take(count: int) -> NDArray[np.int64]:
+            nonlocal position
+            if not 0 <= count <= len(numbers) - position:
+                raise ValueError("more numbers than there are")
+            position += count
+            return numbers[position - count : position]
+
+        lengths, seeds, successes, languages = (take(int(head["episodes"])) for _ in _PER_EPISODE)
+        texts = [str(text) for text in head["texts"]]
+        if not ((lengths >= 1) & (lengths <= MAX_TOTAL_BYTES)).all():
+            raise ValueError("lengths that cannot be")
+        if not ((languages >= 0) & (languages < len(texts))).all():
+            raise ValueError("instructions that are not there")
+        index = cls(lengths, seeds.view(np.uint64), successes.astype(bool), languages, texts)
+        total = 0
+        for path, about in head["arrays"].items():
+            shape, filters = (tuple(map(int, about[name])) for name in ("chunk", "filters"))
+            layout = Layout(shape, np.dtype(str(about["dtype"])), filters)
+            if not _is_plain(layout):
+                raise ValueError("an array of no plain numbers")
+            column = Column(layout, *(take(0) for _ in range(2)))
+            count = int(column.counts(lengths).sum())
+            column.offsets, column.sizes = take(count), take(count)
+            index.columns[str(path)] = column
+            total += _declared(column, lengths, file_size)
+        if position != len(numbers) or "actions" not in index.columns:
+            raise ValueError("numbers without a meaning")
+        if total > max(MAX_TOTAL_BYTES, MAX_FILE_RATIO * file_size):
+            raise ValueError("more values than the file can hold")
+        return index
+
+
+def _is_plain(layout: Layout) -> bool:
+    """Whether chunks are of numbers, not too large, and can be decoded."""
+    known = layout.dtype.kind in "biuf" and set(layout.filters) <= FILTERS
+    return known and min(layout.shape) >= 1 and layout.row_nbytes <= MAX_CHUNK_BYTES
+
+
+def _declared(column: Column, lengths: NDArray[np.int64], file_size: int) -> int:
+    """Bytes of an array's values; ValueError unless its chunks lie in the file and can hold them."""
+    counts, layout = column.counts(lengths), column.layout
+    nbytes = np.repeat(column.rows(lengths), counts) * layout.row_nbytes
+    low, size = column.offsets, column.sizes
+    inside = (low > 0) & (size > 0) & (size <= file_size) & (low <= file_size - size)
+    ratio = MAX_DEFLATE_RATIO if layout.gzipped else 1
+    if not inside.all() or (nbytes > np.minimum(size * ratio, MAX_CHUNK_BYTES)).any():
+        raise ValueError("chunks that cannot be")
+    return int(nbytes.sum())
+
+
+def seal(path: str | os.PathLike[str], index: Index, place: int) -> None:
+    """Write a table into a closed file, at the byte where room for `sealed_size` was left."""
+    raw = index.encode()
+    with open(path, "r+b") as file:
+        own = (place, sealed_size(index))
+        checksum = _checksum(file.fileno(), os.fstat(file.fileno()).st_size, index, own)
+        file.seek(place)
+        file.write(_MAGIC + checksum.to_bytes(8, "little") + raw)
+
+
+def sealed_size(index: Index) -> int:
+    """Bytes that `seal` writes."""
+    return len(_MAGIC) + 8 + len(index.encode())
+
+
+def unseal(file: int, raw: bytes, place: int) -> Index | None:
+    """The table that lies as `raw` at the byte `place` of an open file; None if it is none or out of date."""
+    size = os.fstat(file).st_size
+    start = len(_MAGIC) + 8
+    if raw[: len(_MAGIC)] != _MAGIC:
+        return None
+    try:
+        index = Index.decode(raw[start:], size)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+        return None
+    stated = int.from_bytes(raw[len(_MAGIC) : start], "little")
+    return index if _checksum(file, size, index, (place, len(raw))) == stated else None
+
+
+def _checksum(file: int, size: int, index: Index, own: tuple[int, int]) -> int:
+    """Of every byte that is neither in a chunk nor in the table, whose first byte and length are `own`."""
+    columns = index.columns.values()
+    starts = np.concatenate([[own[0]], *(c.offsets for c in columns)])
+    stops = starts + np.concatenate([[own[1]], *(c.sizes for c in columns)])
+    order = np.argsort(starts, kind="stable")
+    starts, stops = np.append(starts[order], size), np.append(0, stops[order])
+    stops = np.maximum.accumulate(stops)
+    gaps = np.flatnonzero(starts > stops)
+    begins, ends = stops[gaps], starts[gaps]
+    apart = np.flatnonzero(begins[1:] - ends[:-1] > _NEAR) + 1
+    checksum = 0
+    for first, last in itertools.pairwise([0, *apart.tolist(), len(gaps)]):
+        place, block = 0, memoryview(b"")
+        for begin, end in zip(begins[first:last].tolist(), ends[first:last].tolist(), strict=True):
+            while begin < end:
+                if not place <= begin < place + len(block):
+                    want = min(_BLOCK, int(ends[last - 1]) - begin)
+                    place, block = begin, memoryview(os.pread(file, want, begin))
+                    if not block:
+                        return -1
+                piece = block[begin - place : end - place]
+                checksum = zlib.crc32(piece, checksum)
+                begin += len(piece)
+    return checksum
+
+
+def index_of(
+    about: Sequence[Mapping[str, Any]], columns: Mapping[str, Sequence[Chunks]]
+) -> Index | None:
+    """The table of some episodes; None where their arrays are not cut alike.
+
+    Args:
+      about: attributes "num_samples", "seed", "success" and "language" of each.
+      columns: {path: the chunks of each episode}.
+    """
+    lengths = np.array([a["num_samples"] for a in about], np.int64)
+    found: dict[str, Column] = {}
+    for path, parts in columns.items():
+        whole = join(parts, [0] * len(parts))
+        if whole is None:
+            return None
+        most = max(part.layout.shape[0] for part in parts)
+        layout = replace(whole.layout, shape=(most, *whole.layout.shape[1:]))
+        column = found[path] = Column(layout, whole.offsets, whole.sizes)
+        if not np.array_equal(column.rows(lengths), [part.layout.shape[0] for part in parts]):
+            return None
+    texts = sorted({str(a["language"]) for a in about})
+    number = {text: i for i, text in enumerate(texts)}
+    return Index(
+        lengths,
+        np.array([a["seed"] for a in about], np.uint64),
+        np.array([a["success"] for a in about], bool),
+        np.array([number[str(a["language"])] for a in about], np.int64),
+        texts,
+        found,
+    )

@@ -1,0 +1,88 @@
+"""Which episodes of a file are for training and which for validation.
+
+A file may name them in /mask/train and /mask/valid. Where it has only one of the two, the other one is the
+rest; where it has neither, whatever other masks there are, every tenth episode is for validation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from simscaleai.errors import UserError, unknown_name
+from simscaleai.storage.episode import EpisodeMeta
+from simscaleai.storage.hdf5 import SafeFile
+
+SPLITS = ("train", "valid")
+_FALLBACK_VALID = 10  # without masks every tenth episode is for validation
+_SHOWN = 3
+
+
+class Masks:
+    """The masks of an open file.
+
+    Args:
+      file: the file.
+      episodes: its episodes, in order.
+      robomimic: whether it is of the layout that has masks.
+
+    Attributes:
+      names: of the masks, sorted.
+    """
+
+    def __init__(self, file: SafeFile, episodes: Sequence[EpisodeMeta], robomimic: bool) -> None:
+        self._file, self._episodes = file, episodes
+        there = robomimic and file.has(file.root, "mask")
+        self._group = file.group(file.root, "mask", "mask") if there else None
+        self.names = sorted(file.names(self._group)) if self._group is not None else []
+        self._position = {e.name: i for i, e in enumerate(episodes)}
+
+    def read(self, name: str) -> tuple[list[int], list[str]]:
+        """Positions of the episodes of a mask, sorted, and names in it that no episode has."""
+        assert self._group is not None
+        most = 2 * len(self._episodes) + 1000
+        members = set(self._file.strings(self._group, name, f"mask/{name}", most))
+        known = sorted(self._position[m] for m in members if m in self._position)
+        return known, sorted(m for m in members if m not in self._position)
+
+    def split(self, name: str) -> list[int]:
+        """Positions of the episodes of a split, sorted.
+
+        Args:
+          name: "all", "train", "valid" or another mask.
+
+        Raises:
+          UserError: there is no such split, or a mask of the two cannot be used.
+        """
+        everything = list(range(len(self._episodes)))
+        if name == "all":
+            return everything
+        if name not in (*SPLITS, *self.names):
+            raise unknown_name(f"split of {self._file.path}:", name, {*SPLITS, *self.names, "all"})
+        if problems := self.problems():
+            raise UserError(f"{self._file.path}: {problems[0]}.")
+        if name in self.names:
+            return self.read(name)[0]
+        other = SPLITS[1 - SPLITS.index(name)]
+        if other in self.names:
+            rest = set(self.read(other)[0])
+            return [i for i in everything if i not in rest]
+        validated = everything[_FALLBACK_VALID - 1 :: _FALLBACK_VALID]
+        return validated if name == "valid" else sorted({*everything} - {*validated})
+
+    def problems(self) -> list[str]:
+        """What keeps the masks of `SPLITS` from being used, one sentence each."""
+        masks = {name: self.read(name) for name in SPLITS if name in self.names}
+        problems = [
+            f"mask/{name} names {missing[0]!r}, which is not there; write the mask again"
+            for name, (_, missing) in masks.items()
+            if missing
+        ]
+        train, valid = (set(masks.get(name, ([], []))[0]) for name in SPLITS)
+        if both := sorted(train & valid):
+            shown = ", ".join(self._episodes[i].name for i in both[:_SHOWN])
+            more = ", ..." if len(both) > _SHOWN else ""
+            problems.append(
+                f"mask/train and mask/valid share {len(both)} of the episodes ({shown}{more}); write masks"
+                " that share none"
+            )
+        return problems

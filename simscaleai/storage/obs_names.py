@@ -1,0 +1,44 @@
+"""Names of observations in a file, where robomimic and its kind can read them.
+
+Environments name pictures `image`, `images/<camera>`, `depth/<camera>` and `segmentation/<camera>`. A tool
+that takes /data/demo_0/obs for a flat list of arrays reads no group in it, and a camera named `arm/wrist`
+would be two. In the file they are `<camera>_image`, `<camera>_depth` (H, W, 1) and `<camera>_segmentation`
+(H, W, 1), with "_" for "/". The names follow from the contract in the file, so that nothing else has to be
+stored; an array under the name of the observation itself, as in files of earlier versions, is read as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from simscaleai.contract import EnvContract
+
+_SUFFIX = {"images": "image", "depth": "depth", "segmentation": "segmentation"}
+_FLAT = ("depth", "segmentation")  # (H, W), stored with a channel
+
+
+def file_names(contract: EnvContract) -> dict[str, str]:
+    """{observation: its name in a file}; `image` has that of its camera, where the contract names one."""
+    cameras = contract.env_config.get("cameras") or []
+    first = cameras[0].get("name") if cameras and isinstance(cameras[0], Mapping) else None
+    names = {key: key for key in contract.obs_shapes if "/" not in key}
+    if "image" in names and isinstance(first, str):
+        del names["image"]
+    for key in sorted(contract.obs_shapes.keys() - names.keys() - {"image"}):
+        kind, _, camera = key.partition("/")
+        suffix = _SUFFIX.get(kind)
+        name = key.replace("/", "_") if suffix is None else f"{camera.replace('/', '_')}_{suffix}"
+        while name in names.values():
+            name += "_"
+        names[key] = name
+    if "image" in contract.obs_shapes and "image" not in names:
+        own = f"{str(first).replace('/', '_')}_image"
+        while f"images/{first}" not in names and own in names.values():
+            own += "_"
+        names["image"] = names.get(f"images/{first}", own)
+    return names
+
+
+def has_channel(key: str) -> bool:
+    """Whether an observation of rows (H, W) is stored as (H, W, 1)."""
+    return key.startswith(tuple(f"{kind}/" for kind in _FLAT))
