@@ -16,7 +16,7 @@ import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -255,7 +255,12 @@ def stored_chunks(dataset: h5d.DatasetID, layout: Layout) -> Chunks | None:
 def _is_plain(dataset: h5d.DatasetID) -> bool:
     """Whether values are stored in the way in which NumPy holds them."""
     dtype = dataset.dtype
-    return dtype.kind == "S" or bool(h5t.py_create(dtype, logical=True).equal(dataset.get_type()))
+    return dtype.kind == "S" or bool(_type_of(dtype).equal(dataset.get_type()))
+
+
+@cache
+def _type_of(dtype: np.dtype[Any]) -> h5t.TypeID:
+    return h5t.py_create(dtype, logical=True)
 
 
 def _inflate(packed: bytes, most: int) -> bytes:

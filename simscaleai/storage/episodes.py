@@ -47,7 +47,7 @@ from simscaleai.storage.episode import (
     array_checksum,
 )
 from simscaleai.storage.episode_writer import EpisodeWriter
-from simscaleai.storage.hdf5 import SafeFile
+from simscaleai.storage.hdf5 import MissingEntryError, SafeFile
 from simscaleai.storage.index import NAME as INDEX
 from simscaleai.storage.index import Index, unseal
 from simscaleai.storage.masks import Masks
@@ -108,7 +108,7 @@ class EpisodeFile:
                 f"{self.path} holds no episodes; expected groups /data/demo_0, ... or /episode_0, ..."
             )
         self._check_version()
-        self._opened: tuple[str, h5g.GroupID] | None = None
+        self._opened: tuple[str, dict[str, h5g.GroupID]] = "", {}
         names = [m[0] for m in matches]
         self.index = self._find_index(names) if use_index else None
         self.episodes = (
@@ -131,7 +131,7 @@ class EpisodeFile:
         return len(self.episodes)
 
     def close(self) -> None:
-        self._opened = None
+        self._opened = "", {}
         self._file.close()
 
     @property
@@ -175,36 +175,43 @@ class EpisodeFile:
         """What `read` gives for an array, without reading it."""
         return self._dataset(i, key)[0].dtype.newbyteorder("=")
 
-    def column(self, episodes: Sequence[int], key: str) -> Chunks | None:
-        """Where the chunks of an array lie in the file, over some episodes, one after the other.
+    def columns(self, episodes: Sequence[int], keys: Sequence[str]) -> dict[str, Chunks | None]:
+        """Where the chunks of some arrays lie in the file, over some episodes, one after the other.
 
         Args:
           episodes: positions of episodes that have a step.
-          key: as for `read`.
+          keys: as for `read`.
 
         Returns:
-          None if only HDF5 can read them.
+          {key: chunks}; None for an array that only HDF5 can read.
         """
-        if not episodes:
-            return None
-        chunks = None
+        found: dict[str, Chunks | None]
         if self.index is not None:
-            chunks = self.index.chunks(self._path(key), episodes)
-        if chunks is None:
-            found: list[Chunks] = []
-            starts = [0]
-            for i in episodes:
+            found = {key: self.index.chunks(self.path_of(key), episodes) for key in keys}
+        else:
+            found = self._find_columns(episodes, keys)
+        for key, chunks in found.items():
+            if chunks is not None:
+                rows, *row = chunks.layout.shape
+                layout = replace(chunks.layout, shape=(rows, *self._row(key, tuple(row))))
+                found[key] = replace(chunks, layout=layout)
+        return found
+
+    def _find_columns(
+        self, episodes: Sequence[int], keys: Sequence[str]
+    ) -> dict[str, Chunks | None]:
+        """`columns` of a file without an index; each episode is opened once for all arrays."""
+        parts: dict[str, list[Chunks]] = {key: [] for key in keys}
+        for i in episodes:
+            for key in list(parts):
                 part = find_chunks(self._dataset(i, key)[0], self._file.size)
                 if part is None:
-                    return None
-                found.append(part)
-                starts.append(starts[-1] + self.episodes[i].length)
-            chunks = join(found, starts[:-1])
-        if chunks is None:
-            return None
-        rows, *row = chunks.layout.shape
-        layout = replace(chunks.layout, shape=(rows, *self._row(key, tuple(row))))
-        return replace(chunks, layout=layout)
+                    del parts[key]
+                else:
+                    parts[key].append(part)
+        lengths = np.array([self.episodes[i].length for i in episodes], np.int64)
+        starts = (np.cumsum(lengths) - lengths).tolist()
+        return {key: join(parts[key], starts) if key in parts else None for key in keys}
 
     def read(self, i: int, key: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """Steps start..stop (all by default) of one array of episode i.
@@ -244,14 +251,24 @@ class EpisodeFile:
         return "/".join([*parts, key] if key else parts) or "/"
 
     def _group(self, i: int) -> h5g.GroupID:
-        """The group of episode i; one at a time is open."""
+        """The group of episode i."""
         return self._open_group(self.episodes[i].name)
 
-    def _open_group(self, name: str) -> h5g.GroupID:
-        if self._opened is None or self._opened[0] != name:
+    def _open_group(self, name: str, folder: str = "") -> h5g.GroupID:
+        """The group of an episode, or a folder in it; those of one episode at a time are open."""
+        episode, groups = self._opened
+        if episode != name:
+            groups = {}
+            self._opened = name, groups
+        if folder not in groups:
             label = f"data/{name}" if self.is_robomimic else name
-            self._opened = name, self._file.group(self._top, name, label)
-        return self._opened[1]
+            if not folder:
+                groups[""] = self._file.group(self._top, name, label)
+            else:
+                parent, _, leaf = folder.rpartition("/")
+                label = f"{label}/{folder}"
+                groups[folder] = self._file.group(self._open_group(name, parent), leaf, label)
+        return groups[folder]
 
     def _check_version(self) -> None:
         version = self.attribute("schema_version", SCHEMA_VERSION)
@@ -360,7 +377,7 @@ class EpisodeFile:
         """The observations that a path of the file holds."""
         return [key for key, place in self._paths.items() if place == path] or [path]
 
-    def _path(self, key: str) -> str:
+    def path_of(self, key: str) -> str:
         """Where an array is, below the group of its episode."""
         for prefix, folder in ((OBS, self._obs), (NEXT_OBS, NEXT_OBS[:-1])):
             if key.startswith(prefix):
@@ -375,17 +392,18 @@ class EpisodeFile:
         return row[:-1] if flat and row[-1:] == (1,) and has_channel(name) else row
 
     def _dataset(self, i: int, key: str) -> tuple[h5d.DatasetID, str]:
-        path = self._path(key)
+        path = self.path_of(key)
+        folder, _, leaf = path.rpartition("/")
         label = self._label(i, path)
-        group = self._group(i)
-        *folders, leaf = path.split("/")
-        for folder in folders:
-            if not self._file.has(group, folder):
-                break
-            group = self._file.group(group, folder, label)
-        if not self._file.has(group, leaf):
-            raise unknown_name(f"array of {self.path}, {self.episodes[i].name}:", key, self.keys(i))
-        dataset = self._file.dataset(group, leaf, label)
+        try:
+            group = self._open_group(self.episodes[i].name, folder)
+            dataset = self._file.dataset(group, leaf, label)
+        except MissingEntryError:
+            known = self.keys(i)
+            if key in known:
+                raise
+            name = self.episodes[i].name
+            raise unknown_name(f"array of {self.path}, {name}:", key, known) from None
         length = self.episodes[i].length
         if dataset.shape[0] != length:
             raise self._file.refuse(label, f"has {dataset.shape[0]} steps but {length} actions")

@@ -37,6 +37,10 @@ MAX_TEXT = 16 * _MIB
 _BUILTIN_FILTERS = FILTERS | {h5z.FILTER_LZF}
 
 
+class MissingEntryError(UserError):
+    """A group or dataset that should be read is not in the file."""
+
+
 class SafeFile:
     """An HDF5 file opened for reading; use it as a context manager or call `close`."""
 
@@ -177,8 +181,8 @@ class SafeFile:
     def _open(self, parent: h5g.GroupID, name: str, label: str) -> h5py.h5i.ObjectID:
         try:
             kind = parent.links.get_info(name.encode()).type
-        except KeyError:
-            raise UserError(
+        except (KeyError, RuntimeError):
+            raise MissingEntryError(
                 f"{self.path}: {label!r} is missing; it is not a complete dataset."
             ) from None
         if kind == h5l.TYPE_EXTERNAL:

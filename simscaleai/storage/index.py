@@ -35,6 +35,7 @@ NAME = "index"
 _MAGIC = b"episodes index 1"
 _BLOCK = 2**22  # bytes read at a time
 _NEAR = 2**14  # bytes between two gaps, up to which both are read at once
+NO_TABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _PER_EPISODE = ("lengths", "seeds", "successes", "languages")
 
 
@@ -121,8 +122,7 @@ class Index:
         """Inverse of `encode`.
 
         Raises:
-          ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError: the bytes are no
-            table, or claim what a file of `file_size` bytes cannot hold.
+          one of `NO_TABLE`: the bytes are none, or claim what a file of `file_size` bytes cannot hold.
         """
         length = int.from_bytes(raw[:8], "little")
         head = json.loads(raw[8 : 8 + length])
@@ -202,7 +202,7 @@ def unseal(file: int, raw: bytes, place: int) -> Index | None:
         return None
     try:
         index = Index.decode(raw[start:], size)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+    except NO_TABLE:
         return None
     stated = int.from_bytes(raw[len(_MAGIC) : start], "little")
     return index if _checksum(file, size, index, (place, len(raw))) == stated else None

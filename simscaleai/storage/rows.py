@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from typing import Any
@@ -36,6 +36,7 @@ class RowReader:
       data: an open file; it may be closed afterwards.
       episodes: positions in `data.episodes`.
       key: "obs/image", "actions", ...
+      columns: of `data.columns` for these episodes, to look once for the chunks of several arrays.
 
     Attributes:
       shape, dtype: of one row; the same in all episodes.
@@ -45,13 +46,20 @@ class RowReader:
       UserError: rows differ from one episode to another, or the array fails a check.
     """
 
-    def __init__(self, data: EpisodeFile, episodes: list[int], key: str) -> None:
+    def __init__(
+        self,
+        data: EpisodeFile,
+        episodes: Sequence[int],
+        key: str,
+        columns: Mapping[str, Chunks | None] | None = None,
+    ) -> None:
         self.path, self.key, self._images = data.path, key, data.images
         self.episodes = [i for i in episodes if data.episodes[i].length]
         episodes = self.episodes
         self._names = [data.episodes[i].name for i in episodes]
         self._starts = np.cumsum([0, *(data.episodes[i].length for i in episodes)])
-        self._chunks = self._find_chunks(data)
+        columns = data.columns(episodes, [key]) if columns is None else columns
+        self._chunks = self._checked(columns[key])
         self.shape, self.dtype = self._common_rows(data)
         self._identity = _identity(os.stat(data.path))
         self._raw: FileIO | None = None
@@ -111,6 +119,14 @@ class RowReader:
         finally:
             pool.shutdown(cancel_futures=True)
         return out
+
+    def close(self) -> None:
+        """Close what this process has open of the file; it is opened again when it is read."""
+        if self._raw is not None:
+            self._raw.close()
+        if self._hdf5 is not None and self._hdf5[0] == os.getpid():
+            self._hdf5[1].close()
+        self._raw = self._hdf5 = None
 
     def _read_chunks(self, chunks: Chunks, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
         """The given rows; each chunk once."""
@@ -191,9 +207,8 @@ class RowReader:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_raw": None, "_hdf5": None}
 
-    def _find_chunks(self, data: EpisodeFile) -> Chunks | None:
-        """Those of all episodes together, if they can all be read directly and alike."""
-        chunks = data.column(self.episodes, self.key)
+    def _checked(self, chunks: Chunks | None) -> Chunks | None:
+        """UserError for chunks that take more of the file than their values can."""
         if chunks is not None:
             try:
                 chunks.layout.check_sizes(chunks.sizes, chunks.rows)

@@ -51,9 +51,11 @@ def test_what_is_recorded(recorded):
         **{f"segmentation/{c}": ((24, 24), "int32") for c in CAMERAS},
     }
     np.testing.assert_array_equal(seen["image"], seen["images/wrist_cam"])
-    with h5py.File(recorded) as file:  # the first camera's picture is there once, under both names
+    with h5py.File(recorded) as file:  # no groups in groups, and the first camera's picture once
         obs = file["data/demo_0/obs"]
-        assert obs["image"] == obs["images/wrist_cam"] != obs["images/front_cam"]
+        kinds = ("image", "depth", "segmentation")
+        assert {k for k in obs if k.endswith(kinds)} == {f"{c}_{k}" for c in CAMERAS for k in kinds}
+        assert {obs[f"{c}_depth"].shape[1:] for c in CAMERAS} == {(24, 24, 1)}
     report = validate_dataset(recorded)
     assert report.ok, report.errors
     with open_dataset(recorded) as data:  # what the environment gives when it starts as it is told

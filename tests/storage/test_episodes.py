@@ -8,62 +8,29 @@ import h5py
 import numpy as np
 import pytest
 
-from simscaleai.contract import EnvContract
 from simscaleai.errors import MissingFileError, UserError
 from simscaleai.storage.episode import array_checksum, split_episodes
-from simscaleai.storage.episodes import Episode, EpisodeWriter, open_dataset
-
-CONTRACT = EnvContract(
-    "reach",
-    {"dt": 0.002},
-    {"ee_pos": (3,), "image": (8, 6, 3)},
-    {"ee_pos": "float32", "image": "uint8"},
-)
-
-
-def make_episode(i: int, steps: int = 5, **about) -> Episode:
-    rng = np.random.default_rng(i)
-    return Episode(
-        obs={
-            "ee_pos": rng.normal(size=(steps, 3)).astype(np.float32),
-            "image": rng.integers(0, 256, (steps, 8, 6, 3), dtype=np.uint8),
-        },
-        actions=rng.uniform(-1, 1, (steps, 4)).astype(np.float32),
-        rewards=rng.normal(size=steps).astype(np.float32),
-        dones=np.arange(steps) == steps - 1,
-        states=rng.normal(size=(steps, 11)),
-        **{
-            "index": i,
-            "seed": 2**62 + i,
-            "success": i % 2 == 0,
-            "policy": "scripted",
-            "language": f"reach target {i}",
-            "randomization": {"mass": [0.5, i]},
-            "mujoco_version": "4.0.0",
-            "model_sha256": "ab" * 32,
-            **about,
-        },
-    )
+from simscaleai.storage.episodes import EpisodeWriter, open_dataset
 
 
 @pytest.fixture
-def episodes():
+def episodes(make_episode):
     return [make_episode(i, steps=3 + i) for i in range(12)]
 
 
 @pytest.fixture
-def path(tmp_path, episodes):
+def path(tmp_path, episodes, contract):
     path = tmp_path / "data.h5"
-    with EpisodeWriter(path, CONTRACT, seed=3, attributes={"made_by": "test"}) as writer:
+    with EpisodeWriter(path, contract, seed=3, attributes={"made_by": "test"}) as writer:
         writer.add_all(reversed(list(enumerate(episodes))))
     return path
 
 
-def test_what_is_written_is_read(path, episodes):
+def test_what_is_written_is_read(path, episodes, contract):
     with open_dataset(path) as data:
         assert [e.name for e in data.episodes] == [f"demo_{i}" for i in range(12)]
         assert data.obs_keys == ["ee_pos", "image"]
-        assert data.contract == CONTRACT
+        assert data.contract == contract
         assert data.attribute("made_by") == "test"
         for i, episode in enumerate(episodes):
             meta = data.episodes[i]
@@ -78,8 +45,8 @@ def test_what_is_written_is_read(path, episodes):
             assert data.checksum(i) == data.episode_attribute(i, "checksum")
 
 
-def test_the_file_is_closed_even_if_the_writer_lives_on(tmp_path):
-    with EpisodeWriter(tmp_path / "data.h5", CONTRACT) as writer:
+def test_the_file_is_closed_even_if_the_writer_lives_on(tmp_path, make_episode, contract):
+    with EpisodeWriter(tmp_path / "data.h5", contract) as writer:
         writer.add(0, make_episode(0))
     # Byte 11 of an HDF5 superblock says whether somebody has the file open for writing.
     assert (tmp_path / "data.h5").read_bytes()[11] == 0
@@ -96,10 +63,10 @@ def test_part_of_an_episode_is_read(path, episodes):
             assert len(data.read(9, key, 5, 5)) == 0
 
 
-def test_long_vectors_and_images_are_chunked_by_time(tmp_path):
+def test_long_vectors_and_images_are_chunked_by_time(tmp_path, make_episode, contract):
     steps = 3001  # 3001 * 11 float64 = 264 kB: more than one chunk of 64 KiB, the last one partial
     episode = make_episode(0, steps)
-    with EpisodeWriter(tmp_path / "long.h5", CONTRACT) as writer:
+    with EpisodeWriter(tmp_path / "long.h5", contract) as writer:
         writer.add(0, episode)
     with h5py.File(tmp_path / "long.h5") as file:
         demo = file["data/demo_0"]
@@ -113,10 +80,10 @@ def test_long_vectors_and_images_are_chunked_by_time(tmp_path):
         np.testing.assert_array_equal(data.read(0, "states", 700, 800), episode.states[700:800])
 
 
-def test_nested_observation_keys(tmp_path):
+def test_nested_observation_keys(tmp_path, make_episode, contract):
     episode = make_episode(0)
     episode.obs["images/front_cam"] = episode.obs.pop("image")
-    with EpisodeWriter(tmp_path / "nested.h5", CONTRACT) as writer:
+    with EpisodeWriter(tmp_path / "nested.h5", contract) as writer:
         writer.add(0, episode)
     with open_dataset(tmp_path / "nested.h5") as data:
         assert data.obs_keys == ["ee_pos", "images/front_cam"]

@@ -69,8 +69,10 @@ class PerSampleDataset(Dataset[dict[str, Any]]):
         self.path, self.seq_len = data_path, seq_len
         self._file: h5py.File | None = None
         with open_dataset(data_path) as data:
-            group, self._obs = ("data/", "obs") if data.is_robomimic else ("", "observations")
+            group = "data/" if data.is_robomimic else ""
             self.keys = data.obs_keys
+            arrays = ["actions", *(f"obs/{key}" for key in self.keys)]
+            self._paths = {key: data.path_of(key) for key in arrays}
             vectors = [k for k in ("actions", *(f"obs/{k}" for k in self.keys)) if not _image(k)]
             self._samples: list[tuple[int, int]] = []
             self._names = [group + episode.name for episode in data.episodes]
@@ -111,7 +113,7 @@ class PerSampleDataset(Dataset[dict[str, Any]]):
             return self._memory[i][key]
         if self._file is None:
             self._file = h5py.File(self.path, "r")
-        return self._file[f"{self._names[i]}/{key.replace('obs/', self._obs + '/', 1)}"]
+        return self._file[f"{self._names[i]}/{self._paths[key]}"]
 
 
 @converted

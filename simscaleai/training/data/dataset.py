@@ -17,8 +17,9 @@ its own, so that the dataset can be sent to workers however they are started.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -81,20 +82,21 @@ class TrajectoryDataset(BatchedDataset):
         self.seq_len, self.obs_steps = seq_len, obs_steps
         self.include_language = include_language
         self.transform = transform
-        is_open = isinstance(data_path, EpisodeFile)
-        with nullcontext(data_path) if is_open else open_dataset(data_path, images) as data:
+        with _opened(data_path, images) as data:
             self.path = data.path
             self.spec = read_spec(data, obs_keys)
             self.episodes = data.split(split)
             lengths = [data.episodes[i].length for i in self.episodes]
             self._language = [data.episodes[i].language for i in self.episodes]
-            self._state = torch.zeros(sum(lengths), self.state_dim)
-            for key, part in unflatten_state(self._state, self.spec.obs).items():
-                _fill(part, RowReader(data, self.episodes, f"obs/{key}"))
-            self._actions = torch.zeros(sum(lengths), self.spec.action_dim)
-            _fill(self._actions, RowReader(data, self.episodes, "actions"))
-            images = self.spec.obs.image_keys
-            readers = {k: RowReader(data, self.episodes, f"obs/{k}") for k in images}
+            keys = [*(f"obs/{key}" for key in self.spec.obs.shapes), "actions"]
+            columns = data.columns(self.episodes, keys)
+            readers = {key: RowReader(data, self.episodes, key, columns) for key in keys}
+        self._state = torch.zeros(sum(lengths), self.state_dim)
+        for key, part in unflatten_state(self._state, self.spec.obs).items():
+            _fill(part, readers[f"obs/{key}"])
+        self._actions = torch.zeros(sum(lengths), self.spec.action_dim)
+        _fill(self._actions, readers["actions"])
+        readers = {k: readers[f"obs/{k}"] for k in self.spec.obs.image_keys}
         keep = fits(list(readers.values()), cache_mb)
         self._frames = {k: Frames(reader, keep) for k, reader in readers.items()}
         counts = torch.tensor(lengths, dtype=torch.int64)
@@ -163,6 +165,13 @@ class TrajectoryDataset(BatchedDataset):
         return batch
 
 
+def _opened(
+    path: str | Path | EpisodeFile, images: Mapping[str, str] | None
+) -> AbstractContextManager[EpisodeFile]:
+    """The file, which is closed in the end unless it was open before."""
+    return nullcontext(path) if isinstance(path, EpisodeFile) else open_dataset(path, images)
+
+
 def _at(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Rows of `values` (N, d) for numbers of any shape, (*rows.shape, d)."""
     return values.index_select(0, rows.reshape(-1)).view(*rows.shape, values.shape[1])
@@ -170,5 +179,12 @@ def _at(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
 
 def _fill(rows: torch.Tensor, reader: RowReader) -> None:
     """Write an array of all episodes into `rows` (steps, d)."""
-    values = reader.read_all().reshape(len(rows), -1)
+    width = math.prod(reader.shape)
+    if width != rows.shape[1]:
+        raise UserError(
+            f"{reader.path}: {reader.key!r} has rows of {width} numbers, and of {rows.shape[1]} in the first"
+            " episode; validate the file."
+        )
+    with closing(reader):
+        values = reader.read_all().reshape(rows.shape)
     rows[:] = torch.from_numpy(values.astype(np.float32, copy=False))

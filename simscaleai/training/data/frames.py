@@ -40,6 +40,7 @@ class Frames:
         """Take all frames into memory, if they are to be kept and are not there yet."""
         if self.keep and self._memory is None:
             self._memory = self.reader.read_all(_threads())
+            self.reader.close()
 
     def take(self, rows: torch.Tensor) -> torch.Tensor:
         """Frames of any shape of numbers, (*rows.shape, H, W, C) as stored."""
