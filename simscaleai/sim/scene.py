@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 from pathlib import Path
 
 import mujoco
 import numpy as np
 
 from simscaleai.errors import MissingFileError, UserError
+from simscaleai.sim import bundled
+from simscaleai.sim.bundled import bundled_files, check_unchanged, keep_angles, take_mark
+from simscaleai.sim.finite import check_finite
 from simscaleai.sim.robots import panda
+from simscaleai.sim.scene_sizes import check_pictures, check_sizes
 
-ASSETS = Path(__file__).parent / "assets"
+ASSETS = bundled.ASSETS
 
 # How fast a sticking contact loses its slip: a share f of the slip speed per substep. MuJoCo's contact
 # constraint does not see the acceleration of a surface that moves along a curve (the term Jdot qdot),
@@ -34,16 +37,29 @@ def load_model(path: str | Path, dt: float) -> mujoco.MjModel:
 
     Raises:
       MissingFileError: there is no such file.
-      UserError: MuJoCo cannot read it.
+      UserError: MuJoCo cannot read it, it asks for more memory than a scene may have, has numbers that are
+        not finite, or changes the robot that it includes.
     """
     path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"There is no scene file {str(path)!r}; give an MJCF (.xml) file.")
+    files = _bundled_beside(path)
+    check_sizes(path, files)
     try:
-        model = mujoco.MjModel.from_xml_path(str(path), _bundled_beside(path))
-    except ValueError as error:
+        spec = mujoco.MjSpec.from_file(str(path), include=files, assets=files)
+        has_robot = take_mark(spec)
+        if has_robot:
+            keep_angles(spec)
+        check_pictures(path, spec)
+        model = spec.compile()
+    except UserError:
+        raise
+    except (ValueError, RuntimeError, mujoco.FatalError, mujoco.UnexpectedError) as error:
         reason = " ".join(str(error).split()).rstrip(".")  # MuJoCo's runs over several lines
         raise UserError(f"MuJoCo cannot read the scene {str(path)!r}: {reason}.") from error
+    check_finite(model, f"The scene {str(path)!r}")
+    if has_robot:
+        check_unchanged(model)
     model.opt.timestep = dt
     # a simulation that has become unstable is finite again at the end of the step that says so
     model.opt.disableflags &= ~mujoco.mjtDisableBit.mjDSBL_AUTORESET.value
@@ -57,13 +73,7 @@ def load_model(path: str | Path, dt: float) -> mujoco.MjModel:
 def _bundled_beside(path: Path) -> dict[str, bytes]:
     """The bundled files that a scene at `path` may include; files of its own folder come first."""
     folder = path.resolve().parent
-    return {name: data for name, data in _bundled().items() if not (folder / name).exists()}
-
-
-@cache
-def _bundled() -> dict[str, bytes]:
-    files = (p for p in ASSETS.rglob("*") if p.is_file())
-    return {p.relative_to(ASSETS).as_posix(): p.read_bytes() for p in files}
+    return {name: data for name, data in bundled_files().items() if not (folder / name).exists()}
 
 
 def frame_rate(control_dt: float) -> int | float:

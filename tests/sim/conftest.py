@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -63,3 +64,27 @@ def run_expert() -> Callable[..., dict[str, np.ndarray]]:
         }
 
     return run
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Callable[..., str]:
+    """Write a file of a user and return its path."""
+
+    def write(text: str, name: str = "mine.xml") -> str:
+        (tmp_path / name).write_text(text)
+        return str(tmp_path / name)
+
+    return write
+
+
+@pytest.fixture
+def own() -> str:
+    """A user's scene around the robot for `reach`, as text."""
+    return """<mujoco model="mine">
+  <include file="panda.xml"/>
+  <include file="scene.xml"/>
+  <worldbody>
+    <body name="target" mocap="true"><geom size=".01" contype="0" conaffinity="0"/></body>
+  </worldbody>
+</mujoco>
+"""

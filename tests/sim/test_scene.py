@@ -15,6 +15,7 @@ from simscaleai.sim.task_env import TaskEnv
 from simscaleai.sim.tasks.reach import Reach
 
 TARGET = '<body name="target" mocap="true"><geom size=".01" contype="0" conaffinity="0"/></body>'
+PANDA = (ASSETS / "panda.xml").read_text()
 OWN = """<mujoco model="mine">
   <include file="panda.xml"/>
   <include file="scene.xml"/>
@@ -25,15 +26,6 @@ OWN = """<mujoco model="mine">
   </worldbody>
 </mujoco>
 """.replace("TARGET", TARGET)
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Callable[[str], str]:
-    def write(text: str, name: str = "mine.xml") -> str:
-        (tmp_path / name).write_text(text)
-        return str(tmp_path / name)
-
-    return write
 
 
 def test_a_users_scene_includes_the_bundled_files(scene: Callable[[str], str]) -> None:
@@ -184,7 +176,6 @@ def test_a_task_that_would_write_to_the_whole_scene(
     refused(lambda: env.reset(seed=0), "reach", "mocap_pos", "(1, 1, 3)", "(1, 3, 3)")
 
 
-PANDA = (ASSETS / "panda.xml").read_text()
 OTHER_NAMES = {
     "joint3": ('<joint name="joint3"', '<joint name="elbow_roll"'),
     "actuators": ('<position name="joint1"', '<position name="servo1"'),
