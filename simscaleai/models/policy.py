@@ -18,6 +18,7 @@ Trap: a new episode begins with `reset`, or the row goes on with what it planned
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -228,7 +229,9 @@ class ModelPolicy(nn.Module):
         spec = self.spec or ObsSpec.of(arrays, batched=True)
         tensors = {k: torch.from_numpy(np.ascontiguousarray(arrays[k])) for k in spec.image_keys}
         if spec.state_keys:
-            state = flatten_state(arrays, spec.state_keys)
+            # numbers (n,) and matrices (n, h, w) count by their entries
+            flat = {k: v.reshape(len(v), math.prod(v.shape[1:])) for k, v in arrays.items()}
+            state = flatten_state(flat, spec.state_keys)
             tensors["state"] = torch.from_numpy(state.astype(np.float32, copy=False))
         return tensors
 

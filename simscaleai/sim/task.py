@@ -190,9 +190,10 @@ class Task(ABC):
     def measure(self, sim: Sim) -> dict[str, Array]:
         """`info`, and `diverged` (n,): whether the physics has become unstable, which is no success."""
         info = self.info(sim)
+        info["success"] = np.asarray(info["success"], dtype=bool)  # a task may give numbers
         info["diverged"] = sim.diverged()
         if np.count_nonzero(info["diverged"]):
-            info["success"] = info["success"] * ~info["diverged"]  # of any kind of number
+            info["success"] = info["success"] & ~info["diverged"]
         return info
 
     def terms(self, sim: Sim, info: Mapping[str, Array], action: Array) -> dict[str, Array]:

@@ -226,7 +226,7 @@ class TaskVectorEnv(VectorAttributes, VectorEnv):
         measured = self.task.measure(self.sim)
         info = self._info(measured, actions)
         reward = self.task.reward(info["reward_terms"])
-        terminated = np.asarray(measured["success"]).astype(bool) | measured["diverged"]
+        terminated = measured["success"] | measured["diverged"]
         truncated = self._steps >= self.config.max_episode_steps
         if over is not None:
             reward[over] = 0.0

@@ -264,6 +264,28 @@ def test_episodes_are_counted_by_what_was_asked_for(mode: str) -> None:
     assert evaluate_policy(one, reaches("green"), config) == result
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.int64, np.uint8])
+def test_a_task_may_say_success_in_numbers(kind: Any, monkeypatch: Any) -> None:
+    from simscaleai.sim.tasks.reach import Reach
+
+    config = EvalConfig(n_episodes=4, max_steps=60, seed=3)
+    env = make_env("reach", cameras=[], dt=0.005)
+    expert = half_hearted(env.task.expert())
+    wanted = evaluate_policy(rows("reach", 2), expert, config)
+    measured = Reach.info
+    monkeypatch.setattr(
+        Reach,
+        "info",
+        lambda self, sim: {
+            k: v.astype(kind) if k == "success" else v for k, v in measured(self, sim).items()
+        },
+    )
+    assert evaluate_policy(rows("reach", 2), expert, config) == wanted
+    one = make_env("reach", cameras=[], dt=0.005)
+    act = lambda obs: expert({k: v[None] for k, v in obs.items()})[0]  # noqa: E731
+    assert evaluate_policy(one, act, config) == wanted
+
+
 # refusals
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -359,3 +360,38 @@ def test_videos_of_their_environments(tmp_path: Path) -> None:
     folder = tmp_path / "films"
     evaluate_policy(env, still, EvalConfig(n_episodes=1, save_videos=True, video_dir=folder))  # type: ignore[arg-type]
     assert [p.name for p in folder.iterdir()] == ["episode_0.mp4"]
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_agents_act_as_they_learned_whatever_the_observation(name: str, tmp_path: Path) -> None:
+    from simscaleai.rl.agents.ppo import PPOAgent, PPOConfig
+
+    widths = {"nested": 6, "tuple": 4, "scalar": 3, "discrete": 3, "bare discrete": 1, "matrix": 6}
+
+    def make() -> Env:
+        env = shaped(deepcopy(SPACES[name]))
+        env.action_space = spaces.Box(-2, 2, (2,), np.float32)
+        first, then = env.reset, env.step
+
+        def reset(*, seed: Any = None, options: Any = None) -> Any:
+            env.observation_space.seed(seed)
+            return first(seed=seed)
+
+        env.reset = reset  # type: ignore[method-assign]
+        env.step = lambda action: pays(then(action), action)  # type: ignore[method-assign]
+        return env
+
+    def pays(result: Any, action: Any) -> Any:
+        return result[0], float(action[0]), *result[2:]
+
+    agent = PPOAgent(widths[name], 2, PPOConfig(total_timesteps=8, n_steps=8, n_epochs=1))
+    agent.train(make())
+    agent.save(tmp_path / "agent.pt")
+    saved = ModelPolicy.from_checkpoint(tmp_path / "agent.pt")
+    config = EvalConfig(n_episodes=3)
+    found = [
+        evaluate_policy(env, policy, config)["mean_reward"]
+        for policy in (agent, agent.predict, saved, saved.act)
+        for env in (make(), SyncVectorEnv([make] * 2))
+    ]
+    assert found == pytest.approx([found[0]] * 8) and found[0] != 0
