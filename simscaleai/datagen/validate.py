@@ -139,7 +139,7 @@ class _Validation:
             elif not is_image_key(key.removeprefix(OBS)) and len(value):
                 self._extend(key, value)
         actions = arrays.get("actions")
-        if actions is not None and len(actions) == 0:
+        if actions is not None and actions.size == 0:
             self._error("there are no steps", name)
         elif actions is not None and np.abs(actions).max() > 1 + _ACTION_SLACK:
             self._error("actions leave [-1, 1]", name)

@@ -37,7 +37,8 @@ from numpy.typing import NDArray
 from simscaleai.contract import EnvContract
 from simscaleai.convert import as_flag
 from simscaleai.errors import UserError, unknown_name
-from simscaleai.storage.chunks import Chunks, find_chunks, join
+from simscaleai.guards import guarded
+from simscaleai.storage.chunks import Chunks, join
 from simscaleai.storage.episode import (
     NEXT_OBS,
     OBS,
@@ -72,7 +73,8 @@ def open_dataset(
     """
     file = SafeFile(path)
     try:
-        return EpisodeFile(file, images, use_index=use_index)
+        with guarded(f"The dataset {file.path}", "generate or convert it again"):
+            return EpisodeFile(file, images, use_index=use_index)
     except BaseException:
         file.close()
         raise
@@ -204,7 +206,7 @@ class EpisodeFile:
         parts: dict[str, list[Chunks]] = {key: [] for key in keys}
         for i in episodes:
             for key in list(parts):
-                part = find_chunks(self._dataset(i, key)[0], self._file.size)
+                part = self._file.chunks(*self._dataset(i, key))
                 if part is None:
                     del parts[key]
                 else:

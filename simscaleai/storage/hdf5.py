@@ -12,18 +12,29 @@ Limits: a vector dataset (time, d) at most 256 MiB, an image dataset 4 GiB, a ch
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t, h5z
+from h5py import h5a, h5d, h5g, h5i, h5l, h5o, h5s, h5t, h5z
 from numpy.typing import NDArray
 
 from simscaleai.errors import MissingFileError, UserError
-from simscaleai.storage.chunks import FILTERS, ChunkError, layout_of, read_rows
+from simscaleai.guards import reason, regular_file
+from simscaleai.storage.chunks import (
+    FILTERS,
+    ChunkError,
+    Chunks,
+    find_chunks,
+    layout_of,
+    read_rows,
+)
 
 _MIB = 2**20
 MAX_VECTOR_BYTES = 256 * _MIB
@@ -34,6 +45,7 @@ MAX_TOTAL_BYTES = 1024 * _MIB
 MAX_FILE_RATIO = 200
 MAX_DEFLATE_RATIO = 1100  # deflate reaches 1032 : 1 at best
 MAX_TEXT = 16 * _MIB
+_ATTRIBUTE_CLASSES = {h5t.INTEGER, h5t.FLOAT, h5t.STRING, h5t.ENUM}
 _BUILTIN_FILTERS = FILTERS | {h5z.FILTER_LZF}
 
 
@@ -41,11 +53,35 @@ class MissingEntryError(UserError):
     """A group or dataset that should be read is not in the file."""
 
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _bounded(method: _Method) -> _Method:
+    """Turn whatever HDF5 raises in a method of `SafeFile` into a refusal that names the object."""
+    names = list(inspect.signature(method).parameters)
+
+    @wraps(method)
+    def call(self: SafeFile, *args: Any) -> Any:
+        try:
+            return method(self, *args)
+        except UserError:
+            raise
+        except Exception as error:  # as in `guards.guarded`
+            given = dict(zip(names[1:], args, strict=False))
+            label = given.get("label") or _path_of(args[0])
+            raise self.refuse(label, f"cannot be read ({reason(error)})") from error
+
+    return cast(_Method, call)
+
+
 class SafeFile:
-    """An HDF5 file opened for reading; use it as a context manager or call `close`."""
+    """An HDF5 file opened for reading; use it as a context manager or call `close`.
+
+    Every method raises a UserError for what is refused, and for whatever is damaged.
+    """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = regular_file(path, "dataset")
         if not self.path.exists():
             raise MissingFileError(
                 f"The dataset {self.path} does not exist; make one with `simscale datagen`."
@@ -53,7 +89,7 @@ class SafeFile:
         try:
             self._file = h5py.File(self.path, "r")
             self.size = os.path.getsize(self.path)
-        except OSError as error:
+        except Exception as error:  # as in `guards.guarded`
             raise UserError(
                 f"{self.path} cannot be read as an HDF5 file ({_first_line(error)}); it may be"
                 " incomplete or of another format."
@@ -78,13 +114,16 @@ class SafeFile:
         """The error for an object that will not be read."""
         return UserError(f"{self.path}: {name!r} {why}; the file is refused.")
 
+    @_bounded
     def names(self, group: h5g.GroupID) -> list[str]:
         """The names of a group's members, whatever they are."""
         return [_text(name) for name in group]
 
+    @_bounded
     def has(self, group: h5g.GroupID, name: str) -> bool:
         return bool(group.links.exists(name.encode()))
 
+    @_bounded
     def group(self, parent: h5g.GroupID, name: str, label: str) -> h5g.GroupID:
         """The member group `name` of `parent`; `label` is what errors call it."""
         group = self._open(parent, name, label)
@@ -92,9 +131,11 @@ class SafeFile:
             raise self.refuse(label, "is not a group")
         return group
 
+    @_bounded
     def is_group(self, parent: h5g.GroupID, name: str, label: str) -> bool:
         return isinstance(self._open(parent, name, label), h5g.GroupID)
 
+    @_bounded
     def dataset(self, parent: h5g.GroupID, name: str, label: str) -> h5d.DatasetID:
         """The member dataset `name` of `parent`, after every check of this module."""
         dataset = self._open(parent, name, label)
@@ -104,6 +145,12 @@ class SafeFile:
         self._check_storage(dataset, label)
         return dataset
 
+    @_bounded
+    def chunks(self, dataset: h5d.DatasetID, label: str) -> Chunks | None:
+        """Where the chunks of a dataset from `dataset` lie; None if only HDF5 can read them."""
+        return find_chunks(dataset, self.size)
+
+    @_bounded
     def read(
         self, dataset: h5d.DatasetID, label: str, start: int = 0, stop: int | None = None
     ) -> NDArray[Any]:
@@ -131,10 +178,9 @@ class SafeFile:
                 dataset.read(h5s.create_simple(shape), space, out)
         except ChunkError as error:
             raise self.refuse(label, str(error)) from error
-        except OSError as error:
-            raise self.refuse(label, f"cannot be decoded ({_first_line(error)})") from error
         return out
 
+    @_bounded
     def attribute(self, obj: h5g.GroupID, name: str, label: str, default: Any = None) -> Any:
         """A scalar attribute as str, bool, int or float; `default` if there is none."""
         try:
@@ -144,9 +190,11 @@ class SafeFile:
             if number is not None:
                 return number
             attributes = h5py.Group(obj).attrs
-            shape = attributes.get_id(name).shape
-            value = attributes[name] if shape in ((), (1,)) else None
-        except (OSError, TypeError, ValueError, KeyError, RuntimeError, UnicodeError) as error:
+            found = attributes.get_id(name)
+            kind = found.get_type()  # before it becomes a dtype: there are types of any size
+            plain = kind.get_class() in _ATTRIBUTE_CLASSES and kind.get_size() <= MAX_TEXT
+            value = attributes[name] if plain and found.shape in ((), (1,)) else None
+        except Exception as error:  # as in `guards.guarded`
             raise self.refuse(label, f"has an unreadable attribute {name!r}") from error
         if isinstance(value, np.ndarray) and value.shape == (1,):
             value = value[0]
@@ -158,6 +206,7 @@ class SafeFile:
             raise self.refuse(label, f"has an attribute {name!r} that is no single text or number")
         return value
 
+    @_bounded
     def strings(self, parent: h5g.GroupID, name: str, label: str, limit: int) -> list[str]:
         """A dataset (k,) of texts, fixed-length as robomimic writes them or of variable length."""
         dataset = self._open(parent, name, label)
@@ -172,10 +221,7 @@ class SafeFile:
         layout, variable = layout_of(dataset), kind.is_variable_str()
         if variable and layout is not None and layout.gzipped:
             raise self.refuse(label, "is a gzipped list of names of any length")
-        try:
-            values = h5py.Dataset(dataset)[()] if variable else self.read(dataset, label)
-        except OSError as error:
-            raise self.refuse(label, f"cannot be decoded ({_first_line(error)})") from error
+        values = h5py.Dataset(dataset)[()] if variable else self.read(dataset, label)
         return [v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in values]
 
     def _open(self, parent: h5g.GroupID, name: str, label: str) -> h5py.h5i.ObjectID:
@@ -189,10 +235,7 @@ class SafeFile:
             raise self.refuse(label, "is a link into another file")
         if kind != h5l.TYPE_HARD:
             raise self.refuse(label, "is a soft link")
-        try:
-            return h5o.open(parent, name.encode())
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
-            raise self.refuse(label, f"cannot be opened ({_first_line(error)})") from error
+        return h5o.open(parent, name.encode())
 
     def _check_dtype(self, dataset: h5d.DatasetID, label: str) -> None:
         kind = dataset.get_type()
@@ -246,6 +289,14 @@ def _number(attribute: h5a.AttrID) -> bool | int | float | None:
     value = np.zeros((), attribute.dtype)
     attribute.read(value)
     return value.item()
+
+
+def _path_of(obj: Any) -> str:
+    """Where an object is in its file, for an error about it."""
+    try:
+        return _text(h5i.get_name(obj)).lstrip("/") or "/"
+    except Exception:  # of a damaged file even that may fail
+        return "an object"
 
 
 def _text(name: bytes | str) -> str:
