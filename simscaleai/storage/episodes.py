@@ -53,6 +53,7 @@ from simscaleai.storage.index import NAME as INDEX
 from simscaleai.storage.index import Index, unseal
 from simscaleai.storage.masks import Masks
 from simscaleai.storage.obs_names import file_names, has_channel
+from simscaleai.storage.vetting import vet
 
 __all__ = ["Episode", "EpisodeFile", "EpisodeMeta", "EpisodeWriter", "open_dataset"]
 
@@ -71,6 +72,7 @@ def open_dataset(
         `image` too; "image" is a camera of which there is `image` alone.
       use_index: whether to trust the index of the file, where it fits the file.
     """
+    vet(path)
     file = SafeFile(path)
     try:
         with guarded(f"The dataset {file.path}", "generate or convert it again"):

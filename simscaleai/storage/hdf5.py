@@ -240,7 +240,7 @@ class SafeFile:
     def _check_dtype(self, dataset: h5d.DatasetID, label: str) -> None:
         kind = dataset.get_type()
         try:
-            plain = kind.dtype.kind in "biuf"
+            plain = kind.dtype.kind in "biuf" and kind.dtype.itemsize <= 8
         except (TypeError, ValueError):
             plain = False
         if isinstance(kind, h5t.TypeEnumID):  # of the enumerations only NumPy's booleans

@@ -1,0 +1,161 @@
+"""HDF5 files from strangers are gone through in a child process before this one opens them.
+
+The HDF5 library can run in circles, end the program or ask for gigabytes where a few bytes of a file's
+structure are wrong, and nothing can stop it from within. So a child opens every object, reads every attribute
+and looks up every chunk first, with a limit of memory and of time without progress. If it does not come back,
+the file is refused. What remains for this process is what the child has survived.
+
+A file is vetted once in a process, and again when it has changed. Larger ones than `MAX_BYTES` are not: it
+would take as long as reading their index again. Nor are files on systems other than Linux, where a process
+with threads cannot be forked.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import resource
+import select
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+from h5py import h5a, h5d, h5g, h5o
+
+from simscaleai.errors import UserError
+from simscaleai.storage.hdf5 import SafeFile
+
+MAX_BYTES = 32 * 2**20
+SECONDS = 5.0  # without progress
+MEMORY = 2**30  # bytes beyond what this process has
+_MAX_DEPTH = 8
+_GOOD, _TOO_LARGE = b"+", b"!"
+
+_found: dict[
+    tuple[int, ...], str
+] = {}  # {identity of a file: what is wrong with it, "" for nothing}
+
+
+def vet(path: str | Path) -> None:
+    """Go through a file in a child process, unless that was done before.
+
+    Raises:
+      UserError: the child ran in circles, was ended or wanted too much memory.
+    """
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return  # whoever opens it says what is wrong
+    identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    if stat.st_size > MAX_BYTES or sys.platform != "linux":
+        return
+    if identity not in _found:
+        _found[identity] = _problem(Path(path))
+    if problem := _found[identity]:
+        raise UserError(
+            f"{path} is damaged or hostile: reading its structure {problem}; the file is refused."
+        )
+
+
+def _problem(path: Path) -> str:
+    """What happened to a child that went through the file; "" if it came back."""
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        # h5py and the C library hold their locks while forking, and the child uses nothing else.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        try:
+            _child(path, writer)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    last = b""
+    try:
+        while select.select([reader], [], [], SECONDS)[0]:
+            told = os.read(reader, 4096)
+            if not told:
+                break
+            last = told[-1:]
+        else:
+            os.kill(child, signal.SIGKILL)
+            return f"makes no progress for {SECONDS:g} s"
+    finally:
+        os.close(reader)
+        status = os.waitpid(child, 0)[1]
+    if last == _TOO_LARGE:
+        return f"takes more than {MEMORY // 2**20} MiB of memory"
+    if os.WIFSIGNALED(status):
+        return f"ends the program (signal {os.WTERMSIG(status)})"
+    return "" if last == _GOOD else "ends the program"
+
+
+def _child(path: Path, writer: int) -> None:
+    """Do all that this process may do with the file's structure; a byte for each object that is done."""
+    faulthandler.disable()  # a crash here is told by the parent
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        with SafeFile(path) as file:
+            for i, _ in enumerate(_objects(file, file.root, 0, set())):
+                if i % 64 == 0:
+                    os.write(writer, b".")
+    except MemoryError:
+        os.write(writer, _TOO_LARGE)
+        return
+    except Exception as error:  # this process will meet it too, and say what it is
+        if "alloc" in str(error):
+            os.write(writer, _TOO_LARGE)
+            return
+    os.write(writer, _GOOD)
+
+
+def _objects(
+    file: SafeFile, group: h5g.GroupID, depth: int, seen: set[int]
+) -> Iterator[h5py.h5i.ObjectID]:
+    """Every object below `group`, each once, with its attributes read and its chunks looked up."""
+    _attributes(file, group)
+    for name in file.names(group):
+        yield group
+        try:
+            if file.is_group(group, name, name):
+                child = file.group(group, name, name)
+                address = h5o.get_info(child).addr
+                if depth < _MAX_DEPTH and address not in seen:
+                    seen.add(address)
+                    yield from _objects(file, child, depth + 1, seen)
+            else:
+                _dataset(file, group, name)
+        except UserError as error:
+            if "alloc" in str(error):
+                raise
+
+
+def _attributes(file: SafeFile, obj: h5py.h5i.ObjectID) -> None:
+    for i in range(h5a.get_num_attrs(obj)):
+        try:
+            file.attribute(obj, h5a.open(obj, index=i).name.decode(), "/")
+        except (UserError, OSError, KeyError, RuntimeError, UnicodeError) as error:
+            if "alloc" in str(error):
+                raise
+
+
+def _dataset(file: SafeFile, group: h5g.GroupID, name: str) -> None:
+    found = h5o.open(group, name.encode())
+    if not isinstance(found, h5d.DatasetID):
+        return
+    _attributes(file, found)
+    try:
+        file.chunks(file.dataset(group, name, name), name)
+    except UserError:
+        file.strings(group, name, name, 2**20)  # of a mask

@@ -1,0 +1,88 @@
+"""Thousands of damaged and hostile files of every kind: each is read, or refused in one sentence.
+
+None ends the program, keeps it busy for 20 s or takes a gigabyte. `fuzzing/` makes the files, as a function of
+a seed; what failed can be had again by `python tests/reliability/fuzzing/<kind>.py FOLDER SEED COUNT CASE`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPTS = Path(__file__).with_name("fuzzing")
+FAST = {"datasets": 60, "checkpoints": 40, "pretrained": 60, "settings": 60, "scenes": 60}
+SLOW = {"datasets": 5000, "checkpoints": 4000, "pretrained": 4000, "settings": 3500, "scenes": 3500}
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is measured by /proc")
+
+
+def fuzz(kind: str, seed: int, count: int, folder: Path) -> dict[str, Any]:
+    script = [sys.executable, str(SCRIPTS / f"{kind}.py"), str(folder), str(seed), str(count)]
+    done = subprocess.run(script, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+@linux
+@pytest.mark.parametrize("kind", FAST)
+def test_some(kind: str, tmp_path: Path) -> None:
+    found = fuzz(kind, 0, FAST[kind], tmp_path)
+    assert not found["failures"]
+    assert found["refused"] > 0
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SLOW)
+def test_many(kind: str, tmp_path: Path) -> None:
+    found = fuzz(kind, 1, SLOW[kind], tmp_path)
+    assert not found["failures"], json.dumps(found["failures"][:5], indent=2)
+    assert found["refused"] + found.get("accepted", 0) == SLOW[kind]
+
+
+ENGINE = """
+import os, sys
+sys.path.insert(0, {folder!r})
+import engine
+from simscaleai.errors import UserError
+
+def make(rng, folder):
+    return folder / str(int(folder.name))
+
+def use(path):
+    case = int(path.name)
+    if case == 1: raise UserError("no")
+    if case == 2: raise KeyError("x")
+    if case == 3: os.abort()
+    if case == 4:
+        while True: pass
+    if case == 5: bytearray(b"x" * 2**30 * 2)
+    if case == 6: raise UserError("two\\nlines")
+
+engine.SECONDS = 1.0
+engine.main(make, use)
+"""
+
+
+@linux
+def test_the_watchdog_would_notice(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(ENGINE.format(folder=str(SCRIPTS)))
+    (tmp_path / "cases").mkdir()
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "cases"), "0", "8"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert (found["accepted"], found["refused"], found["failed"]) == (2, 1, 5)
+    kinds = {f["case"]: f["what"] for f in found["failures"]}
+    assert kinds[2] == "KeyError" and kinds[3] == "ended the process (signal 6)"
+    assert kinds[4] == "took more than 1.0 s" and kinds[5].startswith("took 2")
+    assert kinds[6] == "several lines"
