@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from simscaleai.config import load_config, to_yaml
 from simscaleai.convert import Converted
+from simscaleai.errors import UserError
 from simscaleai.models.registry import argument_types, model_arguments, takes_anything
 from simscaleai.training.config import TrainConfig
 
@@ -153,6 +154,11 @@ def load_run(
     values = _nested(flags or {})
     run = load_config(RunConfig, path, overrides, **values)
     name = run.model.setdefault("name", TrainConfig.model_name)
+    if not isinstance(name, str) or not all(isinstance(key, str) for key in run.model):
+        raise UserError(
+            f"{path or 'The settings'}: model is {run.model!r}; it has a name, as `simscale list-models`"
+            " shows them, and arguments by name."
+        )
     if not takes_anything(name):
         typed = load_config(_schema_of(name), path, overrides, **values)
         given = [key for key in run.model if key != "name"]

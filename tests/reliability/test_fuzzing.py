@@ -1,7 +1,7 @@
 """Thousands of damaged and hostile files of every kind: each is read, or refused in one sentence.
 
-None ends the program, keeps it busy for 20 s or takes a gigabyte. `fuzzing/` makes the files, as a function of
-a seed; what failed can be had again by `python tests/reliability/fuzzing/<kind>.py FOLDER SEED COUNT CASE`.
+None ends the program, keeps it busy for 20 s or takes a gigabyte. `fuzzing/` makes them as a function of a
+seed; `python tests/reliability/fuzzing/<kind>.py FOLDER SEED COUNT CASE` runs one of them again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 SCRIPTS = Path(__file__).with_name("fuzzing")
-FAST = {"datasets": 60, "checkpoints": 40, "pretrained": 60, "settings": 60, "scenes": 60}
+FAST = 50  # of each kind
 SLOW = {"datasets": 5000, "checkpoints": 4000, "pretrained": 4000, "settings": 3500, "scenes": 3500}
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is measured by /proc")
@@ -29,11 +29,13 @@ def fuzz(kind: str, seed: int, count: int, folder: Path) -> dict[str, Any]:
 
 
 @linux
-@pytest.mark.parametrize("kind", FAST)
-def test_some(kind: str, tmp_path: Path) -> None:
-    found = fuzz(kind, 0, FAST[kind], tmp_path)
-    assert not found["failures"]
-    assert found["refused"] > 0
+def test_some_of_every_kind(tmp_path: Path) -> None:
+    """In one program: importing it takes longer than the files do."""
+    found = fuzz("everything", 0, FAST, tmp_path)
+    assert set(found) == set(SLOW)
+    for kind, result in found.items():
+        assert not result["failures"], (kind, result["failures"][:3])
+        assert result["refused"] > 0
 
 
 @linux
@@ -61,10 +63,10 @@ def use(path):
     if case == 3: os.abort()
     if case == 4:
         while True: pass
-    if case == 5: bytearray(b"x" * 2**30 * 2)
+    if case == 5: b"x" * (2**30 + 2**28)
     if case == 6: raise UserError("two\\nlines")
 
-engine.SECONDS = 1.0
+engine.SECONDS = 3.0
 engine.main(make, use)
 """
 
@@ -84,5 +86,5 @@ def test_the_watchdog_would_notice(tmp_path: Path) -> None:
     assert (found["accepted"], found["refused"], found["failed"]) == (2, 1, 5)
     kinds = {f["case"]: f["what"] for f in found["failures"]}
     assert kinds[2] == "KeyError" and kinds[3] == "ended the process (signal 6)"
-    assert kinds[4] == "took more than 1.0 s" and kinds[5].startswith("took 2")
+    assert kinds[4] == "took more than 3.0 s" and kinds[5].startswith("took 1")
     assert kinds[6] == "several lines"

@@ -12,7 +12,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import engine
-from checkpoints import act, policy
+from checkpoints import act as use
+from checkpoints import policy
 from mutations import Rng, mutate_bytes, mutate_tree
 
 from simscaleai.storage.pretrained import CONFIG, WEIGHTS
@@ -49,4 +50,4 @@ def with_header(rng: Rng, weights: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    engine.main(make, act)
+    engine.main(make, use)
