@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 
 from simscaleai.errors import MissingFileError, UserError
+from simscaleai.guards import guarded, regular_file
 from simscaleai.sim import bundled
 from simscaleai.sim.bundled import bundled_files, check_unchanged, keep_angles, take_mark
 from simscaleai.sim.finite import check_finite
@@ -40,9 +41,23 @@ def load_model(path: str | Path, dt: float) -> mujoco.MjModel:
       UserError: MuJoCo cannot read it, it asks for more memory than a scene may have, has numbers that are
         not finite, or changes the robot that it includes.
     """
-    path = Path(path)
+    path = regular_file(path, "scene", folder=True)
     if not path.is_file():
         raise MissingFileError(f"There is no scene file {str(path)!r}; give an MJCF (.xml) file.")
+    with guarded(f"The scene {str(path)!r}", "give an MJCF file that MuJoCo can compile"):
+        model = _compiled(path)
+    model.opt.timestep = dt
+    # a simulation that has become unstable is finite again at the end of the step that says so
+    model.opt.disableflags &= ~mujoco.mjtDisableBit.mjDSBL_AUTORESET.value
+    pads = [mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, name) for name in panda.PADS]
+    of_pads = np.isin(model.pair_geom1, pads) | np.isin(model.pair_geom2, pads)
+    # direct form: (-stiffness, -damping); friction has no position to return to
+    model.pair_solreffriction[of_pads] = (-1e-9, -STICK / dt)
+    return model
+
+
+def _compiled(path: Path) -> mujoco.MjModel:
+    """The model of a scene, after every check."""
     files = _bundled_beside(path)
     check_sizes(path, files)
     try:
@@ -60,13 +75,6 @@ def load_model(path: str | Path, dt: float) -> mujoco.MjModel:
     check_finite(model, f"The scene {str(path)!r}")
     if has_robot:
         check_unchanged(model)
-    model.opt.timestep = dt
-    # a simulation that has become unstable is finite again at the end of the step that says so
-    model.opt.disableflags &= ~mujoco.mjtDisableBit.mjDSBL_AUTORESET.value
-    pads = [mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, name) for name in panda.PADS]
-    of_pads = np.isin(model.pair_geom1, pads) | np.isin(model.pair_geom2, pads)
-    # direct form: (-stiffness, -damping); friction has no position to return to
-    model.pair_solreffriction[of_pads] = (-1e-9, -STICK / dt)
     return model
 
 

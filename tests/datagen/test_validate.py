@@ -92,7 +92,10 @@ def test_masks(path):
     assert any("demo_99" in e for e in validate_dataset(path).errors)
     with h5py.File(path, "r+") as file:
         replace(file, "mask/valid", file["mask/train"][:2])
-    assert any("mask/train and mask/valid share 2 of the episodes" in e for e in validate_dataset(path).errors)
+    assert any(
+        "mask/train and mask/valid share 2 of the episodes" in e
+        for e in validate_dataset(path).errors
+    )
 
 
 def test_a_contract_that_does_not_fit(path):

@@ -74,7 +74,7 @@ def test_other_files_are_one_clear_error(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(UserError, match="not a readable checkpoint"):
             load_checkpoint(path)
-    with pytest.raises(UserError, match="not a readable checkpoint"):
+    with pytest.raises(UserError, match="holds no checkpoint"):
         load_checkpoint(tmp_path)
 
 

@@ -115,7 +115,10 @@ def test_a_model_is_typed_by_its_constructor() -> None:
         ("batchsize=1", "Did you mean 'trainer.batch_size'"),
         ("trainer.max_step=1", "Did you mean 'max_steps'"),
         ("trainer=1", "'trainer'"),
-        ("data.pth=x", "Unknown DataSettings setting 'pth'; known: cache_mb, images, num_workers, path"),
+        (
+            "data.pth=x",
+            "Unknown DataSettings setting 'pth'; known: cache_mb, images, num_workers, path",
+        ),
         ("eval.env_episodes=many", "'eval.env_episodes'.*Integer"),
         ("trainer.lr=${seed}", "refers to another value"),
         ("model.dropout=${oc.env:HOME}", "refers to another value"),
