@@ -23,6 +23,7 @@ from simscaleai.datagen.parts import PartsFolder
 from simscaleai.datagen.recipe import differences
 from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.storage.atomic import atomic_path
+from simscaleai.storage.disk import CannotWriteError, told
 from simscaleai.storage.episodes import open_dataset
 
 
@@ -65,27 +66,44 @@ def begin(
         if not overwrite:
             raise _other_run(folder.path, found)
         unfinished = None
-    folder.open(recipe, keep=unfinished is not None)
+    try:
+        with told(folder.path):
+            folder.open(recipe, keep=unfinished is not None)
+    except CannotWriteError:
+        _drop_empty(folder)
+        raise
     return None
 
 
 @contextmanager
 def kept(folder: PartsFolder) -> Iterator[None]:
-    """Let go of the folder in the end, and on Ctrl-C say what is in it; one with no episode goes away."""
+    """Let go of the folder in the end; on Ctrl-C and on a full disk say what is in it.
+
+    After an error a folder in which there is no episode goes away.
+    """
+    flags = "--resume --overwrite" if folder.output.exists() else "--resume"
+    go_on = f"run the same command with {flags} to go on."
     try:
         yield
-    except UserError:
-        if not folder.parts():
-            folder.remove()
-        raise
+    except UserError as error:
+        _drop_empty(folder)
+        if not isinstance(error, CannotWriteError) or not folder.exists():
+            raise
+        count = len(folder.finished())
+        raise error.and_so(
+            f"{count} finished episodes are kept in {folder.path}; {go_on}"
+        ) from error
     except KeyboardInterrupt:
-        flags = "--resume --overwrite" if folder.output.exists() else "--resume"
         raise Interrupted(
-            f"Stopped: {len(folder.finished())} finished episodes are kept in {folder.path}; run"
-            f" the same command with {flags} to go on."
+            f"Stopped: {len(folder.finished())} finished episodes are kept in {folder.path}; {go_on}"
         ) from None
     finally:
         folder.close()
+
+
+def _drop_empty(folder: PartsFolder) -> None:
+    if not folder.parts():
+        folder.remove()
 
 
 def publish(folder: PartsFolder) -> None:

@@ -45,6 +45,7 @@ from simscaleai.sim.factory import make_vec_env
 from simscaleai.sim.vector_env import TaskVectorEnv
 from simscaleai.stopping import StopSignals
 from simscaleai.storage.checkpoint import load_checkpoint
+from simscaleai.storage.disk import CannotWriteError
 from simscaleai.storage.find_checkpoint import find_checkpoint
 from simscaleai.tracking import RunLog, write_run_info
 from simscaleai.tracking.folder import RunLock
@@ -59,12 +60,19 @@ def train_agent(config: RLConfig) -> dict[str, Any]:
 
     Raises:
       UserError: settings, environment and checkpoints do not fit together; before the first step.
+      CannotWriteError: the disk is full or the like; says from which checkpoint to go on.
     """
     config = replace(config, ppo=replace(config.ppo, seed=config.seed))
     config.check()
     threads = torch.get_num_threads()
     try:
         return _Run(config).train()
+    except CannotWriteError as error:
+        found, _ = newest(config.folder)
+        kept = "There is no checkpoint yet; run the same command again."
+        if found is not None:
+            kept = f"{found} is kept; go on with --resume auto."
+        raise error.and_so(kept) from error
     finally:
         torch.set_num_threads(threads)
 

@@ -14,10 +14,11 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from simscaleai.errors import UserError
+from simscaleai.storage.disk import cannot_write
 
 SUFFIX = ".tmp"
 
@@ -28,18 +29,26 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
 
     The folder of `final` is created. A file already at `final` is replaced: whoever must not replace
     one asks before. The data is on disk (fsync of file and folder) when the block has ended.
+
+    Raises:
+      CannotWriteError: the disk is full or the like; from within the block too, whatever library found it.
     """
     final = Path(final)
-    final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}{SUFFIX}")
     try:
+        final.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         sync(temporary)
         os.replace(temporary, final)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync(final.parent)
+        sync(final.parent)
+    except BaseException as error:
+        mistake = isinstance(error, UserError)
+        full = None if mistake else cannot_write(error, final, temporary)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if full is None:
+            raise
+        raise full from error
 
 
 def require_writable(final: str | Path, remedy: str = "choose another place") -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
 from simscaleai.storage.atomic import SUFFIX, replace_folder, sync
+from simscaleai.storage.disk import told
 from simscaleai.storage.sharded import ALIGNMENT, Entry, Part, ShardedFolder, write_index
 
 
@@ -53,8 +55,14 @@ def write_folder(
       write_plain: called on the main process with the folder in the making, to put the rest into it.
     """
     planner = DefaultSavePlanner(flatten_state_dict=False)
-    with _own_errors():
-        dcp.save(dict(tensors), storage_writer=_Writer(path, write_plain), planner=planner)
+    writer = _Writer(path, write_plain)
+    try:
+        with told(path), _own_errors():
+            dcp.save(dict(tensors), storage_writer=writer, planner=planner)
+    except BaseException:
+        if writer.folder is not None:
+            shutil.rmtree(writer.folder, ignore_errors=True)
+        raise
 
 
 def read_into(folder: ShardedFolder, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -83,6 +91,7 @@ class _Writer(StorageWriter):
 
     def __init__(self, path: Path, write_plain: Callable[[Path], None]) -> None:
         self.path, self.write_plain = path, write_plain
+        self.folder: Path | None = None  # made on the main process
 
     def reset(self, checkpoint_id: str | os.PathLike[str] | None = None) -> None:
         pass
@@ -138,6 +147,7 @@ class _Writer(StorageWriter):
         for name, about in metadata.state_dict_metadata.items():
             assert isinstance(about, TensorStorageMetadata)
             entries[name] = Entry(about.properties.dtype, tuple(about.size), tuple(parts[name]))
+        assert self.folder is not None
         self.write_plain(self.folder)
         write_index(self.folder, entries)
         replace_folder(self.folder, self.path)

@@ -93,9 +93,9 @@ class FolderLock:
         if not _lock(file) or not _is_at(file, self.path):
             file.close()
             return False
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        with suppress(OSError):  # a full disk: what matters is the lock
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), f"{os.getpid()}\n".encode())
         self._file = file
         _held.add(self)
         return True

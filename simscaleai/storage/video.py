@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def write_video(path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: floa
       how many frames it has.
 
     Raises:
-      UserError: the extra `viz` is not installed.
+      UserError: the extra `viz` is not installed, or ffmpeg could not write the file.
     """
     try:
         import imageio_ffmpeg
@@ -41,7 +42,7 @@ def write_video(path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: floa
                     (frame.shape[1], frame.shape[0]),
                     fps=fps,
                     macro_block_size=2,
-                    ffmpeg_log_level="error",
+                    ffmpeg_log_level="fatal",
                     output_params=["-f", "mp4", "-movflags", "+faststart"],
                 )
                 stack.callback(writer.close)
@@ -50,4 +51,21 @@ def write_video(path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: floa
             count += 1
         assert count, "a video has at least one frame"
         stack.close()  # the file is whole only now
+        if not _is_whole(temporary):
+            raise OSError(f"ffmpeg has not finished {temporary}")  # it does not tell why
     return count
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether an mp4 file has all the boxes that it says it has, an index among them."""
+    names, end = [], path.stat().st_size if path.exists() else 0
+    with path.open("rb") if end else contextlib.nullcontext() as file:
+        at = 0
+        while file is not None and at + 8 <= end:
+            file.seek(at)
+            size, name = struct.unpack(">I4s", file.read(8))
+            if size == 1:  # of more than 4 GB
+                size = struct.unpack(">Q", file.read(8))[0]
+            names.append(name)
+            at += max(size, 8)
+    return b"moov" in names and at == end

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from simscaleai.storage.atomic import atomic_path
+from simscaleai.storage.disk import told
 from simscaleai.tracking.trackers import (
     TensorBoard,
     Tracker,
@@ -59,6 +61,11 @@ class RunLog:
         self._trackers: list[Tracker] = []
 
     def __enter__(self) -> RunLog:
+        with told(self.folder / METRICS_FILE):
+            self._open()
+        return self
+
+    def _open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._wandb is not None:
             self._trackers.append(WeightsAndBiases(self.folder, self.start_step, self._wandb))
@@ -67,7 +74,6 @@ class RunLog:
         path = self.folder / METRICS_FILE
         forget_after(path, self.start_step)
         self._file = path.open("a", encoding="utf-8")
-        return self
 
     def __exit__(
         self,
@@ -75,16 +81,24 @@ class RunLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
-        for tracker in self._trackers:
-            tracker.close(failed=kind is not None)
+        with suppress(OSError) if kind else told(self.folder / METRICS_FILE):
+            try:
+                self._file.close()
+            finally:
+                for tracker in self._trackers:
+                    tracker.close(failed=kind is not None)
 
     def record(self, step: int, values: Mapping[str, float]) -> None:
-        """Write the values of a step; what is written is not lost if the process is killed."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
-        for tracker in self._trackers:
-            tracker.record(step, values)
+        """Write the values of a step; what is written is not lost if the process is killed.
+
+        Raises:
+          CannotWriteError: the disk is full or the like.
+        """
+        with told(self.folder / METRICS_FILE):
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
+            for tracker in self._trackers:
+                tracker.record(step, values)
 
 
 def forget_after(path: Path, step: int) -> None:

@@ -32,6 +32,7 @@ from simscaleai.guards import guarded
 from simscaleai.models.policy import describe
 from simscaleai.stopping import Stopped, StopSignals
 from simscaleai.storage import checkpoint
+from simscaleai.storage.disk import CannotWriteError
 from simscaleai.storage.find_checkpoint import find_checkpoint
 from simscaleai.tracking.folder import RunLock
 from simscaleai.training import evaluation, fit, random_state
@@ -107,11 +108,19 @@ class Trainer:
         Raises:
           UserError: loss or gradient is not finite, and the weights are those of the step before; or
             another process is at work in the run's folder.
+          CannotWriteError: the disk is full or the like; says from which checkpoint to go on.
           Stopped: a signal came; the step was finished and saved. Uncaught it ends the program.
         """
-        with self.lock:
-            self.claim_folder()
-            return self._train()
+        try:
+            with self.lock:
+                self.claim_folder()
+                return self._train()
+        except CannotWriteError as error:
+            step, path = self._saved or (0, None)
+            kept = "There is no checkpoint yet; run the same command again."
+            if path is not None:
+                kept = f"The checkpoint of step {step} is kept, {path}; go on with --resume auto."
+            raise error.and_so(kept) from error
 
     def _train(self) -> dict[str, float]:
         config, processes = self.config, self.processes
