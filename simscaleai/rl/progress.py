@@ -56,6 +56,8 @@ class RLProgress:
         parts = [f"{numbers['steps_per_second']:,.0f} steps/s"]
         if "episode_reward" in numbers:
             parts.append(f"return {numbers['episode_reward']:.1f}")
+        if numbers.get("diverged"):
+            parts.append(f"{numbers['diverged']:.0f} unstable episodes")
         parts += [f"KL {numbers['approx_kl']:.3f}", self._evaluation]
         text = "  ".join(part for part in parts if part)
         self._bar.update(self._task, completed=step, text=text)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from simscaleai.errors import UserError
 from simscaleai.rl.agents.buffer import RolloutBuffer
 from simscaleai.rl.agents.moments import RunningMoments
 from simscaleai.rl.agents.stepping import Stepper
@@ -67,13 +68,17 @@ def collect(
     """Fill an empty buffer and compute its advantages; `state` moves on.
 
     Returns:
-      numbers about the rollout, and {"episode_reward", "episode_length"} of the episodes that ended in it.
+      numbers about the rollout ("diverged": episodes whose physics became unstable), and {"episode_reward",
+      "episode_length"} of the episodes that ended in it.
+
+    Raises:
+      UserError: no step of the rollout is of any use.
     """
     config = agent.config
     episodes: dict[str, list[float]] = {"episode_reward": [], "episode_length": []}
     successes: list[float] = []
     terms: dict[str, float] = {}
-    env_seconds = 0.0
+    env_seconds, unstable = 0.0, 0
     # what this rollout has seen, which the processes will exchange, and all that this process knows of
     seen, returns = RunningMoments(agent.obs_dim), RunningMoments(1)
     known, known_returns = deepcopy(agent.obs_moments), deepcopy(agent.return_moments)
@@ -88,23 +93,29 @@ def collect(
             step = state.stepper.step(actions.cpu().numpy())
             env_seconds += time.perf_counter() - before
             done = step.terminated | step.truncated
+            valid = step.valid & ~step.diverged
             reward = step.reward.copy()
             if config.scale_reward:
                 state.discounted = state.discounted * config.gamma + step.reward
                 for moments in (returns, known_returns):
-                    moments.update(torch.from_numpy(state.discounted[step.valid, None]))
+                    moments.update(torch.from_numpy(state.discounted[valid, None]))
                 state.discounted[done] = 0.0
                 reward /= _scale(known_returns)
             ended = step.truncated & ~step.terminated
             if ended.any():  # the episode would have gone on: what it would have got counts
                 rest = agent.network.value(agent.normalized(step.final_obs[ended], normalizer))
                 reward[ended] += config.gamma * rest.cpu().numpy()
-            buffer.add(rows, actions, reward, done, log_prob, value, step.valid)
+            if step.diverged.any():
+                # Nothing is learned from the step itself, and the one before it led to a state that is
+                # worth its value: an advantage of 0 here. Ending early is no way out of bad rewards.
+                reward[step.diverged] = value.cpu().numpy()[step.diverged]
+                unstable += int(step.diverged.sum())
+            buffer.add(rows, actions, reward, done, log_prob, value, valid)
             state.obs = step.obs
             state.reward += step.reward
-            state.length += step.valid
+            state.length += valid
             for name, values in step.terms.items():
-                terms[name] = terms.get(name, 0.0) + float(values[step.valid].sum())
+                terms[name] = terms.get(name, 0.0) + float(values[valid].sum())
             if done.any():
                 episodes["episode_reward"] += state.reward[done].tolist()
                 episodes["episode_length"] += state.length[done].tolist()
@@ -116,11 +127,17 @@ def collect(
     agent.obs_moments.merge(seen.over(agent.processes))
     agent.return_moments.merge(returns.over(agent.processes))
     taken = int(buffer.valid.sum())
+    if not taken:
+        raise UserError(
+            "The physics became unstable in every step of a rollout; use a smaller dt, or stiffnesses,"
+            " dampings and masses in the scene that fit it."
+        )
     numbers = {f"reward/{name}": total / taken for name, total in terms.items()}
     numbers |= {key: float(np.mean(values)) for key, values in episodes.items() if values}
     if successes:
         numbers["success_rate"] = float(np.mean(successes))
     numbers["env_seconds"] = env_seconds
+    numbers["diverged"] = float(unstable)
     return numbers, episodes
 
 

@@ -40,6 +40,8 @@ class Step:
       valid: (n,) bool, False in rows whose action was not used.
       success: (n,) bool, of the state that the action led to; None if the environment does not say.
       terms: {name: (n,)} that make up the reward; {} if the environment does not say.
+      diverged: (n,) bool, rows whose physics became unstable: reward and observation are not what the
+        action led to.
     """
 
     obs: NDArray[np.float32]
@@ -50,6 +52,7 @@ class Step:
     valid: NDArray[np.bool_]
     success: NDArray[np.bool_] | None
     terms: dict[str, NDArray[np.float64]]
+    diverged: NDArray[np.bool_]
 
 
 class Stepper:
@@ -85,6 +88,7 @@ class Stepper:
         self.actions = ActionRange.of(space)
         self.begins = np.zeros(self.n, dtype=bool)
         self._steps = 0
+        self._stable = np.zeros(self.n, dtype=bool)
 
     def reset(self, seed: int | None = None) -> NDArray[np.float32]:
         """Begin new episodes in all rows."""
@@ -141,6 +145,7 @@ class Stepper:
             valid,
             success if said.any() else None,
             _terms(info, self.n),
+            np.asarray(info.get("diverged", self._stable), dtype=bool) & valid,
         )
 
     def _step_single(self, action: NDArray[np.floating]) -> Step:
@@ -162,6 +167,7 @@ class Stepper:
             np.ones(1, dtype=bool),
             success if said.any() else None,
             _terms(info, 1),
+            np.array([bool(info.get("diverged", False))]),
         )
 
     def _final(

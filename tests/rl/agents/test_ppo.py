@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -12,19 +14,22 @@ from gymnasium import spaces
 
 from simscaleai.errors import UserError
 from simscaleai.models.policy import ModelPolicy
+from simscaleai.rl.agents.buffer import RolloutBuffer
 from simscaleai.rl.agents.ppo import ActorCritic, PPOAgent, PPOConfig
+from simscaleai.rl.agents.rollout import RolloutState, collect
+from simscaleai.rl.agents.stepping import Stepper
 from simscaleai.sim import make_env, make_vec_env
 from simscaleai.storage.checkpoint import save_checkpoint
 
 
 class Forever(gymnasium.Env):
-    """Pays 1 for every step and never ends, but is cut off every 10 steps."""
+    """Pays 1 for every step and never ends, but is cut off every 10 steps, in one of three ways."""
 
     observation_space = spaces.Box(-1, 1, (1,))
     action_space = spaces.Box(-1, 1, (1,))
 
-    def __init__(self, say_terminated: bool = False) -> None:
-        self.say_terminated = say_terminated
+    def __init__(self, end: str = "truncated") -> None:
+        self.end = end
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -34,12 +39,15 @@ class Forever(gymnasium.Env):
     def step(self, action):
         self.steps += 1
         over = self.steps == 10
-        end = (over, False) if self.say_terminated else (False, over)
-        return np.zeros(1, np.float32), 1.0, *end, {}
+        obs = np.zeros(1, np.float32)
+        if self.end == "truncated":
+            return obs, 1.0, False, over, {}
+        diverged = over and self.end == "diverged"
+        return obs + diverged, 1.0 - diverged, over, False, {"diverged": diverged}
 
 
-@pytest.mark.parametrize("say_terminated", [False, True])
-def test_a_cut_off_episode_goes_on_in_its_value(say_terminated: bool) -> None:
+@pytest.mark.parametrize("end", ["truncated", "terminated"])
+def test_a_cut_off_episode_goes_on_in_its_value(end: str) -> None:
     gamma = 0.9
     config = PPOConfig(
         gamma=gamma,
@@ -55,15 +63,62 @@ def test_a_cut_off_episode_goes_on_in_its_value(say_terminated: bool) -> None:
         entropy_coef=0.0,
     )
     agent = PPOAgent(1, 1, config)
-    agent.train(Forever(say_terminated))
+    history = agent.train(Forever(end))
     value = agent.network.value(torch.zeros(1, 1)).item()
     endless = 1 / (1 - gamma)  # 1 + 0.9 + 0.81 + ... = 10
-    if (
-        say_terminated
-    ):  # after k steps (1 - 0.9^(10-k)) / 0.1 is left: on average 5.9 over k = 0 .. 9
+    if end == "terminated":
+        # after k steps (1 - 0.9^(10-k)) / 0.1 is left: on average 5.9 over k = 0 .. 9
         assert abs(value - endless) > 2
     else:
         assert abs(value - endless) < 1
+    assert not any(history["diverged"])
+
+
+def test_unstable_physics_ends_an_episode_in_the_value_of_what_came_before() -> None:
+    agent = PPOAgent(
+        1, 1, PPOConfig(gamma=0.9, hidden_dim=8, scale_reward=False, normalize_obs=False)
+    )
+    buffer = RolloutBuffer(12, 1, 1, "cpu")
+    stepper = Stepper(Forever("diverged"))
+    numbers, episodes = collect(agent, RolloutState.begin(stepper, 0, None), buffer)
+    assert numbers["diverged"] == 1
+    assert episodes == {"episode_reward": [9.0], "episode_length": [9.0]}
+    assert torch.nonzero(~buffer.valid).tolist() == [[9, 0]]
+    assert buffer.advantages[9].item() == 0.0
+    # the last step that counts: 1 + 0.9 V(s) - V(s), where s is always the same
+    value = buffer.values[8].item()
+    assert buffer.values[9].item() == pytest.approx(value)
+    assert buffer.advantages[8].item() == pytest.approx(1 + 0.9 * value - value, abs=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["next_step", "same_step", "disabled"])
+def test_steps_of_unstable_physics_are_not_learned_from(mode: str) -> None:
+    env = make_vec_env("reach", 4, max_episode_steps=10, autoreset_mode=mode)
+    step, count = env.step, itertools.count()
+
+    def unstable(actions: np.ndarray) -> Any:
+        if next(count) % 5 == 3:
+            env.sim.qvel[1, 0] = np.nan
+        return step(actions)
+
+    env.step = unstable  # type: ignore[method-assign]
+    agent = PPOAgent(20, 4, small(total_timesteps=48))
+    history = agent.train(env)
+    assert history["diverged"][0] >= 2
+    assert all(np.isfinite(values).all() for values in history.values())
+
+
+def test_physics_that_is_never_stable_is_refused() -> None:
+    env = make_vec_env("reach", 2)
+    step = env.step
+
+    def unstable(actions: np.ndarray) -> Any:
+        env.sim.qvel[:, 0] = np.nan
+        return step(actions)
+
+    env.step = unstable  # type: ignore[method-assign]
+    with pytest.raises(UserError, match="unstable in every step"):
+        PPOAgent(20, 4, small()).train(env)
 
 
 def small(**changes: object) -> PPOConfig:
