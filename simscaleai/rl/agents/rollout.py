@@ -127,12 +127,12 @@ def collect(
     agent.obs_moments.merge(seen.over(agent.processes))
     agent.return_moments.merge(returns.over(agent.processes))
     taken = int(buffer.valid.sum())
-    if not taken:
+    if not taken and unstable > buffer.num_envs:
         raise UserError(
             "The physics became unstable in every step of a rollout; use a smaller dt, or stiffnesses,"
             " dampings and masses in the scene that fit it."
         )
-    numbers = {f"reward/{name}": total / taken for name, total in terms.items()}
+    numbers = {f"reward/{name}": total / max(taken, 1) for name, total in terms.items()}
     numbers |= {key: float(np.mean(values)) for key, values in episodes.items() if values}
     if successes:
         numbers["success_rate"] = float(np.mean(successes))
