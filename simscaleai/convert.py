@@ -31,6 +31,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from simscaleai.errors import UserError
 
 P = ParamSpec("P")
@@ -46,7 +48,7 @@ def plain(value: Any) -> Any:
         return value
     if hasattr(value, "tolist") and hasattr(value, "dtype"):  # of NumPy, torch, pandas, jax, ...
         is_tensor = hasattr(value, "detach")
-        return value if is_tensor and value.ndim else plain(value.tolist())
+        return value if is_tensor and value.ndim else plain(_listed(value))
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, os.PathLike):
@@ -67,6 +69,14 @@ def plain(value: Any) -> Any:
             object.__setattr__(copied, field.name, plain(getattr(value, field.name)))
         return copied
     return value
+
+
+def _listed(value: Any) -> Any:
+    """`tolist()`, with 0.1 for what single precision has for it, and not 0.10000000149."""
+    if str(value.dtype).removeprefix("torch.") in ("float32", "float16"):
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+        return array.astype(str).astype(float).tolist()
+    return value.tolist()
 
 
 def as_flag(value: Any) -> bool | None:
@@ -123,9 +133,12 @@ def convert(value: Any, hint: Any, what: str) -> Any:
             return _SCALARS[hint][0](_only_entry(value))
         except (ValueError, TypeError, OverflowError):
             raise UserError(f"{what} is {value!r}; it must be {_SCALARS[hint][1]}.") from None
-    if get_origin(hint) in _LISTS and get_args(hint) == (str,) and isinstance(value, str):
-        return [str(value)]  # and not its letters
-    if hint is Any or get_origin(hint) in (*_LISTS, dict, tuple, collections.abc.Mapping):
+    if get_origin(hint) in _LISTS:
+        if isinstance(value, str) and get_args(hint) == (str,):
+            return [str(value)]  # and not its letters
+        found = plain(value)
+        return list(found) if isinstance(found, tuple) else found
+    if hint is Any or get_origin(hint) in (dict, tuple, collections.abc.Mapping):
         return plain(value)
     return value
 
@@ -183,7 +196,7 @@ class Converted:
     """Base of dataclasses of settings: each field has its declared type from the moment it is assigned."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        hint = _hints(type(self)).get(name)
+        hint = hints_of(type(self)).get(name)
         if hint is not None:
             value = convert(value, hint, f"{type(self).__name__}.{name}")
         object.__setattr__(self, name, value)
@@ -195,7 +208,7 @@ def converted(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        hints = _hints(function)
+        hints = hints_of(function)
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError:  # the function's own error says it best
@@ -213,7 +226,7 @@ def converted(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def _hints(thing: Any) -> dict[str, Any]:
+def hints_of(thing: Any) -> dict[str, Any]:
     """The resolved annotations of a class or a function; `Any` for what only type checkers know."""
     if thing not in _CACHE:
         if isinstance(thing, type):

@@ -33,7 +33,10 @@ class Word(StrEnum):
     ("given", "wanted"),
     [
         (np.int64(3), 3),
-        (np.float32(0.5), 0.5),
+        (np.float32(0.1), 0.1),
+        (torch.tensor(0.1), 0.1),
+        (np.array([0.1, 1e-3], np.float32), [0.1, 0.001]),
+        (np.float64(0.1) + 0.2, 0.1 + 0.2),
         (np.bool_(True), True),
         (np.array(3), 3),
         (np.array([1, 2]), [1, 2]),
@@ -90,8 +93,8 @@ def test_fields_have_their_type_however_they_are_assigned() -> None:
     assert (settings.lr, settings.seed, settings.strict) == (1.0, 100_000, False)
     settings.lr, settings.seed = torch.tensor([0.5]), np.array([7])
     assert (settings.lr, settings.seed) == (0.5, 7)
-    settings.seed = None
-    assert settings.seed is None
+    settings.seed, settings.keys = None, ("a", "b")  # type: ignore[assignment]
+    assert settings.seed is None and settings.keys == ["a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from simscaleai.convert import plain
+from simscaleai.convert import convert, hints_of, plain
 from simscaleai.errors import UserError, did_you_mean, unknown_name
 from simscaleai.registry import Registry
 
@@ -61,7 +61,11 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
     """
     name, preset = _resolve(name)
     cls = _models.get(name)
-    kwargs = plain({**preset, **kwargs})
+    hints = hints_of(cls.__init__)
+    kwargs = {
+        key: convert(plain(value), hints.get(key, Any), f"{key} of the model {name!r}")
+        for key, value in {**preset, **kwargs}.items()
+    }
     known = model_arguments(name)
     for key in kwargs:
         if key not in known and not takes_anything(name):

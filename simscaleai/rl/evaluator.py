@@ -174,7 +174,7 @@ def evaluate_checkpoint(
     found = find_checkpoint(path)
     policy = ModelPolicy.from_checkpoint(found, device)
     name, config = policy_environment(policy.contract, env_name, randomize, image_shapes(policy))
-    rows = num_envs or min(n_episodes, ROWS)
+    rows = min(n_episodes, ROWS) if num_envs is None else num_envs
     env = make_vec_env(name, rows, autoreset_mode="disabled", config=config)
     if policy.contract is not None:
         policy.contract.require(env.contract)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from torch import nn
 
@@ -69,3 +70,12 @@ def test_listing_imports_no_torch() -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_arguments_are_converted_to_what_the_constructor_declares() -> None:
+    model = create_model("bc", hidden_dim=np.int64(16), dropout=np.float32(0.1), use_image="False")
+    assert model.registered[1] == {"hidden_dim": 16, "dropout": 0.1, "use_image": False}
+    with pytest.raises(
+        UserError, match=r"hidden_dim of the model 'bc' is 16.5; it must be a whole"
+    ):
+        create_model("bc", hidden_dim=16.5)
