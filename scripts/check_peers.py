@@ -4,8 +4,8 @@
     python scripts/check_peers.py torchrl ray    # those of some packages
 
 A package that is not installed is reported as such. Gymnasium, moviepy and Stable-Baselines3 are part of
-`.[dev]`, where the tests use them; the others bring more than this project has itself. RLlib asks for an older
-Gymnasium than `constraints.txt` has, and works with this one, so its own dependencies are named:
+`.[dev]`, where the tests use them; the others bring more than this project has itself. RLlib asks for an
+older Gymnasium than `constraints.txt` has, and works with this one, so its own dependencies are named:
 
     pip install -c constraints.txt torchrl rsl-rl-lib
     pip install -c constraints.txt --no-deps ray

@@ -18,7 +18,7 @@ from simscaleai.sim import BaseRobotEnv, CameraConfig, SimConfig, make_vec_env
 
 ID = "simscaleai/Reach-v0"
 FAST: dict[str, Any] = {"dt": 0.005, "max_episode_steps": 3}
-MODES = ["sync", "vector_entry_point", pytest.param("async", marks=pytest.mark.slow)]
+MODES = ["sync", "async", "vector_entry_point"]
 
 
 @pytest.mark.parametrize("mode", MODES)
