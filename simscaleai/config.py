@@ -38,6 +38,7 @@ from simscaleai.errors import (
     did_you_mean,
     unknown_name,
 )
+from simscaleai.guards import regular_file
 
 T = TypeVar("T")
 
@@ -115,6 +116,7 @@ def _structured(schema: Any, source: str) -> DictConfig:
 
 
 def _read(path: Path) -> Any:
+    path = regular_file(path, "configuration")
     try:
         with path.open(encoding="utf-8") as file:
             data = OmegaConf.to_container(OmegaConf.load(file), resolve=False)

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from simscaleai.errors import printable
 from simscaleai.rl.settings import RLConfig
 
 _LINE_SECONDS = 10.0
@@ -27,7 +28,7 @@ class RLProgress:
         self._bar = Progress(
             BarColumn(bar_width=None),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             TimeRemainingColumn(),
             console=self._console,
             expand=True,
@@ -49,7 +50,7 @@ class RLProgress:
 
     def say(self, text: str) -> None:
         """Tell the user one thing."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(printable(text), highlight=False, soft_wrap=True, markup=False)
 
     def update(self, step: int, numbers: Mapping[str, float]) -> None:
         """Show where the run is."""

@@ -22,6 +22,7 @@ import torch
 
 from simscaleai.config import to_yaml
 from simscaleai.distributed import Processes
+from simscaleai.errors import printable
 from simscaleai.models.inference import resolve_device
 from simscaleai.rl.agents.ppo import PPOAgent
 from simscaleai.rl.agents.view import StateView
@@ -111,7 +112,7 @@ class _Run:
             if config.save_path:
                 check_output(final)
             if aside := clear(config.folder, self.resumed, agent.timesteps):
-                print(f"Moved the files of an earlier run to {aside}.")
+                print(printable(f"Moved the files of an earlier run to {aside}."))
             write_run_info(config.folder, text, agent.timesteps, self.device, self.processes.size)
             self.best = self._best_score()
         wandb = {"project": config.wandb_project, "name": config.name, "config": asdict(config)}

@@ -5,14 +5,18 @@
 
 The temporary file lies in the folder of the final one, so that the last step is a rename on one file
 system. What was at the final path stays readable until that rename, and after it only the new file
-is. A process killed in between leaves a file named `.<name>.<random>.tmp`; `leftovers` finds those.
+is. A process killed in between leaves a file named `.<name>.<host>-<process>-<random>.tmp`, which goes
+away when the next file is written in its folder.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
+import socket
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +25,7 @@ from simscaleai.errors import UserError
 from simscaleai.storage.disk import cannot_write
 
 SUFFIX = ".tmp"
+_TEMPORARY = re.compile(r"^\..+\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}\.tmp$")
 
 
 @contextmanager
@@ -34,9 +39,10 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
       CannotWriteError: the disk is full or the like; from within the block too, whatever library found it.
     """
     final = Path(final)
-    temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}{SUFFIX}")
+    temporary = temporary_for(final)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
+        clean(final.parent)
         yield temporary
         sync(temporary)
         os.replace(temporary, final)
@@ -62,7 +68,7 @@ def require_writable(final: str | Path, remedy: str = "choose another place") ->
     folder = final.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    temporary = folder / f".{final.name}.{secrets.token_hex(4)}{SUFFIX}"
+    temporary = temporary_for(folder / final.name)
     try:
         temporary.touch(exist_ok=False)
         temporary.unlink()
@@ -89,9 +95,43 @@ def replace_folder(temporary: Path, final: Path) -> None:
 
 def remove_folder(path: Path) -> None:
     """Delete a folder; whoever looks sees all of it or none."""
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{SUFFIX}")
+    aside = temporary_for(path)
     os.rename(path, aside)
     shutil.rmtree(aside)
+
+
+def temporary_for(final: Path) -> Path:
+    """A new name beside `final`, which says who is writing."""
+    host = zlib.crc32(socket.gethostname().encode())
+    token = f"{host:08x}-{os.getpid()}-{secrets.token_hex(4)}"
+    return final.with_name(f".{final.name}.{token}{SUFFIX}")
+
+
+def clean(folder: Path) -> None:
+    """Delete temporary files and folders in `folder`, if there is one, of processes here that are gone."""
+    with suppress(OSError):  # no folder, one that cannot be read, or others delete the same
+        names = [p for p in folder.iterdir() if p.name.endswith(SUFFIX)]
+        for path in [p for p in names if _is_leftover(p.name)]:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def _is_leftover(name: str) -> bool:
+    """Whether it is a temporary file's name, of a process of this machine that is gone."""
+    found = _TEMPORARY.search(name)
+    if os.name != "posix" or found is None:
+        return False
+    if int(found["host"], 16) != zlib.crc32(socket.gethostname().encode()):
+        return False
+    try:
+        os.kill(int(found["process"]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        pass
+    return False
 
 
 def leftovers(final: str | Path) -> list[Path]:

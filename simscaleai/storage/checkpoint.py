@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import pickletools
 import re
-import secrets
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +22,7 @@ import torch
 
 from simscaleai.errors import UserError
 from simscaleai.guards import guarded, regular_file
-from simscaleai.storage.atomic import SUFFIX, atomic_path
+from simscaleai.storage.atomic import atomic_path, temporary_for
 from simscaleai.storage.find_checkpoint import find_checkpoint
 from simscaleai.storage.sharded import INDEX_FILE, PLAIN_FILE, ShardedFolder, flatten, unflatten
 
@@ -110,7 +109,7 @@ def load_sharded_checkpoint(path: str | Path) -> tuple[dict[str, Any], ShardedFo
 
 def point_at(pointer: Path, target: Path) -> None:
     """Have `pointer` lead to `target` beside it: a link, or a file with its name where there are no links."""
-    temporary = pointer.with_name(f".{pointer.name}.{secrets.token_hex(4)}{SUFFIX}")
+    temporary = temporary_for(pointer)
     try:
         temporary.symlink_to(target.name)
     except OSError:

@@ -7,7 +7,6 @@ need not wait for.
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +38,7 @@ from torch.distributed.checkpoint.planner import WriteItemType
 from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
-from simscaleai.storage.atomic import SUFFIX, replace_folder, sync
+from simscaleai.storage.atomic import replace_folder, sync, temporary_for
 from simscaleai.storage.disk import told
 from simscaleai.storage.sharded import ALIGNMENT, Entry, Part, ShardedFolder, write_index
 
@@ -105,7 +104,7 @@ class _Writer(StorageWriter):
     def prepare_global_plan(self, plans: list[SavePlan]) -> list[SavePlan]:
         """On the main process: make the folder, and tell each process its file in it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        folder = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}{SUFFIX}")
+        folder = temporary_for(self.path)
         folder.mkdir()
         self.folder = folder
         return [

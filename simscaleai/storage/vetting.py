@@ -47,7 +47,7 @@ def vet(path: str | Path) -> None:
     """
     try:
         stat = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):
         return  # whoever opens it says what is wrong
     identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     if stat.st_size > MAX_BYTES or sys.platform != "linux":

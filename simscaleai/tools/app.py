@@ -7,9 +7,14 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from simscaleai.errors import UserError
+from simscaleai.errors import UserError, printable
 
 RANDOMIZE = "--randomize"
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print a line, with the control characters of names in it written out."""
+    typer.echo(printable(text), err=err)
 
 
 class Group(TyperGroup):
@@ -28,9 +33,9 @@ class Group(TyperGroup):
                 raise
             message = f"{error.filename}: {error.strerror}."
         except KeyboardInterrupt as stop:  # may say what is kept and how to go on
-            typer.echo(str(stop) or "Stopped.", err=True)
+            echo(str(stop) or "Stopped.", err=True)
             raise typer.Exit(130) from None
-        typer.echo(f"Error: {message}", err=True)
+        echo(f"Error: {' '.join(message.splitlines())}", err=True)
         raise typer.Exit(2)
 
 

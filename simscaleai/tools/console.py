@@ -6,18 +6,25 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from simscaleai.errors import printable
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
     """Print a table; long cells are folded, never cut."""
-    shown = Table(title=title, title_justify="left", title_style="bold")
+    shown = Table(title=_plain(title), title_justify="left", title_style="bold")
     for column in columns:
-        shown.add_column(column, overflow="fold")
+        shown.add_column(_plain(column), overflow="fold")
     for row in rows:
-        shown.add_row(*map(escape, row))
+        shown.add_row(*map(_plain, row))
     Console().print(shown)
+
+
+def _plain(text: str) -> Text:
+    """Text of which no part is taken for markup or for a command to the terminal: names come from files."""
+    return Text(printable(text))
 
 
 def results(title: str, values: Mapping[str, Any]) -> None:

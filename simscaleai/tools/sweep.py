@@ -26,7 +26,7 @@ from typing import Any
 from rich.console import Console
 
 from simscaleai.distributed import Processes
-from simscaleai.errors import UserError
+from simscaleai.errors import UserError, printable
 from simscaleai.storage.atomic import atomic_path
 from simscaleai.tools.console import table, text
 from simscaleai.tools.hydra_launch import launch, parse_words
@@ -190,7 +190,7 @@ def run_job(jobs: Sequence[Job], show_progress: bool, number: int) -> None:
     resume = "auto" if job.result() else None
     trainer = replace(job.run.trainer, resume_from=resume, show_progress=show_progress)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"Run {number + 1} of {len(jobs)}: {job.folder}", markup=False)
+    console.print(printable(f"Run {number + 1} of {len(jobs)}: {job.folder}"), markup=False)
     job.leave(status="interrupted")  # until it says otherwise
     start = time.perf_counter()
     try:
@@ -198,7 +198,7 @@ def run_job(jobs: Sequence[Job], show_progress: bool, number: int) -> None:
     except Exception as error:
         mistake = isinstance(error, UserError)
         whole = str(error) if mistake else traceback.format_exc()
-        console.print(f"Run {number + 1} failed: {whole}", markup=False)
+        console.print(printable(f"Run {number + 1} failed: {whole}"), markup=False)
         line = str(error) if mistake else f"{type(error).__name__}: {error}"
         job.leave(status="failed", error=line, traceback=whole)
     else:

@@ -18,7 +18,7 @@ from typing import Any
 
 from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
-from simscaleai.storage.atomic import SUFFIX, remove_folder
+from simscaleai.storage.atomic import clean, remove_folder
 from simscaleai.storage.checkpoint import load_checkpoint, load_sharded_checkpoint, point_at
 from simscaleai.tracking.folder import make_room, move_aside
 
@@ -99,8 +99,10 @@ class Checkpoints:
             return None
         self._claimed = True
         aside = None
+        if processes.main:
+            clean(self.folder)
+            clean(self.run_folder)
         if processes.main and self._ours:
-            self._clean()
             aside = move_aside(self.folder, self._later_than(step))
         elif processes.main:
             inside = PATTERNS if self.folder == self.run_folder else [self.folder.name]
@@ -125,12 +127,6 @@ class Checkpoints:
                     old = False
                 later += [] if old else [path]
         return later
-
-    def _clean(self) -> None:
-        """Delete what processes that were killed left half written."""
-        for name in (_STEPS, FINAL, BEST, LAST):
-            for path in self.folder.glob(f".{name}*{SUFFIX}"):
-                _remove(path)
 
 
 def _remove(path: Path) -> None:

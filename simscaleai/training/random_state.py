@@ -39,7 +39,7 @@ def restore(state: dict[str, Any], device: torch.device) -> None:
         random.setstate((version, tuple(words), gauss))
         name, keys, *rest = state["numpy"]
         np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # as in `guards.guarded`
         raise UserError("The random states of the checkpoint cannot be restored.") from error
 
 

@@ -24,6 +24,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from simscaleai.errors import printable
 from simscaleai.tracking import RunLog
 from simscaleai.training.config import TrainConfig
 
@@ -99,12 +100,14 @@ class Report:
 
     def say(self, text: str) -> None:
         """Tell the user one thing."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(printable(text), highlight=False, soft_wrap=True, markup=False)
 
     def warn(self, text: str) -> None:
         """Tell the user one thing even where no progress is shown."""
         if self.main:
-            Console(stderr=True).print(text, highlight=False, soft_wrap=True, markup=False)
+            Console(stderr=True).print(
+                printable(text), highlight=False, soft_wrap=True, markup=False
+            )
 
     def restart_clock(self) -> None:
         """Leave the time until now out of the rates: it went into evaluation or saving."""

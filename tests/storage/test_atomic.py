@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from simscaleai.storage.atomic import atomic_path, leftovers, remove_folder, replace_folder
+from simscaleai.storage.atomic import (
+    atomic_path,
+    leftovers,
+    remove_folder,
+    replace_folder,
+    temporary_for,
+)
 
 
 def test_file_appears_whole_and_creates_its_folder(tmp_path: Path) -> None:
@@ -74,3 +80,24 @@ def test_leftovers_are_of_this_file_only(tmp_path: Path) -> None:
     (tmp_path / "a.h5.tmp").touch()
     assert [p.name for p in leftovers(tmp_path / "a.h5")] == [".a.h5.1234.tmp"]
     assert leftovers(tmp_path / "absent" / "a.h5") == []
+
+
+def test_what_killed_processes_left_goes_away(tmp_path: Path) -> None:
+    """With the next file in the folder, whatever its name; what a live process writes stays."""
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "from simscaleai.storage.atomic import atomic_path, temporary_for\n"
+        "folder = Path(sys.argv[1])\n"
+        "temporary_for(folder / 'step_5').mkdir()\n"
+        "with atomic_path(folder / 'a.pt') as temporary:\n"
+        "    temporary.write_text('half'); os._exit(9)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert len(list(tmp_path.iterdir())) == 2
+    own, foreign = temporary_for(tmp_path / "own"), tmp_path / ".vim.swp.tmp"
+    elsewhere = tmp_path / ".b.pt.00000000-1-01234567.tmp"
+    for path in (own, foreign, elsewhere):
+        path.touch()
+    with atomic_path(tmp_path / "other.txt") as temporary:
+        temporary.write_text("whole")
+    assert sorted(tmp_path.iterdir()) == sorted([own, foreign, elsewhere, tmp_path / "other.txt"])

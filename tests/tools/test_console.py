@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from simscaleai.tools.console import results, text
+from simscaleai.tools.console import results, table, text
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,10 @@ def test_lists_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     results("Title", {"eval_loss": 0.5, "episodes": [1], "note": "[bold]"})
     shown = capsys.readouterr().out
     assert "eval loss" in shown and "[bold]" in shown and "episodes" not in shown
+
+
+def test_names_are_neither_markup_nor_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "[red]x[/blue]\x1b[31m\\"
+    table(evil, [evil, ""], [(evil, evil)])
+    shown = "".join(capsys.readouterr().out.split())
+    assert "\x1b" not in shown and shown.count("[red]x[/blue]\\x1b[31m\\") >= 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
 from simscaleai.models import create_model
+from simscaleai.storage.atomic import temporary_for
 from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.tracking.folder import RunLock
 from simscaleai.training import TrainConfig, Trainer
@@ -166,8 +168,9 @@ def test_nothing_but_damaged_ones_is_a_fresh_start_that_keeps_them(tmp_path: Pat
 
 def test_what_killed_processes_left_goes_away(tmp_path: Path) -> None:
     trainer(tmp_path, max_steps=4).train()
-    (tmp_path / "ck/.step_2.pt.abcd.tmp").write_text("half")
-    (tmp_path / "ck/.step_2.abcd.tmp").mkdir()
+    dead = temporary_for(tmp_path / "x").name.replace(f"-{os.getpid()}-", "-999999999-")
+    (tmp_path / "ck" / dead.replace(".x.", ".step_2.pt.")).write_text("half")
+    (tmp_path / "ck" / dead.replace(".x.", ".step_2.")).mkdir()
     (tmp_path / "ck/.mine.tmp").touch()
     trainer(tmp_path, max_steps=6, resume_from="auto").train()
     assert [n for n in names(tmp_path) if n.startswith(".")] == [".mine.tmp"]

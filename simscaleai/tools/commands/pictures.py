@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from simscaleai.tools.app import RandomizeCommand, app, examples
+from simscaleai.tools.app import RandomizeCommand, app, echo, examples
 from simscaleai.tools.commands.options import Env, Randomize, names
 
 Save = Annotated[
@@ -181,7 +181,7 @@ def viz_video(
         size=size,
         n_steps=n_steps,
     )
-    typer.echo(f"{done['successes']} of {n_episodes} episodes succeeded: {done['output_path']}")
+    echo(f"{done['successes']} of {n_episodes} episodes succeeded: {done['output_path']}")
 
 
 def _make(save: Path | None, draw: Callable[[], Any]) -> None:
@@ -191,4 +191,4 @@ def _make(save: Path | None, draw: Callable[[], Any]) -> None:
     path = visualize.check_target(save)
     visualize.save_or_show(draw(), path)
     if path is not None:
-        typer.echo(f"Wrote {path}.")
+        echo(f"Wrote {path}.")

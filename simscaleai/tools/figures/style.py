@@ -43,6 +43,7 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.4,
     "figure.constrained_layout.use": True,
+    "text.parse_math": False,  # names of observations may have dollars in them
     "savefig.dpi": 120,
     "pdf.fonttype": 42,  # text stays text
 }
