@@ -184,9 +184,10 @@ class Trainer:
         found = find_checkpoint(path, resume=True)
         with guarded(f"The checkpoint {path!r}", "use another checkpoint of the run"):
             payload = self._load(found, path)
+            others = fit.other_settings(payload["config"], asdict(self.config))
         self._saved = (self.step, found)
         self.checkpoints.go_on_from(found)
-        if others := fit.other_settings(payload["config"], asdict(self.config)):
+        if others:
             self._warnings.append(f"Other settings than in {path}: {', '.join(others)}.")
 
     def _load(self, found: Path, path: str) -> dict[str, Any]:
