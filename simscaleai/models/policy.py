@@ -33,7 +33,7 @@ from simscaleai import seeding
 from simscaleai.actions import ActionRange
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
-from simscaleai.guards import guarded
+from simscaleai.guards import guarded, reason
 from simscaleai.models.chunking import RowMemory
 from simscaleai.models.declarations import Declared, describe_model, obs_keys
 from simscaleai.models.features import relative, state_width
@@ -165,12 +165,27 @@ class ModelPolicy(nn.Module):
                 chosen = rows[start : start + size]
                 padded = {k: _padded(v[chosen], size).to(device) for k, v in window.items()}
                 inputs = self._inputs({k: as_image(v) for k, v in padded.items()})
-                actions = self._raw_actions(self._predict(inputs, memory, chosen, size))
+                actions = self._raw_actions(self._predicted(inputs, memory, chosen, size))
                 plans.append(actions[: len(chosen)].float().cpu().numpy())
         chunks = np.concatenate(plans)
         chunks = chunks[:, None] if chunks.ndim == 2 else chunks
         low, high = (-1.0, 1.0) if self.action_range is None else self.action_range.bounds()
         return np.clip(chunks, low, high, dtype=np.float32)
+
+    def _predicted(
+        self, inputs: dict[str, torch.Tensor], memory: RowMemory, rows: NDArray[np.intp], size: int
+    ) -> torch.Tensor:
+        """As `_predict`; what a model says to observations that nobody has checked is one sentence."""
+        if self.spec is not None:
+            return self._predict(inputs, memory, rows, size)
+        try:
+            return self._predict(inputs, memory, rows, size)
+        except (RuntimeError, KeyError) as error:
+            shapes = ", ".join(f"{key!r} {tuple(v.shape[1:])}" for key, v in inputs.items())
+            raise UserError(
+                f"The model cannot act on observations of {shapes} ({reason(error)}); give it those that it"
+                " was made for."
+            ) from error
 
     def _predict(
         self, inputs: dict[str, torch.Tensor], memory: RowMemory, rows: NDArray[np.intp], size: int

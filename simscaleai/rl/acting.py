@@ -85,7 +85,13 @@ class Actor:
     def _checked(self, action: Any) -> Any:
         space = self._space
         if isinstance(space, spaces.Discrete):
-            return as_array(action).reshape(-1)[0]
+            number = as_array(action).reshape(-1)[0]
+            if not space.contains(number):
+                raise UserError(
+                    f"The policy gave the action {number}, and the environment takes whole numbers from"
+                    f" {space.start} to {space.start + space.n - 1}."
+                )
+            return number
         if not isinstance(space, spaces.Box):
             return action
         action = as_array(action)
@@ -105,9 +111,13 @@ class Actor:
 def _function(predict: Any) -> Callable[..., Any]:
     """The function that predicts: the method `act` of an object, itself, or the method `predict`."""
     is_function = inspect.isroutine(predict)
+    if isinstance(predict, type):
+        raise UserError(f"predict_fn is the class {predict.__name__}; give a policy made from it.")
     if not is_function and callable(getattr(predict, "act", None)):
         return predict.act
     if hasattr(predict, "forward") and callable(getattr(predict, "predict", None)):
+        if "deterministic" in _parameters(predict.predict):  # as of Stable-Baselines3
+            return predict.predict
         from simscaleai.models.policy import ModelPolicy
 
         return ModelPolicy(predict).act  # a bare model

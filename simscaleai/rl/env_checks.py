@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import gymnasium
 import numpy as np
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from numpy.typing import NDArray
 
 from simscaleai.contract import EnvContract
@@ -24,11 +27,45 @@ def task_of(env: Any) -> Task | None:
 
 def takes_long_seeds(env: Any) -> bool:
     """Whether an environment is known to take seeds of 63 bits: it is of this package, or holds such."""
-    base = getattr(env, "unwrapped", env)
-    inside = getattr(base, "envs", None)  # of Gymnasium's SyncVectorEnv
-    if isinstance(inside, list) and inside:
-        return all(takes_long_seeds(each) for each in inside)
-    return isinstance(base, BaseRobotEnv | TaskVectorEnv)
+    if isinstance(getattr(env, "unwrapped", env), BaseRobotEnv | TaskVectorEnv):
+        return True
+    metadata = getattr(env, "metadata", None) or {}
+    return bool(
+        metadata.get("seed_bits", 31) >= 63
+    )  # of Gymnasium's vectors, that of their first env
+
+
+def check_env(env: Any) -> None:
+    """Raise UserError unless `env` has the interface of a Gymnasium environment."""
+    for method in ("reset", "step"):
+        if isinstance(env, type) or not callable(getattr(env, method, None)):
+            raise UserError(
+                f"env is {env!r}, which has no {method}; give a Gymnasium environment, such as"
+                " make_env('reach')."
+            )
+    try:
+        inspect.signature(env.reset).bind(seed=0)
+    except TypeError:
+        raise UserError(
+            f"reset of {name_of(env)!r} takes no seed, as Gymnasium's does; wrap it into an environment of"
+            " Gymnasium's present interface."
+        ) from None
+    except ValueError:  # a function written in C tells nothing of its arguments
+        pass
+
+
+def reset_all(env: Any, seeds: list[int], options: dict[str, Any] | None) -> Any:
+    """Reset a vector environment with a seed for each env, or for all of them where it takes but one.
+
+    Such a one is in every entry of `seeds` afterwards.
+    """
+    try:
+        return env.reset(seed=list(seeds), options=options)
+    except (TypeError, ValueError, gymnasium.error.Error):
+        if isinstance(env.unwrapped, TaskVectorEnv | SyncVectorEnv | AsyncVectorEnv):
+            raise
+    seeds[:] = [seeds[0]] * len(seeds)
+    return env.reset(seed=seeds[0], options=options)
 
 
 def check_finite(

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from simscaleai import seeding
 from simscaleai.errors import UserError
 from simscaleai.infos import last_info
-from simscaleai.rl.env_checks import as_rewards, check_finite, entries, takes_long_seeds, task_of
+from simscaleai.rl.env_checks import (
+    as_rewards,
+    check_finite,
+    entries,
+    reset_all,
+    takes_long_seeds,
+    task_of,
+)
 from simscaleai.rl.outcomes import Outcomes
 from simscaleai.sim.vector_env import TaskVectorEnv
 
@@ -132,7 +139,7 @@ def run_batch(
         if mask.any():
             started = True
             options = {"reset_mask": mask.copy()} if alone else None
-            obs, info = entries(env.reset(seed=list(env_seeds), options=options), 2, "reset", env)
+            obs, info = entries(reset_all(env, env_seeds, options), 2, "reset", env)
             on_reset(mask, env_seeds)
             outcomes.begin(info, mask)
             if task is not None:

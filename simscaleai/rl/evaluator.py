@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from simscaleai.config import load_config
 from simscaleai.convert import Converted, converted
 from simscaleai.errors import UnsavedResults, UserError, printable
 from simscaleai.observations import as_array
 from simscaleai.policy import begin_episodes
 from simscaleai.rl.acting import Actor
-from simscaleai.rl.env_checks import name_of
+from simscaleai.rl.env_checks import check_env, name_of
 from simscaleai.rl.episodes import EpisodeResult, run_batch, run_single, suite
 from simscaleai.rl.eval_files import EvalFiles
 from simscaleai.rl.outcomes import DIVERGED
@@ -69,7 +70,7 @@ class EvalConfig(Converted):
 
 
 def evaluate_policy(
-    env: Any, predict_fn: Callable[..., Any], config: EvalConfig | None = None
+    env: Any, predict_fn: Callable[..., Any], config: EvalConfig | Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Run episodes and sum them up.
 
@@ -80,7 +81,7 @@ def evaluate_policy(
         object with `act(obs)` for n envs at once and `reset(mask, seeds)`, as `ModelPolicy`, which is told
         where episodes begin, or one with `predict(obs)`, as `PPOAgent` and those of Stable-Baselines3. A
         tuple is an action and the policy's own state, which it is given back.
-      config: how many episodes, which ones, and what is shown.
+      config: how many episodes, which ones, and what is shown; an `EvalConfig`, or a mapping of its fields.
 
     Returns:
       {"success_rate", "mean_reward", "std_reward", "mean_length", "min_reward", "max_reward"}, and
@@ -90,7 +91,12 @@ def evaluate_policy(
       succeeded, a warning is logged, and the rates are NaN. For a task with groups also "groups" {name:
       {"n_episodes", "success_rate", "success_ci", "failure_stages"}}, of those that occurred.
     """
+    check_env(env)
+    if isinstance(config, Mapping):
+        config = load_config(EvalConfig, **config)
     config = config or EvalConfig()
+    if config.max_steps < 1:
+        raise UserError(f"max_steps is {config.max_steps}; it must be at least 1.")
     actor = Actor(predict_fn, env, config.deterministic)
     seeds = suite(config.seed, config.n_episodes, env)
     if isinstance(env, VectorEnv):

@@ -90,7 +90,8 @@ class SimConfig(Converted):
 class BaseRobotEnv(gymnasium.Env, abc.ABC):
     """See the module docstring."""
 
-    metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 20}
+    # seeds of 63 bits are taken, which others cannot tell of a vector environment in other processes
+    metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 20, "seed_bits": 63}
 
     def __init__(self, config: SimConfig, render_mode: str | None = None) -> None:
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:

@@ -131,8 +131,10 @@ def test_their_seeds_have_31_bits_and_ours_are_what_they_were() -> None:
     assert max(ours) > 2**32
     for mine in (make_env("reach", cameras=[]), make_vec_env("reach", 1)):
         assert suite(0, 5, mine) == ours
-    inside = SyncVectorEnv([lambda: make_env("reach", cameras=[])])
-    assert suite(0, 5, inside) == ours
+    for kind in (SyncVectorEnv, AsyncVectorEnv):
+        inside = kind([lambda: make_env("reach", cameras=[])])
+        assert suite(0, 5, inside) == ours
+        inside.close()
 
 
 @pytest.mark.parametrize(
@@ -160,10 +162,29 @@ def test_old_interfaces_are_named() -> None:
     env.reset = lambda seed=None: np.zeros(3)
     with pytest.raises(UserError, match="reset of 'Env' returned ndarray and not 2 values"):
         evaluate_policy(env, still, CONFIG)
+    env.reset = lambda: np.zeros(3)
+    with pytest.raises(UserError, match="reset of 'Env' takes no seed"):
+        evaluate_policy(env, still, CONFIG)
     env = Env()
     env.step = lambda action: (np.zeros(3), 1.0, True, {})
     with pytest.raises(UserError, match="step of 'Env' returned 4 values and not 5"):
         evaluate_policy(env, still, CONFIG)
+
+
+@pytest.mark.parametrize("env", [None, "reach", Env])
+def test_what_is_no_environment(env: Any) -> None:
+    with pytest.raises(UserError, match=r"env is .* has no reset; give a Gymnasium environment"):
+        evaluate_policy(env, still, CONFIG)
+
+
+def test_settings_may_be_a_mapping() -> None:
+    given: Any = {"n_episodes": np.int64(2), "max_steps": 2}
+    assert evaluate_policy(Env(at_end(True)), still, given)["n_episodes"] == 2
+    given = {"n_episode": 2}
+    with pytest.raises(UserError, match="Did you mean 'n_episodes'"):
+        evaluate_policy(Env(), still, given)
+    with pytest.raises(UserError, match="max_steps is 0"):
+        evaluate_policy(Env(), still, EvalConfig(max_steps=0))
 
 
 # observations
@@ -259,6 +280,13 @@ def test_vector_environments_of_gymnasium(mode: AutoresetMode, kind: Any) -> Non
     assert [e["seed"] for e in result["episodes"]] == [s % 2**31 for s in suite(0, 5)]
 
 
+def test_a_vector_environment_that_takes_one_seed() -> None:
+    env = gymnasium.make_vec("CartPole-v1", num_envs=2, vectorization_mode="vector_entry_point")
+    result = evaluate_policy(env, lambda obs: np.ones(2, np.int64), CONFIG)
+    seeds = [e["seed"] for e in result["episodes"]]
+    assert seeds[0] == seeds[1] != seeds[2] == seeds[3] and result["mean_length"] > 5
+
+
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_our_environment_is_the_same_in_gymnasiums_vectors(mode: AutoresetMode) -> None:
     config = EvalConfig(n_episodes=3, max_steps=20, seed=1)
@@ -328,6 +356,10 @@ def test_policies_of_all_kinds() -> None:
         assert evaluate_policy(env, policy, EvalConfig(n_episodes=2))["success_rate"] == 1
     assert [c[0] for c in theirs.calls] == [0, 1, 2] * 4
     assert {c[2] for c in theirs.calls} == {True} and own.begun == 2
+    with pytest.raises(UserError, match="predict_fn is the class ModelPolicy"):
+        evaluate_policy(Env(), ModelPolicy, CONFIG)
+    with pytest.raises(UserError, match=r"cannot act on observations of 'state' \(3,\)"):
+        evaluate_policy(Env(), create_model("bc", state_dim=7, action_dim=2), CONFIG)
     with pytest.raises(UserError, match="predict_fn is 3"):
         evaluate_policy(Env(), 3, CONFIG)  # type: ignore[arg-type]
 
@@ -346,6 +378,8 @@ def test_discrete_actions_come_as_numbers() -> None:
     env.action_space = spaces.Discrete(3)
     for action in (1, np.array([2]), (np.array(0), None)):
         assert evaluate_policy(env, lambda obs, a=action: a, CONFIG)["success_rate"] == 1  # type: ignore[misc]
+    with pytest.raises(UserError, match=r"the action 5, .* whole numbers from 0 to 2"):
+        evaluate_policy(env, lambda obs: 5, CONFIG)
 
 
 def test_results_are_plain_values(tmp_path: Path) -> None:
