@@ -15,6 +15,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -36,6 +37,7 @@ from simscaleai.storage.chunks import (
     read_rows,
 )
 
+SAFE_VERSION = (1, 14, 6)  # of the HDF5 library
 _MIB = 2**20
 MAX_VECTOR_BYTES = 256 * _MIB
 MAX_IMAGE_BYTES = 4096 * _MIB
@@ -51,6 +53,17 @@ _BUILTIN_FILTERS = FILTERS | {h5z.FILTER_LZF}
 
 class MissingEntryError(UserError):
     """A group or dataset that should be read is not in the file."""
+
+
+def library_problem(version: tuple[int, ...]) -> str:
+    """Say why an HDF5 library of this version must not read files of strangers; "" where it may."""
+    if version >= SAFE_VERSION:
+        return ""
+    found, needed = (".".join(map(str, v)) for v in (version, SAFE_VERSION))
+    return (
+        f"The HDF5 library is {found}, in which a damaged file can run code (CVE-2026-26200, fixed in"
+        f" {needed}); update it with: pip install -U h5py, and open no file of strangers before."
+    )
 
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -81,6 +94,8 @@ class SafeFile:
     """
 
     def __init__(self, path: str | Path) -> None:
+        if problem := library_problem(h5py.version.hdf5_version_tuple):
+            warnings.warn(problem, stacklevel=2)
         self.path = regular_file(path, "dataset")
         if not self.path.exists():
             raise MissingFileError(

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from simscaleai.tracking.run_info import versions as versions
+from simscaleai.tracking import run_info
 
 GL_BACKENDS = ("egl", "osmesa", "glfw")
 PROBE_SECONDS = 20
@@ -22,6 +22,17 @@ env = make_env("reach", "rgb_array", cameras=[camera], render_engine={engine!r})
 env.reset(seed=0)
 assert env.render().std() > 0
 """
+
+
+def versions() -> dict[str, str]:
+    """{library: version}, that of the HDF5 library inside h5py too, and whether it reads files safely."""
+    import h5py
+
+    from simscaleai.storage.hdf5 import library_problem
+
+    found = h5py.version.hdf5_version
+    problem = library_problem(h5py.version.hdf5_version_tuple)
+    return run_info.versions() | {"HDF5": f"{found}: {problem}" if problem else found}
 
 
 def devices() -> dict[str, str]:

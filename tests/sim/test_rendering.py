@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import mujoco
@@ -344,3 +345,23 @@ def test_pictures_are_of_now_however_rows_go_on(mode: str) -> None:
                 seed=[7, 8, 9, 10], options={"reset_mask": np.array([True, False, False, True])}
             )
     envs.close()
+
+
+def test_an_unwritable_kernel_cache_is_told_and_done_without(tmp_path: Path) -> None:
+    """Under a file no folder can be made, whoever asks."""
+    (tmp_path / "file").touch()
+    code = (
+        "import os, warp; from simscaleai.sim.rendering.loading import import_warp\n"
+        "import_warp(); import_warp(); folder = warp.config.kernel_cache_dir\n"
+        "assert os.access(folder, os.W_OK) and os.environ['WARP_CACHE_PATH'] in folder, folder\n"
+        "print(folder)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "WARP_CACHE_PATH": str(tmp_path / "file" / "cache")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "cannot be written to (Not a directory)" in done.stderr
+    assert not Path(done.stdout.splitlines()[-1]).exists()

@@ -10,6 +10,7 @@ import pytest
 
 from simscaleai.errors import UserError
 from simscaleai.storage.episodes import open_dataset
+from simscaleai.storage.hdf5 import SafeFile, library_problem
 
 
 @pytest.fixture
@@ -289,3 +290,13 @@ def test_one_storage_for_many_arrays_is_counted(path, monkeypatch):
             file[f"data/demo_{i}"] = file["data/demo_0"]
     with pytest.raises(UserError, match="unpacks to"):
         read_everything(path)
+
+
+def test_old_libraries_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CVE-2026-26200 is fixed in 1.14.6; 2.x has the fix."""
+    assert all(library_problem(version) == "" for version in [(1, 14, 6), (2, 0, 0), (2, 1, 1)])
+    path = tmp_path / "a.h5"
+    h5py.File(path, "w").close()
+    monkeypatch.setattr(h5py.version, "hdf5_version_tuple", (1, 14, 5))
+    with pytest.warns(UserWarning, match=r"1\.14\.5.*CVE-2026-26200.*pip install -U h5py"):
+        SafeFile(path).close()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import h5py
+
 from simscaleai.tools import info
 
 
 def test_versions_and_assets() -> None:
     versions = info.versions()
     assert versions["mujoco"].split(".")[0] >= "4"
+    assert versions["HDF5"] == h5py.version.hdf5_version
     assert (info.assets() / "panda.xml").is_file()
 
 

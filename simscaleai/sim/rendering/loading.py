@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import shutil
+import tempfile
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from simscaleai.errors import UserError
+from simscaleai.errors import UserError, printable
 
 DEVICE = "cpu"
 TILE = 8  # pixels of a side of what is drawn together
@@ -191,8 +196,34 @@ def import_warp() -> Any:
     if warp.config.log_level < warp.LOG_ERROR:
         warp.config.log_level = warp.LOG_ERROR
         with _no_stderr():  # it tells those who have no GPU that they have none
-            warp.init()
+            problem = _initialize(warp)
+        if problem:
+            warnings.warn(
+                f"{problem}: the renderer is compiled again in every run, which takes up to a minute; set"
+                " WARP_CACHE_PATH to a folder that can be written to.",
+                stacklevel=2,
+            )
     return warp
+
+
+def _initialize(warp: Any) -> str:
+    """Start Warp, compiling into a temporary folder where its own cannot be written to; say why."""
+    try:
+        warp.init()
+        folder = Path(warp.config.kernel_cache_dir)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        place = warp.config.kernel_cache_dir or "in the user's cache folder"
+        problem = printable(f"Warp's kernel cache {place} cannot be written to ({error.strerror})")
+    instead = tempfile.mkdtemp(prefix="simscale-kernels-")
+    atexit.register(shutil.rmtree, instead, ignore_errors=True)
+    os.environ["WARP_CACHE_PATH"] = instead  # of the processes that this one starts, too
+    warp.config.kernel_cache_dir = instead
+    warp.init()  # where it had begun, nothing
+    with contextlib.suppress(OSError):  # what is there may be all that is needed
+        shutil.copytree(place, warp.config.kernel_cache_dir, dirs_exist_ok=True)
+    return problem
 
 
 @contextlib.contextmanager
