@@ -63,7 +63,9 @@ class View:
         )
 
 
-def intrinsics(width: int, height: int, fov: float) -> NDArray[np.float64]:
+def intrinsics(
+    width: int, height: int, fov: float, shift: tuple[float, float] = (0.0, 0.0)
+) -> NDArray[np.float64]:
     """The matrix (3, 3) that projects a point before a camera onto its picture.
 
     For (x, y, z) in the camera's frame of `extrinsics`, K (x, y, z) / z is (column, row) in pixels, of which
@@ -71,9 +73,12 @@ def intrinsics(width: int, height: int, fov: float) -> NDArray[np.float64]:
 
     Args:
       fov: vertical field of view, degrees.
+      shift: how far to the right of the middle and below it the principal point is, in heights of the
+        picture; `Renderer.lenses` has that of each camera.
     """
     focal = 0.5 * height / np.tan(np.radians(fov) / 2)
-    return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    column, row = width / 2 + shift[0] * height, height / 2 + shift[1] * height
+    return np.array([[focal, 0, column], [0, focal, row], [0, 0, 1]])
 
 
 def extrinsics(view: View, camera_id: int) -> NDArray[np.float64]:

@@ -58,10 +58,12 @@ def turns(n: int) -> Iterator[NDArray[np.float64]]:
         yield turn * np.linalg.det(turn)
 
 
-def draw(model: mujoco.MjModel, engine: Any, threads: int) -> dict[str, NDArray[Any]]:
+def draw(
+    model: mujoco.MjModel, engine: Any, threads: int, shift: tuple[float, float] = (0.0, 0.0)
+) -> dict[str, NDArray[Any]]:
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    made = engine(model, [Lens("cam", 0, WIDTH, HEIGHT, 70.0)], 1, threads, 1)
+    made = engine(model, [Lens("cam", 0, WIDTH, HEIGHT, 70.0, shift)], 1, threads, 1)
     seen: dict[str, NDArray[Any]] = made.draw(View.of(model, data), [0], True, True)[0]
     made.close()
     return seen
@@ -92,6 +94,20 @@ def test_faces_that_reach_behind_the_camera_are_drawn(model: mujoco.MjModel) -> 
     assert same.mean() > 0.995
     assert theirs["depth"][theirs["segmentation"] == 0].min() < 0.1, "nothing is near"
     np.testing.assert_allclose(ours["depth"][same], theirs["depth"][same], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shift", [(0.4, -0.3), (-0.9, 0.7)])
+def test_the_principal_point_may_be_anywhere(
+    model: mujoco.MjModel, shift: tuple[float, float]
+) -> None:
+    """Within the picture and beside it, as by rays."""
+    ours, theirs = (draw(model, e, 2, shift) for e in (warp_engine.WarpEngine, GeneralEngine))
+    # GeneralEngine takes lenses as `lens.model_with` writes them
+    same = ours["segmentation"] == theirs["segmentation"]
+    assert same.mean() > 0.995 and len(np.unique(theirs["segmentation"])) > 1
+    np.testing.assert_allclose(ours["depth"][same], theirs["depth"][same], rtol=1e-4, atol=1e-4)
+    centred = draw(model, warp_engine.WarpEngine, 2)["segmentation"]
+    assert (ours["segmentation"] == centred).mean() < 0.9
 
 
 def test_faces_leave_no_gaps(model: mujoco.MjModel) -> None:

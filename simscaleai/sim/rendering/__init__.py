@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.errors import UserError, unknown_name
-from simscaleai.sim.rendering.lens import Lens
+from simscaleai.sim.rendering.lens import Lens, lens_of
 from simscaleai.sim.view import View
 
 ENGINES = ("auto", "warp", "gl")
@@ -201,8 +201,7 @@ class CameraRenderer:
         if camera not in self._renderers:
             cameras: list[Any] = list(self._configs.values())
             if camera not in self._configs:
-                lens = _lens(self._model, camera)
-                cameras = [Lens(camera, lens.camera_id, self._size[1], self._size[0], lens.fov)]
+                cameras = [lens_of(self._model, camera, *self._size[::-1], None)]
             made = Renderer(self._model, cameras, **self._settings)
             self._renderers.update(dict.fromkeys(made.lenses, made))
         return self._renderers[camera]
@@ -210,19 +209,14 @@ class CameraRenderer:
 
 def _lens(model: mujoco.MjModel, camera: Any) -> Lens:
     """The lens of a `CameraConfig` or of a camera's name."""
-    name = camera if isinstance(camera, str) else camera.name
-    names = [model.camera(i).name for i in range(model.ncam)]
-    if name not in names:
-        raise unknown_name("camera", name, names)
-    camera_id = names.index(name)
     if isinstance(camera, str):
-        return Lens(name, camera_id, *DEFAULT_SIZE[::-1], float(model.cam_fovy[camera_id]))
+        return lens_of(model, camera, *DEFAULT_SIZE[::-1], None)
     if camera.width < 1 or camera.height < 1 or not 0 < camera.fov < 180:
         raise UserError(
-            f"The camera {name!r} has {camera.width} x {camera.height} pixels and a field of view of"
+            f"The camera {camera.name!r} has {camera.width} x {camera.height} pixels and a field of view of"
             f" {camera.fov} degrees; give at least 1 x 1 and between 0 and 180 degrees."
         )
-    return Lens(name, camera_id, camera.width, camera.height, float(camera.fov))
+    return lens_of(model, camera.name, camera.width, camera.height, float(camera.fov))
 
 
 def _make_engine(wanted: str, model: mujoco.MjModel, *settings: Any) -> Engine:

@@ -11,24 +11,78 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from simscaleai.errors import UserError, unknown_name
+
 
 @dataclass(frozen=True)
 class Lens:
-    """Camera `camera_id` of a model; `width` and `height` in pixels, `fov` vertical, degrees."""
+    """Camera `camera_id` of a model.
+
+    Attributes:
+      width, height: pixels.
+      fov: vertical, degrees.
+      shift: how far to the right of the picture's middle and below it the optical axis is, in heights of
+        the picture.
+    """
 
     name: str
     camera_id: int
     width: int
     height: int
     fov: float
+    shift: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """Where the optical axis is: (column, row) in pixels from the upper left corner."""
+        right, down = self.shift
+        return 0.5 * self.width + right * self.height, (0.5 + down) * self.height
+
+
+def lens_of(model: mujoco.MjModel, name: str, width: int, height: int, fov: float | None) -> Lens:
+    """The lens of a camera of the scene, with its principal point; None is the scene's field of view.
+
+    Raises:
+      UserError: there is no such camera, or no engine draws what it sees.
+    """
+    names = [model.camera(i).name for i in range(model.ncam)]
+    if name not in names:
+        raise unknown_name("camera", name, names)
+    i = names.index(name)
+    if model.cam_projection[i] == mujoco.mjtProjection.mjPROJ_ORTHOGRAPHIC:
+        raise UserError(
+            f"The camera {name!r} is orthographic, and pictures here are perspective; leave out its"
+            " projection and put it far away with a small fovy."
+        )
+    if fov is None:
+        fov = float(model.cam_fovy[i])
+    sensor = model.cam_sensorsize[i].astype(np.float64)
+    if not sensor.all():
+        return Lens(name, i, width, height, fov)
+    focal, principal = model.cam_intrinsic[i].astype(np.float64).reshape(2, 2)
+    resolution = model.cam_resolution[i]
+    pixels = sensor / resolution if (resolution > 1).all() else np.ones(2)
+    across, down = focal / pixels
+    if abs(across - down) > 1e-3 * down:
+        raise UserError(
+            f"The camera {name!r} has pixels that are not square (focal lengths of {across:.6g} and"
+            f" {down:.6g} pixels), and pictures here have square ones; give it equal focal lengths."
+        )
+    right, below = -principal / pixels * pixels[1] / sensor[1]
+    return Lens(name, i, width, height, fov, (float(right), float(below)))
 
 
 def model_with(model: mujoco.MjModel, lenses: Sequence[Lens]) -> mujoco.MjModel:
-    """A copy of `model` whose cameras have the lenses' fields of view."""
+    """A copy of `model` whose cameras have the lenses' fields of view and principal points."""
     model = copy.copy(model)
     for lens in lenses:
-        model.cam_fovy[lens.camera_id] = lens.fov
-        model.cam_sensorsize[lens.camera_id] = 0  # or MuJoCo would take the field of view from it
+        i = lens.camera_id
+        model.cam_fovy[i] = lens.fov
+        model.cam_sensorsize[i] = 0  # or MuJoCo would take the field of view from it
+        if any(lens.shift):  # of a sensor with the picture's shape and a height of 1
+            focal = 0.5 / np.tan(np.radians(lens.fov) / 2)
+            model.cam_sensorsize[i] = lens.width / lens.height, 1.0
+            model.cam_intrinsic[i] = focal, focal, -lens.shift[0], -lens.shift[1]
     return model
 
 

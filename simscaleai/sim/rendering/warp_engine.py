@@ -136,7 +136,8 @@ class WarpEngine:
         lens = self._lenses[i]
         height = finer * lens.height
         pixel = 2 * np.tan(np.radians(lens.fov) / 2) / height  # its size at distance 1
-        inputs = [lens.camera_id, finer * lens.width, height, float(pixel)]
+        middle = import_warp().vec2(*(finer * x for x in lens.middle))
+        inputs = [lens.camera_id, finer * lens.width, height, float(pixel), middle]
         return Job(1, 1, height, inputs, self._buffers[i, finer])
 
     def _run(self, rows: Any, jobs: list[Job]) -> None:

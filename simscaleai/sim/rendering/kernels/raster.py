@@ -34,6 +34,7 @@ class Strip:
     eye: wp.vec3
     turn: wp.mat33  # its axes, as columns: to the right, up and back
     pixel: float  # size at distance 1
+    middle: wp.vec2  # where the axis is, counted in pixels from the corner
     width: int
     height: int
     top: int  # its first line of pixels, and the one behind the last
@@ -78,6 +79,7 @@ def strip_of(
     eye: wp.vec3,
     turn: wp.mat33,
     pixel: float,
+    middle: wp.vec2,
     width: int,
     height: int,
     number: int,
@@ -89,6 +91,7 @@ def strip_of(
     strip.eye = eye
     strip.turn = turn
     strip.pixel = pixel
+    strip.middle = middle
     strip.width = width
     strip.height = height
     strip.across = (width + wp.static(TILE - 1)) // wp.static(TILE)
@@ -119,11 +122,12 @@ def bin_meshes(scene: Scene, scratch: Scratch, strip: Strip):
     used = int(0)
     links = int(0)
     # the planes through its edges, which look outwards
-    right = 0.5 * float(strip.width) * strip.pixel
-    upper = (0.5 * float(strip.height) - float(strip.top)) * strip.pixel
-    lower = (0.5 * float(strip.height) - float(strip.bottom)) * strip.pixel
+    left = strip.middle[0] * strip.pixel
+    right = (float(strip.width) - strip.middle[0]) * strip.pixel
+    upper = (strip.middle[1] - float(strip.top)) * strip.pixel
+    lower = (strip.middle[1] - float(strip.bottom)) * strip.pixel
     east = strip.turn @ wp.normalize(wp.vec3(1.0, 0.0, right))
-    west = strip.turn @ wp.normalize(wp.vec3(-1.0, 0.0, right))
+    west = strip.turn @ wp.normalize(wp.vec3(-1.0, 0.0, left))
     north = strip.turn @ wp.normalize(wp.vec3(0.0, 1.0, upper))
     south = strip.turn @ wp.normalize(wp.vec3(0.0, -1.0, -lower))
     back = strip.turn @ wp.vec3(0.0, 0.0, 1.0)
@@ -308,7 +312,7 @@ def in_pixels(strip: Strip, axes: wp.mat33, w: wp.vec3):
 @wp.func
 def centre_of(strip: Strip):
     """Where the axis is, counted in pixels' middles."""
-    return wp.vec2(0.5 * float(strip.width) - 0.5, 0.5 * float(strip.height) - 0.5)
+    return strip.middle - wp.vec2(0.5, 0.5)
 
 
 @wp.func

@@ -72,7 +72,8 @@ def draw_maps(scene: Scene, scratch: Scratch, rows: wp.array(dtype=int), first: 
         scene.map_xmat[row, which] = turn
         scene.map_pixel[row, which] = pixel
     size = scene.map_size
-    strip = strip_of(row, eye, turn, pixel, size, size, number, strips)
+    middle = wp.vec2(0.5 * float(size), 0.5 * float(size))
+    strip = strip_of(row, eye, turn, pixel, middle, size, size, number, strips)
     bin_meshes(scene, scratch, strip)
     for tile in range(strip.tiles):
         x0, y0 = first_pixel(strip, tile)

@@ -30,8 +30,7 @@ wp.set_module_options(OPTIONS)
 @wp.func
 def slopes(strip: Strip, x: float, y: float):
     """Slopes to the right and up of the ray through a point of the picture, in pixels from its corner."""
-    right = (x - 0.5 * float(strip.width)) * strip.pixel
-    return right, (0.5 * float(strip.height) - y) * strip.pixel
+    return (x - strip.middle[0]) * strip.pixel, (strip.middle[1] - y) * strip.pixel
 
 
 @wp.func
@@ -102,20 +101,21 @@ def draw(
     width: int,
     height: int,
     pixel: float,
+    middle: wp.vec2,
     rgb: wp.array3d(dtype=wp.uint8),
     depth: wp.array2d(dtype=float),
     geoms: wp.array2d(dtype=int),
 ):
     """Draw strip first + tid of pictures, counted over `rows` and then over the strips of a picture.
 
-    `pixel` is a pixel's size at distance 1. `rgb` is (n, H * W, 3), `depth` and `geoms` are (n, H * W); those
-    that are empty are not wanted.
+    `pixel` is a pixel's size at distance 1, and `middle` where the optical axis is, in pixels. `rgb` is
+    (n, H * W, 3), `depth` and `geoms` are (n, H * W); those that are empty are not wanted.
     """
     work = first + wp.tid()
     row = rows[work // strips]
     eye = scene.cam_xpos[row, camera]
     turn = scene.cam_xmat[row, camera]
-    strip = strip_of(row, eye, turn, pixel, width, height, work % strips, strips)
+    strip = strip_of(row, eye, turn, pixel, middle, width, height, work % strips, strips)
     bin_meshes(scene, scratch, strip)
     for tile in range(strip.tiles):
         x0, y0 = first_pixel(strip, tile)
