@@ -55,6 +55,11 @@ def make_env(env_name: str, render_mode: str | None = None, **kwargs: Any) -> gy
       UserError: an unknown name, field or value; for an unknown keyword it is a TypeError as well.
     """
     entry = _ENVS.get(env_name)
+    for name in ("num_envs", "num_threads", "autoreset_mode"):
+        if name in kwargs:
+            raise UserError(
+                f"make_env makes one environment, and {name} is for several; use make_vec_env instead."
+            )
     reward = kwargs.pop("reward", None)
     config = kwargs.pop("config", None)
     env: gymnasium.Env

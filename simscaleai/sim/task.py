@@ -149,13 +149,6 @@ class Task(ABC):
             total = total + (value if weights is None else weights[name] * value)
         return total
 
-    def compute_reward(self, achieved_goal: Array, desired_goal: Array, info: Any = None) -> Any:
-        """The reward as a function of goals, of a task in the form of `sim.goals`; UserError of others."""
-        raise UserError(
-            f"The task {self.name!r} is not goal-conditioned; compute_reward is for tasks that are, such as"
-            " 'reach_goal'."
-        )
-
     def set_reward(self, reward: Any) -> None:
         """Reward something else.
 

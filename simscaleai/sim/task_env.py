@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -60,11 +61,14 @@ class TaskEnv(BaseRobotEnv):
         assert self._seed is not None
         return self.task.instruct(self.sim, row, self._seed, self._episode)
 
-    def compute_reward(
-        self, achieved_goal: NDArray[Any], desired_goal: NDArray[Any], info: Any = None
-    ) -> Any:
-        """The reward of goals (..., g), for hindsight replay; see `sim.goals`."""
-        return self.task.compute_reward(achieved_goal, desired_goal, info)
+    @property
+    def compute_reward(self) -> Callable[..., Any]:
+        """`GoalConditioned.compute_reward`; AttributeError where the task is not goal-conditioned.
+
+        Stable-Baselines3 knows goal-conditioned environments by this attribute.
+        """
+        compute: Callable[..., Any] = self.task.compute_reward  # type: ignore[attr-defined]
+        return compute
 
     def _build_observation_space(self) -> spaces.Dict:
         self.sim = SingleSim(self.model, self.data)

@@ -15,7 +15,7 @@ How a finished row goes on is declared by `autoreset_mode`; see `sim.autoreset`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -68,12 +68,12 @@ class TaskVectorEnv(VectorAttributes, VectorEnv):
         self.num_envs = num_envs
         self.config = config
         self.autoreset_mode = find_autoreset_mode(autoreset_mode)
+        self.substeps = check_timing(config.dt, config.control_dt, config.max_episode_steps)
         self.metadata = {
             "autoreset_mode": self.autoreset_mode,
             "render_modes": ["rgb_array"],
             "render_fps": frame_rate(config.control_dt),
         }
-        self.substeps = check_timing(config.dt, config.control_dt, config.max_episode_steps)
         self.model = load_model(config.xml_path or ASSETS / task_class.xml, config.dt)
         self.sim = BatchSim(self.model, num_envs, num_threads)
         self.task = task_class(self.model, config.control_dt, config.ik)
@@ -119,11 +119,14 @@ class TaskVectorEnv(VectorAttributes, VectorEnv):
         assert self._seeds is not None
         return self.task.instruct(self.sim, row, self._seeds[row], int(self._episodes[row]))
 
-    def compute_reward(
-        self, achieved_goal: NDArray[Any], desired_goal: NDArray[Any], info: Any = None
-    ) -> Any:
-        """The reward of goals (..., g), for hindsight replay; see `sim.goals`."""
-        return self.task.compute_reward(achieved_goal, desired_goal, info)
+    @property
+    def compute_reward(self) -> Callable[..., Any]:
+        """`GoalConditioned.compute_reward`; AttributeError where the task is not goal-conditioned.
+
+        Stable-Baselines3 knows goal-conditioned environments by this attribute.
+        """
+        compute: Callable[..., Any] = self.task.compute_reward  # type: ignore[attr-defined]
+        return compute
 
     def get_state(self) -> dict[str, Any]:
         """Copies of all that the future of the rows depends on, as plain values and arrays."""

@@ -97,6 +97,11 @@ def test_unknown_names_and_values(make: Any, refused: Callable[..., str]) -> Non
     refused(lambda: make("reach", config="nowhere.yaml", **fast), "nowhere.yaml")
 
 
+def test_settings_of_several_environments_are_not_for_one(refused: Callable[..., str]) -> None:
+    for name, value in {"num_envs": 4, "num_threads": 1, "autoreset_mode": "disabled"}.items():
+        refused(lambda n=name, v=value: make_env("reach", **{n: v}), name, "make_vec_env")
+
+
 # what users register
 
 
