@@ -15,6 +15,7 @@ from typing import Any
 from simscaleai.contract import EnvContract
 from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.rl.settings import RLConfig
+from simscaleai.storage.atomic import require_writable
 from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.tracking.folder import make_room, move_aside
 
@@ -122,6 +123,7 @@ def check_output(path: Path) -> None:
             raise ExistingFileError(
                 f"save_path is {path}, which exists and holds no agent; choose another path."
             ) from None
+    require_writable(path, "choose another save_path")
 
 
 def _there(folder: Path) -> list[Path]:

@@ -163,6 +163,9 @@ def test_the_final_agent_replaces_nothing_else(tmp_path: Path, monkeypatch) -> N
     with pytest.raises(ExistingFileError, match=r"notes\.txt, which exists and holds no agent"):
         train_agent(config(save_path="notes.txt"))
     assert Path("notes.txt").read_text() == "mine" and not Path("runs/a/last.pt").exists()
+    with pytest.raises(UserError, match=r"a\.pt cannot be written .*another save_path"):
+        train_agent(config(save_path="notes.txt/a.pt"))  # before the first step
+    assert not Path("runs/a/last.pt").exists()
     for _ in range(2):
         train_agent(config(save_path="agents/a.pt"))
     assert PPOAgent.from_checkpoint("agents/a.pt").timesteps == 96
