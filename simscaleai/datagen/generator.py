@@ -39,12 +39,15 @@ from simscaleai.datagen.resuming import begin, kept
 from simscaleai.datagen.spawning import end_if_imported_by_worker, order
 from simscaleai.datagen.workers import Job, Worker, WorkerPool, make_env
 from simscaleai.errors import UserError
+from simscaleai.memory import require_memory
 from simscaleai.sim.cameras import scene_cameras
 
 MAX_ATTEMPTS = 20  # attempts per wanted episode, for `only_success`
 _MAX_UNSTABLE = 2  # without: where half of all simulations become unstable, something is wrong
 _MIN_ATTEMPTS = 100
 RECORDER_BYTES = 512 * 2**20
+_EPISODE_BYTES = 500  # of what is known of an episode while others run
+_WORKER_BYTES = 60 * 2**20
 
 
 @converted
@@ -131,6 +134,8 @@ def generate_dataset(
         folder=folder.path,
     )
     _check(job, n_episodes, valid_fraction, workers)
+    require_memory(_EPISODE_BYTES * n_episodes, f"n_episodes={n_episodes}", "make several datasets")
+    require_memory(_WORKER_BYTES * min(workers, n_episodes), f"workers={workers}")
     if workers > 1:
         order(job)  # before a file is touched: raises where it cannot be given to other processes
     recipe = _recipe(job, n_episodes, valid_fraction)
@@ -289,6 +294,11 @@ def _affordable(num_envs: int, environment: EnvContract, max_steps: int) -> int:
     row = sum(
         math.prod(shape) * np.dtype(environment.obs_dtypes[key]).itemsize
         for key, shape in environment.obs_shapes.items()
+    )
+    require_memory(
+        row * max_steps,
+        f"An episode of max_steps={max_steps}",
+        "choose fewer steps or smaller images",
     )
     return max(1, min(num_envs, RECORDER_BYTES // (row * max_steps)))
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from simscaleai import seeding
 from simscaleai.errors import UserError
 from simscaleai.infos import last_info
+from simscaleai.memory import require_memory
 from simscaleai.rl.env_checks import (
     as_rewards,
     check_finite,
@@ -27,6 +28,8 @@ from simscaleai.rl.env_checks import (
 )
 from simscaleai.rl.outcomes import Outcomes
 from simscaleai.sim.vector_env import TaskVectorEnv
+
+_EPISODE_BYTES = 100  # of its seed and its result, at the least
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,12 @@ class EpisodeResult:
         return asdict(self)
 
 
+def episode_seeds(seed: int, n_episodes: int, setting: str = "n_episodes") -> list[int]:
+    """The seeds of episodes 0 to n - 1; UserError if that many cannot be held, naming the setting."""
+    require_memory(_EPISODE_BYTES * n_episodes, f"{setting}={n_episodes}")
+    return [episode_seed(seed, i) for i in range(n_episodes)]
+
+
 def episode_seed(seed: int, index: int) -> int:
     """The seed of evaluation episode `index` of suite `seed`."""
     return seeding.derive_seed(seed, "evaluation", index)
@@ -80,7 +89,7 @@ def suite(seed: int, n_episodes: int, env: Any = None) -> list[int]:
     if n_episodes < 1:
         raise UserError(f"n_episodes is {n_episodes}; it must be at least 1.")
     seed = seeding.check_seed(seed)
-    seeds = [episode_seed(seed, i) for i in range(n_episodes)]
+    seeds = episode_seeds(seed, n_episodes)
     return seeds if env is None or takes_long_seeds(env) else [s % 2**31 for s in seeds]
 
 

@@ -27,7 +27,7 @@ from simscaleai.models.inference import resolve_device
 from simscaleai.rl.agents.ppo import PPOAgent
 from simscaleai.rl.agents.view import StateView
 from simscaleai.rl.agents.warm_start import warm_start
-from simscaleai.rl.episodes import episode_seed, run_batch
+from simscaleai.rl.episodes import episode_seeds, run_batch
 from simscaleai.rl.evaluator import ROWS, summarize
 from simscaleai.rl.progress import RLProgress
 from simscaleai.rl.resuming import (
@@ -196,7 +196,7 @@ class _Run:
     def _evaluated(self, agent: PPOAgent) -> dict[str, Any]:
         policy = agent.policy()
         config = self.config
-        seeds = [episode_seed(config.eval_seed, i) for i in range(config.eval_episodes)]
+        seeds = episode_seeds(config.eval_seed, config.eval_episodes, "eval_episodes")
         steps = self.eval_env.config.max_episode_steps
         found = summarize(run_batch(self.eval_env, policy.act, seeds, steps, policy.reset))
         wanted = ("success_rate", "success_ci", "mean_reward", "mean_length", "diverged")

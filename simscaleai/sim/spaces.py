@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
+from simscaleai.memory import require_memory
 from simscaleai.sim.physics import Sim
 from simscaleai.sim.task import Task
 
@@ -23,6 +24,8 @@ checkers take an infinite bound for a mistake."""
 
 FAR = 1e3
 """Bound of a depth, m."""
+
+_PIXEL_BYTES = 12  # the picture, and the bounds of its space
 
 
 def observation_space(task: Task, sim: Sim, config: Any) -> spaces.Dict:
@@ -40,6 +43,12 @@ def observation_space(task: Task, sim: Sim, config: Any) -> spaces.Dict:
         if camera.name in seen:
             raise UserError(f"The camera {camera.name!r} is configured twice; name each one once.")
         shape = (camera.height, camera.width)
+        require_memory(
+            sim.n * _PIXEL_BYTES * camera.height * camera.width,
+            f"A picture of {camera.width} x {camera.height} pixels"
+            + (f" in each of {sim.n} environments" if sim.n > 1 else ""),
+            "choose a smaller image_size" + (" or num_envs" if sim.n > 1 else ""),
+        )
         seen[camera.name] = {"rgb": spaces.Box(0, 255, (*shape, 3), np.uint8)}
         if config.observe_depth:
             seen[camera.name]["depth"] = spaces.Box(0, FAR, shape, np.float32)

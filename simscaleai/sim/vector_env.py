@@ -28,6 +28,7 @@ from simscaleai import seeding
 from simscaleai.contract import EnvContract
 from simscaleai.convert import plain
 from simscaleai.errors import UserError
+from simscaleai.memory import require_memory
 from simscaleai.sim.actions import ActionCheck
 from simscaleai.sim.autoreset import final_info, find_autoreset_mode
 from simscaleai.sim.base_env import SimConfig
@@ -43,6 +44,8 @@ from simscaleai.sim.spaces import (
 from simscaleai.sim.task import Task
 from simscaleai.sim.vector_attributes import VectorAttributes
 from simscaleai.sim.vector_cameras import VectorCameras
+
+_ROW_BYTES = 2000  # of state and derived fields, at the least
 
 
 class TaskVectorEnv(VectorAttributes, VectorEnv):
@@ -60,6 +63,7 @@ class TaskVectorEnv(VectorAttributes, VectorEnv):
     ) -> None:
         if num_envs < 1:
             raise UserError(f"num_envs is {num_envs}; it must be at least 1.")
+        require_memory(_ROW_BYTES * num_envs, f"num_envs={num_envs}")
         if render_mode not in (None, "rgb_array"):
             raise UserError(
                 f"render_mode is {render_mode!r}; that of a vector environment may be None or 'rgb_array'."

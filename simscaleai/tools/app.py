@@ -8,6 +8,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from simscaleai.errors import UserError, printable
+from simscaleai.memory import out_of_memory
+from simscaleai.storage.disk import cannot_write
 
 RANDOMIZE = "--randomize"
 
@@ -28,15 +30,31 @@ class Group(TyperGroup):
         except typer.TyperException as error:  # a wrong command or option
             command = getattr(error, "ctx", None) or ctx
             message = f"{error.format_message().rstrip('.')}; see {command.command_path} --help."
-        except OSError as error:
-            if error.filename is None:
+        except (OSError, MemoryError, RuntimeError, ValueError) as error:
+            if (found := _limit(error)) is None:
                 raise
-            message = f"{error.filename}: {error.strerror}."
+            message = found
         except KeyboardInterrupt as stop:  # may say what is kept and how to go on
             echo(str(stop) or "Stopped.", err=True)
             raise typer.Exit(130) from None
         echo(f"Error: {' '.join(message.splitlines())}", err=True)
         raise typer.Exit(2)
+
+
+def _limit(error: Exception) -> str | None:
+    """What to say of an error that comes from the machine's limits, not from a defect; else None."""
+    if out_of_memory(error):
+        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        return (
+            f"There is not enough memory ({reason}); use fewer environments or workers, smaller images,"
+            " a smaller batch or a smaller model."
+        )
+    place = getattr(error, "filename", None)
+    if (full := cannot_write(error, place or "a file")) is not None:
+        return str(full)
+    if isinstance(error, OSError) and place is not None:
+        return f"{place}: {error.strerror}."
+    return None
 
 
 class RandomizeCommand(TyperCommand):

@@ -9,7 +9,7 @@ from typing import Any
 from simscaleai.errors import UserError
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.policy import begin_episodes
-from simscaleai.rl.episodes import episode_seed, run_batch
+from simscaleai.rl.episodes import episode_seeds, run_batch
 from simscaleai.rl.evaluator import ROWS, summarize
 from simscaleai.rl.policy_environment import policy_environment
 from simscaleai.sim.factory import make_vec_env
@@ -56,7 +56,7 @@ def closed_loop(settings: EvalSettings, policy: Any) -> EvalFunction:
     rows = settings.num_envs or min(settings.env_episodes, ROWS)
     env = make_vec_env(name, rows, autoreset_mode="disabled", config=config)
     policy.contract.require(env.contract)
-    seeds = [episode_seed(settings.seed, i) for i in range(settings.env_episodes)]
+    seeds = episode_seeds(settings.seed, settings.env_episodes, "eval.env_episodes")
 
     def evaluate(policy: ModelPolicy) -> dict[str, float]:
         begin = partial(begin_episodes, policy, env)

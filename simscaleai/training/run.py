@@ -22,6 +22,7 @@ from simscaleai.models.features import relative, state_width
 from simscaleai.models.normalization import Normalizer
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.models.registry import create_model, model_arguments
+from simscaleai.models.sizes import within_memory
 from simscaleai.observations import is_image_key
 from simscaleai.storage.episodes import EpisodeFile, open_dataset
 from simscaleai.tracking import write_run_info
@@ -160,7 +161,10 @@ def _create(config: TrainConfig, kwargs: dict[str, Any]) -> nn.Module:
     """A model whose initial weights depend on the seed alone."""
     with torch.random.fork_rng():
         torch.manual_seed(seeding.derive_seed(config.seed, "weights"))
-        return create_model(config.model_name, **kwargs)
+        given = ", ".join(f"{key}={value}" for key, value in config.model_kwargs.items())
+        what = f"The model {config.model_name!r}" + (f" with {given}" if given else "")
+        with within_memory(what):
+            return create_model(config.model_name, **kwargs)
 
 
 def _fitted_arguments(config: TrainConfig, spec: DataSpec) -> dict[str, Any]:

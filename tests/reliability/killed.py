@@ -56,7 +56,7 @@ def datagen_workers(folder: Path, data: Path) -> str:
 
 def render(folder: Path, data: Path) -> str:
     render_dataset(
-        data, folder / "r.h5", ["front_cam"], 16, engine="gl", resume=True, show_progress=False
+        data, folder / "r.h5", ["front_cam"], 16, engine="auto", resume=True, show_progress=False
     )
     return content_hash(folder / "r.h5")
 

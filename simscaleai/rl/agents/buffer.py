@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from simscaleai.memory import require_memory
+
 Minibatch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
@@ -23,6 +25,10 @@ class RolloutBuffer:
     def __init__(
         self, n_steps: int, obs_dim: int, action_dim: int, device: str, num_envs: int = 1
     ) -> None:
+        require_memory(
+            4 * n_steps * num_envs * (obs_dim + action_dim + 4),
+            f"n_steps={n_steps} of {num_envs} environments",
+        )
         self.n_steps, self.num_envs = n_steps, num_envs
 
         def empty(*shape: int) -> torch.Tensor:

@@ -37,6 +37,7 @@ from simscaleai.models.fitting import check_fit, check_slots, require_fit
 from simscaleai.models.inference import resolve_device
 from simscaleai.models.normalization import Normalizer, Statistics
 from simscaleai.models.policy import ModelPolicy, action_range_of
+from simscaleai.models.sizes import within_memory
 from simscaleai.observations import ObsSpec
 from simscaleai.rl.agents.buffer import RolloutBuffer
 from simscaleai.rl.agents.moments import RunningMoments
@@ -87,7 +88,8 @@ class PPOAgent:
         self.device = torch.device(resolve_device(device))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.derive_seed(config.seed, "ppo-weights"))
-            self.network = _network(obs_dim, action_dim, config).to(self.device)
+            with within_memory(f"A network of hidden_dim={config.hidden_dim}"):
+                self.network = _network(obs_dim, action_dim, config).to(self.device)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.lr, eps=1e-5, fused=self.device.type != "mps"
         )

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from simscaleai.memory import free_memory
 from simscaleai.storage.rows import RowReader
 
 _MIB = 2**20
 _DEFAULT_BUDGET = 2048 * _MIB
-_UNKNOWN_MEMORY = 4096 * _MIB  # assumed where the system does not tell
 _MOST_THREADS = 8  # Python's lock, held between two chunks, feeds no more
 
 
@@ -66,7 +65,7 @@ def fits(readers: Sequence[RowReader], cache_mb: float | None) -> bool:
     wanted = sum(reader.nbytes for reader in readers)
     if cache_mb is not None:
         return wanted <= cache_mb * _MIB
-    return wanted <= min(_DEFAULT_BUDGET, _free_memory() // 4) // _local_processes()
+    return wanted <= min(_DEFAULT_BUDGET, free_memory() // 4) // _local_processes()
 
 
 def _local_processes() -> int:
@@ -76,26 +75,3 @@ def _local_processes() -> int:
 def _threads() -> int:
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(here // _local_processes(), _MOST_THREADS))
-
-
-def _free_memory() -> int:
-    """Bytes that this process could still take: of the machine, or of its container."""
-    free = _UNKNOWN_MEMORY
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for line in _lines("/proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            free = int(line.split()[1]) * 1024
-    limit = _lines("/sys/fs/cgroup/memory.max")
-    if limit and limit[0].isdigit():
-        for line in _lines("/sys/fs/cgroup/memory.stat"):
-            if line.startswith("anon "):  # what the system cannot drop, as it can what it has read
-                free = min(free, max(int(limit[0]) - int(line.split()[1]), 0))
-    return free
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []

@@ -31,22 +31,9 @@ def test_default_is_a_quarter_of_free_memory_and_at_most_2_gib(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    monkeypatch.setattr(frames, "_free_memory", lambda: 4000 * MIB)
+    monkeypatch.setattr(frames, "free_memory", lambda: 4000 * MIB)
     assert room(1000) and not room(1001)
-    monkeypatch.setattr(frames, "_free_memory", lambda: 10**6 * MIB)
+    monkeypatch.setattr(frames, "free_memory", lambda: 10**6 * MIB)
     assert room(2048) and not room(2049)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")  # processes on this machine share it
     assert room(512) and not room(513)
-
-
-def test_a_container_has_less_than_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    files = {"/proc/meminfo": ["MemFree: 1 kB", f"MemAvailable:   {8000 * 1024} kB"]}
-    monkeypatch.setattr(frames, "_lines", lambda path: files.get(path, []))
-    assert frames._free_memory() == 8000 * MIB
-    files |= {"/sys/fs/cgroup/memory.max": ["max"]}
-    files |= {"/sys/fs/cgroup/memory.stat": [f"anon {100 * MIB}", f"file {900 * MIB}"]}
-    assert frames._free_memory() == 8000 * MIB
-    files |= {"/sys/fs/cgroup/memory.max": [str(300 * MIB)]}
-    assert frames._free_memory() == 200 * MIB
-    files.clear()
-    assert frames._free_memory() > 0

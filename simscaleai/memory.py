@@ -1,0 +1,89 @@
+"""What does not fit into memory, in one sentence that names the setting.
+
+    require_memory(1000 * num_envs, f"num_envs={num_envs}")     # before it is taken
+
+Sizes are compared with what is free before anything is allocated, where that is cheap to know. What slips
+through fails in a library, each of which has an error of its own; `out_of_memory` knows them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from simscaleai.errors import UserError
+
+_UNKNOWN = 4096 * 2**20  # bytes; assumed where the system does not tell
+_WORDS = re.compile(
+    r"bad_alloc|can't allocate memory|not enough memory|out of memory|[Uu]nable to allocate"
+    r"|Cannot allocate memory|Could not allocate|array is too big|Maximum allowed dimension exceeded"
+    r"|multiplication overflow|calculation overflowed|Invalid buffer size|cannot reserve"
+)
+
+
+def free_memory() -> int:
+    """Bytes that this process could still take: of the machine, of its container, or by its own limit."""
+    free = _UNKNOWN
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            free = int(line.split()[1]) * 1024
+    limit = _lines("/sys/fs/cgroup/memory.max")
+    if limit and limit[0].isdigit():
+        for line in _lines("/sys/fs/cgroup/memory.stat"):
+            if line.startswith("anon "):  # what the system cannot drop, as it can what it has read
+                free = min(free, max(int(limit[0]) - int(line.split()[1]), 0))
+    return min(free, _left_by_limit())
+
+
+def require_memory(needed: float, what: str, remedy: str = "choose a smaller number") -> None:
+    """Raise UserError if `what` takes more memory than is free.
+
+    Args:
+      needed: bytes, at the least.
+      what: the setting, with its value.
+      remedy: what to do.
+    """
+    free = free_memory()
+    if needed > free:
+        raise UserError(
+            f"{what} needs at least {_size(needed)} of memory, and {_size(free)} are free; {remedy}."
+        )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error, of Python or a library, says that memory could not be taken."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError | ValueError | OSError) and bool(
+        _WORDS.search(str(error)) and not isinstance(error, UserError)
+    )
+
+
+def _left_by_limit() -> int:
+    """What `ulimit -v` leaves."""
+    try:
+        import resource
+    except ImportError:
+        return 2**62
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    taken = [int(text.split()[0]) for text in _lines("/proc/self/statm")]
+    if limit == resource.RLIM_INFINITY or not taken:
+        return 2**62
+    return max(limit - taken[0] * os.sysconf("SC_PAGE_SIZE"), 0)
+
+
+def _size(count: float) -> str:
+    """As a person reads it: "3.6 GB"."""
+    units = ["bytes", "kB", "MB", "GB", "TB", "PB"]
+    power = min(max(len(f"{count:.0f}") - 1, 0) // 3, len(units) - 1)
+    return f"{count / 1000**power:,.3g} {units[power]}"
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
