@@ -93,11 +93,11 @@ def test_models(tmp_path: Path) -> None:
 
 def test_reinforcement_learning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="^n_steps=1000000000 of 2 environments needs at least"):
+    with pytest.raises(UserError, match=r"^n_steps=1000000000 of 2 environments needs at least"):
         RolloutBuffer(10**9, 10, 4, "cpu", 2)
     config = RLConfig(num_envs=2, device="cpu", show_progress=False)
     config.ppo.hidden_dim = 10**9
-    with pytest.raises(UserError, match="^A network of hidden_dim=1000000000 needs"):
+    with pytest.raises(UserError, match=r"^A network of hidden_dim=1000000000 needs"):
         train_agent(config)
 
 

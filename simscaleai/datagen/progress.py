@@ -17,6 +17,7 @@ from rich.progress import (
 
 from simscaleai.datagen.parts import Finished
 from simscaleai.datagen.workers import Progress as Done
+from simscaleai.progress import can_draw
 
 
 class ProgressBar:
@@ -37,7 +38,7 @@ class ProgressBar:
             TextColumn("success {task.fields[success]}"),
             TimeRemainingColumn(),
             console=console,
-            disable=not (show and console.is_terminal),
+            disable=not (show and can_draw(console)),
             transient=True,
         )
         self._task = self._bar.add_task("episodes", total=total, rate=0.0, success="-")

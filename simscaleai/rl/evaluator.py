@@ -30,6 +30,7 @@ from simscaleai.convert import Converted, converted
 from simscaleai.errors import UnsavedResults, UserError, printable
 from simscaleai.observations import as_array
 from simscaleai.policy import begin_episodes
+from simscaleai.progress import can_draw
 from simscaleai.rl.acting import Actor
 from simscaleai.rl.env_checks import check_env, name_of
 from simscaleai.rl.episodes import EpisodeResult, run_batch, run_single, suite
@@ -205,12 +206,13 @@ def evaluate_checkpoint(
     running: Iterable[EpisodeResult] = run_batch(
         env, policy.act, seeds, env.config.max_episode_steps, partial(begin_episodes, policy, env)
     )
+    console = Console(stderr=True)
     running = track(
         running,
         "Evaluating",
         total=n_episodes,
-        console=Console(stderr=True),
-        disable=not show_progress,
+        console=console,
+        disable=not show_progress or (console.is_jupyter and not can_draw(console)),
     )
     results = {**about, **summarize(running), "output_path": str(files.path) if files else None}
     if files is not None:

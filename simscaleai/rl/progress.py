@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simscaleai.errors import printable
+from simscaleai.progress import can_draw
 from simscaleai.rl.settings import RLConfig
 
 _LINE_SECONDS = 10.0
@@ -32,7 +33,7 @@ class RLProgress:
             TimeRemainingColumn(),
             console=self._console,
             expand=True,
-            disable=not (self._console.is_terminal and shown),
+            disable=not (shown and can_draw(self._console)),
         )
         self._task = self._bar.add_task("PPO", total=self._total, completed=start_step, text="")
 

@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simscaleai.errors import printable
+from simscaleai.progress import can_draw
 from simscaleai.tracking import RunLog
 from simscaleai.training.config import TrainConfig
 
@@ -74,7 +75,7 @@ class Report:
             console=self.console,
             auto_refresh=False,
             expand=True,
-            disable=not (self.console.is_terminal and visible),
+            disable=not (visible and can_draw(self.console)),
         )
         self._task = self._progress.add_task(
             "training", total=config.max_steps, completed=start_step, text=""

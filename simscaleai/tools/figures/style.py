@@ -71,9 +71,9 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 
 def new_figure(width: float, height: float, title: str = "") -> Figure:
     """An empty figure, inches."""
-    from matplotlib.figure import Figure
+    from simscaleai.tools.figures.notebook import NotebookFigure
 
-    figure = Figure(figsize=(width, height))
+    figure = NotebookFigure(figsize=(width, height))
     if title:
         figure.suptitle(title, x=0.01, ha="left")
     return figure
@@ -103,7 +103,7 @@ def frame(axes: Axes, colour: str) -> None:
 
 @styled
 def check_target(save: str | Path | None) -> Path | None:
-    """The file that a figure will go to, or None for a window.
+    """The file that a figure will go to, or None for a window or the notebook.
 
     Ask before the work begins. A name without an ending gets ".png".
 
@@ -112,8 +112,10 @@ def check_target(save: str | Path | None) -> Path | None:
     """
     from matplotlib.backend_bases import FigureCanvasBase
 
+    from simscaleai.tools.figures.notebook import in_notebook
+
     if save is None:
-        if not _has_windows():
+        if not in_notebook() and not _has_windows():
             raise UserError(
                 "There is no display to open a window on; give a file to write: --save FILE.png."
             )
@@ -135,17 +137,22 @@ def check_target(save: str | Path | None) -> Path | None:
 
 @styled
 def save_or_show(figure: Figure, save: str | Path | None = None) -> None:
-    """Write a figure, replacing the file if there is one, or show it until its window is closed.
+    """Write a figure, replacing the file if there is one, or show it, in a notebook or a window.
 
     Args:
       figure: made by one of the functions here.
-      save: the file; its ending says the format, png, pdf or svg among others. None opens a window.
+      save: the file; its ending says the format, png, pdf or svg among others. None shows it.
 
     Raises:
       UserError: see `check_target`.
     """
     path = check_target(save)
     if path is None:
+        from simscaleai.tools.figures.notebook import in_notebook, show
+
+        if in_notebook():
+            show(figure)
+            return
         from matplotlib import pyplot
 
         pyplot.figure(figure)
