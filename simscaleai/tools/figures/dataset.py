@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simscaleai.errors import UserError
+from simscaleai.guards import guarded
 from simscaleai.storage.episodes import EpisodeFile, open_dataset
 from simscaleai.tools.figures.style import BLUE, RED, new_figure, split, styled
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BINS = 30
+LARGEST = 1e30  # value that an axis is made for
 ACTION = ("Δx", "Δy", "Δz", "gripper")  # of the action that every environment here takes
 SCALE = ("1 is 5 cm", "1 is 5 cm", "1 is 5 cm", "1 opens, -1 closes")
 
@@ -39,7 +43,10 @@ def plot_dataset(dataset: str | Path) -> Figure:
     Raises:
       UserError: the file is not there, or is no dataset.
     """
-    with open_dataset(dataset) as data:
+    with (
+        guarded(f"The dataset {dataset}", "run `simscale validate` on it"),
+        open_dataset(dataset) as data,
+    ):
         everything = range(len(data))
         lengths = np.array([e.length for e in data.episodes])
         success = [e.success for e in data.episodes]
@@ -48,6 +55,7 @@ def plot_dataset(dataset: str | Path) -> Figure:
         rewards = [data.read(i, "rewards") for i in everything] if rewarded else []
         names = action_names(data, actions.shape[1])
         title = f"{name_of(data)}: {len(data):,} episodes, {lengths.sum():,} steps"
+        require_drawable(data, {"actions": actions, "rewards": np.concatenate(rewards or [[]])})
     groups = _groups(success)
     if None not in success:
         title += f", {100 * np.mean([bool(s) for s in success]):.1f} % successful"
@@ -82,6 +90,16 @@ def plot_dataset(dataset: str | Path) -> Figure:
         if i % columns == 0:
             axes.set_ylabel("steps (%)")
     return figure
+
+
+def require_drawable(data: EpisodeFile, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """UserError if there is something among the values that has no place on an axis."""
+    for name, values in arrays.items():
+        if not (np.abs(values) < LARGEST).all():
+            raise UserError(
+                f"{data.path}: {name} has values that cannot be drawn (NaN, infinite or above {LARGEST:g});"
+                " run `simscale validate` on it."
+            )
 
 
 def name_of(data: EpisodeFile) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from simscaleai.convert import converted
 from simscaleai.errors import UserError
+from simscaleai.guards import guarded
 from simscaleai.observations import is_image_key
 from simscaleai.storage.episode import OBS
 from simscaleai.storage.episodes import EpisodeFile, open_dataset
@@ -62,7 +63,10 @@ def plot_trajectory(dataset: str | Path, episode: int = 0) -> Figure:
     Raises:
       UserError: the file is not there, or has no such episode.
     """
-    with open_dataset(dataset) as data:
+    with (
+        guarded(f"The dataset {dataset}", "run `simscale validate` on it"),
+        open_dataset(dataset) as data,
+    ):
         last = len(data) - 1
         if not 0 <= episode <= last:
             raise UserError(f"episode is {episode}; {data.path} has the episodes 0 to {last}.")
@@ -77,6 +81,8 @@ def plot_trajectory(dataset: str | Path, episode: int = 0) -> Figure:
         }
         panels = _panels(data, episode)
         title = _title(data, episode, seconds if contract is not None else None)
+        if not length:
+            raise UserError(f"{data.path}: {data.episodes[episode].name} has no steps to draw.")
 
     rows = math.ceil(len(panels) / COLUMNS)
     heights = (1.5 * len(strips), 2.0 * rows)

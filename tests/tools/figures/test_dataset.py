@@ -68,3 +68,13 @@ def test_a_file_of_another_tool(tmp_path: Path) -> None:
 def test_no_such_file() -> None:
     with pytest.raises(UserError, match=r"nope\.h5 does not exist"):
         plot_dataset("nope.h5")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -3e38])
+def test_what_has_no_place_on_an_axis_is_refused(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "data.h5"
+    with h5py.File(path, "w") as file:
+        file["data/demo_0/actions"] = np.zeros((5, 4), "f4")
+        file["data/demo_0/rewards"] = np.full(5, value, "f4")
+    with pytest.raises(UserError, match=r"rewards has values .* run `simscale validate` on it"):
+        plot_dataset(path)
