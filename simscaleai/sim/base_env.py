@@ -31,7 +31,7 @@ from simscaleai.convert import Converted
 from simscaleai.errors import UserError
 from simscaleai.sim.actions import ActionCheck
 from simscaleai.sim.copies import copyable_state, deep_copy, restore
-from simscaleai.sim.physics import SingleSim, has_diverged
+from simscaleai.sim.physics import SingleSim, instabilities
 from simscaleai.sim.randomization import ANY_MODEL, Randomizer
 from simscaleai.sim.scene import check_timing, frame_rate, load_model
 
@@ -109,6 +109,7 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         self._step_count = 0
         self._cameras: Any = None
         self._viewer: Any = None
+        self._watched: tuple[mujoco.MjData, NDArray[np.int32]] | None = None
         self._randomizer: Randomizer | None = None
         self._draws: dict[str, NDArray[np.float64]] = {}
         self.observation_space = self._build_observation_space()
@@ -136,7 +137,7 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
             self._apply_domain_randomization(rng)
         self._reset_task(seeding.generator(self._seed, "task", self._episode))
         self._forward()
-        if has_diverged(self.data):
+        if self._has_diverged():
             raise UserError(
                 "The episode starts with NaN or a huge number in qpos or qvel; write finite values in"
                 " _reset_task (or in the task's initial_state)."
@@ -164,7 +165,7 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         self._forward()
         self._step_count += 1
         self._end_step()
-        diverged = has_diverged(self.data)
+        diverged = self._has_diverged()
         obs = self._get_obs()
         reward = 0.0 if diverged else self._get_reward()
         terminated = diverged or self._is_terminated()
@@ -175,6 +176,12 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         if diverged:
             info.update({key: False for key in ("success", "is_success") if key in info})
         return obs, reward, terminated, truncated, info
+
+    def _has_diverged(self) -> bool:
+        """Whether the physics has become unstable since the last reset."""
+        if self._watched is None or self._watched[0] is not self.data:
+            self._watched = self.data, instabilities(self.data)  # looking it up each time is slow
+        return bool(np.count_nonzero(self._watched[1]))
 
     def _forward(self) -> None:
         # positions and velocities, so that hooks see this state and not the one a substep ago
@@ -224,7 +231,7 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
     # copies
 
     def __getstate__(self) -> dict[str, Any]:
-        return copyable_state(self, dropped=("_cameras", "_viewer"))
+        return copyable_state(self, dropped=("_cameras", "_viewer", "_watched"))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         restore(self, state)

@@ -53,6 +53,8 @@ middle of whatever runs; at the last it acts as if all controls were 0."""
 _BAD = slice(
     INSTABILITIES[0], INSTABILITIES[-1] + 1
 )  # they follow each other, and a slice is a view
+_STABLE, _UNSTABLE = np.zeros(1, dtype=bool), np.ones(1, dtype=bool)
+_STABLE.flags.writeable = _UNSTABLE.flags.writeable = False
 _STAGE = mujoco.mjtStage.mjSTAGE_VEL.value
 _STATE = (
     mujoco.mjtState.mjSTATE_TIME
@@ -134,9 +136,10 @@ class Sim(ABC):
         """Every row as a camera sees it, in live arrays."""
 
 
-def has_diverged(data: mujoco.MjData) -> bool:
-    """Whether a simulation has become unstable since `mj_resetData`; see `Sim.diverged`."""
-    return bool(np.count_nonzero(data.warning.number[_BAD]))
+def instabilities(data: mujoco.MjData) -> NDArray[np.int32]:
+    """How often each of `INSTABILITIES` was there since `mj_resetData`, (4,); a live view of `data`."""
+    counts: NDArray[np.int32] = data.warning.number[_BAD]
+    return counts
 
 
 def state_size(model: mujoco.MjModel) -> int:
@@ -153,11 +156,13 @@ class SingleSim(Sim):
 
     def _bind(self, data: mujoco.MjData) -> None:
         self.data = data
+        self._instabilities = instabilities(data)
         for name in FIELDS:
             setattr(self, name, getattr(data, name)[None])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in FIELDS}
+        bound = (*FIELDS, "_instabilities")
+        return {name: value for name, value in vars(self).items() if name not in bound}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -187,7 +192,7 @@ class SingleSim(Sim):
         mujoco.mj_setConst(self.model, self.data)
 
     def diverged(self) -> NDArray[np.bool_]:
-        return np.array([has_diverged(self.data)])
+        return _UNSTABLE if np.count_nonzero(self._instabilities) else _STABLE
 
     def states(self) -> NDArray[np.float64]:
         state = np.empty((1, state_size(self.model)))
