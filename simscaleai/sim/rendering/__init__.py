@@ -201,7 +201,8 @@ class CameraRenderer:
         if camera not in self._renderers:
             cameras: list[Any] = list(self._configs.values())
             if camera not in self._configs:
-                cameras = [lens_of(self._model, camera, *self._size[::-1], None)]
+                height, width = self._size
+                cameras = [lens_of(self._model, camera, width, height, None)]
             made = Renderer(self._model, cameras, **self._settings)
             self._renderers.update(dict.fromkeys(made.lenses, made))
         return self._renderers[camera]
@@ -210,7 +211,8 @@ class CameraRenderer:
 def _lens(model: mujoco.MjModel, camera: Any) -> Lens:
     """The lens of a `CameraConfig` or of a camera's name."""
     if isinstance(camera, str):
-        return lens_of(model, camera, *DEFAULT_SIZE[::-1], None)
+        height, width = DEFAULT_SIZE
+        return lens_of(model, camera, width, height, None)
     if camera.width < 1 or camera.height < 1 or not 0 < camera.fov < 180:
         raise UserError(
             f"The camera {camera.name!r} has {camera.width} x {camera.height} pixels and a field of view of"
