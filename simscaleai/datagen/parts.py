@@ -18,8 +18,8 @@ import os
 import secrets
 import shutil
 import time
-import zipfile
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from simscaleai.errors import UserError
+from simscaleai.guards import regular_file
 from simscaleai.storage.atomic import SUFFIX, atomic_path, leftovers
 from simscaleai.storage.episode import OBS, Episode
 from simscaleai.storage.lock import FolderLock
@@ -76,7 +77,7 @@ class PartsFolder:
             recipe = json.loads(self._recipe.read_text())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{self._recipe} is damaged; start again with --overwrite.") from error
         return recipe if isinstance(recipe, dict) else {}
 
@@ -187,14 +188,18 @@ def write_part(folder: Path, episodes: Sequence[Episode], keep: Sequence[bool]) 
 def read_list(part: Path) -> list[Finished]:
     """What a part says about its episodes."""
     with _open(part) as columns:
-        return [Finished(**values) for values in json.loads(str(columns["episodes"]))]
+        return _finished(columns)
 
 
 def read_part(part: Path) -> Iterator[Episode]:
     """The episodes that a part kept, with what it knows about each."""
     with _open(part) as columns:
-        listed = [Finished(**values) for values in json.loads(str(columns["episodes"]))]
+        listed = _finished(columns)
         arrays = {key: columns[key] for key in columns.files if key != "episodes"}
+        steps = sum(about.length for about in listed if about.kept)
+        lengths = {key: len(arrays[key]) for key in (*arrays, *_COLUMNS)} if steps else {}
+        if any(length != steps for length in lengths.values()):
+            raise ValueError(f"columns have {lengths} rows and not {steps}")
     stop = 0
     for about in listed:
         if not about.kept:
@@ -212,10 +217,23 @@ def read_part(part: Path) -> Iterator[Episode]:
         )
 
 
-def _open(part: Path) -> Any:
+def _finished(columns: Any) -> list[Finished]:
+    listed = [Finished(**values) for values in json.loads(str(columns["episodes"]))]
+    numbers = [n for f in listed for n in (f.index, f.seed, f.length)]
+    if any(type(n) is not int or n < 0 for n in numbers):
+        raise ValueError("an episode has a number that cannot be")
+    return listed
+
+
+@contextmanager
+def _open(part: Path) -> Iterator[Any]:
+    """The columns of a part; whatever goes wrong with them in the block is one sentence."""
     try:
-        return np.load(part, allow_pickle=False)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        with np.load(regular_file(part, "part"), allow_pickle=False) as columns:
+            yield columns
+    except UserError:
+        raise
+    except Exception as error:  # as in `guards.guarded`
         raise UserError(
             f"{part} is damaged; delete it and run again with --resume: its episodes are redone."
         ) from error

@@ -35,6 +35,7 @@ from simscaleai.datagen.recipe import model_sha256
 from simscaleai.datagen.resuming import begin, kept, publish
 from simscaleai.datagen.workers import Progress
 from simscaleai.errors import UserError
+from simscaleai.guards import guarded
 from simscaleai.observations import is_image_key
 from simscaleai.sim.cameras import scene_cameras
 from simscaleai.sim.factory import make_vec_env
@@ -236,6 +237,11 @@ class _Painter:
 
     def episode(self, data: EpisodeFile, i: int) -> Episode:
         """Episode i of `data`, with new pictures."""
+        name = f"{data.path}: {data.episodes[i].name}"
+        with guarded(name, "run `simscale validate` on it"):
+            return self._episode(data, i)
+
+    def _episode(self, data: EpisodeFile, i: int) -> Episode:
         columns: dict[str, Any] = {
             key: data.read(i, key) for key in data.keys(i) if not _is_picture(key)
         }

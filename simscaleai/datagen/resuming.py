@@ -120,7 +120,7 @@ def _made_before(output: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         content = data.attribute("content_hash", "")
     try:
         recipe, statistics = (dict(json.loads(text)) for text in found)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{output} does not say how it was made; use --overwrite.") from error
     return recipe, {**statistics, "content_hash": content}
 
