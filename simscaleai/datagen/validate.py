@@ -6,7 +6,7 @@
 
 Errors are what breaks training or cannot be right: missing or misshapen arrays, NaN, actions out of
 bounds, time that runs back, content that differs from the checksum stored when it was written. Warnings
-are what deserves a look: a dimension that never changes, the same episode twice.
+are what deserves a look: a dimension that never changes, the same episode twice, a state that jumps.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simscaleai.datagen.continuity import Continuity
 from simscaleai.errors import UserError
 from simscaleai.observations import is_image_key
 from simscaleai.storage.episode import (
@@ -33,7 +34,6 @@ from simscaleai.storage.masks import SPLITS
 
 _SHOWN = 5
 _ACTION_SLACK = 1e-6
-_TIME_SLACK = 1e-6  # s
 _REQUIRED = ("actions", "rewards")
 
 
@@ -91,6 +91,7 @@ class _Validation:
         self.warnings: dict[str, list[str]] = {}
         self.shapes: dict[str, tuple[tuple[int, ...], str]] = {}
         self.ranges: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+        self.continuity = Continuity(data.contract)
 
     def run(self) -> Report:
         data = self.data
@@ -132,7 +133,7 @@ class _Validation:
         if not any(key.startswith(OBS) for key in arrays):
             self._error("there are no observations", name)
         self._layout(arrays, name)
-        self._time(arrays.get("states"), name)
+        self._states(arrays.get("states"), name)
         for key, value in arrays.items():
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 self._error(f"{key} has NaN or infinite values", name)
@@ -162,21 +163,16 @@ class _Validation:
             if layout[key] != self.shapes[key]:
                 self._error(f"{key} is {layout[key]}, but {self.shapes[key]} before", name)
 
-    def _time(self, states: NDArray[Any] | None, name: str) -> None:
-        """The first number of a state is the simulated time, which advances by `control_dt` a step.
-
-        MuJoCo sets it back to 0 where the physics became unstable.
-        """
-        contract = self.data.contract
-        if contract is None or states is None or states.ndim != 2 or not states.shape[1]:
+    def _states(self, states: NDArray[Any] | None, name: str) -> None:
+        """Each state follows from the one before."""
+        if states is None:
             return
-        passed = np.diff(states[:, 0])
-        if (passed < 0).any():
-            self._error("the simulated time runs back: the physics was reset in mid-episode", name)
-        elif len(passed) and np.abs(passed - contract.control_dt).max() > _TIME_SLACK:
-            self._error(
-                f"the simulated time does not advance by {contract.control_dt} s a step", name
-            )
+        error = self.continuity.error(states)
+        if error is not None:
+            self._error(error, name)
+        elif self.continuity.jumps(states):
+            what = "states jump: a joint moves further in one step than its speed explains"
+            self.warnings.setdefault(what, []).append(name)
 
     def _extend(self, key: str, value: NDArray[Any]) -> None:
         low, high = value.min(axis=0), value.max(axis=0)
