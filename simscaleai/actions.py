@@ -15,7 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
+
+SLACK = 1e-6
+"""How far an action may lie beyond its bounds by rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +71,29 @@ class ActionRange:
                 " finite ones to know how far to explore; give some (gymnasium.wrappers.RescaleAction)."
             )
         return cls(low, high, tuple(bounds[0].shape), str(bounds[0].dtype))
+
+    @classmethod
+    def recorded(
+        cls, low: NDArray[Any], high: NDArray[Any], contract: EnvContract | None
+    ) -> ActionRange | None:
+        """Return the range of recorded actions; None if they lie in [-1, 1].
+
+        Args:
+          low, high: (d,) the smallest and the largest of each entry.
+          contract: of the environment that took them, all of which take [-1, 1]; None where it is not known.
+
+        Raises:
+          UserError: the environment took others than those that were recorded.
+        """
+        low, high = (np.asarray(bound, np.float64) for bound in (low, high))
+        if low.min() >= -1 - SLACK and high.max() <= 1 + SLACK:
+            return None
+        if contract is not None:
+            raise UserError(
+                f"actions leave [-1, 1], which is what {contract.env_name!r} takes: they reach from"
+                f" {low.min():g} to {high.max():g}, and were not executed as they were recorded"
+            )
+        return cls(np.minimum(low, -1), np.maximum(high, 1), low.shape)
 
     @property
     def width(self) -> int:

@@ -1,14 +1,15 @@
 """What an observation is made of, and the only place that flattens one.
 
-An observation is a dict {key: array}. The keys that are not images, concatenated in sorted order,
-are its `state`: the flat vector that models and agents learn from. The same functions serve NumPy
-arrays and torch tensors, single observations and batches: only the last axis is touched.
+An observation is a dict {key: array}. Its vectors, concatenated in sorted order, are its `state`, which
+models and agents learn from. Pictures are told from vectors by their shape (`is_picture`), whatever they are
+called. The same functions serve NumPy arrays and torch tensors, single observations and batches: only the
+last axis is touched.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +20,44 @@ from numpy.typing import NDArray
 from simscaleai.errors import UserError
 
 MAX_RANK = 8
-IMAGE_PREFIXES = ("image", "depth", "segmentation")
+IMAGE_PREFIXES = ("images/", "depth/", "segmentation/")
+_CHANNELS = (1, 3, 4)
+_MOST_ROWS = 8  # of a matrix that is a pose or the like
 
 
 def is_image_key(key: str) -> bool:
-    """Whether `key` holds a picture (H, W, C): `image`, `images/<camera>`, `depth/<camera>`, ..."""
-    return key.startswith(IMAGE_PREFIXES)
+    """Whether environments give a picture by this name: `image`, `images/<camera>`, `depth/<camera>`, ..."""
+    return key == "image" or key.startswith(IMAGE_PREFIXES)
+
+
+def is_picture(key: str, shape: Sequence[int], dtype: Any) -> bool:
+    """Whether rows of this shape are pictures, and not vectors or matrices of real numbers."""
+    if len(shape) != 2:
+        return len(shape) > 2
+    return is_image_key(key) or np.dtype(dtype).kind in "iu"
+
+
+def state_problem(key: str, shape: Sequence[int]) -> str | None:
+    """Why rows that are no pictures cannot be part of the state, as part of a sentence; None if they can."""
+    if len(shape) < 2 or min(shape) <= _MOST_ROWS:
+        return None
+    return (
+        f"the observation {key!r} has rows of {tuple(shape)} real numbers, too many for a state, and is no"
+        " picture"
+    )
+
+
+def picture_problem(key: str, shape: Sequence[int], dtype: Any) -> str | None:
+    """Why a model cannot read rows of this shape as pictures, as part of a sentence; None if it can."""
+    shape, dtype = tuple(shape), np.dtype(dtype)
+    if len(shape) == 3 and dtype == np.uint8 and shape[2] in _CHANNELS:
+        return None
+    first = len(shape) == 3 and shape[0] in _CHANNELS and shape[2] not in _CHANNELS
+    why = ", channels first" if first else ""
+    return (
+        f"{key!r} is {dtype} {shape}{why}, and pictures are uint8 (height, width, channels) with 1, 3 or 4"
+        " channels"
+    )
 
 
 @dataclass(frozen=True)
@@ -52,11 +85,15 @@ class ObsSpec:
     @property
     def state_keys(self) -> list[str]:
         """The keys that make up `state`, in order."""
-        return [k for k in self.shapes if not is_image_key(k)]
+        return [k for k in self.shapes if not self._is_picture(k)]
 
     @property
     def image_keys(self) -> list[str]:
-        return [k for k in self.shapes if is_image_key(k)]
+        """The keys that hold pictures, in order."""
+        return [k for k in self.shapes if self._is_picture(k)]
+
+    def _is_picture(self, key: str) -> bool:
+        return is_picture(key, self.shapes[key], self.dtypes.get(key, np.float32))
 
     @property
     def state_dim(self) -> int:

@@ -11,7 +11,7 @@ are what deserves a look: a dimension that never changes, the same episode twice
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simscaleai.actions import ActionRange
 from simscaleai.datagen.continuity import Continuity
 from simscaleai.errors import UserError
-from simscaleai.observations import is_image_key
+from simscaleai.observations import is_picture, picture_problem, state_problem
 from simscaleai.storage.episode import (
     IDENTITY,
     OBS,
@@ -33,7 +34,7 @@ from simscaleai.storage.episodes import EpisodeFile, open_dataset
 from simscaleai.storage.masks import SPLITS
 
 _SHOWN = 5
-_ACTION_SLACK = 1e-6
+_OTHER_PICTURES = ("depth", "segmentation")  # which are for models that say so
 _REQUIRED = ("actions", "rewards")
 
 
@@ -95,20 +96,26 @@ class _Validation:
 
     def run(self) -> Report:
         data = self.data
-        checksums = []
+        checksums: dict[int, str] = {}
         for i, episode in enumerate(data.episodes):
             try:
-                checksums.append(self._episode(i, episode.name))
+                checksums[i] = self._episode(i, episode.name)
             except UserError as error:
                 self._error(str(error), episode.name)
         self._duplicates(checksums)
+        self._observations()
+        self._actions()
         self._constant()
         self._contract()
         self._masks()
         complete = len(checksums) == len(data)
-        found = _content_hash(data, checksums) if complete and not self.errors else ""
+        found = _content_hash(data, [*checksums.values()]) if complete and not self.errors else ""
         stored = data.attribute("content_hash")
-        if found and stored not in (None, found, _content_hash(data, checksums, with_place=True)):
+        if found and stored not in (
+            None,
+            found,
+            _content_hash(data, [*checksums.values()], with_place=True),
+        ):
             self._error("the content hash differs from the one stored: attributes were changed")
         return Report(
             path=str(data.path),
@@ -129,21 +136,21 @@ class _Validation:
         arrays = {key: data.read(i, key) for key in data.keys(i)}
         for key in _REQUIRED:
             if key not in arrays:
-                self._error(f"{key} are missing", name)
-        if not any(key.startswith(OBS) for key in arrays):
+                found = self.errors if key == "actions" else self.warnings
+                found.setdefault(f"{key} are missing", []).append(name)
+        if self.data.episodes[i].length and not any(key.startswith(OBS) for key in arrays):
             self._error("there are no observations", name)
         self._layout(arrays, name)
         self._states(arrays.get("states"), name)
         for key, value in arrays.items():
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 self._error(f"{key} has NaN or infinite values", name)
-            elif not is_image_key(key.removeprefix(OBS)) and len(value):
+            elif not is_picture(key.removeprefix(OBS), value.shape[1:], value.dtype) and len(value):
                 self._extend(key, value)
         actions = arrays.get("actions")
-        if actions is not None and actions.size == 0:
-            self._error("there are no steps", name)
-        elif actions is not None and np.abs(actions).max() > 1 + _ACTION_SLACK:
-            self._error("actions leave [-1, 1]", name)
+        if actions is not None and len(actions) == 0:
+            empty = "there are no steps: the episode is left out"
+            self.warnings.setdefault(empty, []).append(name)
         dones = arrays.get("dones")
         if dones is not None and (dones[:-1].any() or not dones[-1:].all()):
             self._error("dones are not up at the last step, and only there", name)
@@ -153,9 +160,45 @@ class _Validation:
             self._error("the content differs from the checksum stored with it", name)
         return checksum
 
+    def _observations(self) -> None:
+        """What can be learned from; training says the same of what it is to read."""
+        for key, (shape, dtype) in sorted(self.shapes.items()):
+            name = key.removeprefix(OBS)
+            if not key.startswith(OBS):
+                continue
+            if not is_picture(name, shape, dtype):
+                if problem := state_problem(name, shape):
+                    self._error(problem)
+            elif not name.startswith(_OTHER_PICTURES) and (
+                problem := picture_problem(name, shape, dtype)
+            ):
+                self.warnings.setdefault(f"{problem}: no model reads it", [])
+
+    def _actions(self) -> None:
+        """Whether there are any, and which; training has the same rule."""
+        if "actions" not in self.ranges:
+            if not self.errors:
+                self._error("there is no episode with a step")
+            return
+        low, high = self.ranges["actions"]
+        if low.ndim != 1 or not low.size:
+            self._error(f"an action has shape {low.shape}; expected a vector")
+            return
+        try:
+            actions = ActionRange.recorded(low, high, self.data.contract)
+        except UserError as error:
+            self._error(str(error))
+            return
+        if actions is not None:
+            self.warnings.setdefault(
+                f"actions leave [-1, 1]: training normalizes them, and acts within {actions}", []
+            )
+
     def _layout(self, arrays: dict[str, NDArray[Any]], name: str) -> None:
         """Every episode has the arrays of the first, with rows of the same shape and dtype."""
         layout = {key: (value.shape[1:], value.dtype.name) for key, value in arrays.items()}
+        if not len(arrays.get("actions", ())):
+            return  # tools leave most arrays of an empty episode out
         self.shapes = self.shapes or layout
         for key in sorted(layout.keys() ^ self.shapes.keys()):
             self._error(f"{key} is in some episodes and not in others", name)
@@ -181,10 +224,10 @@ class _Validation:
             high = np.maximum(high, self.ranges[key][1])
         self.ranges[key] = low, high
 
-    def _duplicates(self, checksums: Sequence[str]) -> None:
+    def _duplicates(self, checksums: Mapping[int, str]) -> None:
         first: dict[str, int] = {}
-        for i, checksum in enumerate(checksums):
-            if first.setdefault(checksum, i) != i:
+        for i, checksum in checksums.items():
+            if self.data.episodes[i].length and first.setdefault(checksum, i) != i:
                 twin = self.data.episodes[first[checksum]].name
                 what = f"an episode is a copy of {twin}"
                 self.warnings.setdefault(what, []).append(self.data.episodes[i].name)
@@ -211,9 +254,13 @@ class _Validation:
                 self._error(f"obs/{key} is {found}, and the contract says {shape}")
 
     def _masks(self) -> None:
-        total = self.data.attribute("total")
         steps = sum(e.length for e in self.data.episodes)
-        if total is not None and total != steps:
+        try:
+            total = self.data.attribute("total", steps)
+        except UserError as error:
+            self.warnings.setdefault(str(error), [])
+            total = steps
+        if total != steps:
             self._error(f"the attribute total is {total}, but there are {steps} steps")
         masks = self.data.masks
         for problem in masks.problems():

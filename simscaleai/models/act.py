@@ -86,7 +86,7 @@ class ActionChunkingTransformer(nn.Module):
             random_shift=random_shift,
             color_jitter=color_jitter,
         )
-        self.obs_keys = self.encoder.keys
+        self.obs_keys, self.image_shape = self.encoder.keys, self.encoder.image_shape
         layer = {"mlp_ratio": mlp_ratio, "dropout": dropout}
         if state_dim > 0:
             self.state = nn.Linear(state_dim, embed_dim)

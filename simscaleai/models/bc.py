@@ -72,7 +72,7 @@ class BehaviorCloning(nn.Module):
             random_shift=random_shift,
             color_jitter=color_jitter,
         )
-        self.obs_keys = self.encoder.keys
+        self.obs_keys, self.image_shape = self.encoder.keys, self.encoder.image_shape
         self.head = make_head(
             head_type, self.encoder.width, action_dim, hidden_dim, n_layers, dropout, action_horizon
         )

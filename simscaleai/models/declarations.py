@@ -11,6 +11,7 @@ noise_shape = None         of the normal numbers that one row of predict(obs, no
 rebuild_with = {}          arguments that a checkpoint keeps besides those it was made with: plain data, with
                            which it is built again without the files that it was made from; of the class,
                            those that it is built again with if a checkpoint has none
+image_shape = None         (channels, height, width) of every picture that it reads, a side None for any
 normalization = {}         modes of "state" (mean_std) and "actions" (identity); see `normalization`
 """
 
@@ -37,6 +38,7 @@ class Declared:
     n_action_steps: int = 1
     temporal_ensemble: float | None = None
     noise_shape: tuple[int, ...] | None = None
+    image_shape: tuple[int, int | None, int | None] | None = None
     normalization: dict[str, str] = field(default_factory=dict)
 
     @classmethod

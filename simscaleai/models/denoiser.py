@@ -53,7 +53,7 @@ class ChunkSampler(nn.Module):
     ) -> None:
         super().__init__()
         self.process, self.encoder = process, encoder
-        self.obs_keys = encoder.keys
+        self.obs_keys, self.image_shape = encoder.keys, encoder.image_shape
         self.action_horizon, self.n_action_steps = action_horizon, n_action_steps
         self.n_obs_steps = n_obs_steps
         self.noise_shape = (process.draws, action_horizon, action_dim)

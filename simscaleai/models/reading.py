@@ -14,6 +14,7 @@ from simscaleai.observations import (
     as_array,
     flatten_state,
     is_image_key,
+    is_picture,
     observation_parts,
 )
 
@@ -108,5 +109,7 @@ def _check_shapes(arrays: dict[str, NDArray[Any]], spec: ObsSpec) -> None:
         shape = spec.shapes[key]
         if value.shape[1:] != shape:
             wrong.append(f"{key!r} has rows of shape {value.shape[1:]}, expected {shape}")
+        elif is_picture(key, shape, spec.dtypes[key]) and value.dtype != spec.dtypes[key]:
+            wrong.append(f"{key!r} is {value.dtype}, expected {spec.dtypes[key]}")
     if wrong:
         raise UserError("The observation does not fit the policy: " + "; ".join(wrong) + ".")

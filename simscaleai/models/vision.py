@@ -121,6 +121,7 @@ class ObservationEncoder(nn.Module):
 
     Attributes:
       width: of what it gives.
+      image_shape: what a model that has it declares of its pictures; see `declarations`.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class ObservationEncoder(nn.Module):
         if state_dim <= 0 and not image_keys:
             raise UserError("A model with state_dim=0 sees nothing; set state_dim or use_image.")
         self.state_dim, self.image_keys = state_dim, tuple(image_keys)
+        self.image_shape = (image_channels, None, None) if image_keys else None
         self.augment = Augmentation(random_shift, color_jitter)
         self.images = nn.ModuleList(
             ImageEncoder(image_channels, image_size, image_embed_dim) for _ in image_keys

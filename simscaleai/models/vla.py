@@ -209,6 +209,7 @@ class VisionLanguageAction(nn.Module):
     ) -> None:
         super().__init__()
         self.image_keys = image_keys(True, cameras)
+        self.image_shape = (in_channels, image_size, image_size)
         self.obs_keys = (*(("state",) if state_dim > 0 else ()), *self.image_keys)
         self.uses_language = use_language
         self.action_horizon, self.n_action_steps = action_horizon, n_action_steps

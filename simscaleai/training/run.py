@@ -6,7 +6,7 @@ policy = ModelPolicy.from_checkpoint("checkpoints/final.pt")
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,8 @@ from simscaleai.models.normalization import Normalizer
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.models.registry import create_model, model_arguments
 from simscaleai.models.sizes import within_memory
-from simscaleai.observations import is_image_key
+from simscaleai.models.vision import image_keys
+from simscaleai.observations import ObsSpec, is_image_key, picture_problem
 from simscaleai.storage.episodes import EpisodeFile, open_dataset
 from simscaleai.tracking import write_run_info
 from simscaleai.training.config import TrainConfig
@@ -34,6 +35,7 @@ from simscaleai.training.data.dataset import (
     read_spec,
 )
 from simscaleai.training.data.loader import make_loader
+from simscaleai.training.data.spec import picture_keys
 from simscaleai.training.settings import RunConfig, replayable
 from simscaleai.training.trainer import Trainer
 
@@ -83,12 +85,14 @@ def build_trainer(
     config.check()
     processes = Processes.from_environment()
     model, train, valid = _model_and_data(config)
+    actions = train.action_range
     policy = ModelPolicy(
         model,
         train.spec.obs,
         _normalizer(model, train, config),
         train.contract,
         config.relative_positions,
+        actions,
     )
 
     def loader(data: AnyDataset, batch_size: int, shuffle: bool) -> Any:
@@ -108,7 +112,12 @@ def build_trainer(
     # Rows without images are small: many at once are faster.
     at_once = own if train.spec.obs.image_keys else max(own, 1024)
     evaluation = loader(valid, at_once, False) if valid is not None and len(valid) else None
-    return Trainer(policy, batches, config, evaluation, eval_fn)
+    trainer = Trainer(policy, batches, config, evaluation, eval_fn)
+    if actions is not None:
+        trainer.announce(
+            f"Actions leave [-1, 1]: they are normalized, and the policy acts within {actions}."
+        )
+    return trainer
 
 
 def _model_and_data(config: TrainConfig) -> tuple[nn.Module, AnyDataset, AnyDataset | None]:
@@ -138,17 +147,20 @@ def _chosen(file: EpisodeFile, state_keys: list[str] | None) -> list[str] | None
     """The observations to learn from: the vectors named, and every image; None for all there is."""
     if state_keys is None:
         return None
-    if images := [k for k in state_keys if is_image_key(k)]:
+    pictures = picture_keys(file)
+    if images := [k for k in state_keys if k in pictures]:
         raise UserError(
             f"state_keys names {', '.join(images)}; it takes vectors, and images are chosen by the model's"
             " `use_image` or `cameras`."
         )
-    return [*state_keys, *(k for k in file.obs_keys if is_image_key(k))]
+    return [*state_keys, *pictures]
 
 
 def _normalizer(model: nn.Module, train: AnyDataset, config: TrainConfig) -> Normalizer:
     """Of what the model wants normalized, with the statistics of the data that it learns from."""
     modes = Declared.of(model).modes
+    if train.action_range is not None and modes["actions"] == "identity":
+        modes = {**modes, "actions": "min_max"}
     wanted = ["state"] if train.state_dim else []
     if modes["actions"] != "identity":
         wanted.append("actions")
@@ -175,8 +187,7 @@ def _fitted_arguments(config: TrainConfig, spec: DataSpec) -> dict[str, Any]:
     """
     state_dim = state_width(spec.obs, config.relative_positions)
     facts: dict[str, Any] = {"state_dim": state_dim, "action_dim": spec.action_dim}
-    pictures = [shape for key, shape in spec.obs.shapes.items() if key.startswith("image")]
-    if pictures:
+    if pictures := _pictures_for(config.model_kwargs.get("cameras"), spec.obs):
         height, width, channels = pictures[0]
         facts |= {"image_channels": channels, "in_channels": channels}
         if height == width:
@@ -205,13 +216,53 @@ def _keys_to_load(model: nn.Module, spec: DataSpec, config: TrainConfig) -> list
     if wanted is None:
         return there
     missing = [k for k in wanted if k not in there and not (k == "state" and spec.obs.state_keys)]
+    pictures = spec.obs.image_keys
     if missing:
         raise UserError(
             f"The model {config.model_name!r} reads {', '.join(missing)}, which"
             f" {config.dataset_path!r} does not have; it has {', '.join(there)}."
+            + _name_picture(missing, pictures)
         )
-    state = any(not is_image_key(k) for k in wanted)
-    return [k for k in there if (k in wanted if is_image_key(k) else state)]
+    _check_pictures(
+        model, spec.obs, [k for k in pictures if k in wanted and is_image_key(k)], config
+    )
+    state = any(k not in pictures for k in wanted)
+    return [k for k in there if (k in wanted if k in pictures else state)]
+
+
+def _name_picture(missing: Sequence[str], there: Sequence[str]) -> str:
+    """How to say which of the pictures there are is the one that is missing."""
+    cameras = [k.removeprefix("images/") for k in missing if is_image_key(k)]
+    free = [k for k in there if not is_image_key(k)]
+    return f" Name it by 'data.images={{{cameras[0]}: {free[0]}}}'." if cameras and free else ""
+
+
+def _pictures_for(cameras: Sequence[str] | None, spec: ObsSpec) -> list[tuple[int, ...]]:
+    """Shapes of the pictures that a model can read, those of `cameras` alone if it is given some."""
+    keys = image_keys(False, cameras) or [k for k in spec.image_keys if k.startswith("image")]
+    shapes = {k: spec.shapes[k] for k in keys if k in spec.shapes}
+    return [s for k, s in shapes.items() if picture_problem(k, s, spec.dtypes[k]) is None]
+
+
+def _check_pictures(
+    model: nn.Module, spec: ObsSpec, keys: Sequence[str], config: TrainConfig
+) -> None:
+    """Raise one UserError with every picture that the model reads and cannot."""
+    wrong = [picture_problem(key, spec.shapes[key], spec.dtypes[key]) for key in keys]
+    found = [problem for problem in wrong if problem]
+    wanted = Declared.of(model).image_shape
+    if not found and wanted is not None:
+        channels, *sides = wanted
+        for key in keys:
+            expected = (*(a or b for a, b in zip(sides, spec.shapes[key], strict=False)), channels)
+            if spec.shapes[key] != expected:
+                found.append(f"{key!r} is {spec.shapes[key]}, and the model reads {expected}")
+    if found:
+        raise UserError(
+            f"The model {config.model_name!r} cannot read the pictures of {config.dataset_path!r}: "
+            + "; ".join(found)
+            + ". Convert them, or learn from other observations."
+        )
 
 
 def _made_up(model: nn.Module, config: TrainConfig) -> DummyTrajectoryDataset:

@@ -216,6 +216,10 @@ class Trainer:
         self._random_state = states[self.processes.rank] if alike else None
         return payload
 
+    def announce(self, text: str) -> None:
+        """Say something before the first step."""
+        self._notes.append(text)
+
     def claim_folder(self) -> None:
         """Before the first file: take the folder, and move what an earlier run left there out of the way."""
         self.lock.take()

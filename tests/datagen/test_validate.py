@@ -59,7 +59,7 @@ def test_everything_wrong_is_found_at_once(path):
     found = "\n".join(report.errors)
     for expected in (
         "obs/position has NaN or infinite values (demo_0)",
-        "actions leave [-1, 1] (demo_1)",
+        "actions leave [-1, 1]",
         "dones are not up at the last step, and only there (demo_2)",
         "the content differs from the checksum stored with it (6 episodes: demo_0,",
         "obs/position is ((2,), 'float32'), but ((3,), 'float32') before (demo_4)",

@@ -47,14 +47,16 @@ def plot_dataset(dataset: str | Path) -> Figure:
         guarded(f"The dataset {dataset}", "run `simscale validate` on it"),
         open_dataset(dataset) as data,
     ):
-        everything = range(len(data))
-        lengths = np.array([e.length for e in data.episodes])
-        success = [e.success for e in data.episodes]
+        everything = data.split("all")  # without empty episodes
+        if not everything:
+            raise UserError(f"{data.path} has no episode with a step; there is nothing to plot.")
+        lengths = np.array([data.episodes[i].length for i in everything])
+        success = [data.episodes[i].success for i in everything]
         actions = np.concatenate([as_matrix(data.read(i, "actions")) for i in everything])
         rewarded = all("rewards" in data.keys(i) for i in everything)
         rewards = [data.read(i, "rewards") for i in everything] if rewarded else []
         names = action_names(data, actions.shape[1])
-        title = f"{name_of(data)}: {len(data):,} episodes, {lengths.sum():,} steps"
+        title = f"{name_of(data)}: {len(everything):,} episodes, {lengths.sum():,} steps"
         require_drawable(data, {"actions": actions, "rewards": np.concatenate(rewards or [[]])})
     groups = _groups(success)
     if None not in success:

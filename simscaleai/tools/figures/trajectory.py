@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from simscaleai.convert import converted
 from simscaleai.errors import UserError
 from simscaleai.guards import guarded
-from simscaleai.observations import is_image_key
+from simscaleai.observations import is_picture
 from simscaleai.storage.episode import OBS
 from simscaleai.storage.episodes import EpisodeFile, open_dataset
 from simscaleai.tools.figures.dataset import action_names, as_matrix, name_of
@@ -71,6 +71,10 @@ def plot_trajectory(dataset: str | Path, episode: int = 0) -> Figure:
         if not 0 <= episode <= last:
             raise UserError(f"episode is {episode}; {data.path} has the episodes 0 to {last}.")
         length = data.episodes[episode].length
+        if not length:
+            raise UserError(
+                f"{data.path}: {data.episodes[episode].name} has no steps; choose another by its episode."
+            )
         contract = data.contract
         seconds = contract.control_dt if contract is not None else 1.0
         unit = "time (s)" if contract is not None else "step"
@@ -109,9 +113,13 @@ def _observations(data: EpisodeFile, episode: int) -> list[str]:
     return [key.removeprefix(OBS) for key in data.keys(episode) if key.startswith(OBS)]
 
 
+def _is_picture(data: EpisodeFile, episode: int, key: str) -> bool:
+    return is_picture(key, data.shape(episode, OBS + key)[1:], data.dtype(episode, OBS + key))
+
+
 def _pictures(data: EpisodeFile, episode: int) -> list[str]:
     """Keys of pictures; `image`, which is the first camera's again, only where it is the only one."""
-    keys = [key for key in _observations(data, episode) if is_image_key(key)]
+    keys = [key for key in _observations(data, episode) if _is_picture(data, episode, key)]
     several = any(key.startswith("images/") for key in keys)
     return [key for key in keys if key != "image" or not several]
 
@@ -120,7 +128,7 @@ def _panels(data: EpisodeFile, episode: int) -> list[_Panel]:
     vectors = {
         key: as_matrix(data.read(episode, OBS + key))
         for key in _observations(data, episode)
-        if not is_image_key(key)
+        if not _is_picture(data, episode, key)
     }
     points = {k: v for k, v in vectors.items() if k.endswith("_pos") and v.shape[1] == 3}
     panels = []

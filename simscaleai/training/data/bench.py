@@ -26,11 +26,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from simscaleai.convert import converted
 from simscaleai.errors import UserError
-from simscaleai.observations import is_image_key
 from simscaleai.storage.episodes import open_dataset
 from simscaleai.training.data import workers
 from simscaleai.training.data.dataset import TrajectoryDataset
 from simscaleai.training.data.loader import make_loader, to_device
+from simscaleai.training.data.spec import picture_keys
 from simscaleai.training.data.stream import batch_size as samples_of
 
 _ROUNDS = 3
@@ -71,9 +71,10 @@ class PerSampleDataset(Dataset[dict[str, Any]]):
         with open_dataset(data_path) as data:
             group = "data/" if data.is_robomimic else ""
             self.keys = data.obs_keys
+            self._pictures = {f"obs/{key}" for key in picture_keys(data)}
             arrays = ["actions", *(f"obs/{key}" for key in self.keys)]
             self._paths = {key: data.path_of(key) for key in arrays}
-            vectors = [k for k in ("actions", *(f"obs/{k}" for k in self.keys)) if not _image(k)]
+            vectors = [key for key in arrays if key not in self._pictures]
             self._samples: list[tuple[int, int]] = []
             self._names = [group + episode.name for episode in data.episodes]
             self._memory: list[dict[str, Any]] = []
@@ -95,7 +96,7 @@ class PerSampleDataset(Dataset[dict[str, Any]]):
         obs = {}
         for key in self.keys:
             value = torch.as_tensor(self._array(i, f"obs/{key}")[t])
-            if _image(f"obs/{key}") and value.dtype == torch.uint8:
+            if f"obs/{key}" in self._pictures and value.dtype == torch.uint8:
                 value = value.permute(2, 0, 1).float() / 255
             obs[key] = value
         actions = self._array(i, "actions")
@@ -193,7 +194,3 @@ def sample_bytes(data: TrajectoryDataset) -> int:
         math.prod(s) * np.dtype(spec.obs.dtypes[k]).itemsize for k, s in spec.obs.shapes.items()
     )
     return obs + 4 * spec.action_dim * data.seq_len
-
-
-def _image(key: str) -> bool:
-    return key.startswith("obs/") and is_image_key(key.removeprefix("obs/"))

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
+from simscaleai.actions import ActionRange
 from simscaleai.contract import EnvContract
 from simscaleai.convert import converted
 from simscaleai.errors import UserError
@@ -56,6 +57,9 @@ class TrajectoryDataset(BatchedDataset):
       cache_mb: MiB of memory for images; they are kept if all fit. By default what the machine can spare
         (see `frames.fits`); 0 reads them from the file always.
       images: {camera: observation} to read as `images/<camera>`; see `open_dataset`.
+
+    Attributes:
+      action_range: of the actions, if they leave [-1, 1]; else None.
 
     Raises:
       UserError: the file is missing or no dataset, or lacks an observation.
@@ -96,6 +100,12 @@ class TrajectoryDataset(BatchedDataset):
             _fill(part, readers[f"obs/{key}"])
         self._actions = torch.zeros(sum(lengths), self.spec.action_dim)
         _fill(self._actions, readers["actions"])
+        for name, values in (("state", self._state), ("actions", self._actions)):
+            if not values.isfinite().all():
+                raise UserError(
+                    f"{self.path}: {name} has NaN or infinite values; see `simscale validate`."
+                )
+        self.action_range = self._find_action_range()
         readers = {k: readers[f"obs/{k}"] for k in self.spec.obs.image_keys}
         keep = fits(list(readers.values()), cache_mb)
         self._frames = {k: Frames(reader, keep) for k, reader in readers.items()}
@@ -124,6 +134,16 @@ class TrajectoryDataset(BatchedDataset):
     def in_memory(self) -> bool:
         """Whether batches come from memory, from the second one on at the latest."""
         return all(frames.keep for frames in self._frames.values())
+
+    def _find_action_range(self) -> ActionRange | None:
+        """The range of the actions of this split, if they leave [-1, 1]; UserError if they must not."""
+        if not len(self._actions):
+            return None
+        low, high = (bound.numpy() for bound in self._actions.aminmax(dim=0))
+        try:
+            return ActionRange.recorded(low, high, self.contract)
+        except UserError as error:
+            raise UserError(f"{self.path}: {error}; record them again.") from None
 
     def prepare(self) -> None:
         """Take the images into memory, if they fit; not in a worker, where many would do it."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from simscaleai import seeding
+from simscaleai.actions import ActionRange
 from simscaleai.contract import EnvContract
 from simscaleai.convert import converted
 from simscaleai.models.normalization import Statistics
@@ -30,6 +31,8 @@ class DummyTrajectoryDataset(BatchedDataset):
       seq_len, obs_steps: as of `TrajectoryDataset`.
       image_keys: which observations are images.
     """
+
+    action_range: ActionRange | None = None  # within [-1, 1]
 
     @converted
     def __init__(

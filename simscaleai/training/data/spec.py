@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError, unknown_name
-from simscaleai.observations import ObsSpec, is_image_key
+from simscaleai.observations import ObsSpec, is_picture, state_problem
 from simscaleai.storage.episodes import EpisodeFile
 
 
@@ -17,6 +17,16 @@ class DataSpec:
     obs: ObsSpec
     action_dim: int
     contract: EnvContract | None = None
+
+
+def picture_keys(data: EpisodeFile) -> list[str]:
+    """The observations of a file that are pictures."""
+    i = data.example
+    return [
+        key
+        for key in data.obs_keys
+        if is_picture(key, data.shape(i, f"obs/{key}")[1:], data.dtype(i, f"obs/{key}"))
+    ]
 
 
 def read_spec(data: EpisodeFile, obs_keys: list[str] | None = None) -> DataSpec:
@@ -31,17 +41,19 @@ def read_spec(data: EpisodeFile, obs_keys: list[str] | None = None) -> DataSpec:
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, str] = {}
     for key in sorted(obs_keys or data.obs_keys):
-        shape = data.shape(0, f"obs/{key}")[1:]
-        if is_image_key(key):
-            shapes[key], dtypes[key] = shape, str(data.dtype(0, f"obs/{key}"))
-        elif len(shape) <= 1:
-            shapes[key], dtypes[key] = shape or (1,), "float32"
-        else:
+        shape, dtype = (
+            data.shape(data.example, f"obs/{key}")[1:],
+            data.dtype(data.example, f"obs/{key}"),
+        )
+        if is_picture(key, shape, dtype):
+            shapes[key], dtypes[key] = shape, str(dtype)
+        elif problem := state_problem(key, shape):
             raise UserError(
-                f"{data.path}: the observation {key!r} has rows of shape {shape}, neither vectors nor"
-                " an image (whose name begins with `image`); leave it out with obs_keys."
+                f"{data.path}: {problem}; choose the vectors to learn from with data.state_keys."
             )
-    action_shape = data.shape(0, "actions")[1:]
+        else:
+            shapes[key], dtypes[key] = shape or (1,), "float32"
+    action_shape = data.shape(data.example, "actions")[1:]
     if len(action_shape) != 1:
         raise UserError(f"{data.path}: an action has shape {action_shape}; expected a vector.")
     return DataSpec(ObsSpec(shapes, dtypes), action_shape[0], data.contract)
