@@ -10,7 +10,8 @@ Promise: the cameras a dataset was recorded with give the pictures it has, byte 
 and versions). The output appears whole or not at all, an existing file is not touched unless asked, and a
 run that was stopped goes on with `resume=True` where it ended.
 
-Trap: a scene edited since recording is drawn as it is now.
+Trap: a scene edited since recording is drawn as it is now. The new file then names the model that was drawn,
+and `edited_scene` in the result counts the episodes that were recorded with another one.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from simscaleai.contract import EnvContract
 from simscaleai.convert import converted
 from simscaleai.datagen.parts import PartsFolder, Pending
 from simscaleai.datagen.progress import ProgressBar
-from simscaleai.datagen.recipe import model_sha256
+from simscaleai.datagen.recipe import is_model, model_sha256
 from simscaleai.datagen.resuming import begin, kept, publish
 from simscaleai.datagen.workers import Progress
 from simscaleai.errors import UserError
@@ -48,7 +49,7 @@ from simscaleai.storage.episodes import EpisodeFile, open_dataset
 
 ROWS = 16
 """Frames drawn at once; an episode's last ones are filled up to that."""
-_TEXTS = ("policy", "mujoco_version", "model_sha256")
+_TEXTS = ("policy", "mujoco_version")
 
 
 @converted
@@ -87,7 +88,8 @@ def render_dataset(
 
     Returns:
       {"total_episodes", "total_steps", "frames" (pictures of one camera each that this run drew),
-      "frames_per_second", "output_path", "file_size_mb", "content_hash", "resumed_episodes", "seconds"}.
+      "frames_per_second", "output_path", "file_size_mb", "content_hash", "edited_scene",
+      "resumed_episodes", "seconds"}.
 
     Raises:
       ExistingFileError: the output, or an unfinished run of it, is there.
@@ -121,6 +123,7 @@ def render_dataset(
             recipe = painter.recipe(data)
             made = begin(folder, recipe, resume=resume, overwrite=overwrite)
             todo: list[int] = []
+            edited = sum(bool(name) and painter.shown(name) != name for name in _models(data))
             if made is None:
                 made, todo = _make(data, painter, folder, recipe, show_progress)
         frames = len(cameras) * sum(data.episodes[i].length for i in todo)
@@ -135,6 +138,7 @@ def render_dataset(
         "output_path": str(output),
         "file_size_mb": output.stat().st_size / 1e6,
         "content_hash": made["content_hash"],
+        "edited_scene": edited,
         "resumed_episodes": count - len(todo),
         "seconds": seconds,
     }
@@ -150,7 +154,7 @@ def _make(
         bar.start(finished.values())
         _draw(data, painter, folder, todo, bar)
         bar.writing()
-        return _finalize(data, painter.contract, folder, recipe), todo
+        return _finalize(data, painter, folder, recipe), todo
 
 
 def _draw(
@@ -168,13 +172,14 @@ def _draw(
 
 
 def _finalize(
-    data: EpisodeFile, contract: EnvContract, folder: PartsFolder, recipe: dict[str, Any]
+    data: EpisodeFile, painter: _Painter, folder: PartsFolder, recipe: dict[str, Any]
 ) -> dict[str, Any]:
     """Write the dataset of all episodes; return {"content_hash"}."""
+    models = [painter.shown(name) for name in _models(data)]
     with atomic_path(folder.dataset) as temporary:
         writer = EpisodeWriter(
             temporary,
-            contract,
+            painter.contract,
             splits=data.splits(),
             attributes={
                 "recipe": json.dumps(recipe, sort_keys=True),
@@ -183,7 +188,7 @@ def _finalize(
         )
         with writer:
             writer.add_all(
-                (e.index, replace(e, **_texts(data, e.index)))
+                (e.index, replace(e, **_texts(data, e.index), model_sha256=models[e.index]))
                 for e in folder.episodes(range(len(data)))
             )
     publish(folder)
@@ -193,6 +198,11 @@ def _finalize(
 def _texts(data: EpisodeFile, i: int) -> dict[str, Any]:
     """What parts do not hold of an episode."""
     return {key: str(data.episode_attribute(i, key, "")) for key in _TEXTS}
+
+
+def _models(data: EpisodeFile) -> list[str]:
+    """The model that each episode was recorded with."""
+    return [str(data.episode_attribute(i, "model_sha256", "")) for i in range(len(data))]
 
 
 class _Painter:
@@ -210,8 +220,16 @@ class _Painter:
         self.contract = self._env.contract
         self._randomize, self._seed = randomize, None if randomize is None else seed
         self._randomizer: Randomizer | None = None
+        self._shown: dict[str, str] = {}
         if randomize is not None or self._env.config.domain_randomization:
             self._randomizer = Randomizer(self._env.sim, randomize or "default")
+
+    def shown(self, recorded: str) -> str:
+        """The hash of the model that is drawn, for episodes of a recorded one: the same if it is that."""
+        if recorded not in self._shown:
+            same = is_model(self._env.model, recorded)
+            self._shown[recorded] = recorded if same else model_sha256(self._env.model)
+        return self._shown[recorded]
 
     def recipe(self, data: EpisodeFile) -> dict[str, Any]:
         """Everything that decides what `data` becomes."""

@@ -16,6 +16,7 @@ from simscaleai.datagen.recipe import differences, is_model, model_sha256
 from simscaleai.sim.scene import ASSETS, load_model
 from simscaleai.storage import episode_writer
 from simscaleai.storage.episode import combine_digests
+from simscaleai.storage.episodes import open_dataset
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +115,21 @@ def test_a_path_is_no_difference() -> None:
         "environment.env_config.dt: 1 instead of 2",
         "model_sha256: 'x' instead of 'y'",
     ]
+
+
+def test_pictures_of_an_edited_scene_name_the_scene_that_they_show(
+    places: list[Path], tmp_path: Path
+) -> None:
+    scene = tmp_path / "mine.xml"
+    scene.write_text(places[0].read_text())
+    source, drawn = tmp_path / "d.h5", tmp_path / "drawn.h5"
+    settings = {"xml_path": str(scene), "dt": 0.005}
+    generate_dataset("reach", 2, str(source), max_steps=3, env_kwargs=settings)
+    assert render_dataset(source, drawn, ["front_cam"], 8)["edited_scene"] == 0
+    scene.write_text(
+        scene.read_text().replace("</worldbody>", '<geom size="1" pos="0 0 9"/></worldbody>')
+    )
+    assert render_dataset(source, drawn, ["front_cam"], 8, overwrite=True)["edited_scene"] == 2
+    model = load_model(scene, 0.005)
+    with open_dataset(drawn) as data:
+        assert all(is_model(model, data.episode_attribute(i, "model_sha256")) for i in range(2))
