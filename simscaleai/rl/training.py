@@ -87,6 +87,7 @@ class _Run:
             torch.set_num_threads(config.torch_threads)
         self.env = self._make_env(config.num_envs, "same_step")
         self.eval_env = self._make_env(min(config.eval_episodes, ROWS), "disabled")
+        self.eval_seeds = episode_seeds(config.eval_seed, config.eval_episodes, "eval_episodes")
         self.main = self.processes.main
         self.deciding = deciding(config, self.env.contract)
         self.lock = RunLock(config.folder, self.processes)
@@ -195,9 +196,8 @@ class _Run:
 
     def _evaluated(self, agent: PPOAgent) -> dict[str, Any]:
         policy = agent.policy()
-        config = self.config
-        seeds = episode_seeds(config.eval_seed, config.eval_episodes, "eval_episodes")
         steps = self.eval_env.config.max_episode_steps
+        seeds = self.eval_seeds
         found = summarize(run_batch(self.eval_env, policy.act, seeds, steps, policy.reset))
         wanted = ("success_rate", "success_ci", "mean_reward", "mean_length", "diverged")
         return {key: found[key] for key in wanted}
