@@ -97,7 +97,8 @@ class RunLog:
         with told(self.folder / METRICS_FILE):
             self._file.write(json.dumps({"step": step, **values}) + "\n")
             self._file.flush()
-            for tracker in self._trackers:
+        for tracker in self._trackers:
+            with told(self.folder):
                 tracker.record(step, values)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from simscaleai.errors import UserError
+from simscaleai.storage.disk import cannot_write
 
 TENSORBOARD_FOLDER = "tensorboard"
 WANDB_FOLDER = "wandb"  # by its own rule
@@ -39,6 +41,8 @@ class TensorBoard:
     def __init__(self, folder: Path, start_step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        self._hook = threading.excepthook
+        threading.excepthook = self._in_thread
         self._writer: Any = SummaryWriter(
             str(folder / TENSORBOARD_FOLDER), purge_step=start_step + 1
         )
@@ -51,7 +55,16 @@ class TensorBoard:
         self._writer.flush()
 
     def close(self, failed: bool) -> None:
-        self._writer.close()
+        try:
+            self._writer.close()
+        finally:
+            threading.excepthook = self._hook
+
+    def _in_thread(self, failure: threading.ExceptHookArgs) -> None:
+        """A full disk is met by TensorBoard's own thread; the next call of `record` raises it."""
+        error = failure.exc_value
+        if error is None or cannot_write(error, TENSORBOARD_FOLDER) is None:
+            self._hook(failure)
 
 
 class WeightsAndBiases:

@@ -87,6 +87,11 @@ def records():
         for i in range(2000):
             log.record(i, {"loss": 0.1, "other": 0.2})
 
+def tensorboard():
+    with RunLog(Path("curves"), use_tensorboard=True) as log:
+        for i in range(2000):
+            log.record(i, {"loss": 0.1, "other": 0.2})
+
 writes = {
     "hdf5": hdf5,
     "torch": lambda: save_checkpoint("a.pt", {"a": torch.from_numpy(numbers)}),
@@ -94,6 +99,7 @@ writes = {
     "text": text,
     "picture": picture,
     "records": records,
+    "tensorboard": tensorboard,
 }
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 told = {}
@@ -109,6 +115,7 @@ sys.stdout.write(json.dumps(told))
 def test_every_library(tmp_path: Path) -> None:
     pytest.importorskip("imageio_ffmpeg")
     pytest.importorskip("matplotlib")
+    pytest.importorskip("tensorboard")
     ended = subprocess.run(
         [sys.executable, "-c", LIBRARIES],
         cwd=tmp_path,
@@ -116,7 +123,7 @@ def test_every_library(tmp_path: Path) -> None:
         text=True,
         timeout=60,
     )
-    assert ended.returncode == 0, ended.stderr
+    assert (ended.returncode, ended.stderr) == (0, "")
     assert json.loads(ended.stdout) == {
         name: f"Cannot write {file}: the file would be larger than is allowed here; raise the limit"
         " (ulimit -f) or write elsewhere."
@@ -127,9 +134,10 @@ def test_every_library(tmp_path: Path) -> None:
             "text": "a.json",
             "picture": "a.png",
             "records": "log/metrics.jsonl",
+            "tensorboard": "curves",
         }.items()
     }
-    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves", "log"]
 
 
 def simscale(folder: Path, *words: Any, most_bytes: int | None = None) -> tuple[int, list[str]]:
