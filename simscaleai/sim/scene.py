@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from functools import cache
 from pathlib import Path
 
 import mujoco
@@ -17,6 +19,7 @@ from simscaleai.sim.robots import panda
 from simscaleai.sim.scene_sizes import check_pictures, check_sizes
 
 ASSETS = bundled.ASSETS
+logger = logging.getLogger(__name__)
 
 # How fast a sticking contact loses its slip: a share f of the slip speed per substep. MuJoCo's contact
 # constraint does not see the acceleration of a surface that moves along a curve (the term Jdot qdot),
@@ -46,6 +49,8 @@ def load_model(path: str | Path, dt: float) -> mujoco.MjModel:
         raise MissingFileError(f"There is no scene file {str(path)!r}; give an MJCF (.xml) file.")
     with guarded(f"The scene {str(path)!r}", "give an MJCF file that MuJoCo can compile"):
         model = _compiled(path)
+    if newton_in_doubt(model):
+        _warn_of_newton()
     model.opt.timestep = dt
     # a simulation that has become unstable is finite again at the end of the step that says so
     model.opt.disableflags &= ~mujoco.mjtDisableBit.mjDSBL_AUTORESET.value
@@ -76,6 +81,22 @@ def _compiled(path: Path) -> mujoco.MjModel:
     if has_robot:
         check_unchanged(model)
     return model
+
+
+def newton_in_doubt(model: mujoco.MjModel, version: str = mujoco.__version__) -> bool:
+    """Whether `model` runs what MuJoCo 4.0.0 gets wrong: Newton's solver with sparse matrices."""
+    newton = model.opt.solver == mujoco.mjtSolver.mjSOL_NEWTON
+    return version == "4.0.0" and newton and bool(mujoco.mj_isSparse(model))
+
+
+@cache
+def _warn_of_newton() -> None:
+    """Say so once per process."""
+    logger.warning(
+        "This scene has 60 or more degrees of freedom or a sparse Jacobian, for which the Newton solver of"
+        " MuJoCo 4.0.0 may factorize a matrix wrongly; install MuJoCo 4.0.1, or write"
+        ' <option jacobian="dense"/> in the scene.'
+    )
 
 
 def _bundled_beside(path: Path) -> dict[str, bytes]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import mujoco
 import numpy as np
 import pytest
 
 from simscaleai.errors import MissingFileError
 from simscaleai.sim import SimConfig, make_env, make_vec_env
-from simscaleai.sim.scene import ASSETS, check_timing, load_model
+from simscaleai.sim import scene as scene_module
+from simscaleai.sim.scene import ASSETS, check_timing, load_model, newton_in_doubt
 from simscaleai.sim.task_env import TaskEnv
 from simscaleai.sim.tasks.reach import Reach
 
@@ -264,3 +266,32 @@ def test_a_free_joint_needs_no_name(scene: Callable[[str], str]) -> None:
     seen, _ = make_env("pick_place", cameras=[], xml_path=path).reset(seed=1)
     expected, _ = make_env("pick_place", cameras=[]).reset(seed=1)
     np.testing.assert_array_equal(seen["object_pos"], expected["object_pos"])
+
+
+def chain(links: int) -> str:
+    """A hanging chain of `links` balls joints, each with three degrees of freedom."""
+    start, end = '<body pos="0.1 0 0"><joint type="ball"/><geom size="0.02"/>', "</body>"
+    return f"<mujoco><worldbody>{start * links}{end * links}</worldbody></mujoco>"
+
+
+def test_newton_with_sparse_matrices_is_in_doubt_in_one_version_of_mujoco() -> None:
+    small, large = (mujoco.MjModel.from_xml_string(chain(links)) for links in (19, 20))
+    assert newton_in_doubt(large, "4.0.0")  # 60 degrees of freedom
+    assert not newton_in_doubt(small, "4.0.0") and not newton_in_doubt(large, "4.0.1")
+    large.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
+    assert not newton_in_doubt(large, "4.0.0")
+    large.opt.jacobian, large.opt.solver = mujoco.mjtJacobian.mjJAC_AUTO, mujoco.mjtSolver.mjSOL_CG
+    assert not newton_in_doubt(large, "4.0.0")
+    small.opt.jacobian = mujoco.mjtJacobian.mjJAC_SPARSE
+    assert newton_in_doubt(small, "4.0.0")
+
+
+@pytest.mark.skipif(mujoco.__version__ != "4.0.0", reason="mended in later versions")
+def test_large_scenes_are_warned_of_once(
+    scene: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    scene_module._warn_of_newton.cache_clear()
+    for links in (20, 30):
+        load_model(scene(chain(links)), 0.002)
+    (record,) = caplog.records
+    assert "4.0.1" in record.message and 'jacobian="dense"' in record.message
