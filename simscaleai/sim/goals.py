@@ -15,7 +15,7 @@ A task of your own gets this form from a class that says what its goals are:
         goal_keys = ("target_pos",)
 
         def goals(self, sim):
-            return sim.xpos[:, self.puck], sim.mocap_pos[:, self.target]
+            return sim.qpos[:, self.puck], sim.mocap_pos[:, self.target]
 
         def reached(self, achieved, desired):
             return norm(achieved - desired) < 0.03

@@ -11,7 +11,10 @@ import gymnasium
 import numpy as np
 import pytest
 
-from simscaleai.sim import make_env, make_vec_env
+from simscaleai.sim import make_env, make_vec_env, register_env
+from simscaleai.sim.arrays import norm
+from simscaleai.sim.goals import GoalConditioned
+from simscaleai.sim.tasks.reach import Reach
 
 FAST: dict[str, Any] = {"dt": 0.005, "cameras": []}
 NAMES = ["reach", "pick_place"]
@@ -113,3 +116,36 @@ def test_it_is_made_copied_and_sent_as_any_other() -> None:
         "image",
         "observation",
     ]
+
+
+class Near(Reach):
+    """A task of a user's own."""
+
+    name = "test-near"
+
+
+class NearGoal(GoalConditioned, Near):
+    """Its goal-conditioned form, with a goal in the plane: the target is seen, but for its height."""
+
+    name = "test-near_goal"
+    goal_keys = ("target_pos",)
+
+    def goals(self, sim: Any) -> tuple[Any, Any]:
+        return sim.site_xpos[:, self.controller.site], sim.mocap_pos[:, self.target]
+
+    def reached(self, achieved: Any, desired: Any) -> Any:
+        return norm((achieved - desired)[..., :2]) < 0.05
+
+
+@pytest.mark.usefixtures("scratch_registry")
+def test_a_task_of_a_users_own_gets_the_form() -> None:
+    register_env("test-near_goal", NearGoal)
+    envs = make_vec_env("test-near_goal", 2, autoreset_mode="disabled", **FAST)
+    obs, _ = envs.reset(seed=0)
+    expert = envs.task.expert()
+    for _ in range(30):
+        obs, _, terminated, _, info = envs.step(expert.act(obs))
+    assert terminated.all() and info["success"].all() and (info["distance"] > 0.02).all()
+    single = gymnasium.make("simscaleai/Test-nearGoal-v0", dt=0.005)
+    single.reset(seed=0)
+    assert single.step(np.zeros(4, np.float32))[1] == -1.0

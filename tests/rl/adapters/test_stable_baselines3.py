@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,16 @@ def test_attributes_methods_and_images() -> None:
 def test_another_autoreset_mode_is_refused() -> None:
     with pytest.raises(UserError, match='autoreset_mode="same_step"'):
         SB3VecEnv(make_vec_env("reach", 2))
+
+
+def test_without_the_package_one_sentence_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "stable_baselines3.common.vec_env", None)
+    monkeypatch.delitem(sys.modules, "simscaleai.rl.adapters.stable_baselines3")
+    for error in (UserError, ImportError):
+        with pytest.raises(error, match="pip install stable-baselines3"):
+            importlib.import_module("simscaleai.rl.adapters.stable_baselines3")
 
 
 def test_ppo_learns_normalizes_saves_and_is_evaluated(tmp_path: Path) -> None:
