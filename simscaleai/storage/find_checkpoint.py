@@ -98,9 +98,14 @@ def _in_run(folder: Path, resume: bool) -> Path:
 
 def _runs_in(folder: Path) -> Iterator[Path]:
     """Runs one or two levels below a folder, as of a sweep."""
-    for pattern in ("*/*.pt", "*/checkpoints/*.pt", "*/*/*.pt"):
-        names = {path.parent for path in sorted(folder.glob(pattern)) if path.name in _ENDS}
-        runs = sorted({p.parent if p.name == "checkpoints" else p for p in names} - {folder})
+    for level in ("*", "*/*"):
+        places = {
+            place.parent
+            for pattern in (f"{level}/*.pt", f"{level}/checkpoints/*.pt")
+            for place in folder.glob(pattern)
+            if place.name in _ENDS
+        }
+        runs = {place.parent if place.name == "checkpoints" else place for place in places}
         if runs:
-            yield from runs
+            yield from sorted(runs)
             return

@@ -54,11 +54,12 @@ def test_folders_that_hold_none(run: Path) -> None:
     Path("empty").mkdir()
     with pytest.raises(MissingFileError, match=r"'empty' holds no checkpoint \(no final.pt"):
         find_checkpoint("empty")
-    with pytest.raises(
-        MissingFileError, match="'runs' holds no checkpoint, but runs that do: runs/a;"
-    ):
-        find_checkpoint("runs")
-    for name in ("b", "../a", "x/final.pt"):
+    for place, name in (("runs/b", "best.pt"), ("sweep/0/x", "final.pt")):
+        save_checkpoint(Path(place, name), {})
+    for place, runs in (("runs", "runs/a, runs/b"), ("sweep", "sweep/0/x")):
+        with pytest.raises(MissingFileError, match=f"no checkpoint, but runs that do: {runs};"):
+            find_checkpoint(place)
+    for name in ("c", "../a", "x/final.pt"):
         with pytest.raises(MissingFileError, match="no run of this name"):
             find_checkpoint(name)
 
