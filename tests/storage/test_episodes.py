@@ -197,6 +197,32 @@ def test_checksum_sees_values_dtypes_shapes_and_names():
         assert array_checksum(base) != array_checksum(other)
 
 
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [
+        ("False", False),
+        ("true", True),
+        (np.float32(1), True),
+        (np.int64(0), False),
+        (np.array([1.0]), True),
+        (np.bytes_(b"no"), False),
+        (np.nan, None),
+    ],
+)
+def test_success_of_any_kind(path, stored, read):
+    with h5py.File(path, "r+") as file:
+        file["data/demo_0"].attrs["success"] = stored
+    with open_dataset(path) as data:
+        assert data.episodes[0].success is read
+
+
+def test_a_success_that_is_no_flag(path):
+    with h5py.File(path, "r+") as file:
+        file["data/demo_0"].attrs["success"] = "perhaps"
+    with pytest.raises(UserError, match=r"demo_0.*'perhaps' is neither true nor false"):
+        _ = open_dataset(path).episodes
+
+
 def test_errors_name_file_and_remedy(tmp_path, path):
     with pytest.raises(MissingFileError, match=r"nowhere\.h5 does not exist"):
         open_dataset(tmp_path / "nowhere.h5")
