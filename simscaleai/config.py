@@ -28,17 +28,15 @@ from omegaconf.errors import (
     MissingMandatoryValue,
     OmegaConfBaseException,
 )
-from yaml import MarkedYAMLError, YAMLError
 
 from simscaleai.convert import plain
 from simscaleai.errors import (
-    MissingFileError,
     UnknownKeywordError,
     UserError,
     did_you_mean,
     unknown_name,
 )
-from simscaleai.guards import regular_file
+from simscaleai.yaml_text import parse_yaml, read_yaml
 
 T = TypeVar("T")
 
@@ -115,17 +113,10 @@ def _structured(schema: Any, source: str) -> DictConfig:
         raise _refused(cls, error, source) from None
 
 
-def _read(path: Path) -> Any:
-    path = regular_file(path, "configuration")
-    try:
-        with path.open(encoding="utf-8") as file:
-            data = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    except FileNotFoundError:
-        raise MissingFileError(f"There is no configuration file {str(path)!r}.") from None
-    except (YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        raise UserError(f"{path} is not valid YAML: {_first_line(error)}") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+def _read(path: Path) -> dict[str, Any]:
+    data = read_yaml(path)
+    if data is None:
+        return {}
     if not isinstance(data, dict):
         raise UserError(f"{path} must hold a mapping of settings, not a {type(data).__name__}.")
     return data
@@ -135,7 +126,9 @@ def _merge(cls: type, config: DictConfig, data: dict[str, Any], source: str) -> 
     _refuse_interpolation(data.values(), source)
     try:
         merged = OmegaConf.merge(config, OmegaConf.create(plain(data)))
-    except (OmegaConfBaseException, TypeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # OmegaConf has errors of its own and lets those of Python pass
         raise _refused(cls, error, source) from None
     assert isinstance(merged, DictConfig)
     return merged
@@ -145,15 +138,13 @@ def _override(cls: type, config: DictConfig, word: str) -> None:
     key, equals, text = word.partition("=")
     if not equals or not key:
         raise UserError(f"{word!r} is not an override; write key=value, for example lr=3e-4.")
+    value = parse_yaml(text, repr(word))
+    _refuse_interpolation([value], repr(word))
     try:
-        parsed = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)
-    except (YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{word!r}: the value is not valid YAML: {_first_line(error)}") from None
-    assert isinstance(parsed, dict)
-    _refuse_interpolation(parsed.values(), repr(word))
-    try:
-        OmegaConf.update(config, key, parsed["value"], merge=True)
-    except (OmegaConfBaseException, TypeError, ValueError, IndexError) as error:
+        OmegaConf.update(config, key, value, merge=True)
+    except UserError:
+        raise
+    except Exception as error:
         raise _refused(cls, error, repr(word)) from None
 
 
@@ -199,7 +190,5 @@ def _places(cls: type, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 def _first_line(error: Exception) -> str:
     """What went wrong without the paragraph of context that libraries add."""
-    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}: {str(error.problem).rstrip('.')}."
     lines = str(error).strip().splitlines()
     return f"{lines[0].rstrip('.')}." if lines else type(error).__name__

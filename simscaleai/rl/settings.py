@@ -8,15 +8,17 @@ ppo: {total_timesteps: 300000, n_steps: 16}
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from simscaleai.config import load_config
 from simscaleai.convert import Converted
 from simscaleai.errors import UserError
 from simscaleai.rl.agents.ppo import PPOConfig
 from simscaleai.storage.find_checkpoint import RUNS
-from simscaleai.tracking.folder import is_run_name
+from simscaleai.tracking.folder import check_path_in_file, is_run_name
 
 
 def vector_defaults() -> PPOConfig:
@@ -101,11 +103,16 @@ class RLConfig(Converted):
             for name, least in low.items()
             if getattr(self, name) < least
         ]
+        wrong += [
+            f"{name} is {getattr(self, name)}, at most {most} is allowed"
+            for name, most in dict.fromkeys(("num_threads", "torch_threads"), 1024).items()
+            if getattr(self, name) > most
+        ]
         positive = ("n_steps", "n_epochs", "batch_size", "total_timesteps", "hidden_dim", "lr")
         wrong += [
             f"ppo.{name} is {getattr(self.ppo, name)}, it must be positive"
             for name in (*positive, "log_every")
-            if getattr(self.ppo, name) <= 0
+            if not getattr(self.ppo, name) > 0
         ]
         wrong += [
             f"ppo.{name} is {getattr(self.ppo, name)}, it lies between 0 and 1"
@@ -116,3 +123,20 @@ class RLConfig(Converted):
             wrong.append(f"name is {self.name!r}, the name of a folder below runs/ is allowed")
         if wrong:
             raise UserError("The settings do not work: " + "; ".join(wrong) + ".")
+
+
+def load_rl(
+    path: str | Path | None = None, overrides: Sequence[str] = (), **values: Any
+) -> RLConfig:
+    """Build the settings of a run from a YAML file, then `key=value` words, then values.
+
+    A `save_path` in the file stays within the run's folder: the file may be somebody else's.
+
+    Raises:
+      UserError: as of `load_config`, or the file names a path that it may not.
+    """
+    config = load_config(RLConfig, path, overrides, **values)
+    said = {*values, *(word.partition("=")[0] for word in overrides)}
+    if path is not None and config.save_path is not None and "save_path" not in said:
+        check_path_in_file(config.save_path, "save_path", path, "--save-path", config.folder)
+    return config

@@ -49,7 +49,7 @@ from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.storage.disk import CannotWriteError
 from simscaleai.storage.find_checkpoint import find_checkpoint
 from simscaleai.tracking import RunLog, write_run_info
-from simscaleai.tracking.folder import RunLock
+from simscaleai.tracking.folder import RunLock, lies_in
 
 
 def train_agent(config: RLConfig) -> dict[str, Any]:
@@ -109,7 +109,9 @@ class _Run:
         resumed = self.resumed is not None
         final = Path(config.save_path) if config.save_path else config.folder / "final.pt"
         if self.main:
-            text = to_yaml(replace(config, resume_from=None))
+            # a copy elsewhere is asked for at each start: a file of settings may not name other folders
+            keep = config.save_path if lies_in(final, config.folder) else None
+            text = to_yaml(replace(config, resume_from=None, save_path=keep))
             if config.save_path:
                 check_output(final)
             if aside := clear(config.folder, self.resumed, agent.timesteps):

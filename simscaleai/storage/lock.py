@@ -42,7 +42,7 @@ class FolderLock:
         self.folder, self.path = folder, folder / file
         self._doing, self._name = doing, name or str(folder)
         self._file: IO[str] | None = None
-        self._made = False  # whether the folder was not there before
+        self._made: list[Path] = []  # folders that were not there before, the innermost first
 
     @property
     def held(self) -> bool:
@@ -57,7 +57,7 @@ class FolderLock:
         """
         if self.held:
             return
-        self._made = not self.folder.exists()
+        self._made = [p for p in (self.folder, *self.folder.parents) if not p.exists()]
         stop = time.monotonic() + _HANDOVER_SECONDS
         while not self._try():
             if time.monotonic() > stop:
@@ -68,7 +68,7 @@ class FolderLock:
             time.sleep(0.05)
 
     def release(self) -> None:
-        """Give the lock back; its file goes away, and a folder that was made for it alone.
+        """Give the lock back; its file goes away, and folders that were made for it alone.
 
         Harmless without the lock.
         """
@@ -79,9 +79,9 @@ class FolderLock:
         # removed while it is still locked: whoever opened it meanwhile sees that and tries again
         self.path.unlink(missing_ok=True)
         self._drop()
-        if self._made:
-            with suppress(OSError):  # there is something in it by now
-                self.folder.rmdir()
+        with suppress(OSError):  # there is something in them by now
+            for folder in self._made:
+                folder.rmdir()
 
     def _try(self) -> bool:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from simscaleai.distributed import Processes
-from simscaleai.errors import UserError
+from simscaleai.errors import ExistingFileError, UserError
+from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.storage.lock import FolderLock
 from simscaleai.tracking.log import METRICS_FILE
 from simscaleai.tracking.run_info import CONFIG_FILE, INFO_FILE
 from simscaleai.tracking.trackers import TENSORBOARD_FOLDER, WANDB_FILE, WANDB_FOLDER
 
+EVALUATIONS = "eval_info*.json"  # of checkpoints
 # What this package writes there.
 RECORDS = (
     *(METRICS_FILE, CONFIG_FILE, INFO_FILE, TENSORBOARD_FOLDER, WANDB_FILE, WANDB_FOLDER),
-    "eval_info*.json",  # of evaluations of its checkpoints
+    EVALUATIONS,
 )
+MAX_LINE = 2**20  # bytes that are looked at to see whose a file is
 
 
 def is_run_name(name: str) -> bool:
@@ -33,6 +38,30 @@ def check_run_name(name: str) -> None:
     if not is_run_name(name):
         raise UserError(
             f"The name {name!r} is not that of a folder below runs/, such as 'width/3'."
+        )
+
+
+def lies_in(path: str | Path, folder: str | Path) -> bool:
+    """Whether a path names something in a folder, or the folder itself; links are not followed."""
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
+
+
+def check_path_in_file(
+    value: str, setting: str, config: str | Path, flag: str, folder: Path
+) -> None:
+    """Raise UserError if a path to write to, which a file of settings names, leads out of a folder.
+
+    Args:
+      value: the path.
+      setting: its name in the file.
+      config: the file; whoever wrote it may be somebody else.
+      flag: what sets it on the command line, where any path is allowed.
+      folder: where it may lie.
+    """
+    if not value.isprintable() or not lies_in(value, folder):
+        raise UserError(
+            f"{config}: {setting} is {value!r}, which leads out of {os.path.abspath(folder)}; a file may not"
+            f" say that, but {flag} on the command line may."
         )
 
 
@@ -108,9 +137,61 @@ def make_room(folder: Path, patterns: Iterable[str]) -> Path | None:
 
     Returns:
       the new folder, `<folder>.old-<k>` with the first free k; None if there was nothing to move.
+
+    Raises:
+      ExistingFileError: there are files of such names, and no run has written them.
     """
-    found = {path for pattern in (*RECORDS, *patterns) for path in folder.glob(pattern)}
-    return move_aside(folder, sorted(found))
+    found = _files(folder, patterns)
+    check_no_foreign_files(folder, patterns)
+    return move_aside(folder, found)
+
+
+def check_no_foreign_files(folder: Path, patterns: Iterable[str]) -> None:
+    """Raise ExistingFileError if a folder that is not of a run has files with names of a run's."""
+    found = _files(folder, patterns)
+    if found and not _is_run(folder, found):
+        names = ", ".join(path.name for path in found)
+        raise ExistingFileError(
+            f"{folder} holds {names}, which no run has written; choose another folder, or move what is there."
+        )
+
+
+def _files(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    return sorted({path for pattern in (*RECORDS, *patterns) for path in folder.glob(pattern)})
+
+
+def _is_run(folder: Path, found: Sequence[Path]) -> bool:
+    """Whether one of a folder's files can only be of a run: records of its steps, or a checkpoint."""
+    if all(path.match(EVALUATIONS) for path in found):
+        return True
+    if _has_steps(folder / METRICS_FILE) or _has_starts(folder / INFO_FILE):
+        return True
+    inside = (p for path in found for p in (path.iterdir() if path.is_dir() else (path,)))
+    return any(_is_checkpoint(path) for path in inside if path.suffix == ".pt" or path.is_dir())
+
+
+def _has_steps(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return isinstance(json.loads(file.readline(MAX_LINE))["step"], int | float)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _has_starts(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            starts = json.loads(file.read(MAX_LINE))
+        return isinstance(starts, list) and "start_step" in starts[0]
+    except (OSError, ValueError, IndexError, TypeError, RecursionError):
+        return False
+
+
+def _is_checkpoint(path: Path) -> bool:
+    try:
+        return load_checkpoint(path).get("kind") == "policy"
+    except (UserError, OSError):
+        return False
 
 
 def move_aside(folder: Path, found: Sequence[Path]) -> Path | None:

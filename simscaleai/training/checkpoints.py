@@ -20,11 +20,11 @@ from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
 from simscaleai.storage.atomic import clean, remove_folder
 from simscaleai.storage.checkpoint import load_checkpoint, load_sharded_checkpoint, point_at
-from simscaleai.tracking.folder import make_room, move_aside
+from simscaleai.tracking.folder import check_no_foreign_files, make_room, move_aside
 
 FINAL, BEST, LAST = "final.pt", "best.pt", "last"
 _STEPS = "step_"
-PATTERNS = (f"{_STEPS}*", FINAL, BEST, LAST)
+PATTERNS = (f"{_STEPS}[0-9]*", FINAL, BEST, LAST)
 _STEP = re.compile(r"step_(\d+)(\.pt)?")
 
 
@@ -99,13 +99,14 @@ class Checkpoints:
             return None
         self._claimed = True
         aside = None
+        inside = PATTERNS if self.folder == self.run_folder else [self.folder.name]
         if processes.main:
             clean(self.folder)
             clean(self.run_folder)
         if processes.main and self._ours:
+            check_no_foreign_files(self.run_folder, inside)
             aside = move_aside(self.folder, self._later_than(step))
         elif processes.main:
-            inside = PATTERNS if self.folder == self.run_folder else [self.folder.name]
             aside = make_room(self.run_folder, inside)
         processes.wait()
         return aside

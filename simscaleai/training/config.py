@@ -18,6 +18,7 @@ from simscaleai.tracking.folder import is_run_name
 AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 STRATEGIES = ("ddp", "fsdp2")
 BACKENDS = ("nccl", "gloo")
+MAX_WORKERS = 1024  # processes that read data
 
 
 @dataclass
@@ -165,6 +166,8 @@ class TrainConfig(Converted):
             for name, low in least.items()
             if not getattr(self, name) >= low
         ]
+        if self.num_workers > MAX_WORKERS:
+            wrong.append(f"num_workers is {self.num_workers}, at most {MAX_WORKERS} is allowed")
         if self.ema_decay >= 1:
             wrong.append(f"ema_decay is {self.ema_decay}, less than 1 is allowed")
         if self.run_name is not None and not is_run_name(self.run_name):

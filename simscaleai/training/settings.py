@@ -27,8 +27,10 @@ from simscaleai.config import load_config, to_yaml
 from simscaleai.convert import Converted
 from simscaleai.errors import UserError
 from simscaleai.models.registry import argument_types, model_arguments, takes_anything
+from simscaleai.tracking.folder import check_path_in_file
 from simscaleai.training.config import TrainConfig
 
+_FOLDER = "trainer.checkpoint_dir"
 # Fields of TrainConfig that stand outside `trainer`.
 _ELSEWHERE = {
     *("run_name", "seed", "dataset_path", "images", "state_keys", "relative_positions"),
@@ -148,11 +150,26 @@ def load_run(
 ) -> RunConfig:
     """A run from a YAML file, then `key=value` words, then `flags` by dotted name.
 
+    The folder that words or flags give wins over a name in the file. One in the file stays within the working
+    folder, or is the folder that the file itself is in: the file may be somebody else's.
+
     Raises:
-      UserError: an unknown key, model or argument of that model, or a value of the wrong type.
+      UserError: an unknown key, model or argument of that model, a value of the wrong type, or a folder that
+        a file may not name.
     """
     values = _nested(flags or {})
     run = load_config(RunConfig, path, overrides, **values)
+    said = {*(flags or {}), *(word.partition("=")[0] for word in overrides)}
+    if _FOLDER in said:
+        if "name" in said and run.name is not None:
+            raise UserError(
+                f"Both a name and {_FOLDER} were given, and each says which folder the run has; give one."
+            )
+        run.name = None
+    elif path is not None:
+        folder = run.trainer.checkpoint_dir
+        if Path(folder).resolve() != Path(path).resolve().parent:  # as in a run's own config.yaml
+            check_path_in_file(folder, _FOLDER, path, "--checkpoint-dir", Path.cwd())
     name = run.model.setdefault("name", TrainConfig.model_name)
     if not isinstance(name, str) or not all(isinstance(key, str) for key in run.model):
         raise UserError(

@@ -163,3 +163,37 @@ def test_the_configurations_that_come_with_it_load(path: Path) -> None:
 def test_settings_can_be_sent_to_another_process() -> None:
     run = load_run(None, ["model.hidden_dim=8"])
     assert pickle.loads(pickle.dumps(run)) == run
+
+
+def test_the_folder_on_the_command_line_wins_over_a_name_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("name: a\ntrainer: {checkpoint_dir: inside}\n")
+    named = load_run(tmp_path / "a.yaml")
+    assert named.train_config().run_folder == Path("runs/a")
+    for words, flags in (
+        (["trainer.checkpoint_dir=/b"], {}),
+        ([], {"trainer.checkpoint_dir": "/b"}),
+    ):
+        assert load_run(tmp_path / "a.yaml", words, flags).train_config().run_folder == Path("/b")
+    both = {"trainer.checkpoint_dir": "/b", "name": "c"}
+    with pytest.raises(UserError, match="each says which folder"):
+        load_run(tmp_path / "a.yaml", [], both)
+
+
+def test_a_file_names_no_folder_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    file = tmp_path / "evil.yaml"
+    for folder in ("../victim", str(tmp_path / "victim"), "a/../../victim"):
+        file.write_text(f"trainer: {{checkpoint_dir: {folder}}}\n")
+        with pytest.raises(UserError, match=r"evil\.yaml: trainer\.checkpoint_dir is .* leads out"):
+            load_run(file)
+        assert load_run(file, flags={"trainer.checkpoint_dir": folder})
+    file.write_text("trainer: {checkpoint_dir: inside/a}\n")
+    assert load_run(file).trainer.checkpoint_dir == "inside/a"
+    elsewhere = tmp_path / "scratch"  # a run's own config.yaml
+    elsewhere.mkdir()
+    (elsewhere / "config.yaml").write_text(f"trainer: {{checkpoint_dir: {elsewhere}}}\n")
+    assert load_run(elsewhere / "config.yaml").trainer.checkpoint_dir == str(elsewhere)
+    file.write_text("name: ../../victim\n")
+    with pytest.raises(UserError, match="run_name is"):
+        load_run(file).train_config().check()

@@ -61,8 +61,7 @@ def rl(
 
     Settings come from the defaults, then --config, then KEY=VALUE words, then the flags.
     """
-    from simscaleai.config import load_config
-    from simscaleai.rl.settings import RLConfig
+    from simscaleai.rl.settings import load_rl
     from simscaleai.rl.training import train_agent
     from simscaleai.tools.console import results
 
@@ -83,7 +82,7 @@ def rl(
         for key, value in flags.items()
         if value is not None
     }
-    done = train_agent(load_config(RLConfig, config, overrides or (), **given))
+    done = train_agent(load_rl(config, overrides or (), **given))
     stopped = done.pop("stopped")
     results("Reinforcement learning", done)
     if stopped:

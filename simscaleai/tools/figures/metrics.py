@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 
 from simscaleai.errors import MissingFileError, UserError
 from simscaleai.storage.find_checkpoint import RUNS
 from simscaleai.tracking.log import METRICS_FILE
 from simscaleai.tracking.run_info import CONFIG_FILE
+from simscaleai.yaml_text import read_yaml
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _is_number(value: Any) -> bool:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        config = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except Exception:  # whatever is wrong with it, the curves do not depend on it
+        config = read_yaml(path)
+    except UserError:  # whatever is wrong with it, the curves do not depend on it
         return {}
     return {str(k): v for k, v in config.items()} if isinstance(config, dict) else {}

@@ -49,6 +49,40 @@ def test_flags_win_over_words_over_the_file(capsys: pytest.CaptureFixture[str]) 
     assert run(*made, "--policy", "own.pt") == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("save_path: victim/keys", "save_path is 'victim/keys', which leads out of"),
+        ("save_path: runs/a/../../victim/keys\nname: a", "leads out of"),
+        ("name: ../victim", "name is '../victim'"),
+        ("name: /victim", "name is '/victim'"),
+        ("a: &a [*a]", "refers to itself"),
+    ],
+)
+def test_somebody_elses_file_writes_nothing_outside(
+    text: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("victim").mkdir()
+    Path("victim/keys").write_text("mine")
+    Path("evil.yaml").write_text(f"num_envs: 2\n{text}\n")
+    assert run("rl", "--config", "evil.yaml", "--total-steps", "8", *TINY) == 2
+    assert message in capsys.readouterr().err
+    assert Path("victim/keys").read_text() == "mine"
+    assert sorted(p.name for p in Path().iterdir()) == ["evil.yaml", "victim"]
+
+
+def test_a_file_may_name_a_path_in_its_own_folder_and_a_flag_any() -> None:
+    Path("mine.yaml").write_text("num_envs: 2\nname: a\nsave_path: runs/a/agent.pt\n")
+    words = ["rl", "--config", "mine.yaml", "--total-steps", "8", *TINY]
+    assert run(*words) == 0 and Path("runs/a/agent.pt").exists()
+    assert run(*words, "--save-path", "agents/a.pt") == 0 and Path("agents/a.pt").exists()
+    # the path outside is not in the file that makes the run again, which could not say it
+    assert (
+        run("rl", "--config", "runs/a/config.yaml", "--resume", "auto", "--total-steps", "16") == 0
+    )
+    assert PPOAgent.from_checkpoint("runs/a/final.pt").timesteps == 16
+
+
 def test_the_documented_flags_alone() -> None:
     assert run("rl", "--env-name", "reach", "--total-steps", "8", "--num-envs", "2", *TINY) == 0
     assert Path("checkpoints/ppo_reach/final.pt").is_file()

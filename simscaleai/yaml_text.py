@@ -1,0 +1,155 @@
+"""YAML as untrusted input: plain values, or one sentence within a second.
+
+    settings = read_yaml("somebody_elses.yaml")
+
+YAML can say in 300 bytes what takes terabytes (lists of references to lists of references), nest deeper than
+a stack, and name integers of a million digits. What a text would grow to is measured before anything is built
+from it. Tags that name code are errors, as are keys that come twice.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf._utils import get_yaml_loader
+
+from simscaleai.errors import MissingFileError, UserError
+from simscaleai.guards import reason, regular_file
+
+MAX_BYTES = 64 * 1024
+MAX_DEPTH = 40
+MAX_VALUES = 20_000  # after references are followed
+MAX_SCALAR = 8_000  # characters
+MAX_BITS = 63  # of an integer
+
+_LONG_INTEGER = re.compile(r"[-+]?[0-9_]{400,}")  # which Python itself may refuse to read
+_PARSER: Any = getattr(
+    yaml, "CSafeLoader", yaml.SafeLoader
+)  # ten times as fast, where it is built in
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Return what a YAML file holds, as `parse_yaml` does; None for an empty one.
+
+    Raises:
+      MissingFileError: there is no such file.
+      UserError: it cannot be read, or is refused.
+    """
+    path = Path(path)
+    if not str(path).startswith("/dev/fd/"):  # a shell's <(command) is waited for
+        regular_file(path, "configuration file")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        text = content.decode("utf-8")
+    except FileNotFoundError:
+        raise MissingFileError(f"There is no configuration file {str(path)!r}.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is not valid YAML: it is not text in UTF-8 ({reason(error)})."
+        ) from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Return the plain values that a YAML text stands for.
+
+    Args:
+      text: one document.
+      source: what errors call it.
+
+    Raises:
+      UserError: it is not valid, or is larger than settings ever are.
+    """
+    if len(text) > MAX_BYTES:
+        raise UserError(f"{source} is larger than {MAX_BYTES // 1024} KiB; settings never are.")
+    try:
+        _check_events(text, source)
+        loader = get_yaml_loader()(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_size(node, source)
+        value = loader.construct_document(node)
+    except UserError:
+        raise
+    except Exception as error:  # also Python's own for dates, numbers and characters
+        raise UserError(f"{source} is not valid YAML: {_first_line(error)}") from None
+    _check_numbers(value, source)
+    return value
+
+
+def _check_events(text: str, source: str) -> None:
+    """Refuse what is nested too deep, or has too long a value, without building anything."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_PARSER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise UserError(
+                    f"{source} nests deeper than {MAX_DEPTH} levels; settings never do."
+                )
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        elif isinstance(event, yaml.ScalarEvent):
+            if len(event.value) > MAX_SCALAR:
+                raise UserError(
+                    f"{source} has a value of {len(event.value)} characters; none is so long."
+                )
+            if event.implicit[0] and _LONG_INTEGER.fullmatch(event.value):
+                raise _too_large(source)
+
+
+def _check_size(root: yaml.Node, source: str) -> None:
+    """Refuse what references make too large, or endless."""
+    known: dict[int, tuple[int, int]] = {}
+    open_nodes: set[int] = set()
+
+    def measure(node: yaml.Node) -> tuple[int, int]:
+        """Values that a node stands for, and how deep they nest."""
+        if id(node) in open_nodes:
+            raise UserError(f"{source} refers to itself; settings cannot.")
+        if id(node) not in known:
+            open_nodes.add(id(node))
+            parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+            flat = [n for part in parts for n in (part if isinstance(part, tuple) else (part,))]
+            sizes, depths = zip((0, 0), *map(measure, flat), strict=True)
+            open_nodes.remove(id(node))
+            known[id(node)] = size, depth = 1 + sum(sizes), 1 + max(depths)
+            if size > MAX_VALUES:
+                raise UserError(
+                    f"{source} stands for more than {MAX_VALUES} values, by references to references;"
+                    " settings never do."
+                )
+            if depth > MAX_DEPTH + 1:
+                raise UserError(
+                    f"{source} nests deeper than {MAX_DEPTH} levels, by references; settings never do."
+                )
+        return known[id(node)]
+
+    measure(root)
+
+
+def _check_numbers(value: Any, source: str) -> None:
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise _too_large(source)
+    parts = [*value, *value.values()] if isinstance(value, dict) else value
+    if isinstance(parts, list | tuple | set):
+        for part in parts:
+            _check_numbers(part, source)
+
+
+def _too_large(source: str) -> UserError:
+    return UserError(f"{source} has an integer of more than {MAX_BITS} bits; none is so large.")
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, and in which line of the text."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {str(error.problem).rstrip('.')}."
+    return f"{reason(error)}."
