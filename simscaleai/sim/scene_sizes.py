@@ -57,11 +57,11 @@ def check_pictures(path: Path, spec: mujoco.MjSpec) -> None:
     """Refuse a parsed scene whose PNG files would take more than `LIMIT` as pixels.
 
     Raises:
-      UserError: they would.
+      UserError: they would, or what the scene names is no file, such as a pipe.
     """
     folders = (path.parent, path.parent / spec.texturedir, path.parent / spec.meshdir)
     files = [file for texture in spec.textures for file in (texture.file, *texture.cubefiles)]
-    files += [hfield.file for hfield in spec.hfields]
+    files += [part.file for parts in (spec.hfields, spec.meshes, spec.skins) for part in parts]
     sizes = [(max(_png_bytes(folder / file) for folder in folders), file) for file in files if file]
     _refuse_large(path, ((size, f"the picture {file!r}") for size, file in sizes))
 
@@ -91,6 +91,8 @@ def _declared(path: Path, bundled: Mapping[str, bytes]) -> Iterator[tuple[float,
             seen.add(name)  # MuJoCo includes each file once
             waiting += [] if data is None else [(_root(data, path), copies)]
             continue
+        if element.tag == "flexcomp" and element.get("file"):  # read while parsing
+            _refuse_pipe(path.parent / element.get("file", ""))
         if element.tag == "replicate":
             copies *= max(_numbers(element, "count"), default=1.0)
         name = f" {element.get('name')!r}" if element.get("name") else ""
@@ -122,6 +124,7 @@ def _included(path: Path, name: str, bundled: Mapping[str, bytes]) -> bytes | No
     if name in bundled:
         return bundled[name]
     file = path.parent / name
+    _refuse_pipe(file)
     return file.read_bytes() if file.is_file() else None
 
 
@@ -175,6 +178,7 @@ _SIZE_OF: Mapping[str, Callable[[ElementTree.Element], float]] = {
 
 def _png_bytes(file: Path) -> float:
     """How much a PNG file takes as pixels; 0 if it is none."""
+    _refuse_pipe(file)
     try:
         with file.open("rb") as opened:
             head = opened.read(24)
@@ -184,3 +188,9 @@ def _png_bytes(file: Path) -> float:
         return 0.0
     width, height = struct.unpack(">II", head[16:24])
     return 4.0 * width * height
+
+
+def _refuse_pipe(file: Path) -> None:
+    """UserError for what would keep a reader waiting for ever: pipes, sockets and devices."""
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        raise UserError(f"The scene names {str(file)!r}, which is no regular file; give a file.")

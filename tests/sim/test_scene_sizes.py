@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -53,3 +54,22 @@ def test_what_only_mujocos_reader_takes_is_read(scene: Callable[..., str], own: 
     assert load_model(scene(text), 0.002).nmocap == 1
     few = f'<worldbody><replicate count="50">{BOX}</replicate></worldbody></mujoco>'
     assert load_model(scene(own.replace("</mujoco>", few)), 0.002).ngeom > 50
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.parametrize(
+    "element",
+    [
+        '<include file="pipe"/>',
+        '<asset><texture name="t" type="2d" file="pipe"/></asset>',
+        '<asset><mesh name="m" file="pipe" content_type="model/obj"/></asset>',
+        '<asset><hfield name="h" file="pipe" size="1 1 1 1"/></asset>',
+        '<worldbody><flexcomp name="f" type="mesh" file="pipe" radius="1"/></worldbody>',
+    ],
+)
+def test_pipes_are_not_waited_for(
+    element: str, scene: Callable[..., str], own: str, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    path = scene(own.replace("</mujoco>", element + "</mujoco>"))
+    refused(lambda: load_model(path, 0.002), "pipe", "no regular file")
