@@ -87,12 +87,12 @@ def kept(folder: PartsFolder) -> Iterator[None]:
         yield
     except UserError as error:
         _drop_empty(folder)
-        if not isinstance(error, CannotWriteError) or not folder.exists():
+        if not isinstance(error, CannotWriteError):
             raise
-        count = len(folder.finished())
-        raise error.and_so(
-            f"{count} finished episodes are kept in {folder.path}; {go_on}"
-        ) from error
+        found = "No episode was set aside yet; run the same command again."
+        if folder.exists():
+            found = f"{len(folder.finished())} finished episodes are kept in {folder.path}; {go_on}"
+        raise error.and_so(found) from error
     except KeyboardInterrupt:
         raise Interrupted(
             f"Stopped: {len(folder.finished())} finished episodes are kept in {folder.path}; {go_on}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import itertools
 import json
@@ -22,6 +23,7 @@ from simscaleai.datagen import (
 from simscaleai.datagen.rollout import episode_seed
 from simscaleai.datagen.workers import batch_width
 from simscaleai.errors import ExistingFileError, MissingFileError, UserError
+from simscaleai.storage.disk import CannotWriteError
 from simscaleai.storage.episodes import open_dataset
 
 pytestmark = pytest.mark.usefixtures("point_env")
@@ -400,3 +402,27 @@ def test_wrong_arguments_are_named_together(output):
     ):
         generate(output, policy_type="scriptd")
     assert not output.parent.exists()
+
+
+@pytest.mark.parametrize("written", [0, 2])
+def test_a_full_disk_says_what_is_kept(output, monkeypatch, written):
+    expected = generate(output.with_name("other.h5"))["content_hash"]
+    monkeypatch.setattr(parts, "PART_EPISODES", 4)
+    savez, calls = np.savez, itertools.count()
+
+    def filling(file, **columns):
+        if next(calls) >= written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        savez(file, **columns)
+
+    monkeypatch.setattr(parts.np, "savez", filling)
+    with pytest.raises(CannotWriteError, match="the disk is full") as caught:
+        generate(output)
+    kept = "No episode was set aside yet; run the same command again."
+    folder = output.with_name(output.name + ".parts")
+    if written:
+        kept = f"8 finished episodes are kept in {folder}; run the same command with --resume to go on."
+    assert str(caught.value).endswith(kept)
+    assert folder.exists() == bool(written)
+    monkeypatch.setattr(parts.np, "savez", savez)
+    assert generate(output, resume=True)["content_hash"] == expected
