@@ -12,6 +12,7 @@ from simscaleai.contract import EnvContract
 from simscaleai.datagen.parts import Finished, PartsFolder
 from simscaleai.datagen.recipe import Recipe
 from simscaleai.datagen.resuming import publish
+from simscaleai.sim.factory import gym_id
 from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.episode import Episode, split_episodes
 from simscaleai.storage.episode_writer import EpisodeWriter
@@ -31,6 +32,7 @@ def finalize(
             EnvContract.from_dict(recipe.environment),
             seed=recipe.seed,
             valid_fraction=recipe.valid_fraction,
+            env_id=gym_id(recipe.environment["env_name"]),
             attributes={"recipe": recipe.to_json(), "statistics": json.dumps(statistics)},
         )
         with writer:

@@ -73,6 +73,7 @@ def generate_dataset(
     image_size: int = 64,
     depth: bool = False,
     segmentation: bool = False,
+    next_obs: bool = False,
     env_kwargs: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run episodes and write them to one HDF5 file.
@@ -96,11 +97,12 @@ def generate_dataset(
         output is complete.
       overwrite: replace an existing output, or drop an unfinished run of other arguments.
       show_progress: draw a progress bar on stderr, if that is a terminal.
-      cameras: names of cameras to record; the first gives `obs/image`, and of several each gives
-        `obs/images/<camera>`.
+      cameras: names of cameras to record; the first gives the observation `image`, and of several each gives
+        `images/<camera>`. In the file they are `obs/<camera>_image`.
       image_size: pixels per side.
-      depth: also record `obs/depth/<camera>`, float32 in m.
-      segmentation: also record `obs/segmentation/<camera>`, int32 geom ids, -1 for none.
+      depth: also record `depth/<camera>`, float32 in m.
+      segmentation: also record `segmentation/<camera>`, int32 geom ids, -1 for none.
+      next_obs: also record `next_obs`, the observation after each action, that after the last one included.
       env_kwargs: further settings of the environment (`SimConfig` fields).
 
     Returns:
@@ -132,6 +134,7 @@ def generate_dataset(
         num_envs=num_envs,
         num_threads=0 if workers <= 1 else max(1, _cpus() // workers),
         folder=folder.path,
+        next_obs=next_obs,
     )
     _check(job, n_episodes, valid_fraction, workers)
     require_memory(_EPISODE_BYTES * n_episodes, f"n_episodes={n_episodes}", "make several datasets")
@@ -250,6 +253,7 @@ def _recipe(job: Job, n_episodes: int, valid_fraction: float) -> Recipe:
             environment=env.contract.to_dict(),
             mujoco_version=mujoco.__version__,
             model_sha256=model_sha256(env.model),
+            next_obs=job.next_obs,
         )
     finally:
         env.close()

@@ -29,7 +29,7 @@ import numpy as np
 from simscaleai.errors import UserError
 from simscaleai.guards import regular_file
 from simscaleai.storage.atomic import SUFFIX, atomic_path, leftovers
-from simscaleai.storage.episode import OBS, Episode
+from simscaleai.storage.episode import NEXT_OBS, OBS, Episode
 from simscaleai.storage.lock import FolderLock
 
 PART_EPISODES = 256
@@ -207,7 +207,10 @@ def read_part(part: Path) -> Iterator[Episode]:
         start, stop = stop, stop + about.length
         cut = {key: value[start:stop] for key, value in arrays.items()}
         yield Episode(
-            obs={key[len(OBS) :]: value for key, value in cut.items() if key not in _COLUMNS},
+            obs={k.removeprefix(OBS): v for k, v in cut.items() if k.startswith(OBS)},
+            next_obs={
+                k.removeprefix(NEXT_OBS): v for k, v in cut.items() if k.startswith(NEXT_OBS)
+            },
             **{key: cut[key] for key in _COLUMNS},
             index=about.index,
             seed=about.seed,

@@ -34,9 +34,12 @@ class Recipe:
     environment: dict[str, Any]
     mujoco_version: str
     model_sha256: str
+    next_obs: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {
+            k: v for k, v in asdict(self).items() if k != "next_obs" or v
+        }  # older ones have none
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), sort_keys=True)

@@ -4,7 +4,8 @@
 
 A dataset holds the physics state before every action, and what domain randomization drew. That is all a
 picture depends on: each state is loaded, with the recorded randomization, and drawn. Nothing else
-changes: actions, rewards, splits and the other observations are copied.
+changes: actions, rewards, splits and the other observations are copied. The state after the last action was
+not recorded, so that the new file has no `next_obs`.
 
 Promise: the cameras a dataset was recorded with give the pictures it has, byte by byte (with the same engine
 and versions). The output appears whole or not at all, an existing file is not touched unless asked, and a
@@ -39,7 +40,7 @@ from simscaleai.errors import UserError
 from simscaleai.guards import guarded
 from simscaleai.observations import is_image_key
 from simscaleai.sim.cameras import scene_cameras
-from simscaleai.sim.factory import make_vec_env
+from simscaleai.sim.factory import gym_id, make_vec_env
 from simscaleai.sim.randomization import Randomizer
 from simscaleai.sim.spaces import camera_observations
 from simscaleai.storage.atomic import atomic_path
@@ -181,6 +182,7 @@ def _finalize(
             temporary,
             painter.contract,
             splits=data.splits(),
+            env_id=gym_id(contract.env_name),
             attributes={
                 "recipe": json.dumps(recipe, sort_keys=True),
                 "statistics": data.attribute("statistics", "{}"),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from simscaleai import seeding
 from simscaleai.policy import Policy, begin_episodes
-from simscaleai.storage.episode import Episode
+from simscaleai.storage.episode import NEXT_OBS, OBS, Episode
 
 
 def episode_seed(seed: int, index: int) -> int:
@@ -34,6 +34,7 @@ def roll_out(
     seed: int,
     max_steps: int,
     noise: float = 0.0,
+    next_obs: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Episode]:
     """Run the episodes `indices` and yield each as it ends, in no particular order.
@@ -43,6 +44,7 @@ def roll_out(
       policy: who acts; its own action is what is recorded.
       seed: the dataset's master seed; see `episode_seed`.
       noise: standard deviation of what is added to the executed action (not to the recorded one).
+      next_obs: also record the observation after each action, that after the last one included.
       stop: asked at every step; once True, unfinished episodes are dropped.
     """
     n = env.num_envs
@@ -82,7 +84,7 @@ def roll_out(
         if noise > 0:
             executed = np.clip(action + exploration[step % max_steps], -1, 1).astype(np.float32)
         obs, reward, terminated, truncated, info = env.step(executed)
-        recorder.after(step, reward)
+        recorder.after(step, reward, obs if next_obs else {})
         step += 1
         free = (terminated | truncated) & (index >= 0)
         for row in np.flatnonzero(free):
@@ -116,12 +118,14 @@ class _Recorder:
         states: NDArray[np.float64],
     ) -> None:
         for key, value in obs.items():
-            self._store(step, "obs/" + key, value)
+            self._store(step, OBS + key, value)
         self._store(step, "actions", action)
         self._store(step, "states", states)
 
-    def after(self, step: int, reward: NDArray[Any]) -> None:
+    def after(self, step: int, reward: NDArray[Any], next_obs: Mapping[str, NDArray[Any]]) -> None:
         self._store(step, "rewards", reward.astype(np.float32, copy=False))
+        for key, value in next_obs.items():
+            self._store(step, NEXT_OBS + key, value)
 
     def cut(self, row: int, start: int, stop: int, **about: Any) -> Episode:
         """Copy what row `row` did in steps start..stop-1; `about` is the rest of the episode."""
@@ -129,7 +133,8 @@ class _Recorder:
         slots = np.arange(start, stop) % self._size
         columns = {key: buffer[slots, row] for key, buffer in self._buffers.items()}
         return Episode(
-            obs={k[4:]: v for k, v in columns.items() if k.startswith("obs/")},
+            obs=_below(OBS, columns),
+            next_obs=_below(NEXT_OBS, columns),
             actions=columns["actions"],
             rewards=columns["rewards"],
             dones=np.arange(len(slots)) == len(slots) - 1,
@@ -141,6 +146,10 @@ class _Recorder:
         if key not in self._buffers:
             self._buffers[key] = np.empty((self._size, *value.shape), value.dtype)
         self._buffers[key][step % self._size] = value
+
+
+def _below(prefix: str, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {k.removeprefix(prefix): v for k, v in columns.items() if k.startswith(prefix)}
 
 
 def _row(values: Mapping[str, Any], row: int) -> dict[str, Any]:

@@ -116,7 +116,7 @@ class _Validation:
             found,
             _content_hash(data, [*checksums.values()], with_place=True),
         ):
-            self._error("the content hash differs from the one stored: attributes were changed")
+            self._changed([*checksums.values()])
         return Report(
             path=str(data.path),
             episodes=len(data),
@@ -126,6 +126,14 @@ class _Validation:
             errors=_sentences(self.errors),
             warnings=_sentences(self.warnings),
         )
+
+    def _changed(self, checksums: Sequence[str]) -> None:
+        """Report what is not as it was hashed: a split by another tool is no fault, other attributes are."""
+        stored = self.data.attribute("episodes_hash")
+        if stored is not None and stored == _content_hash(self.data, checksums, {}):
+            self.warnings.setdefault("the split is not the one that the file was written with", [])
+        else:
+            self._error("the content hash differs from the one stored: attributes were changed")
 
     def _error(self, what: str, name: str = "") -> None:
         self.errors.setdefault(what, []).append(name)
@@ -275,8 +283,16 @@ class _Validation:
             self.warnings.setdefault("there is no split into train and valid", [])
 
 
-def _content_hash(data: EpisodeFile, checksums: Sequence[str], *, with_place: bool = False) -> str:
-    splits = {name: set(members) for name, members in data.splits().items()}
+def _content_hash(
+    data: EpisodeFile,
+    checksums: Sequence[str],
+    masks: Mapping[str, Sequence[int]] | None = None,
+    *,
+    with_place: bool = False,
+) -> str:
+    """The hash of a file whose episodes have these checksums, with its own masks or others."""
+    masks = data.splits() if masks is None else masks
+    splits = {name: set(members) for name, members in masks.items()}
     digests = []
     for i, checksum in enumerate(checksums):
         about = {k: data.episode_attribute(i, k) for k in (*IDENTITY, "model_sha256")}

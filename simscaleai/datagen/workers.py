@@ -44,6 +44,7 @@ class Job:
       num_envs: the most rows a worker steps at once.
       num_threads: physics threads of one worker; 0: all cores.
       folder: where parts go.
+      next_obs: whether to record the observation after each action, too.
     """
 
     env_name: str
@@ -57,6 +58,7 @@ class Job:
     num_threads: int
     folder: Path
     env_kwargs: dict[str, Any] = field(default_factory=dict)
+    next_obs: bool = False
 
     def wants(self, episode: Episode) -> bool:
         """Whether an episode is data: never what came after the physics became unstable."""
@@ -114,6 +116,7 @@ class Worker:
                 seed=job.seed,
                 max_steps=job.max_steps,
                 noise=job.noise,
+                next_obs=job.next_obs,
                 stop=stop,
             ):
                 pending.add(episode)

@@ -192,10 +192,15 @@ def added_envs() -> dict[str, Any]:
     return _ENVS.added()
 
 
+def gym_id(name: str) -> str:
+    """The id of a registered environment for `gymnasium.make`."""
+    title = "".join(part.capitalize() for part in name.split("_"))
+    return f"simscaleai/{title}-v0"
+
+
 def _register_with_gymnasium() -> None:
     for name in list_envs():
-        title = "".join(part.capitalize() for part in name.split("_"))
-        env_id = f"simscaleai/{title}-v0"
+        env_id = gym_id(name)
         if env_id not in gymnasium.registry:
             gymnasium.register(
                 id=env_id,

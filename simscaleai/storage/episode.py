@@ -38,6 +38,7 @@ class Episode:
       rewards: (T,) float32.
       dones: (T,) bool; True where the episode ended.
       states: (T, nstate) float64 [time, qpos, qvel, act, mocap_pos, mocap_quat] before each action.
+      next_obs: {key: (T, ...)} after each action, of the same keys as `obs`; empty where it was not recorded.
       index: which episode of its run this is (not stored); `seed` is what it ran on.
       success: whether the task was solved.
       policy: who acted: "random", "scripted" or a checkpoint.
@@ -52,6 +53,7 @@ class Episode:
     rewards: NDArray[np.float32]
     dones: NDArray[np.bool_]
     states: NDArray[np.float64]
+    next_obs: dict[str, NDArray[Any]] = field(default_factory=dict)
     index: int = 0
     seed: int = 0
     success: bool = False
@@ -68,6 +70,7 @@ class Episode:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """{path below the demo's group: array}, in sorted order."""
         named = {OBS + k: v for k, v in self.obs.items()}
+        named |= {NEXT_OBS + k: v for k, v in self.next_obs.items()}
         named |= {
             "actions": self.actions,
             "dones": self.dones,

@@ -131,7 +131,9 @@ class EpisodeWriter:
     @property
     def content_hash(self) -> str:
         """What `datagen.content_hash` finds in the finished file."""
-        masks = self._masks()
+        return self._hash(self._masks())
+
+    def _hash(self, masks: Mapping[str, set[int]]) -> str:
         digests = (
             episode_digest(checksum, attributes, (m for m in masks if i in masks[m]))
             for i, (checksum, attributes) in self._written.items()
@@ -160,6 +162,7 @@ class EpisodeWriter:
             "env_args": self._env_args,
             "schema_version": SCHEMA_VERSION,
             "content_hash": self.content_hash,
+            "episodes_hash": self._hash({}),
             **self._attributes,
         }
         self._write_attributes(self._data, head)

@@ -62,6 +62,9 @@ def datagen(
     image_size: ImageSize = 64,
     depth: Depth = False,
     segmentation: Segmentation = False,
+    next_obs: Annotated[
+        bool, typer.Option("--next-obs", help="Also record the observation after each action.")
+    ] = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -86,6 +89,7 @@ def datagen(
         image_size=image_size,
         depth=depth,
         segmentation=segmentation,
+        next_obs=next_obs,
         resume=resume,
         overwrite=overwrite,
     )
