@@ -182,7 +182,7 @@ def _finalize(
             temporary,
             painter.contract,
             splits=data.splits(),
-            env_id=gym_id(contract.env_name),
+            env_id=gym_id(painter.contract.env_name),
             attributes={
                 "recipe": json.dumps(recipe, sort_keys=True),
                 "statistics": data.attribute("statistics", "{}"),
