@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import types
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +33,9 @@ _VIEWS = {
 }
 """{type of a named view: (its owner, the owner's method that gives it)}."""
 
+_STRUCTS = {mujoco.MjOption: ("opt", "gravity"), mujoco.MjStatistic: ("stat", "center")}
+"""{type of a part of the model: (its name, an array in it)}."""
+
 
 @dataclass(frozen=True)
 class _Window:
@@ -39,7 +44,8 @@ class _Window:
     Attributes:
       owner: "model" or "data".
       name: a field, or the method of a named view.
-      at: an array's (byte offset, shape, strides, dtype, writeable), or a named view's id.
+      at: an array's (byte offset, shape, strides, dtype, writeable), a named view's id, or None for all
+        of a part such as `model.opt`.
     """
 
     owner: str
@@ -48,6 +54,8 @@ class _Window:
 
     def open(self, owners: dict[str, Any]) -> Any:
         source = getattr(owners[self.owner], self.name)
+        if self.at is None:
+            return source
         if isinstance(self.at, int):
             return source(self.at)
         offset, shape, strides, dtype, writeable = self.at
@@ -135,6 +143,12 @@ def _remade(container: Any, old: list[Any], new: list[Any]) -> Any:
 def _window(value: Any, owners: dict[str, Any]) -> _Window | None:
     if type(value) in _VIEWS:
         return _Window(*_VIEWS[type(value)], int(value.id))
+    if type(value) in _STRUCTS:
+        name, field = _STRUCTS[type(value)]
+        shared = np.shares_memory(
+            getattr(value, field), getattr(getattr(owners["model"], name), field)
+        )
+        return _Window("model", name, None) if shared else None
     if not isinstance(value, np.ndarray) or not value.size:
         return None
     root: Any = value
@@ -190,7 +204,7 @@ class _Search:
             if closure or _window(part, self.owners) is not None:
                 raise UserError(
                     f"{where} holds memory of this simulation ({name}), which a copy would not follow;"
-                    " keep it as an attribute of the environment, or define __getstate__ without it."
+                    " keep it in an attribute of the environment itself, or define __getstate__ without it."
                 )
             self.refuse_hidden(part, where)
 
@@ -199,11 +213,25 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     """What `value` holds: items, attributes, variables of a closure; nothing where it copies itself."""
     if isinstance(value, dict):
         yield from ((f"[{key!r}]", item) for key, item in value.items())
-    elif isinstance(value, list | tuple | set | frozenset):
+    elif isinstance(value, list | tuple | set | frozenset | deque):
         yield from ((f"[{i}]", item) for i, item in enumerate(value))
+    elif isinstance(value, np.ndarray):
+        if value.dtype.hasobject:
+            yield from ((f"[{i}]", item) for i, item in enumerate(value.ravel().tolist()))
+    elif isinstance(value, functools.partial):
+        yield from (("arguments", part) for part in (value.func, *value.args, value.keywords))
     elif isinstance(value, types.FunctionType):
         for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
             with contextlib.suppress(ValueError):  # a variable that has no value yet
                 yield name, cell.cell_contents
     elif not any("__getstate__" in vars(kind) for kind in type(value).__mro__[:-1]):
-        yield from ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items())
+        slots = [name for kind in type(value).__mro__ for name in _slots(kind)]
+        own = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+        yield from (
+            (f".{n}", part) for n, part in {**own, **getattr(value, "__dict__", {})}.items()
+        )
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    names = vars(kind).get("__slots__", ())
+    return (names,) if isinstance(names, str) else tuple(names)

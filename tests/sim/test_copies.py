@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,7 @@ class Pendulum(BaseRobotEnv):
         self.parts_too = self.parts
         self.hinge = self.data.joint("hinge")
         self.mass = self.model.body_mass[1:]
+        self.physics = self.model.opt
         return spaces.Box(-1e3, 1e3, (3,), np.float32)
 
     def _build_action_space(self) -> spaces.Box:
@@ -161,6 +164,7 @@ def test_what_a_user_keeps_of_the_simulation_follows_the_copy(
     twin = copied(pendulum)
     assert np.shares_memory(twin.angle, twin.data.qpos)
     assert np.shares_memory(twin.mass, twin.model.body_mass)
+    assert np.shares_memory(twin.physics.gravity, twin.model.opt.gravity)
     assert twin.parts_too is twin.parts and twin.parts["names"] == ("hinge",)
     ahead = trace(twin, action)
     assert trace(pendulum, action) == ahead
@@ -171,12 +175,23 @@ class Holder:
         self.value = value
 
 
+class Slotted:
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
 def test_memory_that_a_copy_would_not_follow_is_refused(
     pendulum: Pendulum, refused: Callable[..., str]
 ) -> None:
     for hidden in (
         Holder(pendulum.data.qpos),
         Holder([pendulum.data.joint("hinge")]),
+        Slotted(pendulum.data.qpos),
+        deque([pendulum.data.qpos]),
+        functools.partial(np.sum, pendulum.data.qpos),
+        np.array([pendulum.data.qpos, None], dtype=object),
         lambda: pendulum.data.qpos,
     ):
         pendulum.helper = hidden
