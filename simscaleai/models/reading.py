@@ -16,6 +16,7 @@ from simscaleai.observations import (
     is_image_key,
     is_picture,
     observation_parts,
+    unflatten_state,
 )
 
 STATE = "state"
@@ -37,9 +38,15 @@ def read_observations(obs: Any, spec: ObsSpec | None) -> dict[str, NDArray[Any]]
     if spec is None:
         arrays = {key: _array(key, value) for key, value in parts.items()}
     else:
-        arrays = {key: _array(key, parts[key]) for key in spec.shapes if key in parts}
+        arrays = {
+            key: _array(key, parts[key], spec.dtypes.get(key))
+            for key in spec.shapes
+            if key in parts
+        }
         if STATE in spec.shapes and STATE not in parts:
             _add_state(arrays, parts, spec)
+        elif STATE in parts and spec.state_keys and not any(k in parts for k in spec.state_keys):
+            _cut_state(arrays, parts[STATE], spec)
         _refuse_single(arrays, spec)
         arrays = {key: _as_specified(value, spec.shapes[key]) for key, value in arrays.items()}
         _check_shapes(arrays, spec)
@@ -62,7 +69,8 @@ def read_observations(obs: Any, spec: ObsSpec | None) -> dict[str, NDArray[Any]]
     return arrays
 
 
-def _array(key: str, value: Any) -> NDArray[Any]:
+def _array(key: str, value: Any, dtype: str | None = None) -> NDArray[Any]:
+    """`value` as an array; a list, which has no dtype, in the one that is expected if it loses nothing."""
     try:
         array = as_array(value)
     except (TypeError, ValueError):  # lists of different lengths
@@ -72,6 +80,10 @@ def _array(key: str, value: Any) -> NDArray[Any]:
             f"The observation {key!r} cannot be made an array of numbers; give an array, a tensor or a list"
             " of lists of the same length."
         )
+    if dtype is not None and not hasattr(value, "dtype"):
+        with np.errstate(invalid="ignore"):
+            cast = array.astype(dtype)
+        return cast if np.array_equal(cast, array) else array
     return array
 
 
@@ -84,6 +96,14 @@ def _add_state(arrays: dict[str, NDArray[Any]], parts: dict[str, Any], spec: Obs
     n = rows.pop()
     flat = {key: v.reshape(n, math.prod(v.shape[1:])) for key, v in vectors.items()}
     arrays[STATE] = flatten_state(flat, sorted(flat))
+
+
+def _cut_state(arrays: dict[str, NDArray[Any]], state: Any, spec: ObsSpec) -> None:
+    """Take the vectors of a policy from one "state" that has them all, as a dataset gives it."""
+    state = _array(STATE, state)
+    if state.ndim == 2 and state.shape[1] == spec.state_dim:
+        for key, part in unflatten_state(state, spec).items():
+            arrays[key] = part.reshape(len(state), *spec.shapes[key])
 
 
 def _refuse_single(arrays: dict[str, NDArray[Any]], spec: ObsSpec) -> None:

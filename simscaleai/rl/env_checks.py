@@ -85,13 +85,14 @@ def check_finite(
       batched: whether `obs` is of a vector environment.
     """
     for key, value in observation_parts(obs).items():
-        array = as_array(value)
-        if array.dtype.kind != "f":
+        try:
+            array = as_array(value)
+        except (TypeError, ValueError):  # lists of different lengths, or no numbers
             continue
-        wrong = np.isnan(array)
-        if not wrong.any():
+        if array.dtype.kind != "f" or not (wrong := np.isnan(array)).any():
             continue
-        rows = wrong.reshape(len(index), -1).any(1) if batched else np.array([True])
+        apart = batched and array.shape[:1] == index.shape
+        rows = wrong.reshape(len(index), -1).any(1) if apart else np.ones(len(index), dtype=bool)
         for row in np.flatnonzero(rows & (index >= 0)):
             raise UserError(
                 f"The environment {name_of(env)!r} gave NaN in the observation {key!r} after step"

@@ -95,6 +95,23 @@ def test_a_policy_of_one_vector_takes_what_it_is_made_of() -> None:
         read_observations({"a": whole[:, :3]}, spec)
 
 
+def test_one_vector_is_cut_into_what_a_policy_reads() -> None:
+    spec = ObsSpec({"b": (2, 1), "a": (), "c": (1,)}, dict.fromkeys("abc", "float32"))
+    state = np.arange(8.0).reshape(2, 4)
+    for given in (state, {"state": state.tolist()}):
+        found = read_observations(given, spec)
+        assert {key: value.shape for key, value in found.items()} == {
+            "b": (2, 2, 1),
+            "a": (2,),
+            "c": (2, 1),
+        }
+        np.testing.assert_array_equal(
+            np.concatenate([v.reshape(2, -1) for v in found.values()], 1), state
+        )
+    with pytest.raises(UserError, match="'b' is missing; 'a' is missing; 'c' is missing"):
+        read_observations(state[:, :3], spec)
+
+
 def test_parts_of_nested_observations() -> None:
     nested = {"robot": {"q": 1, "grip": (2, 3)}, "goal": 4}
     assert observation_parts(nested) == {
