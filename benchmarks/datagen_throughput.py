@@ -32,9 +32,9 @@ from rich.console import Console
 from rich.table import Table
 
 from simscaleai.datagen import generate_dataset, parts
+from simscaleai.rendering import Renderer
 from simscaleai.sim import make_vec_env
 from simscaleai.sim.physics import BatchSim
-from simscaleai.sim.rendering import Renderer
 from simscaleai.storage.episode_writer import EpisodeWriter
 
 EPISODES = {"reach": 2000, "pick_place": 1000}

@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from simscaleai.errors import UserError
+from simscaleai.rendering import Renderer
 from simscaleai.sim import CameraConfig, make_vec_env
-from simscaleai.sim.rendering import Renderer
 
 SIZES = (64, 128, 224)
 ROWS = (1, 16, 64)
@@ -78,7 +78,7 @@ def traced(env: Any, cameras: list[CameraConfig], threads: int) -> Callable[[], 
 
     def draw() -> int:
         for _ in range(rounds):
-            renderer.render(env.sim.view())
+            renderer.render(env.sim.render_state())
         return rounds * frames
 
     return draw

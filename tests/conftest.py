@@ -1,4 +1,4 @@
-"""For every test: one thread for PyTorch, whose tensors are small here.
+"""What all tests use; and one thread for PyTorch, whose tensors are small here.
 
 Two threads that wait for each other on a busy machine make such tests ten times slower.
 """
@@ -16,7 +16,25 @@ from typing import Any
 
 import pytest
 
+from simscaleai.errors import UserError
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def refused() -> Callable[..., str]:
+    """Call a function that must raise UserError in one sentence that has all of `mentions` in it."""
+
+    def check(call: Callable[[], Any], *mentions: str) -> str:
+        with pytest.raises(UserError) as caught:
+            call()
+        text = str(caught.value)
+        assert "\n" not in text and text.endswith((".", "?")), text
+        for part in mentions:
+            assert part in text, f"{part!r} is not in {text!r}"
+        return text
+
+    return check
 
 
 @pytest.fixture(scope="session")

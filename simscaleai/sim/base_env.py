@@ -67,7 +67,7 @@ class SimConfig(Converted):
       seed: seeds the first reset; an argument of `reset` wins.
       randomization_level: "light", "default" or "heavy".
       ik: how a displacement of the hand becomes joint targets: "dls" or "jacobian_transpose".
-      render_engine: "warp", "gl", or "auto" for what works here; see `sim.rendering`.
+      render_engine: "warp", "gl", or "auto" for what works here; see `rendering`.
       observe_depth: also observe `depth/<camera>` of every camera, (H, W) float32 in m. (`render_depth`
         of a `CameraConfig` costs nothing and puts nothing in the observation.)
       observe_segmentation: also observe `segmentation/<camera>`, (H, W) int32 geom ids, -1 for none.
@@ -199,7 +199,7 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
           `segmentation` also {"segmentation": (H, W) int32 geom ids, -1 for none}.
         """
         if self._cameras is None:
-            from simscaleai.sim.rendering import CameraRenderer
+            from simscaleai.rendering import CameraRenderer
 
             self._cameras = CameraRenderer(
                 self.model, self.config.cameras, engine=self.config.render_engine
@@ -215,7 +215,7 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
             return self.render_camera()["rgb"]
         if self.render_mode == "human":
             if self._viewer is None:
-                from simscaleai.sim.rendering import open_window
+                from simscaleai.rendering import open_window
 
                 self._viewer = open_window(self.model, self.data)
             self._viewer.sync()

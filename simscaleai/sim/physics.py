@@ -23,8 +23,8 @@ import numpy as np
 from mujoco.batch import MODEL_FIELDS, Batch
 from numpy.typing import NDArray
 
+from simscaleai.rendering.render_state import POSE_FIELDS, VISUAL_FIELDS, RenderState
 from simscaleai.sim.copies import copy_data
-from simscaleai.sim.view import LOOKS, POSES, View
 
 Rows = NDArray[np.intp]
 """Sorted, unique row numbers (k,)."""
@@ -132,7 +132,7 @@ class Sim(ABC):
         """Set every row to its recorded state (n, nstate), and refresh derived fields."""
 
     @abstractmethod
-    def view(self) -> View:
+    def render_state(self) -> RenderState:
         """Every row as a camera sees it, in live arrays."""
 
 
@@ -203,8 +203,8 @@ class SingleSim(Sim):
         mujoco.mj_setState(self.model, self.data, states[0], int(_STATE))
         mujoco.mj_step1(self.model, self.data)
 
-    def view(self) -> View:
-        return View.of(self.model, self.data)
+    def render_state(self) -> RenderState:
+        return RenderState.of(self.model, self.data)
 
 
 class BatchSim(Sim):
@@ -283,9 +283,9 @@ class BatchSim(Sim):
             start += part.shape[1]
         self.batch.forward(None, _STAGE)
 
-    def view(self) -> View:
+    def render_state(self) -> RenderState:
         if not self._poses:  # copying them out of every step is a cost for who wants pictures
-            self._poses = {name: self.batch.bind(name) for name in POSES}
+            self._poses = {name: self.batch.bind(name) for name in POSE_FIELDS}
             self.batch.forward(None, _STAGE)
-        own = {name: self.batch.expanded(name) for name in LOOKS}
-        return View(self._poses, {k: v for k, v in own.items() if v is not None})
+        own = {name: self.batch.expanded(name) for name in VISUAL_FIELDS}
+        return RenderState(self._poses, {k: v for k, v in own.items() if v is not None})

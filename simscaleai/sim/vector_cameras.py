@@ -60,7 +60,7 @@ class VectorCameras:
         if not names:
             return {}
         if self._renderer is None:
-            from simscaleai.sim.rendering import Renderer
+            from simscaleai.rendering import Renderer
 
             self._renderer = Renderer(
                 self._sim.model,
@@ -70,6 +70,6 @@ class VectorCameras:
                 threads=self._num_threads,
             )
         images: dict[str, dict[str, NDArray[Any]]] = self._renderer.render(
-            self._sim.view(), names, **settings
+            self._sim.render_state(), names, **settings
         )
         return images

@@ -1,4 +1,4 @@
-"""What the tests of simulation share: checking refusals, scratch registries and running an expert."""
+"""What the tests of simulation share: scratch registries and running an expert."""
 
 from __future__ import annotations
 
@@ -10,24 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from simscaleai.errors import UserError
 from simscaleai.sim import factory
-
-
-@pytest.fixture
-def refused() -> Callable[..., str]:
-    """Call a function that must raise UserError in one sentence that has all of `mentions` in it."""
-
-    def check(call: Callable[[], Any], *mentions: str) -> str:
-        with pytest.raises(UserError) as caught:
-            call()
-        text = str(caught.value)
-        assert "\n" not in text and text.endswith((".", "?")), text
-        for part in mentions:
-            assert part in text, f"{part!r} is not in {text!r}"
-        return text
-
-    return check
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from simscaleai.convert import converted
 from simscaleai.policy import begin_episodes
+from simscaleai.rendering import Renderer
 from simscaleai.rl.episodes import episode_seed
 from simscaleai.sim.factory import make_env
-from simscaleai.sim.rendering import Renderer
 from simscaleai.tools.driver import find_driver
 from simscaleai.tools.figures.rollout import view_of
 from simscaleai.tools.figures.style import (
@@ -78,7 +78,7 @@ def plot_cameras(
         names = cameras or [env.model.camera(i).name for i in range(env.model.ncam)]
         configs = [view_of(env.model, name, (size, size)) for name in names]
         renderer = Renderer(env.model, configs, engine=env.config.render_engine, samples=2)
-        seen = renderer.render(env.sim.view(), depth=True, segmentation=True)
+        seen = renderer.render(env.sim.render_state(), depth=True, segmentation=True)
         shots = {
             name: {kind: picture[0] for kind, picture in pictures.items()}
             for name, pictures in seen.items()

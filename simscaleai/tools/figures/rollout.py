@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.policy import Policy, begin_episodes
+from simscaleai.rendering import Renderer
 from simscaleai.rl.episodes import episode_seed
 from simscaleai.sim.base_env import CameraConfig
 from simscaleai.sim.factory import make_vec_env
-from simscaleai.sim.rendering import Renderer
 from simscaleai.sim.vector_env import TaskVectorEnv
 from simscaleai.tools.driver import Driver
 
@@ -88,7 +88,7 @@ def record(
                     told = tuple(env.instruction(i) for i in range(n_episodes))
                 if shown is None or step in shown:
                     rows = np.flatnonzero(steps != drawn)  # the others stand still
-                    rgb = renderer.render(env.sim.view(), rows=rows)[lens.name]["rgb"]
+                    rgb = renderer.render(env.sim.render_state(), rows=rows)[lens.name]["rgb"]
                     drawn[:] = steps
                     yield Moment(rgb, steps.copy(), over.copy(), success.copy(), told)
 

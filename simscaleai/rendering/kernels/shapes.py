@@ -6,7 +6,7 @@ miss) and normals. They tell where a ray enters: one that starts inside a shape 
 
 import warp as wp
 
-from simscaleai.sim.rendering.kernels.lanes import PIXELS, Lanes, Points, unit
+from simscaleai.rendering.kernels.lanes import PIXELS, Lanes, Points, unit
 
 
 @wp.func

@@ -1,7 +1,7 @@
 """What a camera needs to know of n simulations: where things are and how they look.
 
-A `View` names its arrays as MjData and MjModel do, each with a leading axis n. It is all that crosses from
-simulation to rendering: a renderer runs no physics, and a simulation knows no renderer.
+A `RenderState` names its arrays as MjData and MjModel do, each with a leading axis n. It is all that a
+renderer gets from a simulation: a renderer runs no physics, and a simulation knows no renderer.
 
 Trap: the arrays may be live. Render, or copy them, before the simulations go on.
 """
@@ -15,10 +15,10 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-POSES = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir")
+POSE_FIELDS = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir")
 """MjData fields, world frame: positions (n, k, 3) in m, rotations (n, k, 9), directions (n, k, 3)."""
 
-LOOKS = (
+VISUAL_FIELDS = (
     "geom_rgba",
     "geom_size",
     "mat_emission",
@@ -34,12 +34,13 @@ LOOKS = (
 
 
 @dataclass(frozen=True)
-class View:
+class RenderState:
     """n simulations as cameras see them.
 
     Attributes:
-      poses: every field of `POSES`.
-      looks: those fields of `LOOKS` that may differ from the model's, (n, ...) or (1, ...) for all alike.
+      poses: every field of `POSE_FIELDS`.
+      looks: those fields of `VISUAL_FIELDS` that may differ from the model's, (n, ...), or (1, ...) where
+        all simulations have the same.
       source: with n = 1, the simulation itself; OpenGL draws from it what poses do not cover (tendons,
         skins, flexes).
     """
@@ -54,11 +55,11 @@ class View:
         return len(self.poses["geom_xpos"])
 
     @classmethod
-    def of(cls, model: mujoco.MjModel, data: mujoco.MjData) -> View:
+    def of(cls, model: mujoco.MjModel, data: mujoco.MjData) -> RenderState:
         """One simulation (n = 1), whose derived fields must be current."""
         return cls(
-            {name: getattr(data, name)[None] for name in POSES},
-            {name: getattr(model, name)[None] for name in LOOKS},
+            {name: getattr(data, name)[None] for name in POSE_FIELDS},
+            {name: getattr(model, name)[None] for name in VISUAL_FIELDS},
             data,
         )
 
@@ -81,7 +82,7 @@ def intrinsics(
     return np.array([[focal, 0, column], [0, focal, row], [0, 0, 1]])
 
 
-def extrinsics(view: View, camera_id: int) -> NDArray[np.float64]:
+def extrinsics(view: RenderState, camera_id: int) -> NDArray[np.float64]:
     """Where a camera is: (n, 4, 4) from its frame to the world's, m.
 
     The frame is that of computer vision: x to the right of the picture, y down, z along the optical axis.

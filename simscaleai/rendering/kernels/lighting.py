@@ -2,9 +2,9 @@
 
 import warp as wp
 
-from simscaleai.sim.rendering.kernels.lanes import PIXELS, Lanes, Names, Points, raised, unit
-from simscaleai.sim.rendering.kernels.meeting import hit
-from simscaleai.sim.rendering.kernels.scene import (
+from simscaleai.rendering.kernels.lanes import PIXELS, Lanes, Names, Points, raised, unit
+from simscaleai.rendering.kernels.meeting import hit
+from simscaleai.rendering.kernels.scene import (
     DIRECTIONAL,
     PLANE,
     SPOT,
@@ -13,8 +13,8 @@ from simscaleai.sim.rendering.kernels.scene import (
     colour_of,
     extent,
 )
-from simscaleai.sim.rendering.kernels.shadow_maps import lit
-from simscaleai.sim.rendering.loading import MAX_GEOMS
+from simscaleai.rendering.kernels.shadow_maps import lit
+from simscaleai.rendering.loading import MAX_GEOMS
 
 SHADOW = 0.3  # part of a light that reaches what lies in its shadow, as in MuJoCo's renderer
 

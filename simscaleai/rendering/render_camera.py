@@ -15,7 +15,7 @@ from simscaleai.errors import UserError, unknown_name
 
 
 @dataclass(frozen=True)
-class Lens:
+class RenderCamera:
     """Camera `camera_id` of a model.
 
     Attributes:
@@ -39,7 +39,9 @@ class Lens:
         return 0.5 * self.width + right * self.height, (0.5 + down) * self.height
 
 
-def lens_of(model: mujoco.MjModel, name: str, width: int, height: int, fov: float | None) -> Lens:
+def lens_of(
+    model: mujoco.MjModel, name: str, width: int, height: int, fov: float | None
+) -> RenderCamera:
     """The lens of a camera of the scene, with its principal point; None is the scene's field of view.
 
     Raises:
@@ -58,7 +60,7 @@ def lens_of(model: mujoco.MjModel, name: str, width: int, height: int, fov: floa
         fov = float(model.cam_fovy[i])
     sensor = model.cam_sensorsize[i].astype(np.float64)
     if not sensor.all():
-        return Lens(name, i, width, height, fov)
+        return RenderCamera(name, i, width, height, fov)
     focal, principal = model.cam_intrinsic[i].astype(np.float64).reshape(2, 2)
     resolution = model.cam_resolution[i]
     pixels = sensor / resolution if (resolution > 1).all() else np.ones(2)
@@ -69,10 +71,10 @@ def lens_of(model: mujoco.MjModel, name: str, width: int, height: int, fov: floa
             f" {down:.6g} pixels), and pictures here have square ones; give it equal focal lengths."
         )
     right, below = -principal / pixels * pixels[1] / sensor[1]
-    return Lens(name, i, width, height, fov, (float(right), float(below)))
+    return RenderCamera(name, i, width, height, fov, (float(right), float(below)))
 
 
-def model_with(model: mujoco.MjModel, lenses: Sequence[Lens]) -> mujoco.MjModel:
+def model_with(model: mujoco.MjModel, lenses: Sequence[RenderCamera]) -> mujoco.MjModel:
     """A copy of `model` whose cameras have the lenses' fields of view and principal points."""
     model = copy.copy(model)
     for lens in lenses:
@@ -86,7 +88,7 @@ def model_with(model: mujoco.MjModel, lenses: Sequence[Lens]) -> mujoco.MjModel:
     return model
 
 
-def blank(lens: Lens, n: int, depth: bool, segmentation: bool) -> dict[str, NDArray[Any]]:
+def blank(lens: RenderCamera, n: int, depth: bool, segmentation: bool) -> dict[str, NDArray[Any]]:
     """Arrays for the pictures of n simulations through `lens`: `rendering.Pictures` to be filled."""
     shape = (n, lens.height, lens.width)
     pictures: dict[str, NDArray[Any]] = {"rgb": np.empty((*shape, 3), np.uint8)}

@@ -1,7 +1,7 @@
 """Scenes that our own tracer does not know (height fields, textured meshes, ...), by that of `mujoco_warp`.
 
-It is given the poses of a `View` and runs no physics. Simulations are shared out among threads, each of
-which has buffers of its own; the native code lets go of Python's lock.
+It is given the poses of a `RenderState` and runs no physics. Each thread draws a part of the simulations into
+buffers of its own; the native code releases the GIL.
 
 Trap: transparency is not drawn. What is not fully transparent is opaque.
 """
@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.errors import UserError
-from simscaleai.sim.rendering.lens import Lens, blank, model_with
-from simscaleai.sim.rendering.loading import DEVICE, import_warp
-from simscaleai.sim.view import POSES, View
+from simscaleai.rendering.loading import DEVICE, import_warp
+from simscaleai.rendering.render_camera import RenderCamera, blank, model_with
+from simscaleai.rendering.render_state import POSE_FIELDS, RenderState
 
 
 class GeneralEngine:
@@ -36,7 +36,12 @@ class GeneralEngine:
     name = "warp"
 
     def __init__(
-        self, model: mujoco.MjModel, lenses: Sequence[Lens], n: int, threads: int, samples: int
+        self,
+        model: mujoco.MjModel,
+        lenses: Sequence[RenderCamera],
+        n: int,
+        threads: int,
+        samples: int,
     ) -> None:
         self._lenses = lenses
         model = model_with(model, lenses)
@@ -56,7 +61,7 @@ class GeneralEngine:
 
     def draw(
         self,
-        view: View,
+        view: RenderState,
         chosen: Sequence[int],
         depth: bool,
         segmentation: bool,
@@ -98,7 +103,12 @@ class _Part:
     """The simulations `rows`, drawn by one thread."""
 
     def __init__(
-        self, model: mujoco.MjModel, shared: Any, lenses: Sequence[Lens], rows: slice, samples: int
+        self,
+        model: mujoco.MjModel,
+        shared: Any,
+        lenses: Sequence[RenderCamera],
+        rows: slice,
+        samples: int,
     ) -> None:
         warp, mujoco_warp = _import()
         self._rows, self._lenses = rows, lenses
@@ -124,11 +134,13 @@ class _Part:
             "light": ((n, model.nlight), warp.vec3, warp.vec3),
         }
         data = {"nworld": n, "flexvert_xpos": warp.zeros((n, model.nflexvert), dtype=warp.vec3)}
-        for name in POSES:
+        for name in POSE_FIELDS:
             shape, *kinds = shapes[name.split("_")[0]]
             data[name] = warp.zeros(shape, dtype=kinds[0 if name.endswith("xpos") else 1])
         self._data = SimpleNamespace(**data)
-        self._poses = {name: data[name].numpy() for name in POSES}  # views: writing is handing over
+        self._poses = {
+            name: data[name].numpy() for name in POSE_FIELDS
+        }  # views: writing is handing over
         self._flags = [
             flags.numpy()
             for flags in (
@@ -147,7 +159,9 @@ class _Part:
         """Take over the compiled tracer of another part, if there is one."""
         self._context._megakernel = other.kernel
 
-    def draw(self, view: View, chosen: Sequence[int], out: list[dict[str, NDArray[Any]]]) -> None:
+    def draw(
+        self, view: RenderState, chosen: Sequence[int], out: list[dict[str, NDArray[Any]]]
+    ) -> None:
         """Draw the lenses `chosen` into this part's rows of `out`."""
         _, mujoco_warp = _import()
         for name, values in self._poses.items():

@@ -16,9 +16,9 @@ Trap: a launch keeps its bins in `Scratch`, and so must run on one CPU thread.
 
 import warp as wp
 
-from simscaleai.sim.rendering.kernels.lanes import PIXELS, Lanes, Names, Points
-from simscaleai.sim.rendering.kernels.scene import Scene, bound, colour_of, extent
-from simscaleai.sim.rendering.loading import TILE
+from simscaleai.rendering.kernels.lanes import PIXELS, Lanes, Names, Points
+from simscaleai.rendering.kernels.scene import Scene, bound, colour_of, extent
+from simscaleai.rendering.loading import TILE
 
 NEAR = 1.0e-4  # m; what is nearer than this has no place in the picture that could be computed
 # Pixels that a face reaches beyond its edges, so that rounding leaves no gap between it and its neighbours.

@@ -2,9 +2,9 @@
 
 import warp as wp
 
-from simscaleai.sim.rendering.kernels import shapes
-from simscaleai.sim.rendering.kernels.lanes import PIXELS, Lanes, Points
-from simscaleai.sim.rendering.kernels.scene import (
+from simscaleai.rendering.kernels import shapes
+from simscaleai.rendering.kernels.lanes import PIXELS, Lanes, Points
+from simscaleai.rendering.kernels.scene import (
     BOX,
     CAPSULE,
     CYLINDER,

@@ -18,12 +18,12 @@ import mujoco
 import numpy as np
 import pytest
 
+from simscaleai.rendering import CameraRenderer, Renderer, loading, warp_engine
+from simscaleai.rendering.general_engine import GeneralEngine
+from simscaleai.rendering.render_camera import RenderCamera
+from simscaleai.rendering.render_state import RenderState, extrinsics, intrinsics
 from simscaleai.sim import CameraConfig, make_env, make_vec_env
 from simscaleai.sim.physics import BatchSim
-from simscaleai.sim.rendering import CameraRenderer, Renderer, loading, warp_engine
-from simscaleai.sim.rendering.general_engine import GeneralEngine
-from simscaleai.sim.rendering.lens import Lens
-from simscaleai.sim.view import View, extrinsics, intrinsics
 
 pytest.importorskip("mujoco_warp", reason="the ray tracer is not installed")
 
@@ -83,7 +83,7 @@ def test_looks_lights_sizes_and_camera_poses_show_in_their_own_row(env: Any) -> 
         change(sim)
         sim.forward(np.arange(3))
         renderer = Renderer(env.model, [OVERHEAD], 3, engine="warp", threads=2)
-        return renderer.render(sim.view())["overhead_cam"]["rgb"].astype(int)
+        return renderer.render(sim.render_state())["overhead_cam"]["rgb"].astype(int)
 
     def write(field: str, name: str, factor: float) -> Callable[[BatchSim], None]:
         accessor = getattr(env.model, field.split("_")[0])
@@ -118,7 +118,7 @@ def test_depth_is_metric_and_geoms_are_where_the_intrinsics_say(env: Any) -> Non
     assert bare.mean() > 0.5
     np.testing.assert_allclose(seen["depth"][bare], height, atol=2e-3)
     # the middle of the cube, through the camera, falls on a pixel of the cube
-    view, camera_id = View.of(env.model, env.data), env.model.camera("overhead_cam").id
+    view, camera_id = RenderState.of(env.model, env.data), env.model.camera("overhead_cam").id
     to_world = extrinsics(view, camera_id)[0]
     x, y, z = np.linalg.inv(to_world) @ [*env.data.geom("object").xpos, 1] @ np.eye(4)[:, :3]
     column, row, one = intrinsics(size, size, 29) @ [x, y, z] / z
@@ -168,11 +168,11 @@ def test_mistakes_are_named(
 
 HIDDEN = """
 import sys
-assert "simscaleai.sim.rendering" not in sys.modules
 from simscaleai.errors import UserError
 from simscaleai.sim import CameraConfig, make_env, make_vec_env
 make_env("reach", cameras=[]).reset(seed=0), make_vec_env("reach", 2).reset(seed=0)
-assert not {"simscaleai.sim.rendering", "warp"} & set(sys.modules)  # no pictures, no cost
+drawing = {"warp", "simscaleai.rendering.warp_engine", "simscaleai.rendering.gl_engine"}
+assert not drawing & set(sys.modules)  # no images, no cost
 env = make_env("reach", "rgb_array", cameras=[CameraConfig("front_cam", 16, 16)])
 assert env.reset(seed=0)[0]["image"].std() > 5 and env._cameras._renderers["front_cam"].engine == "warp"
 assert not any(name.startswith("OpenGL") for name in sys.modules)
@@ -201,7 +201,7 @@ except Exception as error:  # the platform's library is missing
     sys.exit(77)
 from simscaleai.errors import UserError
 from simscaleai.sim import CameraConfig, make_vec_env
-from simscaleai.sim.rendering import Renderer
+from simscaleai.rendering import Renderer
 
 cameras = [CameraConfig(f"{name}_cam", 96, 64, fov) for name, fov in
            (("wrist", 60), ("front", 40), ("overhead", 29))]
@@ -214,7 +214,7 @@ seen = {}
 for engine in ("warp", "gl"):
     try:
         renderer = Renderer(envs.model, cameras, 2, engine=engine)
-        seen[engine] = renderer.render(envs.sim.view(), depth=True, segmentation=True)
+        seen[engine] = renderer.render(envs.sim.render_state(), depth=True, segmentation=True)
     except UserError as error:
         print(error)
         sys.exit(77)
@@ -260,7 +260,7 @@ def test_the_principal_point_of_a_camera_is_where_the_scene_says() -> None:
     matrix = intrinsics(lens.width, lens.height, lens.fov, lens.shift)
     # twice the resolution: the focal length doubles, and so does the principal point (32 - 14, 24 + 9)
     np.testing.assert_allclose(matrix, [[120, 0, 36], [0, 120, 66], [0, 0, 1]], rtol=1e-6)
-    view = View.of(model, data)
+    view = RenderState.of(model, data)
     seen = renderer.render(view, segmentation=True)["eye"]["segmentation"][0]
     for name in ("ball", "box"):
         x, y, z, _ = np.linalg.inv(extrinsics(view, 0)[0]) @ [*data.geom(name).xpos, 1]
@@ -295,15 +295,15 @@ AGREE_ON_LENSES = f"""
 import sys
 import mujoco, numpy as np
 from simscaleai.errors import UserError
-from simscaleai.sim.rendering import Renderer
-from simscaleai.sim.view import View
+from simscaleai.rendering import Renderer
+from simscaleai.rendering.render_state import RenderState
 
 model = mujoco.MjModel.from_xml_string('''{CALIBRATED.format(lens=PRINCIPAL)}''')
 data = mujoco.MjData(model)
 mujoco.mj_forward(model, data)
 try:
     ours, theirs = (
-        Renderer(model, ["eye"], engine=engine).render(View.of(model, data), segmentation=True)
+        Renderer(model, ["eye"], engine=engine).render(RenderState.of(model, data), segmentation=True)
         for engine in ("warp", "gl")
     )
 except UserError as error:
@@ -371,7 +371,10 @@ def test_the_tracer_draws_as_that_of_mujoco_warp() -> None:
     model = mujoco.MjModel.from_xml_string(SHAPES)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    view, camera = View.of(model, data), Lens("cam", 0, 93, 70, 50.0)  # not a whole number of tiles
+    view, camera = (
+        RenderState.of(model, data),
+        RenderCamera("cam", 0, 93, 70, 50.0),
+    )  # not a whole number of tiles
     assert loading.can_draw(model)
     seen = [
         engine(model, [camera], 1, 2, 1).draw(view, [0], True, True)[0]
@@ -439,7 +442,7 @@ def test_an_unwritable_kernel_cache_is_told_and_done_without(tmp_path: Path) -> 
     """Under a file no folder can be made, whoever asks."""
     (tmp_path / "file").touch()
     code = (
-        "import os, warp; from simscaleai.sim.rendering.loading import import_warp\n"
+        "import os, warp; from simscaleai.rendering.loading import import_warp\n"
         "import_warp(); import_warp(); folder = warp.config.kernel_cache_dir\n"
         "assert os.access(folder, os.W_OK) and os.environ['WARP_CACHE_PATH'] in folder, folder\n"
         "print(folder)\n"

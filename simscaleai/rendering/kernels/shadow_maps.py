@@ -8,8 +8,8 @@ Trap: a light among the meshes sees those within 76 degrees of the line to their
 
 import warp as wp
 
-from simscaleai.sim.rendering.kernels.lanes import OPTIONS, PIXELS, Lanes, Points
-from simscaleai.sim.rendering.kernels.raster import (
+from simscaleai.rendering.kernels.lanes import OPTIONS, PIXELS, Lanes, Points
+from simscaleai.rendering.kernels.raster import (
     NEAR,
     Scratch,
     bin_meshes,
@@ -17,8 +17,8 @@ from simscaleai.sim.rendering.kernels.raster import (
     nearest,
     strip_of,
 )
-from simscaleai.sim.rendering.kernels.scene import DIRECTIONAL, Scene, bound
-from simscaleai.sim.rendering.loading import TILE
+from simscaleai.rendering.kernels.scene import DIRECTIONAL, Scene, bound
+from simscaleai.rendering.loading import TILE
 
 wp.set_module_options(OPTIONS)
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.errors import UserError
-from simscaleai.sim.rendering.lens import Lens, blank, model_with
-from simscaleai.sim.view import View
+from simscaleai.rendering.render_camera import RenderCamera, blank, model_with
+from simscaleai.rendering.render_state import RenderState
 
 _NO_OPENGL = (
     "There is no OpenGL to render with ({reason}); use the ray tracer, pip install 'simscaleai[render]', or"
@@ -35,7 +35,12 @@ class GlEngine:
     name = "gl"
 
     def __init__(
-        self, model: mujoco.MjModel, lenses: Sequence[Lens], n: int, threads: int, samples: int
+        self,
+        model: mujoco.MjModel,
+        lenses: Sequence[RenderCamera],
+        n: int,
+        threads: int,
+        samples: int,
     ) -> None:
         self._lenses = lenses
         self._model = model_with(model, lenses)
@@ -51,7 +56,7 @@ class GlEngine:
 
     def draw(
         self,
-        view: View,
+        view: RenderState,
         chosen: Sequence[int],
         depth: bool,
         segmentation: bool,
@@ -78,7 +83,9 @@ class GlEngine:
             renderer.close()
         self._renderers.clear()
 
-    def _picture(self, data: mujoco.MjData, lens: Lens, pictures: dict[str, NDArray[Any]]) -> None:
+    def _picture(
+        self, data: mujoco.MjData, lens: RenderCamera, pictures: dict[str, NDArray[Any]]
+    ) -> None:
         """Fill the `pictures` of one simulation."""
         renderer = self._renderer(lens)
         renderer.update_scene(data, lens.camera_id, self._option)
@@ -95,7 +102,7 @@ class GlEngine:
             pictures["segmentation"][:] = np.where(kinds == mujoco.mjtObj.mjOBJ_GEOM, ids, -1)
             renderer.disable_segmentation_rendering()
 
-    def _renderer(self, lens: Lens) -> mujoco.Renderer:
+    def _renderer(self, lens: RenderCamera) -> mujoco.Renderer:
         size = (lens.height, lens.width)
         if size not in self._renderers:
             try:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from simscaleai.sim.rendering import warp_engine
-from simscaleai.sim.rendering.general_engine import GeneralEngine
-from simscaleai.sim.rendering.lens import Lens
-from simscaleai.sim.view import View
+from simscaleai.rendering import warp_engine
+from simscaleai.rendering.general_engine import GeneralEngine
+from simscaleai.rendering.render_camera import RenderCamera
+from simscaleai.rendering.render_state import RenderState
 
 wp = pytest.importorskip("warp", reason="the ray tracer is not installed")
 
@@ -63,8 +63,8 @@ def draw(
 ) -> dict[str, NDArray[Any]]:
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    made = engine(model, [Lens("cam", 0, WIDTH, HEIGHT, 70.0, shift)], 1, threads, 1)
-    seen: dict[str, NDArray[Any]] = made.draw(View.of(model, data), [0], True, True)[0]
+    made = engine(model, [RenderCamera("cam", 0, WIDTH, HEIGHT, 70.0, shift)], 1, threads, 1)
+    seen: dict[str, NDArray[Any]] = made.draw(RenderState.of(model, data), [0], True, True)[0]
     made.close()
     return seen
 
@@ -160,7 +160,7 @@ def test_a_plane_is_seen_through_tiles_of_wide_angle() -> None:
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     width, height = 23, 4
-    engine = warp_engine.WarpEngine(model, [Lens("cam", 0, width, height, 111.0)], 1, 1, 1)
+    engine = warp_engine.WarpEngine(model, [RenderCamera("cam", 0, width, height, 111.0)], 1, 1, 1)
     y, x = np.mgrid[:height, :width] + 0.5
     slope = np.tan(np.radians(111 / 2)) / height
     rays = np.stack([(2 * x - width) * slope, (height - 2 * y) * slope, -np.ones_like(x)], -1)
@@ -168,7 +168,7 @@ def test_a_plane_is_seen_through_tiles_of_wide_angle() -> None:
     for turn in turns(300):
         data.cam_xmat[0] = turn.ravel()
         down = -(rays @ turn.T)[..., 2]
-        seen = engine.draw(View.of(model, data), [0], False, True)[0]["segmentation"][0]
+        seen = engine.draw(RenderState.of(model, data), [0], False, True)[0]["segmentation"][0]
         clear = np.abs(down * far - 1) > 0.01  # its depth there is 1 / down
         np.testing.assert_array_equal((seen == 0)[clear], (down * far > 1)[clear])
 
@@ -184,19 +184,19 @@ def test_a_face_seen_from_its_edge_has_no_depth_of_its_own() -> None:
     )
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    engine = warp_engine.WarpEngine(model, [Lens("cam", 0, 161, 121, 40.0)], 1, 1, 1)
+    engine = warp_engine.WarpEngine(model, [RenderCamera("cam", 0, 161, 121, 40.0)], 1, 1, 1)
     for turn in turns(200):
         data.cam_xmat[0] = data.geom_xmat[0] = turn.ravel()
         data.cam_xpos[0] = 0
         data.geom_xpos[0] = turn @ [-0.3, 0.0, -2.5]
-        depth = engine.draw(View.of(model, data), [0], True, False)[0]["depth"]
+        depth = engine.draw(RenderState.of(model, data), [0], True, False)[0]["depth"]
         there = depth[depth > 0]
         assert len(there) > 500 and there.min() > 2.199 and there.max() < 2.801
 
 
 def test_powers() -> None:
     """2 ** (e * log2 x) by hand: 0.5 ** 3 = 0.125, and over what light needs to six digits."""
-    from simscaleai.sim.rendering.kernels.lanes import raised
+    from simscaleai.rendering.kernels.lanes import raised
 
     @wp.kernel(module="unique")
     def powers(x: wp.array(dtype=float), e: wp.array(dtype=float), out: wp.array(dtype=float)):

@@ -12,7 +12,7 @@ import math
 
 import warp as wp
 
-from simscaleai.sim.rendering.loading import PIXELS
+from simscaleai.rendering.loading import PIXELS
 
 # Of modules with kernels. Short loops stay loops too, or they could not become vectors. The flags let numbers
 # be taken for finite, without which a minimum is a handful of instructions, and sums be taken in any order.

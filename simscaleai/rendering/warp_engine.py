@@ -1,8 +1,8 @@
 """Pictures on the CPU, with Warp: no OpenGL, no display, no system package.
 
 Meshes are rasterized (`kernels.raster`), everything else and the light is computed by rays
-(`kernels.tracer`); both know the scene from the poses of a `View`. Pictures are shared out among threads,
-cut into strips where they are too few; the native code lets go of Python's lock.
+(`kernels.tracer`); both know the scene from the poses of a `RenderState`. Images are divided among threads,
+and cut into strips where there are fewer images than threads; the native code releases the GIL.
 
 The first picture on a machine compiles this, some seconds; it stays in Warp's cache in the user's cache
 folder (`WARP_CACHE_PATH`), which processes share safely.
@@ -24,8 +24,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from simscaleai.sim.rendering.lens import Lens, blank
-from simscaleai.sim.rendering.loading import (
+from simscaleai.rendering.loading import (
     DEVICE,
     TILE,
     array,
@@ -33,7 +32,8 @@ from simscaleai.sim.rendering.loading import (
     import_warp,
     meshes,
 )
-from simscaleai.sim.view import LOOKS, POSES, View
+from simscaleai.rendering.render_camera import RenderCamera, blank
+from simscaleai.rendering.render_state import POSE_FIELDS, VISUAL_FIELDS, RenderState
 
 MAP_SIZES = (128, 1024)  # pixels of a side of a shadow map: twice those of a picture, within these
 LINKS = 4  # places in bins for each face of the meshes
@@ -63,10 +63,15 @@ class WarpEngine:
     name = "warp"
 
     def __init__(
-        self, model: mujoco.MjModel, lenses: Sequence[Lens], n: int, threads: int, samples: int
+        self,
+        model: mujoco.MjModel,
+        lenses: Sequence[RenderCamera],
+        n: int,
+        threads: int,
+        samples: int,
     ) -> None:
         warp = import_warp()
-        from simscaleai.sim.rendering.kernels import scene, shadow_maps, tracer
+        from simscaleai.rendering.kernels import scene, shadow_maps, tracer
 
         self._lenses, self._n, self._threads, self._samples = lenses, n, threads, samples
         self._sizes = sorted({1, samples})  # of pictures, in those of their lens
@@ -94,7 +99,7 @@ class WarpEngine:
 
     def draw(
         self,
-        view: View,
+        view: RenderState,
         chosen: Sequence[int],
         depth: bool,
         segmentation: bool,
@@ -198,8 +203,8 @@ class WarpEngine:
         """Give the scene what may differ from row to row; return it, for writing."""
         data = mujoco.MjData(model)
         rows: dict[str, NDArray[Any]] = {}
-        for name in (*POSES, *LOOKS):
-            value = getattr(data if name in POSES else model, name)
+        for name in (*POSE_FIELDS, *VISUAL_FIELDS):
+            value = getattr(data if name in POSE_FIELDS else model, name)
             value = value.reshape(-1, 3, 3) if name.endswith("xmat") else value
             kind = np.int32 if value.dtype.kind in "bu" else np.float32
             own = array(np.repeat(value[None].astype(kind), self._n, 0), rows=True)
@@ -216,7 +221,7 @@ class WarpEngine:
             setattr(scene, name, array(np.zeros((self._n, lights, *inner)), rows=True))
         scene.map_nearness = array(np.zeros((self._n * lights, size * size)), rows=True)
 
-    def _make_buffers(self, lens: Lens, finer: int) -> list[Any]:
+    def _make_buffers(self, lens: RenderCamera, finer: int) -> list[Any]:
         """RGB, depth and geoms (n, H * W, ...), empty where a picture of that size is not for them."""
         warp = import_warp()
         pixels = lens.width * lens.height * finer**2
@@ -237,7 +242,7 @@ def _tiles(pixels: int) -> int:
 def _scratch(faces: int, tiles: int) -> Any:
     """Room for what one thread draws, of that many faces of meshes and tiles of a picture."""
     warp = import_warp()
-    from simscaleai.sim.rendering.kernels.raster import Face, Scratch
+    from simscaleai.rendering.kernels.raster import Face, Scratch
 
     scratch = Scratch()
     scratch.faces = warp.zeros(faces, dtype=Face)

@@ -2,8 +2,8 @@
 
 import warp as wp
 
-from simscaleai.sim.rendering.kernels.lanes import PIXELS, Lanes, Names, Points
-from simscaleai.sim.rendering.kernels.scene import MESH, PLANE, Scene, colour_of
+from simscaleai.rendering.kernels.lanes import PIXELS, Lanes, Names, Points
+from simscaleai.rendering.kernels.scene import MESH, PLANE, Scene, colour_of
 
 SPECULAR, SHININESS = 0.5, 0.5  # of a geom without a material, as in MuJoCo
 MAX_SHININESS = 128.0

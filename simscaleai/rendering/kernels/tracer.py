@@ -9,11 +9,11 @@ Shading is MuJoCo's: spot, point and directional lights, a headlight, shadows, h
 
 import warp as wp
 
-from simscaleai.sim.rendering.kernels.lanes import OPTIONS, PIXELS, Lanes, Names, Points
-from simscaleai.sim.rendering.kernels.lighting import Picked, headlight, shades_of, shine_on
-from simscaleai.sim.rendering.kernels.materials import look_up
-from simscaleai.sim.rendering.kernels.meeting import hit
-from simscaleai.sim.rendering.kernels.raster import (
+from simscaleai.rendering.kernels.lanes import OPTIONS, PIXELS, Lanes, Names, Points
+from simscaleai.rendering.kernels.lighting import Picked, headlight, shades_of, shine_on
+from simscaleai.rendering.kernels.materials import look_up
+from simscaleai.rendering.kernels.meeting import hit
+from simscaleai.rendering.kernels.raster import (
     Scratch,
     Strip,
     bin_meshes,
@@ -21,8 +21,8 @@ from simscaleai.sim.rendering.kernels.raster import (
     nearest,
     strip_of,
 )
-from simscaleai.sim.rendering.kernels.scene import PLANE, Scene, bound, colour_of, extent
-from simscaleai.sim.rendering.loading import TILE
+from simscaleai.rendering.kernels.scene import PLANE, Scene, bound, colour_of, extent
+from simscaleai.rendering.loading import TILE
 
 wp.set_module_options(OPTIONS)
 

@@ -1,7 +1,7 @@
 """Pictures from the cameras of a scene: RGB, metric depth and segmentation, of one or many simulations.
 
     renderer = Renderer(model, [CameraConfig("front_cam", 64, 64)], n=16)
-    rgb = renderer.render(sim.view())["front_cam"]["rgb"]  # (16, 64, 64, 3) uint8
+    rgb = renderer.render(sim.render_state())["front_cam"]["rgb"]  # (16, 64, 64, 3) uint8
 
 Two engines draw: "warp" traces rays and needs no OpenGL, "gl" is MuJoCo's own renderer. "auto" takes warp
 where mujoco-warp is installed; `Renderer.engine` says which one draws. Engines are made at the first
@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.errors import UserError, unknown_name
-from simscaleai.sim.rendering.lens import Lens, lens_of
-from simscaleai.sim.view import View
+from simscaleai.rendering.render_camera import RenderCamera, lens_of
+from simscaleai.rendering.render_state import RenderState
 
 ENGINES = ("auto", "warp", "gl")
 DEFAULT_SIZE = (128, 128)
@@ -46,7 +46,7 @@ class Engine(Protocol):
 
     def draw(
         self,
-        view: View,
+        view: RenderState,
         chosen: Sequence[int],
         depth: bool,
         segmentation: bool,
@@ -100,7 +100,7 @@ class Renderer:
 
     def render(
         self,
-        view: View,
+        view: RenderState,
         cameras: Sequence[str] | None = None,
         *,
         depth: bool = False,
@@ -186,7 +186,7 @@ class CameraRenderer:
         if camera is None:
             camera = next(iter(self._configs), self._names[0] if self._names else "")
         renderer = self._renderer(camera)
-        view = View.of(self._model, data)
+        view = RenderState.of(self._model, data)
         seen = renderer.render(view, [camera], depth=depth, segmentation=segmentation)
         return {kind: picture[0] for kind, picture in seen[camera].items()}
 
@@ -208,7 +208,7 @@ class CameraRenderer:
         return self._renderers[camera]
 
 
-def _lens(model: mujoco.MjModel, camera: Any) -> Lens:
+def _lens(model: mujoco.MjModel, camera: Any) -> RenderCamera:
     """The lens of a `CameraConfig` or of a camera's name."""
     if isinstance(camera, str):
         height, width = DEFAULT_SIZE
@@ -222,10 +222,10 @@ def _lens(model: mujoco.MjModel, camera: Any) -> Lens:
 
 
 def _make_engine(wanted: str, model: mujoco.MjModel, *settings: Any) -> Engine:
-    from simscaleai.sim.rendering.general_engine import GeneralEngine
-    from simscaleai.sim.rendering.gl_engine import GlEngine
-    from simscaleai.sim.rendering.loading import can_draw
-    from simscaleai.sim.rendering.warp_engine import WarpEngine
+    from simscaleai.rendering.general_engine import GeneralEngine
+    from simscaleai.rendering.gl_engine import GlEngine
+    from simscaleai.rendering.loading import can_draw
+    from simscaleai.rendering.warp_engine import WarpEngine
 
     if wanted == "gl" or (wanted == "auto" and importlib.util.find_spec("warp") is None):
         return GlEngine(model, *settings)

@@ -2,7 +2,7 @@
 
 import warp as wp
 
-from simscaleai.sim.rendering.kernels.lanes import PIXELS
+from simscaleai.rendering.kernels.lanes import PIXELS
 
 PLANE, SPHERE, CAPSULE, ELLIPSOID, CYLINDER, BOX, MESH = 0, 2, 3, 4, 5, 6, 7  # mjtGeom
 SPOT, DIRECTIONAL = 0, 1  # mjtLightType
