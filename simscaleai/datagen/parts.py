@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from simscaleai.errors import UserError
 from simscaleai.guards import regular_file
@@ -89,9 +90,20 @@ class PartsFolder:
             is_part = path.suffix == ".npz" and not path.name.endswith(SUFFIX)
             if path.name != "lock" and not (keep and (is_part or path == self._recipe)):
                 path.unlink()
+        self._drop_damaged()
         if not self._recipe.exists():
             with atomic_path(self._recipe) as temporary:
                 temporary.write_text(json.dumps(recipe, indent=2, sort_keys=True))
+
+    def _drop_damaged(self) -> None:
+        """Delete and name the parts that cannot be read whole; their episodes are then made again."""
+        for part in self.parts():
+            try:
+                for _ in read_part(part):
+                    pass
+            except UserError as error:
+                part.unlink()
+                Console(stderr=True).print(f"{error} It was removed.", markup=False, soft_wrap=True)
 
     def close(self) -> None:
         """Let go of the folder and leave it."""
@@ -238,5 +250,5 @@ def _open(part: Path) -> Iterator[Any]:
         raise
     except Exception as error:  # as in `guards.guarded`
         raise UserError(
-            f"{part} is damaged; delete it and run again with --resume: its episodes are redone."
+            f"{part} is damaged or of another version; --resume makes its episodes again."
         ) from error

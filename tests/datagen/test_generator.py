@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import inspect
+import io
 import itertools
 import json
 import os
@@ -367,14 +368,36 @@ def test_a_second_process_on_the_same_output_is_refused(output, monkeypatch):
     generate(output, 5)
 
 
-def test_a_damaged_part_is_named(output, killed):
+def _flip(raw):
+    """One bit of the last array, far from the list of episodes."""
+    at = raw.rindex(b"states.npy", 0, raw.rindex(b"PK\x01\x02", 0, len(raw) - 200)) + 400
+    return raw[:at] + bytes([raw[at] ^ 4]) + raw[at + 1 :]
+
+
+def _other_version(raw):
+    with np.load(io.BytesIO(raw)) as columns:
+        arrays = dict(columns)
+    listed = [{**about, "temperature": 1} for about in json.loads(str(arrays["episodes"]))]
+    out = io.BytesIO()
+    np.savez(out, **{**arrays, "episodes": np.array(json.dumps(listed))})
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda raw: raw[:100], lambda raw: b"", lambda raw: b"x" * len(raw), _flip, _other_version],
+    ids=["cut", "empty", "noise", "bit", "version"],
+)
+def test_a_damaged_part_is_named_and_made_again(output, killed, damage, capfd):
     killed()
-    part = min((output.parent / "point.h5.parts").glob("*.npz"))
-    part.write_bytes(part.read_bytes()[:100])
-    with pytest.raises(UserError, match=rf"{part.name} is damaged; delete it"):
-        generate(output, 40, resume=True)
-    part.unlink()
-    assert generate(output, 40, resume=True)["total_episodes"] == 40
+    folder = output.parent / "point.h5.parts"
+    part = max(folder.glob("*.npz"), key=lambda path: path.stat().st_size)
+    part.write_bytes(damage(part.read_bytes()))
+    made = generate(output, 40, resume=True)
+    assert made["total_episodes"] == 40
+    assert f"{part.name} is damaged" in capfd.readouterr().err.replace("\n", "")
+    whole = generate(output.with_name("whole.h5"), 40)
+    assert made["content_hash"] == whole["content_hash"]
 
 
 def test_batch_width():
