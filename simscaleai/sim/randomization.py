@@ -239,7 +239,7 @@ def _indices(model: mujoco.MjModel, target: Target) -> NDArray[np.intp]:
     ids: list[int] = []
     for name in target.names:
         try:
-            item = accessor(name)
+            item = accessor(name) if target.field != "qpos" else _joint(model, name)
         except KeyError:
             continue
         if target.field == "qpos":
@@ -248,6 +248,15 @@ def _indices(model: mujoco.MjModel, target: Target) -> NDArray[np.intp]:
         else:
             ids.append(int(item.dofadr[0]) if target.field.startswith("dof") else int(item.id))
     return np.array(ids, dtype=np.intp)
+
+
+def _joint(model: mujoco.MjModel, name: str) -> Any:
+    """The joint of this name, or the free joint, which needs no name, of the body; else KeyError."""
+    if mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_JOINT, name) < 0:
+        first = int(model.body(name).jntadr[0])
+        if first >= 0 and model.jnt_type[first] == mujoco.mjtJoint.mjJNT_FREE:
+            return model.joint(first)
+    return model.joint(name)
 
 
 def _selected(model: mujoco.MjModel, field: str, selection: Selection) -> NDArray[np.intp]:

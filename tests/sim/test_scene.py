@@ -266,6 +266,10 @@ def test_a_free_joint_needs_no_name(scene: Callable[[str], str]) -> None:
     seen, _ = make_env("pick_place", cameras=[], xml_path=path).reset(seed=1)
     expected, _ = make_env("pick_place", cameras=[]).reset(seed=1)
     np.testing.assert_array_equal(seen["object_pos"], expected["object_pos"])
+    randomized = {"cameras": [], "domain_randomization": True}
+    seen, _ = make_env("pick_place", xml_path=path, **randomized).reset(seed=1)
+    own, _ = make_env("pick_place", **randomized).reset(seed=1)
+    np.testing.assert_array_equal(seen["object_pos"], own["object_pos"])
 
 
 def chain(links: int) -> str:
