@@ -21,6 +21,7 @@ import dataclasses
 import enum
 import functools
 import inspect
+import math
 import numbers
 import os
 import types
@@ -77,6 +78,16 @@ def _listed(value: Any) -> Any:
         array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
         return array.astype(str).astype(float).tolist()
     return value.tolist()
+
+
+def without_nan(value: Any) -> Any:
+    """Return plain values with None in place of the numbers that JSON does not have: NaN and infinity."""
+    value = plain(value)
+    if isinstance(value, dict):
+        return {key: without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def as_flag(value: Any) -> bool | None:

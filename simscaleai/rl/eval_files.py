@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import re
 from pathlib import Path
 from typing import Any
 
+from simscaleai.convert import without_nan
 from simscaleai.storage.atomic import atomic_path, require_writable
 
 NEWEST = "eval_info.json"
@@ -45,7 +45,7 @@ class EvalFiles:
 
     def write(self, results: dict[str, Any]) -> None:
         """Write both files."""
-        text = json.dumps(_without_nan(results), indent=2, allow_nan=False) + "\n"
+        text = json.dumps(without_nan(results), indent=2, allow_nan=False) + "\n"
         for path in (self.path, self.folder / NEWEST):
             with atomic_path(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
@@ -68,12 +68,3 @@ class EvalFiles:
         except (OSError, ValueError, RecursionError):
             return False
         return isinstance(found, dict) and {k: found.get(k) for k in _IDENTITY} == self._identity
-
-
-def _without_nan(value: Any) -> Any:
-    """`value` with None for numbers that JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _without_nan(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -264,8 +264,10 @@ class _Silent:
 
 
 def means(window: list[dict[str, float]]) -> dict[str, float]:
-    """The mean of each number over the updates that had it."""
-    keys = dict.fromkeys(key for numbers in window for key in numbers)
-    return {
-        key: float(np.mean([numbers[key] for numbers in window if key in numbers])) for key in keys
-    }
+    """The mean of each number over the updates that had it; NaN is none."""
+    found: dict[str, list[float]] = {}
+    for numbers in window:
+        for key, value in numbers.items():
+            if not math.isnan(value):
+                found.setdefault(key, []).append(value)
+    return {key: float(np.mean(values)) for key, values in found.items()}

@@ -25,6 +25,7 @@ from typing import Any
 
 from rich.console import Console
 
+from simscaleai.convert import without_nan
 from simscaleai.distributed import Processes
 from simscaleai.errors import UserError, printable
 from simscaleai.storage.atomic import atomic_path
@@ -81,7 +82,9 @@ class Job:
         """Write what there is to say of it."""
         with atomic_path(self.folder / RESULT_FILE) as temporary:
             content = {**result, "overrides": self.overrides, "settings": self.settings}
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(
+                json.dumps(without_nan(content), indent=2, allow_nan=False) + "\n", encoding="utf-8"
+            )
 
 
 def run_sweep(
@@ -242,7 +245,9 @@ def show_summary(jobs: Sequence[Job], folder: Path) -> None:
 
 
 def _write_json(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(without_nan(rows), indent=2, allow_nan=False) + "\n", encoding="utf-8"
+    )
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

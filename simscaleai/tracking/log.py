@@ -3,9 +3,9 @@
     with RunLog(Path("runs/a"), start_step=0) as log:
         log.record(100, {"loss": 0.1, "eval_success_rate": 0.5})
 
-`metrics.jsonl` is always written: a line {"step": 100, "loss": 0.1, ...} for each call. TensorBoard is
-written where it is installed, Weights & Biases on request. A run that goes on after `start_step` drops what
-an earlier start recorded of later steps, as it makes those again.
+`metrics.jsonl` is always written: a line {"step": 100, "loss": 0.1, ...} for each call, with null for a
+number that is not finite. TensorBoard is written where it is installed, Weights & Biases on request. A run
+that goes on after `start_step` drops what an earlier start recorded of later steps, as it makes those again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from simscaleai.convert import without_nan
 from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.disk import told
 from simscaleai.tracking.trackers import (
@@ -95,7 +96,8 @@ class RunLog:
           CannotWriteError: the disk is full or the like.
         """
         with told(self.folder / METRICS_FILE):
-            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            line = json.dumps(without_nan({"step": step, **values}), allow_nan=False)
+            self._file.write(f"{line}\n")
             self._file.flush()
         for tracker in self._trackers:
             with told(self.folder):

@@ -61,7 +61,7 @@ def _over_batches(
 ) -> dict[str, float] | None:
     processes = updates.processes
     totals: dict[str, torch.Tensor] = {}
-    samples = 0
+    samples: dict[str, int] = {}  # of the batches that gave the number
     with BatchStream(loader, updates.config.seed, processes) as stream:
         for share in stream.rest_of_epoch():
             if (
@@ -72,11 +72,11 @@ def _over_batches(
                 outputs = updates.model.model(to_device(share.batch, updates.device))
             for key, value in scalars(outputs).items():
                 totals[key] = totals.get(key, 0.0) + value.float() * share.samples
-            samples += share.total
+                samples[key] = samples.get(key, 0) + share.total
     if not totals:
         return {}
-    means = (processes.sum(torch.stack(list(totals.values()))) / samples).tolist()
-    return {f"eval_{key}": mean for key, mean in zip(totals, means, strict=True)}
+    sums = processes.sum(torch.stack(list(totals.values()))).tolist()
+    return {f"eval_{key}": total / samples[key] for key, total in zip(totals, sums, strict=True)}
 
 
 def _numbers(found: Any) -> dict[str, float]:

@@ -135,8 +135,10 @@ class Report:
         """Record the means since the last call, with learning rate and rates; return them."""
         if not self._outputs:
             return {}
-        keys = list(self._outputs[-1])
-        columns = [torch.stack([o[key].float() for o in self._outputs]).mean() for key in keys]
+        keys = list(dict.fromkeys(key for outputs in self._outputs for key in outputs))
+        # a number that comes and goes is averaged over the steps that gave it
+        given = ([o[key].float() for o in self._outputs if key in o] for key in keys)
+        columns = [torch.stack(numbers).mean() for numbers in given]
         means = self.reduce(torch.stack(columns)).tolist() if columns else []
         values = {**dict(zip(keys, means, strict=True)), "lr": lr, **self._rates()}
         self._outputs = []

@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from simscaleai.errors import UserError
+from simscaleai.tools.figures.metrics import read_metrics
 from simscaleai.tracking import RunLog
 from simscaleai.tracking.log import METRICS_FILE
 from simscaleai.tracking.trackers import TensorBoard
@@ -29,6 +32,21 @@ def test_a_line_for_each_record_and_nothing_else(tmp_path: Path) -> None:
     log(tmp_path / "new/run", range(1, 4))
     assert records(tmp_path / "new/run") == [{"step": k, "loss": k} for k in (1, 2, 3)]
     assert [path.name for path in (tmp_path / "new/run").iterdir()] == [METRICS_FILE]
+
+
+def test_numbers_that_json_does_not_have_are_null_and_drawn_nowhere(tmp_path: Path) -> None:
+    with RunLog(tmp_path, use_tensorboard=False) as run:
+        run.record(1, {"loss": float("nan"), "lr": float("inf"), "kl": np.float32(0.5)})
+        run.record(2, {"loss": np.float64(1.0), "lr": 0.1, "kl": torch.tensor(2.0)})
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    lines = (tmp_path / METRICS_FILE).read_text().splitlines()
+    strict = [json.loads(line, parse_constant=refuse) for line in lines]
+    assert strict[0] == {"step": 1, "loss": None, "lr": None, "kl": 0.5}
+    series = read_metrics(tmp_path).series
+    assert series["loss"].values.tolist() == [1.0] and series["kl"].values.tolist() == [0.5, 2.0]
 
 
 def test_a_resumed_run_replaces_the_steps_that_it_makes_again(tmp_path: Path) -> None:

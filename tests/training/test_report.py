@@ -49,6 +49,18 @@ def test_a_record_is_the_mean_since_the_last_one(tmp_path: Path) -> None:
     ]
 
 
+def test_a_number_that_comes_and_goes_is_averaged_over_the_steps_that_gave_it(
+    tmp_path: Path,
+) -> None:
+    with Report(config(), tmp_path, 0) as report:
+        report.collect(1, loss(1.0) | {"aux": torch.tensor(4.0)}, 4)
+        report.collect(2, loss(3.0), 4)
+        found = report.write(2, 0.1)
+        report.collect(3, loss(3.0), 4)
+        assert "aux" not in report.write(3, 0.1)
+    assert (found["loss"], found["aux"]) == (2.0, 4.0)
+
+
 def test_waiting_and_computing_are_told_apart(tmp_path: Path) -> None:
     with Report(config(), tmp_path, 0) as report:
         time.sleep(0.05)

@@ -12,7 +12,7 @@ turns into what a model reads, on whichever device they have arrived.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import torch
@@ -97,3 +97,16 @@ def _first(batch: Any) -> Any:
     if isinstance(batch, dict):
         return {k: _first(v) for k, v in batch.items()}
     return batch[0]
+
+
+def is_group(batch: Any) -> bool:
+    """Whether a list or tuple holds parts of a batch, as (inputs, targets), and not one value a sample."""
+    if not isinstance(batch, list | tuple):
+        return False
+    return any(isinstance(p, dict) or hasattr(p, "ndim") or is_group(p) for p in batch)
+
+
+def map_group(function: Callable[[Any], Any], group: Any) -> Any:
+    """The group with a function of each part in its place; a named tuple stays one."""
+    parts = [function(part) for part in group]
+    return type(group)(*parts) if hasattr(group, "_fields") else type(group)(parts)

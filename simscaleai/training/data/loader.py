@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from simscaleai.convert import converted
-from simscaleai.training.data.batch import StoredImages, as_floats
+from simscaleai.training.data.batch import StoredImages, as_floats, is_group, map_group
 from simscaleai.training.data.dataset import DummyTrajectoryDataset, TrajectoryDataset
 from simscaleai.training.data.sampler import EpochSampler
 
@@ -53,4 +53,6 @@ def to_device(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, dict):
         moved = {k: to_device(v, device) for k, v in batch.items()}
         return as_floats(moved) if isinstance(batch, StoredImages) else moved
+    if is_group(batch):
+        return map_group(lambda part: to_device(part, device), batch)
     return batch

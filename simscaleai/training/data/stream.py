@@ -15,7 +15,7 @@ from simscaleai import seeding
 from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
 from simscaleai.training.data import workers
-from simscaleai.training.data.batch import StoredImages
+from simscaleai.training.data.batch import StoredImages, is_group, map_group
 from simscaleai.training.data.sampler import EpochSampler
 
 
@@ -157,15 +157,39 @@ class BatchStream:
 
 
 def take_rows(batch: Any, rows: slice) -> Any:
-    """Some rows of every tensor and list in a batch."""
+    """Take some rows of every tensor and list of values in a batch; single values are of all rows."""
     if isinstance(batch, dict):
         taken = {k: take_rows(v, rows) for k, v in batch.items()}
         return type(batch)(taken) if isinstance(batch, StoredImages) else taken
-    return batch[rows] if isinstance(batch, torch.Tensor | list | tuple) else batch
+    if is_group(batch):
+        return map_group(lambda part: take_rows(part, rows), batch)
+    has_rows = isinstance(batch, list | tuple) or getattr(batch, "ndim", 0) > 0
+    return batch[rows] if has_rows else batch
 
 
 def batch_size(batch: Any) -> int:
-    """Samples in a batch: the length of its first leaf."""
-    if isinstance(batch, dict):
-        return batch_size(next(iter(batch.values())))
-    return len(batch)
+    """Samples in a batch: the length of its first tensor with axes, or else of its first list of values.
+
+    Raises:
+      UserError: it has neither.
+    """
+    leaves = list(_leaves(batch))
+    for kind in (
+        lambda leaf: getattr(leaf, "ndim", 0) > 0,
+        lambda leaf: isinstance(leaf, list | tuple),
+    ):
+        for leaf in leaves:
+            if kind(leaf):
+                return len(leaf)
+    raise UserError(
+        "The training loader gives batches without a tensor that has an axis of samples; return tensors or"
+        " dicts and tuples of them."
+    )
+
+
+def _leaves(batch: Any) -> Iterator[Any]:
+    if isinstance(batch, dict) or is_group(batch):
+        for part in batch.values() if isinstance(batch, dict) else batch:
+            yield from _leaves(part)
+    else:
+        yield batch

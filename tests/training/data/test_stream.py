@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
 from simscaleai.training.data.dummy import DummyTrajectoryDataset
-from simscaleai.training.data.loader import make_loader
-from simscaleai.training.data.stream import BatchStream, Share, batch_size
+from simscaleai.training.data.loader import make_loader, to_device
+from simscaleai.training.data.stream import BatchStream, Share, batch_size, take_rows
 
 DATA = DummyTrajectoryDataset(20, obs_dim=3)
 
@@ -126,6 +126,38 @@ def test_workers_outlive_signals_that_go_to_all_processes() -> None:
     assert worker.is_alive()
 
 
-def test_batch_size() -> None:
-    assert batch_size({"observations": {"state": torch.zeros(5, 2)}}) == 5
-    assert batch_size([torch.zeros(3)]) == 1
+class Pair(NamedTuple):
+    a: torch.Tensor
+    b: Any
+
+
+X = torch.arange(10.0).reshape(5, 2)
+
+
+@pytest.mark.parametrize(
+    ("batch", "size", "taken"),
+    [
+        ({"observations": {"state": X}}, 5, {"observations": {"state": X[1:3]}}),
+        ([torch.zeros(3)], 3, [torch.zeros(2)]),
+        ((X, X[:, 0]), 5, (X[1:3], X[1:3, 0])),
+        ({"name": list("abcde"), "x": X}, 5, {"name": ["b", "c"], "x": X[1:3]}),
+        ({"name": "of all", "x": X}, 5, {"name": "of all", "x": X[1:3]}),
+        ({"scale": 0.5, "x": X}, 5, {"scale": 0.5, "x": X[1:3]}),
+        ({"scale": torch.tensor(0.5), "x": (X, list("abcde"))}, 5, None),
+        (Pair(X, {"k": X}), 5, Pair(X[1:3], {"k": X[1:3]})),
+        ({"words": ("a", "b")}, 2, {"words": ("b",)}),
+    ],
+)
+def test_size_and_rows_of_batches_of_any_structure(batch: Any, size: int, taken: Any) -> None:
+    assert batch_size(batch) == size
+    rows = take_rows(batch, slice(1, 3))
+    if taken is not None:
+        assert type(rows) is type(taken) and str(rows) == str(taken)
+    moved = to_device(batch, torch.device("cpu"))
+    assert type(moved) is type(batch) and str(moved) == str(batch)
+
+
+@pytest.mark.parametrize("batch", [{}, {"a": 1.0}, torch.tensor(1.0), "text", None])
+def test_a_batch_without_samples_is_an_error(batch: Any) -> None:
+    with pytest.raises(UserError, match="without a tensor that has an axis"):
+        batch_size(batch)
