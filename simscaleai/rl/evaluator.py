@@ -123,8 +123,8 @@ def _one_by_one(
 ) -> Iterator[EpisodeResult]:
     """The episodes of a single environment, filmed and shown as the config wants."""
     if config.save_videos:
-        if getattr(env, "render_mode", None) is None:
-            raise _no_pictures()
+        if getattr(env, "render_mode", "unknown") is None:
+            raise _no_frames()
         require_writable(Path(config.video_dir) / "episode_0.mp4", "choose another video_dir")
     for index, seed in enumerate(seeds):
         frames: list[Any] = []
@@ -268,30 +268,28 @@ def _counts(episodes: Sequence[EpisodeResult]) -> dict[str, Any]:
 
 
 def _watch(env: Any, config: EvalConfig, frames: list[Any]) -> None:
-    """Show or keep the present picture."""
+    """Show or keep the present frame."""
     if not (config.render or config.save_videos):
         return
     frame = env.render()
     if config.save_videos:
-        frames.append(_picture(frame))
+        frames.append(_frame(frame))
 
 
-def _picture(frame: Any) -> NDArray[np.uint8]:
+def _frame(frame: Any) -> NDArray[np.uint8]:
     """What `render` gave as (H, W, 3) uint8; the last one of a list of frames."""
     if isinstance(frame, list) and frame:
         frame = frame[-1]
     if frame is None:
-        raise _no_pictures()
-    picture = as_array(frame)
-    if picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8:
+        raise _no_frames()
+    pixels = as_array(frame)
+    if pixels.ndim != 3 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
         raise UserError(
-            f"save_videos needs pictures (height, width, 3) of bytes, and render gave {picture.dtype}"
-            f" {picture.shape}; make the environment with render_mode='rgb_array'."
+            f"save_videos needs frames (height, width, 3) of bytes, and render gave {pixels.dtype}"
+            f" {pixels.shape}; make the environment with render_mode='rgb_array'."
         )
-    return picture
+    return pixels
 
 
-def _no_pictures() -> UserError:
-    return UserError(
-        "save_videos needs pictures; make the environment with render_mode='rgb_array'."
-    )
+def _no_frames() -> UserError:
+    return UserError("save_videos needs frames; make the environment with render_mode='rgb_array'.")

@@ -27,7 +27,7 @@ def policy_environment(
       contract: the policy's; None for one that was not trained on data of an environment.
       env_name: another environment.
       randomize: randomization level; None for none, whatever the data had.
-      images: observations with pictures that a policy without a contract reads, {key: (H, W, ...)}; the
+      images: images that a policy without a contract reads, {key: (H, W, ...)}; the
         cameras that they come from are switched on.
 
     Raises:
@@ -53,7 +53,7 @@ def policy_environment(
 
 
 def image_shapes(policy: Any) -> dict[str, tuple[int, ...]]:
-    """The observations with pictures that a `ModelPolicy` reads, {key: (H, W, ...)}."""
+    """The images that a `ModelPolicy` reads, {key: (H, W, ...)}."""
     if policy.spec is not None:
         return {key: policy.spec.shapes[key] for key in policy.spec.image_keys}
     name, given = getattr(policy.model, "registered", (None, {}))
