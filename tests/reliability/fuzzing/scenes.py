@@ -14,9 +14,11 @@ import engine
 import numpy as np
 from mutations import Rng, mutate_bytes, pick
 
+from simscaleai.errors import UserError
 from simscaleai.sim import make_env
 from simscaleai.sim.scene import ASSETS
 
+TASKS = ("reach", "pick_place", "reach_color")
 NUMBERS = ["nan", "inf", "-inf", "-1", "0", "1e308", "1e-308", "1e9", "2147483648", "0.5", "1e20"]
 WORDS = [
     "",
@@ -35,7 +37,12 @@ WORDS = [
 
 @cache
 def originals() -> list[str]:
-    return [p.read_text() for p in sorted((ASSETS).rglob("*.xml"))]
+    whole = ["pick_place.xml", "reach.xml", "reach_color.xml"]
+    return [
+        p.read_text()
+        for p in sorted(ASSETS.rglob("*.xml"))
+        for _ in range(1 + 4 * (p.name in whole))
+    ]
 
 
 def make(rng: Rng, folder: Path) -> Path:
@@ -51,7 +58,7 @@ def make(rng: Rng, folder: Path) -> Path:
 
 
 def mutate(rng: Rng, root: ET.Element) -> ET.Element:
-    for _ in range(int(rng.integers(1, 4))):
+    for _ in range(int(rng.integers(1, 3))):
         elements = list(root.iter())
         element, other = pick(rng, elements), pick(rng, elements)
         change = int(rng.integers(8))
@@ -78,12 +85,20 @@ def mutate(rng: Rng, root: ET.Element) -> ET.Element:
 
 
 def use(path: Path) -> None:
-    for task in ("reach", "pick_place"):
-        env = make_env(task, xml_path=str(path), cameras=[])
+    """Step the tasks that take the scene; refused is one that none takes."""
+    refused: list[UserError] = []
+    for task in TASKS:
+        try:
+            env = make_env(task, xml_path=str(path), cameras=[])
+        except UserError as error:
+            refused.append(error)
+            continue
         env.reset(seed=0)
-        for _ in range(2):
+        for _ in range(5):
             env.step(np.ones(env.action_space.shape, np.float32))
         env.close()
+    if len(refused) == len(TASKS):
+        raise refused[0]
 
 
 if __name__ == "__main__":
