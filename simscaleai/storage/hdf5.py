@@ -7,7 +7,7 @@ a size that this file can hold. What is gzipped is unpacked by `chunks`, to that
 Each refusal is one `UserError` sentence that names file and object.
 
 Limits: a vector dataset (time, d) at most 256 MiB, an image dataset 4 GiB, a chunk 256 MiB, one read
-1 GiB; what a whole file declares at most 200 times its size (or 1 GiB, whichever is more).
+1 GiB; what a whole file declares at most 200 times its size (or 256 MiB, whichever is more).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MAX_VECTOR_BYTES = 256 * _MIB
 MAX_IMAGE_BYTES = 4096 * _MIB
 MAX_CHUNK_BYTES = 256 * _MIB
 MAX_READ_BYTES = 1024 * _MIB
-MAX_TOTAL_BYTES = 1024 * _MIB
+MAX_TOTAL_BYTES = 256 * _MIB
 MAX_FILE_RATIO = 200
 MAX_DEFLATE_RATIO = 1100  # deflate reaches 1032 : 1 at best
 MAX_TEXT = 16 * _MIB

@@ -110,14 +110,21 @@ def _child(path: Path, writer: int) -> None:
             for i, _ in enumerate(_objects(file, file.root, 0, set())):
                 if i % 64 == 0:
                     os.write(writer, b".")
-    except MemoryError:
-        os.write(writer, _TOO_LARGE)
+    except (
+        Exception
+    ) as error:  # others than of memory this process will meet too, and say what they are
+        os.write(writer, _TOO_LARGE if _of_memory(error) else _GOOD)
         return
-    except Exception as error:  # this process will meet it too, and say what it is
-        if "alloc" in str(error):
-            os.write(writer, _TOO_LARGE)
-            return
     os.write(writer, _GOOD)
+
+
+def _of_memory(error: BaseException | None) -> bool:
+    """Whether an error says, or was raised from one that says, that there is no memory."""
+    while error is not None:
+        if isinstance(error, MemoryError) or "alloc" in str(error):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _objects(
@@ -137,7 +144,7 @@ def _objects(
             else:
                 _dataset(file, group, name)
         except UserError as error:
-            if "alloc" in str(error):
+            if _of_memory(error):
                 raise
 
 
@@ -146,7 +153,7 @@ def _attributes(file: SafeFile, obj: h5py.h5i.ObjectID) -> None:
         try:
             file.attribute(obj, h5a.open(obj, index=i).name.decode(), "/")
         except (UserError, OSError, KeyError, RuntimeError, UnicodeError) as error:
-            if "alloc" in str(error):
+            if _of_memory(error):
                 raise
 
 

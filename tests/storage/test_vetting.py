@@ -54,6 +54,18 @@ def test_a_heap_that_the_library_walks_in_circles(path: Path) -> None:
             open_dataset(path)
 
 
+def test_a_text_that_claims_two_gigabytes(path: Path) -> None:
+    """Of the length in the episode's attribute: HDF5 makes room before it looks at the heap."""
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL").to_bytes(8, "little")
+    at = content.index(heap) - 4
+    assert content[at : at + 4] == (19).to_bytes(4, "little")
+    content[at : at + 4] = (2**31 - 1).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="takes more than 1024 MiB of memory; the file is refused"):
+        open_dataset(path)
+
+
 @pytest.mark.parametrize(
     ("act", "message"),
     [
