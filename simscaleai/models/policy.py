@@ -329,8 +329,8 @@ class ModelPolicy(nn.Module):
             actions = action_range_of(about)
             return cls(model, spec, normalizer, contract, from_hand, actions)
 
-        wrapped = bool(about.get("wrapped"))
         with guarded(f"The checkpoint {source!r}", "use another checkpoint of the run"):
+            wrapped = bool(about.get("wrapped"))
             return build_for(weights, build, source, lambda p: p if wrapped else p.model)
 
 

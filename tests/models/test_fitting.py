@@ -83,6 +83,7 @@ def test_large_models_with_small_weights(
         {"model_kwargs": {"hidden_dim": "16"}},
         {"rebuild_with": 5},
         {"model_name": 5},
+        {"wrapped": torch.zeros(0)},
     ],
     ids=str,
 )
