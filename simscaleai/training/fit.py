@@ -72,6 +72,23 @@ def policy_differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list
     return found
 
 
+def data_differences(saved: Any, own: Mapping[str, Any]) -> list[str]:
+    """What two datasets (`BatchedDataset.identity`) do not share; [] where one of the two tells nothing."""
+    if not isinstance(saved, Mapping) or not saved or not own:
+        return []
+    counts, digests = ((saved.get(name) or {}, own[name]) for name in ("count", "digest"))
+    found = [
+        f"{here} {name}, and {counts[0].get(name)} before"
+        for name, here in counts[1].items()
+        if counts[0].get(name) != here
+    ]
+    return found + [
+        f"other values of {name!r}"
+        for name in sorted(digests[0].keys() | digests[1].keys())
+        if digests[0].get(name) != digests[1].get(name)
+    ]
+
+
 def tensor_differences(saved: Shapes, own: Shapes) -> list[str]:
     """Names and shapes that differ; a tensor's path is ("weights", name) and the like.
 

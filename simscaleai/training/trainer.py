@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader
 from simscaleai import __version__, seeding
 from simscaleai.convert import plain
 from simscaleai.distributed import Processes
+from simscaleai.errors import UserError
 from simscaleai.guards import guarded
 from simscaleai.models.policy import describe
 from simscaleai.stopping import Stopped, StopSignals
@@ -198,6 +199,7 @@ class Trainer:
         else:
             payload = checkpoint.load_checkpoint(found)
             shapes = dict(fit.shapes_in({k: payload[k] for k in KINDS if k in payload}))
+        self._compare_data(payload.get("dataset"), path)
         own, settings = self.state.shapes(), asdict(self.config)
         fit.check(payload, shapes, own, self._description(), str(path), settings)
         if in_parts:
@@ -215,6 +217,24 @@ class Trainer:
         alike = len(states) == self.processes.size
         self._random_state = states[self.processes.rank] if alike else None
         return payload
+
+    def _compare_data(self, saved: Any, path: str) -> None:
+        """Refuse a file that has changed; data of another path are meant, and only told."""
+        own = self._identity()
+        found = fit.data_differences(saved, own)
+        if not found:
+            return
+        text = f"The data are not those that {path!r} was trained on: {'; '.join(found)}."
+        if saved.get("path") == own["path"]:
+            raise UserError(
+                f"{text} {own['path']} has changed: restore it, start a new run, or give the new data"
+                " another path to go on with them."
+            )
+        self._warnings.append(text)
+
+    def _identity(self) -> dict[str, Any]:
+        identity = getattr(getattr(self.stream.loader, "dataset", None), "identity", None)
+        return identity() if callable(identity) else {}
 
     def announce(self, text: str) -> None:
         """Say something before the first step."""
@@ -237,6 +257,7 @@ class Trainer:
             "scaler": self.updates.scaler.state_dict(),
             "step": step,
             "data": {"epoch": self.stream.epoch, "position": self.stream.position},
+            "dataset": self._identity(),
             "random": self.processes.gather(random_state.capture(self.device)),
             **self._about(),
             "metrics": dict(self.metrics),

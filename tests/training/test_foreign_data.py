@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -170,3 +172,34 @@ def test_an_empty_episode_and_overlapping_masks(train):
     with pytest.raises(UserError, match=r"d\.h5: mask/train and mask/valid share 1 .*demo_2"):
         train_policy(config)
     assert any("share 1" in error for error in validate_dataset("d.h5").errors)
+
+
+def test_a_resumed_run_compares_its_data(train, tmp_path, capfd):
+    train({"eef": vector(), "image": picture(16, 16, 3)}, kwargs={"use_image": True})
+    (tmp_path / "moved.h5").write_bytes((tmp_path / "d.h5").read_bytes())
+    (tmp_path / "checkpoints" / "final.pt").rename(tmp_path / "first.pt")
+    config = TrainConfig(
+        "bc:debug",
+        {"use_image": True},
+        dataset_path="d.h5",
+        max_steps=3,
+        batch_size=8,
+        device="cpu",
+        resume_from="first.pt",
+        show_progress=False,
+    )
+    assert train_policy(replace(config, dataset_path="moved.h5"))["step"] == 3
+    assert "The data are not those" not in capfd.readouterr().err
+    final = next(tmp_path.glob("checkpoints/final.pt")).read_bytes()
+    with h5py.File("d.h5", "r+") as file:
+        file["data/demo_3/actions"][2] *= 0.5
+        file["data/demo_4/obs/image"][...] = 7
+        del file["data/demo_11"]
+    says = r"10 episodes, and 11 before; 60 steps, and 66 before"
+    says += r".*'actions'; other values of 'episodes'; other values of 'image'.*d\.h5 has changed"
+    with pytest.raises(UserError, match=says):
+        train_policy(replace(config, max_steps=4))
+    assert (tmp_path / "checkpoints" / "final.pt").read_bytes() == final
+    (tmp_path / "d.h5").rename("other.h5")
+    assert train_policy(replace(config, dataset_path="other.h5", max_steps=4))["step"] == 4
+    assert "The data are not those" in capfd.readouterr().err

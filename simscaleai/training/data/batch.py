@@ -65,6 +65,10 @@ class BatchedDataset(Dataset[dict[str, Any]]):
     def prepare(self) -> None:
         """What is to be done once, before the first batch, by the process that reads it."""
 
+    def identity(self) -> dict[str, Any]:
+        """Plain values by which the same samples are known again; empty where that is not told."""
+        return {}
+
     def as_stored(self) -> Self:
         """The same dataset, whose batches have `StoredImages`; for a loop that calls `as_floats`."""
         other = copy.copy(self)

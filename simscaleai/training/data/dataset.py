@@ -17,9 +17,12 @@ its own, so that the dataset can be sent to workers however they are started.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,9 @@ from simscaleai.training.data.frames import Frames, fits
 from simscaleai.training.data.spec import DataSpec, read_spec
 
 __all__ = ["DataSpec", "DummyTrajectoryDataset", "TrajectoryDataset", "read_spec"]
+
+
+_SAMPLED = 64  # pictures by which those of a camera are known again
 
 
 class TrajectoryDataset(BatchedDataset):
@@ -150,6 +156,31 @@ class TrajectoryDataset(BatchedDataset):
         if get_worker_info() is None:
             for frames in self._frames.values():
                 frames.load()
+
+    def identity(self) -> dict[str, Any]:
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        """Return what a run that goes on compares: counts, and digests of all values.
+
+        Of pictures they are of `_SAMPLED` of each camera, spread over the steps.
+        """
+        digest = {
+            name: hashlib.sha256(values.numpy().data).hexdigest()
+            for name, values in (("state", self._state), ("actions", self._actions))
+        }
+        told = json.dumps([self._language, self._end.unique().tolist()])
+        digest["episodes"] = hashlib.sha256(told.encode()).hexdigest()
+        rows = torch.linspace(0, max(len(self) - 1, 0), _SAMPLED).round().long().unique()
+        for key, frames in self._frames.items() if len(self) else ():
+            digest[key] = hashlib.sha256(frames.take(rows).numpy().data).hexdigest()
+            frames.reader.close()
+        return {
+            "path": str(self.path.resolve()),
+            "count": {"episodes": len(self.episodes), "steps": len(self)},
+            "digest": digest,
+        }
 
     def statistics(
         self, features: Callable[[torch.Tensor], torch.Tensor] | None = None
