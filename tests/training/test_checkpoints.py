@@ -231,3 +231,16 @@ def test_a_folder_in_which_another_run_is_at_work_is_left_alone(
     assert [p.name for p in tmp_path.iterdir()] == ["ck"]
     trainer(tmp_path, max_steps=6, resume_from="auto").train()  # nobody holds it any longer
     assert names(tmp_path) == before
+
+
+@pytest.mark.parametrize("resume_from", [None, "auto"])
+def test_a_folder_with_files_of_others_is_not_taken(
+    resume_from: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "ck").mkdir()
+    for name in ("config.yaml", "final.pt"):
+        (tmp_path / "ck" / name).write_text("mine")
+    with pytest.raises(UserError, match=r"holds config\.yaml, final\.pt, which no run has written"):
+        trainer(tmp_path, resume_from=resume_from).train()
+    assert names(tmp_path) == ["config.yaml", "final.pt"]
+    assert (tmp_path / "ck/final.pt").read_text() == "mine"
