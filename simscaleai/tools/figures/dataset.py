@@ -57,7 +57,9 @@ def plot_dataset(dataset: str | Path) -> Figure:
         rewards = [data.read(i, "rewards") for i in everything] if rewarded else []
         names = action_names(data, actions.shape[1])
         title = f"{name_of(data)}: {len(everything):,} episodes, {lengths.sum():,} steps"
-        require_drawable(data, {"actions": actions, "rewards": np.concatenate(rewards or [[]])})
+        require_drawable(
+            data, {"actions": actions, "rewards": np.concatenate(rewards or [np.empty(0)])}
+        )
     groups = _groups(success)
     if None not in success:
         title += f", {100 * np.mean([bool(s) for s in success]):.1f} % successful"
