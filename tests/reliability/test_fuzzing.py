@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 SCRIPTS = Path(__file__).with_name("fuzzing")
-FAST = 50  # of each kind
+FAST = 40  # of each kind
 SLOW = {"datasets": 5000, "checkpoints": 4000, "pretrained": 4000, "settings": 3500, "scenes": 3500}
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is measured by /proc")
