@@ -79,7 +79,7 @@ def validate_dataset(path: str | Path) -> Report:
     Raises:
       UserError: the file is missing, no dataset at all, or refused for safety.
     """
-    with open_dataset(path) as data:
+    with open_dataset(path, use_index=False) as data:
         return _Validation(data).run()
 
 
@@ -108,6 +108,8 @@ class _Validation:
         self._constant()
         self._contract()
         self._masks()
+        if not self.errors:
+            self._index()
         complete = len(checksums) == len(data)
         found = _content_hash(data, [*checksums.values()]) if complete and not self.errors else ""
         stored = data.attribute("content_hash")
@@ -260,6 +262,23 @@ class _Validation:
                 self._error(f"the observation {key!r} of the contract is missing")
             elif found[0] != shape or found[1] != contract.obs_dtypes.get(key, found[1]):
                 self._error(f"obs/{key} is {found}, and the contract says {shape}")
+
+    def _index(self) -> None:
+        """Whether the index of the file, where it is used, says what HDF5 says."""
+        data, everything = self.data, self.data.split("all")
+        keys = ["actions", *(OBS + key for key in data.obs_keys)]
+        with open_dataset(data.path) as indexed:
+            if indexed.index is None:
+                return
+            same = indexed.episodes == data.episodes
+            columns = data.columns(everything, keys) if same else {}
+            for key, found in indexed.columns(everything, list(columns)).items():
+                true = columns[key]
+                same &= found is not None and true is not None and found.same_as(true)
+        if not same:
+            self._error(
+                "the index of the file is not true: copy it with h5repack, or generate it again"
+            )
 
     def _masks(self) -> None:
         steps = sum(e.length for e in self.data.episodes)

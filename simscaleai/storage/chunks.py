@@ -136,6 +136,13 @@ class Chunks:
     rows: NDArray[np.int64]
     starts: NDArray[np.int64]
 
+    def same_as(self, other: Chunks) -> bool:
+        """Whether the same rows lie in the same places."""
+        names = ("offsets", "sizes", "rows", "starts")
+        return self.layout.row == other.layout.row and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in names
+        )
+
 
 def join(parts: Sequence[Chunks], starts: Sequence[int]) -> Chunks | None:
     """The chunks of arrays that lie one after the other, each from a row of `starts`; None if they differ."""

@@ -10,6 +10,8 @@ import pytest
 
 from simscaleai.datagen import content_hash, generate_dataset, validate_dataset
 from simscaleai.errors import MissingFileError, UserError
+from simscaleai.storage import index
+from simscaleai.storage.episodes import open_dataset
 
 
 @pytest.fixture
@@ -152,3 +154,18 @@ def test_a_file_that_cannot_be_read(tmp_path):
     (tmp_path / "text.h5").write_text("text")
     with pytest.raises(UserError, match="cannot be read"):
         validate_dataset(tmp_path / "text.h5")
+
+
+def test_an_index_that_lies_is_found(path):
+    assert validate_dataset(path).ok
+    with open_dataset(path) as data:
+        table = data.index
+    with h5py.File(path) as file:
+        place = file[index.NAME].id.get_offset()
+    column = table.columns["actions"]
+    column.offsets[:2] = column.offsets[1::-1]
+    column.sizes[:2] = column.sizes[1::-1]
+    index.seal(path, table, place)
+    assert any(
+        "the index of the file is not true" in error for error in validate_dataset(path).errors
+    )

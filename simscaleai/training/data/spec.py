@@ -35,6 +35,10 @@ def read_spec(data: EpisodeFile, obs_keys: list[str] | None = None) -> DataSpec:
     Raises:
       UserError: the file has no such observation, or an array of no use as one.
     """
+    if not data.obs_keys:
+        raise UserError(
+            f"{data.path} holds no observations to learn from; record or convert it with some, as /obs/<key>."
+        )
     for key in obs_keys or ():
         if key not in data.obs_keys:
             raise unknown_name(f"observation of {data.path}:", key, data.obs_keys)
