@@ -4,10 +4,12 @@
 
     processes = Processes.from_environment()
     device = processes.join("auto")
-    mean = processes.mean(values)     # a tensor; every process calls it, at the same place in its program
+    mean = processes.all_reduce_mean(values)   # a tensor
 
-Without `torchrun` there is one process, and nothing here does anything. Whatever is called on one process
-has to be called on all, or those that called wait until they are ended.
+`broadcast`, `barrier`, `all_gather` and `all_reduce` are collective operations: what is called on one process
+has to be called on all of them, in the same order, or those that called wait until they are ended.
+
+Without `torchrun` there is one process, and none of them does anything.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType, FunctionType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -29,6 +31,8 @@ from simscaleai.errors import UserError
 
 # The others wait this long for one that evaluates or writes alone; torchrun ends them sooner if it dies.
 PATIENCE = timedelta(hours=1)
+T = TypeVar("T")
+
 COMMAND = "torchrun --nproc-per-node 2 --no-python simscale train ..."
 
 
@@ -53,29 +57,29 @@ class Processes:
 
     @classmethod
     def from_environment(cls) -> Processes:
-        """What `torchrun` has told this process; nothing is started."""
-        told = os.environ
-        if not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= told.keys():
+        """Read the environment variables that `torchrun` sets; no process group is started."""
+        environ = os.environ
+        if not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= environ.keys():
             return cls()
-        job = told.get("TORCHELASTIC_RUN_ID", "none")
+        job = environ.get("TORCHELASTIC_RUN_ID", "none")
         if job == "none":  # it was given no name; the launcher is the parent of its processes
             job = f"{socket.gethostname()}:{os.getppid()}"
         return cls(
-            rank=int(told["RANK"]),
-            size=int(told["WORLD_SIZE"]),
-            local_rank=int(told.get("LOCAL_RANK", 0)),
+            rank=int(environ["RANK"]),
+            size=int(environ["WORLD_SIZE"]),
+            local_rank=int(environ.get("LOCAL_RANK", 0)),
             launched=True,
-            restarts=int(told.get("TORCHELASTIC_RESTART_COUNT", 0)),
+            restarts=int(environ.get("TORCHELASTIC_RESTART_COUNT", 0)),
             job=job,
         )
 
     @property
-    def main(self) -> bool:
-        """Whether this is the one that writes and speaks."""
+    def is_main(self) -> bool:
+        """Whether this is the process of rank 0, which writes files and shows progress."""
         return self.rank == 0
 
     def join(self, device: str, backend: str = "nccl") -> torch.device:
-        """Meet the other processes, once; return the device of this one.
+        """Start the process group, once; return the device of this process.
 
         Args:
           device: resolved name; of "cuda", each process gets the one of its number on its machine.
@@ -114,43 +118,43 @@ class Processes:
             atexit.register(_leave)
         return own
 
-    def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over all processes, in place."""
+    def all_reduce(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum `values` over all processes, in place."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
-    def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """The mean over all processes, in place."""
-        return self.sum(values).div_(self.size) if self.size > 1 else values
+    def all_reduce_mean(self, values: torch.Tensor) -> torch.Tensor:
+        """Average `values` over all processes, in place."""
+        return self.all_reduce(values).div_(self.size) if self.size > 1 else values
 
-    def share(self, value: Any) -> Any:
-        """What the main process has as `value`."""
+    def broadcast(self, value: T) -> T:
+        """Return the `value` of the main process, in all processes; any object that pickle takes."""
         if self.size == 1:
             return value
         box = [value]
         dist.broadcast_object_list(box)
         return box[0]
 
-    def gather(self, value: Any) -> list[Any]:
-        """What each process has as `value`, by rank; known to all of them."""
+    def all_gather(self, value: T) -> list[T]:
+        """Return the `value` of each process by rank, in all processes."""
         if self.size == 1:
             return [value]
-        values = [None] * self.size
+        values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         return values
 
-    def wait(self) -> None:
-        """Go on when all have come here."""
-        self.gather(None)
+    def barrier(self) -> None:
+        """Return when every process has called this."""
+        self.all_gather(None)
 
 
 def _leave() -> None:
-    """Leave the others, and wait until gloo's threads have ended.
+    """Destroy the process group, and wait until gloo's threads have ended.
 
-    They let go of the tensors that were sent, for which they want the interpreter; if that is being torn
-    down by then, they abort the program. It is the destructor of the group that waits for them, so whatever
-    still holds the group has to let go of it first.
+    The threads release the tensors that were sent, for which they need the interpreter; if it is being torn
+    down by then, they abort the program. The destructor of the group waits for them, so every other reference
+    to the group has to be dropped first.
     """
     if not dist.is_initialized():
         return
@@ -161,10 +165,10 @@ def _leave() -> None:
 
 
 def _release(group: Any) -> None:
-    """Take the group away from models of DDP and FSDP2, from frames of errors and from functions.
+    """Drop the references to the group in DDP and FSDP2 models, in frames of errors and in functions.
 
-    A module of torch that is imported after the processes have met has the group as the default of
-    arguments; meshes are kept in a cache for good.
+    Modules of torch that are imported after the group was started have it as the default of arguments;
+    meshes stay in a cache until the program ends.
     """
     ddp = torch.nn.parallel.DistributedDataParallel
     mesh = dist.device_mesh.DeviceMesh

@@ -34,7 +34,7 @@ from simscaleai.actions import ActionRange
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.guards import guarded, reason
-from simscaleai.models.chunking import RowMemory
+from simscaleai.models.action_queue import ActionQueue
 from simscaleai.models.declarations import Declared, describe_model, obs_keys
 from simscaleai.models.features import relative, state_width
 from simscaleai.models.fitting import build_for
@@ -95,7 +95,7 @@ class ModelPolicy(nn.Module):
         self.declared = Declared.of(model)
         self.n_action_steps = self.declared.n_action_steps
         self.temporal_ensemble = self.declared.temporal_ensemble
-        self._memory: RowMemory | None = None
+        self._memory: ActionQueue | None = None
 
     def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """The model's outputs for a batch of raw observations (with "state") and actions.
@@ -145,15 +145,15 @@ class ModelPolicy(nn.Module):
         memory = self._memory_of(len(next(iter(now.values()))))
         return self._plan(memory.window(now), memory, np.arange(memory.n))
 
-    def _memory_of(self, n: int) -> RowMemory:
+    def _memory_of(self, n: int) -> ActionQueue:
         """That of n rows: a new one where there was one of another number, or for other settings."""
         wanted = (n, self.declared.n_obs_steps, self.n_action_steps, self.temporal_ensemble)
         if self._memory is None or self._memory.settings != wanted:
-            self._memory = RowMemory(*wanted)
+            self._memory = ActionQueue(*wanted)
         return self._memory
 
     def _plan(
-        self, window: Mapping[str, torch.Tensor], memory: RowMemory, rows: NDArray[np.intp]
+        self, window: Mapping[str, torch.Tensor], memory: ActionQueue, rows: NDArray[np.intp]
     ) -> NDArray[np.float32]:
         """Plans (k, L, action_dim) of some rows, an equal number at a time."""
         few = self.declared.action_horizon > 1 or set(window) != {"state"}
@@ -173,7 +173,11 @@ class ModelPolicy(nn.Module):
         return np.clip(chunks, low, high, dtype=np.float32)
 
     def _predicted(
-        self, inputs: dict[str, torch.Tensor], memory: RowMemory, rows: NDArray[np.intp], size: int
+        self,
+        inputs: dict[str, torch.Tensor],
+        memory: ActionQueue,
+        rows: NDArray[np.intp],
+        size: int,
     ) -> torch.Tensor:
         """As `_predict`; what a model says to observations that nobody has checked is one sentence."""
         if self.spec is not None:
@@ -188,7 +192,11 @@ class ModelPolicy(nn.Module):
             ) from error
 
     def _predict(
-        self, inputs: dict[str, torch.Tensor], memory: RowMemory, rows: NDArray[np.intp], size: int
+        self,
+        inputs: dict[str, torch.Tensor],
+        memory: ActionQueue,
+        rows: NDArray[np.intp],
+        size: int,
     ) -> torch.Tensor:
         """What the model gives for `size` rows, of which the first are `rows` of the memory."""
         options: dict[str, Any] = {}

@@ -88,7 +88,7 @@ class _Run:
         self.env = self._make_env(config.num_envs, "same_step")
         self.eval_env = self._make_env(min(config.eval_episodes, ROWS), "disabled")
         self.eval_seeds = episode_seeds(config.eval_seed, config.eval_episodes, "eval_episodes")
-        self.main = self.processes.main
+        self.main = self.processes.is_main
         self.deciding = deciding(config, self.env.contract)
         self.lock = RunLock(config.folder, self.processes)
         self.resumed: Path | None = None
@@ -164,11 +164,13 @@ class _Run:
             if enough:
                 return True
         wishes = torch.tensor(float(self.stop.requested is not None))
-        return bool(self.processes.sum(wishes) > 0)
+        return bool(self.processes.all_reduce(wishes) > 0)
 
     def _evaluate(self) -> None:
         before = time.perf_counter()
-        self.evaluation = self.processes.share(self._evaluated(self.agent) if self.main else None)
+        self.evaluation = self.processes.broadcast(
+            self._evaluated(self.agent) if self.main else None
+        )
         self.away += time.perf_counter() - before
         numbers = {f"eval_{k}": v for k, v in self.evaluation.items() if k != "success_ci"}
         numbers["seconds"] = time.perf_counter() - self.start
@@ -238,7 +240,7 @@ class _Run:
         """The file that `resume_from` means; None for a new run."""
         if wanted != "auto":
             return find_checkpoint(wanted, resume=True)
-        path, damaged = self.processes.share(newest(self.config.folder) if self.main else None)
+        path, damaged = self.processes.broadcast(newest(self.config.folder) if self.main else None)
         for text in damaged if self.main else ():
             print(f"Left out a damaged checkpoint. {text}")
         return path

@@ -90,12 +90,12 @@ class RunLock:
         if self._taken:
             return
         problem = None
-        if self._processes.main and (create or self._lock.folder.exists()):
+        if self._processes.is_main and (create or self._lock.folder.exists()):
             try:
                 self._lock.take()
             except UserError as error:
                 problem = str(error)
-        self._taken, problem = self._processes.share((self._lock.held, problem))
+        self._taken, problem = self._processes.broadcast((self._lock.held, problem))
         if problem is not None:
             raise UserError(problem)
 

@@ -100,15 +100,15 @@ class Checkpoints:
         self._claimed = True
         aside = None
         inside = PATTERNS if self.folder == self.run_folder else [self.folder.name]
-        if processes.main:
+        if processes.is_main:
             clean(self.folder)
             clean(self.run_folder)
-        if processes.main and self._ours:
+        if processes.is_main and self._ours:
             check_no_foreign_files(self.run_folder, inside)
             aside = move_aside(self.folder, self._later_than(step))
-        elif processes.main:
+        elif processes.is_main:
             aside = make_room(self.run_folder, inside)
-        processes.wait()
+        processes.barrier()
         return aside
 
     def written(self, path: Path) -> None:

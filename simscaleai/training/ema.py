@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from simscaleai.training.parallel import local
+from simscaleai.training.parallel_model import local
 
 
 class Ema:

@@ -13,11 +13,11 @@ from simscaleai.convert import convert
 from simscaleai.errors import unknown_name
 from simscaleai.models.inference import inference
 from simscaleai.stopping import StopSignals
-from simscaleai.training import random_state
+from simscaleai.training import rng_state
 from simscaleai.training.data.loader import to_device
 from simscaleai.training.data.stream import BatchStream
+from simscaleai.training.optimizer_step import OptimizerStep
 from simscaleai.training.report import scalars
-from simscaleai.training.update import Updates
 
 # What decides which evaluation was the best, where the settings do not say: the first that there is.
 METRICS = ("eval_success_rate", "success_rate", "eval_score", "eval_loss")
@@ -25,7 +25,7 @@ _LESS_IS_BETTER = ("loss", "error", "mse", "mae", "distance")
 
 
 def evaluate(
-    updates: Updates,
+    optimizer_step: OptimizerStep,
     loader: DataLoader[Any] | None,
     function: Callable[..., Any] | None,
     stop: StopSignals,
@@ -38,44 +38,44 @@ def evaluate(
     Returns:
       numbers, the same in all processes; none if a signal to stop came meanwhile.
     """
-    model, processes = updates.model, updates.processes
-    weights = updates.ema.in_place_of_weights() if updates.ema else nullcontext()
+    model, processes = optimizer_step.model, optimizer_step.processes
+    weights = optimizer_step.ema.in_place_of_weights() if optimizer_step.ema else nullcontext()
     result: dict[str, float] | None = {}
-    with random_state.kept(updates.device), inference(model.model), weights:
-        model.forget_whole_parameters()
+    with rng_state.kept(optimizer_step.device), inference(model.model), weights:
+        model.reshard()
         if loader is not None:
-            result = _over_batches(updates, loader, stop)
+            result = _over_batches(optimizer_step, loader, stop)
         if function is not None and result is not None:
             with model.on_main(processes) as callable_alone:
                 found = None
                 if callable_alone is not None:
                     found = stop.attempt(lambda: _numbers(function(callable_alone)))
-            extra = processes.share(found)
+            extra = processes.broadcast(found)
             result = None if extra is None else result | extra
-        model.forget_whole_parameters()
+        model.reshard()
     return result or {}
 
 
 def _over_batches(
-    updates: Updates, loader: DataLoader[Any], stop: StopSignals
+    optimizer_step: OptimizerStep, loader: DataLoader[Any], stop: StopSignals
 ) -> dict[str, float] | None:
-    processes = updates.processes
+    processes = optimizer_step.processes
     totals: dict[str, torch.Tensor] = {}
     samples: dict[str, int] = {}  # of the batches that gave the number
-    with BatchStream(loader, updates.config.seed, processes) as stream:
-        for share in stream.rest_of_epoch():
+    with BatchStream(loader, optimizer_step.config.seed, processes) as stream:
+        for local in stream.rest_of_epoch():
             if (
                 stop.requested and processes.size == 1
             ):  # of several, none may leave the others alone
                 return None
-            with updates.autocast():
-                outputs = updates.model.model(to_device(share.batch, updates.device))
+            with optimizer_step.autocast():
+                outputs = optimizer_step.model.model(to_device(local.batch, optimizer_step.device))
             for key, value in scalars(outputs).items():
-                totals[key] = totals.get(key, 0.0) + value.float() * share.samples
-                samples[key] = samples.get(key, 0) + share.total
+                totals[key] = totals.get(key, 0.0) + value.float() * local.samples
+                samples[key] = samples.get(key, 0) + local.total
     if not totals:
         return {}
-    sums = processes.sum(torch.stack(list(totals.values()))).tolist()
+    sums = processes.all_reduce(torch.stack(list(totals.values()))).tolist()
     return {f"eval_{key}": total / samples[key] for key, total in zip(totals, sums, strict=True)}
 
 

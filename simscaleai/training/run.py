@@ -72,7 +72,7 @@ def run_trainer(trainer: Trainer, run: RunConfig) -> dict[str, float]:
     processes = Processes.from_environment()
     with trainer.lock:
         trainer.claim_folder()
-        if processes.main:
+        if processes.is_main:
             text, device = replayable(resolved), str(trainer.device)
             write_run_info(trainer.folder, text, trainer.step, device, processes.size)
         return trainer.train()
@@ -123,7 +123,7 @@ def build_trainer(
 def _model_and_data(config: TrainConfig) -> tuple[nn.Module, AnyDataset, AnyDataset | None]:
     """The model fitted to the data, and the data with what the model reads: train and valid."""
     if not config.dataset_path:
-        if config.show_progress and Processes.from_environment().main:
+        if config.show_progress and Processes.from_environment().is_main:
             Console(stderr=True).print("No dataset was given: training on made-up data.")
         model = _create(config, config.model_kwargs)
         return model, _made_up(model, config), None

@@ -18,7 +18,7 @@ from torch import nn
 from simscaleai.storage.sharded import ShardedFolder, unflatten
 from simscaleai.training.ema import Ema
 from simscaleai.training.fit import Shapes, shapes_in
-from simscaleai.training.parallel import like
+from simscaleai.training.parallel_model import like
 
 KINDS = ("weights", "raw_weights", "optimizer")
 _SLOTS = ("exp_avg", "exp_avg_sq")

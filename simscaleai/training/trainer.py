@@ -36,14 +36,14 @@ from simscaleai.storage import checkpoint
 from simscaleai.storage.disk import CannotWriteError
 from simscaleai.storage.find_checkpoint import find_checkpoint
 from simscaleai.tracking.folder import RunLock
-from simscaleai.training import evaluation, fit, random_state
+from simscaleai.training import evaluation, fit, rng_state
 from simscaleai.training.checkpoints import BEST, FINAL, Checkpoints
 from simscaleai.training.config import TrainConfig
 from simscaleai.training.data.stream import BatchStream
-from simscaleai.training.parallel import SharedModel, whole_tensors
+from simscaleai.training.optimizer_step import OptimizerStep, micro_batch_size_of
+from simscaleai.training.parallel_model import ParallelModel, full_state_dict
 from simscaleai.training.report import Report
 from simscaleai.training.state import KINDS, TrainingState
-from simscaleai.training.update import Updates, piece_size
 
 __all__ = ["TrainConfig", "Trainer"]
 
@@ -80,13 +80,17 @@ class Trainer:
         checkpoint.require_storable(self._about())
         self.eval_loader, self.eval_fn = eval_loader, eval_fn
         self.processes = Processes.from_environment()
-        pieces_of = piece_size(config, self.processes)  # may refuse, and so comes before meeting
+        micro_batch_size = micro_batch_size_of(
+            config, self.processes
+        )  # may refuse, and so comes before meeting
         self.device = self.processes.join(config.resolved_device, config.backend)
         self.stream = BatchStream(train_loader, config.seed, self.processes)
-        shared = SharedModel(model, config, self.processes, self.device)
-        self.updates = Updates(shared, config, self.processes, self.device, pieces_of)
-        self.optimizer = self.updates.optimizer
-        self.state = TrainingState(model, self.optimizer, self.updates.ema)
+        parallel = ParallelModel(model, config, self.processes, self.device)
+        self.optimizer_step = OptimizerStep(
+            parallel, config, self.processes, self.device, micro_batch_size
+        )
+        self.optimizer = self.optimizer_step.optimizer
+        self.state = TrainingState(model, self.optimizer, self.optimizer_step.ema)
         self.folder = config.run_folder.resolve()
         self.lock = RunLock(self.folder, self.processes)
         self.checkpoints = Checkpoints(
@@ -96,7 +100,7 @@ class Trainer:
         self.metrics: dict[str, float] = {}
         self.best: dict[str, Any] = {}
         self._stop = StopSignals()
-        self._random_state: dict[str, Any] | None = None
+        self._rng_state: dict[str, Any] | None = None
         self._saved: tuple[int, Path] | None = None
         self._notes: list[str] = []
         self._warnings: list[str] = []  # told even where nothing else is
@@ -126,22 +130,27 @@ class Trainer:
     def _train(self) -> dict[str, float]:
         config, processes = self.config, self.processes
         report = Report(
-            config, self.folder, self.step, processes.size, processes.main, processes.mean
+            config,
+            self.folder,
+            self.step,
+            processes.size,
+            processes.is_main,
+            processes.all_reduce_mean,
         )
-        self._set_random_state()
+        self._set_rng_state()
         self.model.train()
         with report, self._stop, self.stream:
             self._announce(report)
             batches = iter(self.stream)
             while self.step < config.max_steps and not self._stopping:
                 asked = time.perf_counter()
-                share = next(batches)
+                local = next(batches)
                 waited = time.perf_counter() - asked
                 lr = config.learning_rate(self.step)
                 wish = self._stop.requested is not None
-                outputs = self.updates.step(share, self.step + 1, lr, wish)
+                outputs = self.optimizer_step.step(local, self.step + 1, lr, wish)
                 self.step += 1
-                report.collect(self.step, outputs, share.samples, waited)
+                report.collect(self.step, outputs, local.samples, waited)
                 if self._due(config.log_every):
                     self.metrics |= report.write(self.step, lr)
                 if self._due(config.eval_every) and not self._stopping:
@@ -159,7 +168,7 @@ class Trainer:
         Layers run in evaluation mode and weights are the moving average, if there is one. The random state
         is afterwards as it was before: evaluating more or less often does not change the training.
         """
-        return evaluation.evaluate(self.updates, self.eval_loader, self.eval_fn, self._stop)
+        return evaluation.evaluate(self.optimizer_step, self.eval_loader, self.eval_fn, self._stop)
 
     def save_checkpoint(self, step: int, is_final: bool = False) -> Path:
         """Write `step_<step>.pt` (under FSDP2 a folder), or `final.pt`; return its path."""
@@ -167,11 +176,11 @@ class Trainer:
             return self._save(step, is_final)
 
     def _save(self, step: int, is_final: bool) -> Path:
-        name = f"step_{step}" + ("" if self.updates.model.sharded else ".pt")
+        name = f"step_{step}" + ("" if self.optimizer_step.model.sharded else ".pt")
         path = self._write(FINAL if is_final else name, step)
-        if self.processes.main:
+        if self.processes.is_main:
             self.checkpoints.written(path)
-        self.processes.wait()
+        self.processes.barrier()
         self._saved = (step, path)
         return path
 
@@ -192,7 +201,7 @@ class Trainer:
             self._warnings.append(f"Other settings than in {path}: {', '.join(others)}.")
 
     def _load(self, found: Path, path: str) -> dict[str, Any]:
-        in_parts = found.is_dir() and self.updates.model.sharded
+        in_parts = found.is_dir() and self.optimizer_step.model.sharded
         if in_parts:
             payload, parts = checkpoint.load_sharded_checkpoint(found)
             shapes = {tuple(k.split("/")): e.shape for k, e in parts.entries.items()}
@@ -206,7 +215,7 @@ class Trainer:
             self.state.load_parts(parts)
         else:
             self.state.load(payload)
-        scaler = self.updates.scaler
+        scaler = self.optimizer_step.scaler
         if scaler.is_enabled() and payload["scaler"]:
             scaler.load_state_dict(payload["scaler"])
         self.step = payload["step"]
@@ -215,7 +224,7 @@ class Trainer:
         self.metrics, self.best = dict(payload["metrics"]), dict(payload["best"])
         states = payload["random"]
         alike = len(states) == self.processes.size
-        self._random_state = states[self.processes.rank] if alike else None
+        self._rng_state = states[self.processes.rank] if alike else None
         return payload
 
     def _compare_data(self, saved: Any, path: str) -> None:
@@ -254,11 +263,11 @@ class Trainer:
         payload = {
             "kind": "policy",
             "simscaleai_version": __version__,
-            "scaler": self.updates.scaler.state_dict(),
+            "scaler": self.optimizer_step.scaler.state_dict(),
             "step": step,
             "data": {"epoch": self.stream.epoch, "position": self.stream.position},
             "dataset": self._identity(),
-            "random": self.processes.gather(random_state.capture(self.device)),
+            "random": self.processes.all_gather(rng_state.capture(self.device)),
             **self._about(),
             "metrics": dict(self.metrics),
             "best": dict(self.best),
@@ -267,8 +276,8 @@ class Trainer:
         tensors = self.state.tensors()
         if not path.suffix:
             return checkpoint.save_sharded_checkpoint(path, payload, tensors)
-        main = self.processes.main
-        tensors = whole_tensors(tensors, keep=main)
+        main = self.processes.is_main
+        tensors = full_state_dict(tensors, keep=main)
         if main:
             checkpoint.save_checkpoint(path, payload | tensors)
         return path
@@ -306,7 +315,7 @@ class Trainer:
     def _stopping(self) -> bool:
         """Whether to stop now; several processes have agreed about it in the update before."""
         alone = self.processes.size == 1
-        return self._stop.requested is not None if alone else self.updates.all_stop
+        return self._stop.requested is not None if alone else self.optimizer_step.all_stop
 
     def _resume(self) -> None:
         """Load what `resume_from` says; restarted by torchrun, the newest that this job has written."""
@@ -315,7 +324,9 @@ class Trainer:
             self.lock.take(create=False)  # nobody else may be writing what this run resumes from
         if wanted == "auto" or processes.restarts:
             job = None if wanted == "auto" else processes.job
-            newest = processes.share(self.checkpoints.newest(job) if processes.main else None)
+            newest = processes.broadcast(
+                self.checkpoints.newest(job) if processes.is_main else None
+            )
             self._notes += [f"Left out a damaged checkpoint. {text}" for text in newest.damaged]
             if newest.path is not None:
                 self._notes.append(f"Going on from {newest.path}, step {newest.step}.")
@@ -350,11 +361,11 @@ class Trainer:
     def _due(self, every: int) -> bool:
         return every > 0 and (self.step % every == 0 or self.step == self.config.max_steps)
 
-    def _set_random_state(self) -> None:
+    def _set_rng_state(self) -> None:
         """That of the checkpoint, or one of this process's own that follows from seed and step."""
-        if self._random_state is not None:
-            random_state.restore(self._random_state, self.device)
-            self._random_state = None
+        if self._rng_state is not None:
+            rng_state.restore(self._rng_state, self.device)
+            self._rng_state = None
             return
         stream = f"training after {self.step}" if self.step else "training"
         torch.manual_seed(seeding.derive_seed(self.config.seed, stream, self.processes.rank))

@@ -15,7 +15,7 @@ from simscaleai.models.policy import ModelPolicy
 from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.training import TrainConfig, build_trainer
 from simscaleai.training.data.loader import to_device
-from simscaleai.training.data.stream import Share
+from simscaleai.training.data.stream import LocalBatch
 
 SCRIPT = Path(__file__).with_name("resume_run.py")
 _spec = importlib.util.spec_from_file_location("resume_run", SCRIPT)
@@ -82,7 +82,8 @@ def test_it_learns_a_batch_by_heart(name: str, tmp_path: Path) -> None:
     trainer = build_trainer(config(name, tmp_path, lr=1e-3))
     batch = first_batch(trainer)
     losses = [
-        trainer.updates.step(Share(batch, 4, 4), i + 1, 1e-3)["loss"].item() for i in range(60)
+        trainer.optimizer_step.step(LocalBatch(batch, 4, 4), i + 1, 1e-3)["loss"].item()
+        for i in range(60)
     ]
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
 

@@ -216,7 +216,7 @@ def test_environment_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     for key, value in {**told, "TORCHELASTIC_RESTART_COUNT": 2, "TORCHELASTIC_RUN_ID": "j"}.items():
         monkeypatch.setenv(key, str(value))
     assert Processes.from_environment() == Processes(3, 4, 1, True, 2, "j")
-    assert not Processes.from_environment().main
+    assert not Processes.from_environment().is_main
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

@@ -59,13 +59,13 @@ def test_the_policy_of_a_checkpoint_has_the_average_and_the_run_goes_on_without(
     plain = trainer(tmp_path / "b")
     metrics = ours.train()
     plain.train()
-    for a, b in zip(ours.updates.parameters, plain.updates.parameters, strict=True):
+    for a, b in zip(ours.optimizer_step.parameters, plain.optimizer_step.parameters, strict=True):
         assert torch.equal(a, b)  # averaging does not touch the training
-    assert ours.updates.ema is not None
-    name, average = "head.net.0.weight", ours.updates.ema.averages[0]
+    assert ours.optimizer_step.ema is not None
+    name, average = "head.net.0.weight", ours.optimizer_step.ema.averages[0]
     payload = load_checkpoint(tmp_path / "a/final.pt")
     assert torch.equal(payload["weights"][name], average)
-    assert torch.equal(payload["raw_weights"][name], ours.updates.parameters[0])
+    assert torch.equal(payload["raw_weights"][name], ours.optimizer_step.parameters[0])
     assert "raw_weights" not in load_checkpoint(tmp_path / "b/final.pt")
     policy = ModelPolicy.from_checkpoint(tmp_path / "a/final.pt", device="cpu")
     assert torch.equal(policy.model.head.net[0].weight, average)
@@ -81,14 +81,20 @@ def test_resume_is_bit_exact_and_the_average_may_come_and_go(tmp_path: Path) -> 
     start = str(tmp_path / "a/step_3.pt")
     resumed = trainer(tmp_path / "b", ema_decay=0.9, resume_from=start)
     resumed.train()
-    assert whole.updates.ema and resumed.updates.ema
-    for a, b in zip(whole.updates.ema.averages, resumed.updates.ema.averages, strict=True):
+    assert whole.optimizer_step.ema and resumed.optimizer_step.ema
+    for a, b in zip(
+        whole.optimizer_step.ema.averages, resumed.optimizer_step.ema.averages, strict=True
+    ):
         assert torch.equal(a, b)
     without = trainer(tmp_path / "c", resume_from=start)
     without.train()
-    for a, b in zip(whole.updates.parameters, without.updates.parameters, strict=True):
+    for a, b in zip(
+        whole.optimizer_step.parameters, without.optimizer_step.parameters, strict=True
+    ):
         assert torch.equal(a, b)
     later = trainer(tmp_path / "d", resume_from=str(tmp_path / "c/final.pt"), ema_decay=0.9)
-    assert later.updates.ema
-    for a, b in zip(later.updates.parameters, later.updates.ema.averages, strict=True):
+    assert later.optimizer_step.ema
+    for a, b in zip(
+        later.optimizer_step.parameters, later.optimizer_step.ema.averages, strict=True
+    ):
         assert torch.equal(a, b)

@@ -45,7 +45,7 @@ class RunningMoments(nn.Module):
             return self
         together = RunningMoments(len(self.mean))
         # in the order of ranks, and so rounded alike everywhere
-        for part in processes.gather((self.count, self.mean, self.m2)):
+        for part in processes.all_gather((self.count, self.mean, self.m2)):
             together._merge(*part)
         return together
 

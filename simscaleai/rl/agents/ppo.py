@@ -316,7 +316,7 @@ class PPOAgent:
         self.actions = actions or ActionRange.unit(self.action_dim)
         self.contract, self.lr = contract, lr
         self.timesteps, self.updates = steps
-        if self.processes.main:
+        if self.processes.is_main:
             self.noise.set_state(saved["noise"].clone())
             self._resumed = saved["rollout"]
         else:  # the file is the main process's; with its noise and episodes the others would repeat it

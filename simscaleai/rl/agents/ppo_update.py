@@ -44,7 +44,7 @@ def update(agent: PPOAgent, buffer: RolloutBuffer) -> dict[str, float]:
 
 
 def _adapt_lr(agent: PPOAgent, kl: float) -> None:
-    kl = agent.processes.mean(torch.tensor(kl, dtype=torch.float64)).item()
+    kl = agent.processes.all_reduce_mean(torch.tensor(kl, dtype=torch.float64)).item()
     if kl > 2 * agent.config.target_kl:
         agent.lr = max(agent.lr / 1.5, MIN_LR)
     elif kl < agent.config.target_kl / 2:
@@ -94,7 +94,7 @@ def _average_gradients(agent: PPOAgent) -> None:
     if agent.processes.size == 1:
         return
     gradients = [p.grad for p in agent.network.parameters() if p.grad is not None]
-    flat = agent.processes.mean(torch.cat([g.flatten() for g in gradients]))
+    flat = agent.processes.all_reduce_mean(torch.cat([g.flatten() for g in gradients]))
     parts = flat.split([g.numel() for g in gradients])
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))

@@ -86,7 +86,7 @@ def train(
         }
     )
     metrics = train_run(load_run(config, overrides or (), flags))
-    if Processes.from_environment().main:
+    if Processes.from_environment().is_main:
         results("Training", metrics)
 
 

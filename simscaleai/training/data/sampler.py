@@ -31,7 +31,7 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
       rank, world_size: this process takes every `world_size`-th sample of the global batch, which is
         `batch_size * world_size` consecutive samples of the order; the order itself is the same for
         any number of processes. Where the end of an epoch leaves nothing for a process, its batch is a
-        sample of another one, which does not count (`shares`), so that all have equally many batches.
+        sample of another one, which does not count (`local_samples`), so that all have equally many batches.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
         """Samples of all processes together in one full batch."""
         return self.batch_size * self.world_size
 
-    def shares(self, position: int) -> tuple[int, int]:
+    def local_samples(self, position: int) -> tuple[int, int]:
         """Samples of this process, and of all, in the batch that begins at `position`."""
         total = min(self.global_batch, self.num_samples - position)
         return len(range(self.rank, total, self.world_size)), total

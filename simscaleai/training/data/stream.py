@@ -20,7 +20,7 @@ from simscaleai.training.data.sampler import EpochSampler
 
 
 @dataclass(frozen=True)
-class Share:
+class LocalBatch:
     """What one process gets of a batch.
 
     Attributes:
@@ -34,7 +34,7 @@ class Share:
     samples: int
     total: int
 
-    def pieces(self, size: int, processes: int) -> Iterator[tuple[dict[str, Any], int]]:
+    def micro_batches(self, size: int, processes: int) -> Iterator[tuple[dict[str, Any], int]]:
         """The batch in pieces of up to `size` rows, and how many of each count.
 
         Every one of `processes` processes gets equally many pieces of the same global batch.
@@ -46,7 +46,7 @@ class Share:
         for start in range(0, count * size, size):
             stop = min(start + size, self.samples)
             rows = slice(start, stop) if start < stop else slice(0, 1)
-            yield take_rows(self.batch, rows), max(stop - start, 0)
+            yield take_samples(self.batch, rows), max(stop - start, 0)
 
 
 class BatchStream:
@@ -109,7 +109,7 @@ class BatchStream:
         if sentence is not None:
             raise sentence from error
 
-    def __iter__(self) -> Iterator[Share]:
+    def __iter__(self) -> Iterator[LocalBatch]:
         while True:
             yield from self.rest_of_epoch()
             if self.position == 0:
@@ -118,7 +118,7 @@ class BatchStream:
                 )
             self.epoch, self.position = self.epoch + 1, 0
 
-    def rest_of_epoch(self) -> Iterator[Share]:
+    def rest_of_epoch(self) -> Iterator[LocalBatch]:
         """The shares that are left of the current epoch."""
         if self._order:
             self._order.move_to(self.epoch, self.position)
@@ -132,20 +132,20 @@ class BatchStream:
             while skip > 0 and (batch := next(batches, None)) is not None:
                 skip -= batch_size(batch)
         for batch in chain(first, batches):
-            share = self._share(batch)
+            share = self._local(batch)
             self.position += share.total
             yield share
 
-    def _share(self, batch: dict[str, Any]) -> Share:
+    def _local(self, batch: dict[str, Any]) -> LocalBatch:
         if self._order is not None and self._divided:
-            return Share(batch, *self._order.shares(self.position))
+            return LocalBatch(batch, *self._order.local_samples(self.position))
         total = batch_size(batch)
         rank, size = self.processes.rank, self.processes.size
         if size == 1:
-            return Share(batch, total, total)
+            return LocalBatch(batch, total, total)
         samples = len(range(rank, total, size))
         rows = slice(rank, None, size) if samples else slice(0, 1)
-        return Share(take_rows(batch, rows), samples, total)
+        return LocalBatch(take_samples(batch, rows), samples, total)
 
     def _check(self, rank: int, size: int) -> None:
         if (rank, size) != (self.processes.rank, self.processes.size):
@@ -156,13 +156,13 @@ class BatchStream:
             )
 
 
-def take_rows(batch: Any, rows: slice) -> Any:
+def take_samples(batch: Any, rows: slice) -> Any:
     """Take some rows of every tensor and list of values in a batch; single values are of all rows."""
     if isinstance(batch, dict):
-        taken = {k: take_rows(v, rows) for k, v in batch.items()}
+        taken = {k: take_samples(v, rows) for k, v in batch.items()}
         return type(batch)(taken) if isinstance(batch, StoredImages) else taken
     if is_group(batch):
-        return map_group(lambda part: take_rows(part, rows), batch)
+        return map_group(lambda part: take_samples(part, rows), batch)
     has_rows = isinstance(batch, list | tuple) or getattr(batch, "ndim", 0) > 0
     return batch[rows] if has_rows else batch
 

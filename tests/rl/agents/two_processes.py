@@ -35,9 +35,9 @@ def main() -> None:
         "count": agent.obs_moments.count.item(),
         "reward": numbers[-1]["reward/distance"],
     }
-    if processes.main:
+    if processes.is_main:
         agent.save(path)
-    processes.wait()
+    processes.barrier()
     again = PPOAgent.from_checkpoint(path, processes=processes)
     again.config.total_timesteps += 64
     again.train(env, numbers.append)

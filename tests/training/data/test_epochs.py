@@ -35,7 +35,7 @@ def test_every_sample_once(
         done = 0
         for stored in loader:
             obs = to_device(stored, torch.device("cpu"))["observations"]
-            own, total = order.shares(done)
+            own, total = order.local_samples(done)
             rows = [position[tuple(row.tolist())] for row in obs["state"]][:own]
             assert torch.equal(obs["image"][:own], expected["image"][rows])
             seen += rows

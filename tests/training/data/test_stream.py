@@ -14,7 +14,7 @@ from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
 from simscaleai.training.data.dummy import DummyTrajectoryDataset
 from simscaleai.training.data.loader import make_loader, to_device
-from simscaleai.training.data.stream import BatchStream, Share, batch_size, take_rows
+from simscaleai.training.data.stream import BatchStream, LocalBatch, batch_size, take_samples
 
 DATA = DummyTrajectoryDataset(20, obs_dim=3)
 
@@ -79,10 +79,10 @@ def test_processes_share_every_batch(divided: bool) -> None:
 
 def test_pieces_count_the_same_in_every_process() -> None:
     def pieces(samples: int, total: int) -> list[tuple[int, int]]:
-        share = Share(
+        share = LocalBatch(
             {"x": torch.arange(max(samples, 1)), "text": ["a"] * max(samples, 1)}, samples, total
         )
-        found = list(share.pieces(size=2, processes=2))
+        found = list(share.micro_batches(size=2, processes=2))
         assert all(len(rows["x"]) == len(rows["text"]) for rows, _ in found)
         return [(len(rows["x"]), counted) for rows, counted in found]
 
@@ -150,7 +150,7 @@ X = torch.arange(10.0).reshape(5, 2)
 )
 def test_size_and_rows_of_batches_of_any_structure(batch: Any, size: int, taken: Any) -> None:
     assert batch_size(batch) == size
-    rows = take_rows(batch, slice(1, 3))
+    rows = take_samples(batch, slice(1, 3))
     if taken is not None:
         assert type(rows) is type(taken) and str(rows) == str(taken)
     moved = to_device(batch, torch.device("cpu"))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from simscaleai.models.chunking import RowMemory
+from simscaleai.models.action_queue import ActionQueue
 
 
 def plan(value: float, length: int = 3) -> np.ndarray:
@@ -12,7 +12,7 @@ def plan(value: float, length: int = 3) -> np.ndarray:
     return np.arange(value, value + length, dtype=np.float32)[None, :, None]
 
 
-def step(memory: RowMemory, plans: dict[int, float]) -> list[float]:
+def step(memory: ActionQueue, plans: dict[int, float]) -> list[float]:
     """One step: rows that are due take the plans they are given, and no others are asked for."""
     window = memory.window({"x": torch.zeros(memory.n, 1)})
     assert memory.due.tolist() == sorted(plans)
@@ -22,7 +22,7 @@ def step(memory: RowMemory, plans: dict[int, float]) -> list[float]:
 
 
 def test_a_plan_is_executed_before_the_next_and_rows_do_not_mix() -> None:
-    memory = RowMemory(2, n_action_steps=2)
+    memory = ActionQueue(2, n_action_steps=2)
     assert step(memory, {0: 10, 1: 20}) == [10, 20]
     memory.reset(np.array([False, True]), [5, 6])
     assert memory.seeds == [0, 6]
@@ -32,7 +32,7 @@ def test_a_plan_is_executed_before_the_next_and_rows_do_not_mix() -> None:
 
 
 def test_a_window_repeats_the_first_observation_and_then_moves() -> None:
-    memory = RowMemory(2, n_obs_steps=3)
+    memory = ActionQueue(2, n_obs_steps=3)
     seen = []
     for t in range(4):
         window = memory.window({"x": torch.tensor([[t], [10 * t]])})
@@ -50,7 +50,7 @@ def test_a_window_repeats_the_first_observation_and_then_moves() -> None:
 
 
 def test_temporal_ensemble_by_hand() -> None:
-    memory = RowMemory(1, n_action_steps=3, ensemble=np.log(2))  # weights 1, 1/2, 1/4
+    memory = ActionQueue(1, n_action_steps=3, ensemble=np.log(2))  # weights 1, 1/2, 1/4
     assert step(memory, {0: 0}) == [0]
     # The plan of step 0 says 1 for step 1, that of step 1 says 7: (1 * 1 + 7 / 2) / (3 / 2) = 3.
     assert step(memory, {0: 7}) == pytest.approx([3])
@@ -64,7 +64,7 @@ def test_a_plan_does_not_depend_on_what_was_there_before() -> None:
     new = np.random.default_rng(0).normal(size=(1, 3, 1)).astype(np.float32)
     for old in (0.0, 1e4):
         for ensemble in (None, 0.1):
-            memory = RowMemory(1, n_action_steps=1, ensemble=ensemble)
+            memory = ActionQueue(1, n_action_steps=1, ensemble=ensemble)
             step(memory, {0: old})
             memory.reset(np.array([True]), [0])
             memory.plan(memory.due, new)

@@ -32,7 +32,7 @@ def test_pieces_add_up_to_the_batch(tmp_path: Path, pieces: int) -> None:
     whole = trainer(tmp_path / "a")
     cut = trainer(tmp_path / "b", accumulate=pieces)
     one, other = whole.train(), cut.train()
-    for a, b in zip(whole.updates.parameters, cut.updates.parameters, strict=True):
+    for a, b in zip(whole.optimizer_step.parameters, cut.optimizer_step.parameters, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
     for key in ("loss", "action_mae", "grad_norm"):
         assert one[key] == pytest.approx(other[key], rel=1e-4)
@@ -68,10 +68,10 @@ def test_mixed_precision(tmp_path: Path, mixed_precision: None, name: str) -> No
     first = ours.train()
     assert set(model.dtypes) == {getattr(torch, name)}
     assert model.layer.weight.dtype == torch.float32
-    assert ours.updates.scaler.is_enabled() == (name == "float16")
+    assert ours.optimizer_step.scaler.is_enabled() == (name == "float16")
     assert math.isfinite(first["loss"])
     again = trainer(tmp_path, Watched(), amp_dtype=name, resume_from=str(tmp_path / "final.pt"))
-    assert again.updates.scaler.state_dict() == ours.updates.scaler.state_dict()
+    assert again.optimizer_step.scaler.state_dict() == ours.optimizer_step.scaler.state_dict()
 
 
 def test_float16_leaves_out_updates_that_overflow(tmp_path: Path, mixed_precision: None) -> None:
@@ -80,9 +80,9 @@ def test_float16_leaves_out_updates_that_overflow(tmp_path: Path, mixed_precisio
     ours = trainer(tmp_path, model, amp_dtype="float16", max_steps=24)
     before = model.layer.weight.detach().clone()
     share = next(iter(ours.stream))
-    ours.updates.step(share, 1, 1e-2)
+    ours.optimizer_step.step(share, 1, 1e-2)
     assert torch.equal(model.layer.weight, before)
-    assert ours.updates.scaler.get_scale() == 2**15
+    assert ours.optimizer_step.scaler.get_scale() == 2**15
     ours.train()
     assert not torch.equal(model.layer.weight, before)
 
@@ -98,6 +98,8 @@ def test_compiled_it_learns_the_same(tmp_path: Path) -> None:
     plain, compiled = trainer(tmp_path / "a"), trainer(tmp_path / "b", compile=True)
     plain.train()
     compiled.train()
-    for a, b in zip(plain.updates.parameters, compiled.updates.parameters, strict=True):
+    for a, b in zip(
+        plain.optimizer_step.parameters, compiled.optimizer_step.parameters, strict=True
+    ):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
     assert plain.model.state_dict().keys() == compiled.model.state_dict().keys()

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 
-class RowMemory:
+class ActionQueue:
     """Of `n` rows.
 
     Args:

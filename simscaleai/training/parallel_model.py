@@ -21,7 +21,7 @@ from simscaleai.distributed import Processes
 from simscaleai.training.config import TrainConfig
 
 
-class SharedModel:
+class ParallelModel:
     """`model` on its device, wrapped for training by all processes.
 
     Calling this calls the wrapped model. `model` itself is the same module with the same parameters; under
@@ -37,7 +37,7 @@ class SharedModel:
         self._whole: nn.Module | None = None
         call: Any = model
         if self.sharded:
-            if processes.main:
+            if processes.is_main:
                 self._whole = deepcopy(model).cpu()
             _spread(model, config)
         elif self._replicated:
@@ -51,7 +51,7 @@ class SharedModel:
     def __call__(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         return self._call(batch)
 
-    def piece(self, last: bool) -> AbstractContextManager[None]:
+    def micro_batch(self, last: bool) -> AbstractContextManager[None]:
         """Around forward and backward of one piece of a batch; gradients are exchanged in the last one."""
         if self.sharded:
             self._wrapped.set_requires_gradient_sync(last)
@@ -59,7 +59,7 @@ class SharedModel:
             return self._wrapped.no_sync()
         return nullcontext()
 
-    def forget_whole_parameters(self) -> None:
+    def reshard(self) -> None:
         """Have the next forward put parameters together again: they were changed, or an evaluation did."""
         if self.sharded:
             from torch.distributed.fsdp import FSDPModule
@@ -72,9 +72,9 @@ class SharedModel:
     def on_main(self, processes: Processes) -> Iterator[nn.Module | None]:
         """The model as one that the main process can call alone; None on the others."""
         if not self.sharded:
-            yield self.model if processes.main else None
+            yield self.model if processes.is_main else None
             return
-        weights = whole_tensors(self.model.state_dict(), processes.main)
+        weights = full_state_dict(self.model.state_dict(), processes.is_main)
         if self._whole is None:
             yield None
             return
@@ -92,12 +92,12 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
-def whole_tensors(tree: dict[str, Any], keep: bool) -> dict[str, Any]:
+def full_state_dict(tree: dict[str, Any], keep: bool) -> dict[str, Any]:
     """Nested dicts with every DTensor put together in CPU memory; empty dicts where they are not kept."""
     result: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            result[key] = whole_tensors(value, keep)
+            result[key] = full_state_dict(value, keep)
             continue
         if hasattr(value, "full_tensor"):
             value = value.full_tensor()

@@ -1,4 +1,4 @@
-"""One optimizer step, by however many processes and in however many pieces."""
+"""One optimizer step, by however many processes and with gradient accumulation."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from simscaleai.distributed import COMMAND, Processes
 from simscaleai.errors import UserError
 from simscaleai.training.config import TrainConfig
 from simscaleai.training.data.loader import to_device
-from simscaleai.training.data.stream import Share
+from simscaleai.training.data.stream import LocalBatch
 from simscaleai.training.ema import Ema
-from simscaleai.training.parallel import SharedModel
+from simscaleai.training.parallel_model import ParallelModel
 from simscaleai.training.report import scalars
 
 
-class Updates:
+class OptimizerStep:
     """AdamW on the mean loss over all samples of a batch, wherever they lie.
 
     Args:
       model: on `device`.
       config, processes, device: of the run.
-      pieces_of: samples that a process takes at once.
+      micro_batch_size: samples that a process takes at once.
 
     Attributes:
       optimizer, scaler: the scaler does nothing except in float16.
@@ -35,11 +35,11 @@ class Updates:
 
     def __init__(
         self,
-        model: SharedModel,
+        model: ParallelModel,
         config: TrainConfig,
         processes: Processes,
         device: torch.device,
-        pieces_of: int,
+        micro_batch_size: int,
     ) -> None:
         self.model, self.config, self.processes, self.device = model, config, processes, device
         self.parameters = [p for p in model.model.parameters() if p.requires_grad]
@@ -53,7 +53,7 @@ class Updates:
         self._amp_dtype = config.amp_torch_dtype if config.uses_amp else None
         fp16 = self._amp_dtype is torch.float16
         self.scaler = torch.amp.GradScaler(device.type, enabled=fp16)
-        self.pieces_of = pieces_of
+        self.micro_batch_size = micro_batch_size
         self.all_stop = False
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -63,12 +63,12 @@ class Updates:
         return torch.autocast(self.device.type, dtype=self._amp_dtype)
 
     def step(
-        self, share: Share, number: int, lr: float, stop: bool = False
+        self, batch: LocalBatch, number: int, lr: float, stop: bool = False
     ) -> dict[str, torch.Tensor]:
         """Update number `number`, counted from 1.
 
         Args:
-          share: this process's part of the batch.
+          batch: this process's part of the batch.
           number: of the update, counted from 1.
           lr: of this update.
           stop: whether this process wishes that all stop after it.
@@ -82,7 +82,7 @@ class Updates:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        outputs = self._backward(share)
+        outputs = self._backward(batch)
         self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm: Any = nn.utils.get_total_norm(gradients, foreach=self.device.type == "cpu" or None)
@@ -97,16 +97,16 @@ class Updates:
             self.ema.update(number)
         return {**outputs, "grad_norm": norm}
 
-    def _backward(self, share: Share) -> dict[str, torch.Tensor]:
+    def _backward(self, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """Gradients of the mean loss, by one piece of the batch after the other; weighted scalars."""
         size = self.processes.size
-        pieces = list(share.pieces(self.pieces_of, size))
+        micro_batches = list(batch.micro_batches(self.micro_batch_size, size))
         totals: dict[str, torch.Tensor] = {}
-        for i, (rows, samples) in enumerate(pieces):
-            weight = samples * size / share.total  # gradients are means over the processes
-            with self.model.piece(last=i == len(pieces) - 1):
+        for i, (part, samples) in enumerate(micro_batches):
+            weight = samples * size / batch.total  # gradients are means over the processes
+            with self.model.micro_batch(last=i == len(micro_batches) - 1):
                 with self.autocast():
-                    outputs = self.model(to_device(rows, self.device))
+                    outputs = self.model(to_device(part, self.device))
                 loss = outputs["loss"]
                 self.scaler.scale(loss if weight == 1 else loss * weight).backward()
             for key, value in scalars(outputs).items():
@@ -118,7 +118,10 @@ class Updates:
         """The norm as a number, if it and the loss are finite; the one place that waits for the device."""
         told = [norm, loss]
         if self.processes.size > 1:
-            told = [norm, *self.processes.mean(torch.stack([loss, loss.new_tensor(float(stop))]))]
+            told = [
+                norm,
+                *self.processes.all_reduce_mean(torch.stack([loss, loss.new_tensor(float(stop))])),
+            ]
         size, mean_loss, *wishes = torch.stack([t.float() for t in told]).tolist()
         self.all_stop = any(wishes)
         by_scaling = self.scaler.is_enabled() and not math.isfinite(size)  # the scaler will skip it
@@ -131,11 +134,11 @@ class Updates:
         )
 
 
-def piece_size(config: TrainConfig, processes: Processes) -> int:
+def micro_batch_size_of(config: TrainConfig, processes: Processes) -> int:
     """Samples that a process takes at once.
 
     Raises:
-      UserError: the batch cannot be divided into equal pieces, or torchrun is missing.
+      UserError: the batch cannot be divided into equal micro-batches, or torchrun is missing.
     """
     if config.distributed and not processes.launched:
         raise UserError(
