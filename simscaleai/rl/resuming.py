@@ -17,9 +17,7 @@ from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.rl.settings import RLConfig
 from simscaleai.storage.atomic import require_writable
 from simscaleai.storage.checkpoint import load_checkpoint
-from simscaleai.tracking.folder import make_room, move_aside
 
-CHECKPOINTS = ("last.pt", "best.pt", "final.pt")
 Score = tuple[float, float]  # success rate, then mean return
 NO_SCORE: Score = (-1.0, float("-inf"))
 _HARMLESS = ("total_timesteps", "log_every")
@@ -73,33 +71,6 @@ def check_same_run(payload: Mapping[str, Any], own: Mapping[str, Any], path: str
         )
 
 
-def newest(folder: Path) -> tuple[Path | None, list[str]]:
-    """The checkpoint in a run's folder that is furthest, and what is wrong with those that cannot be read."""
-    found: list[tuple[int, Path]] = []
-    damaged = []
-    for path in (folder / name for name in CHECKPOINTS):
-        if path.exists():
-            try:
-                found.append((_timesteps(path), path))
-            except UserError as error:
-                damaged.append(str(error))
-    best = max(found, key=lambda pair: pair[0], default=(0, None))
-    return best[1], damaged
-
-
-def clear(folder: Path, resumed: Path | None, timesteps: int) -> Path | None:
-    """Move away what is not of this run up to `timesteps`; return where to, or None.
-
-    Args:
-      folder: of the run.
-      resumed: the checkpoint that it goes on from; None for a new run.
-      timesteps: of that checkpoint.
-    """
-    if resumed is None or resumed.parent.resolve() != folder.resolve():
-        return make_room(folder, CHECKPOINTS)
-    return move_aside(folder, [p for p in _there(folder) if not _is_before(p, timesteps)])
-
-
 def best_score(folder: Path, config: RLConfig) -> Score | None:
     """The score of the folder's `best.pt`: `NO_SCORE` without one, None if other episodes gave it."""
     path = folder / "best.pt"
@@ -118,7 +89,7 @@ def check_output(path: Path) -> None:
         raise UserError(f"save_path is {path}, which is a folder; give the path of a file.")
     if path.exists():
         try:
-            _timesteps(path)
+            timesteps_of(load_checkpoint(path))
         except UserError:
             raise ExistingFileError(
                 f"save_path is {path}, which exists and holds no agent; choose another path."
@@ -126,20 +97,9 @@ def check_output(path: Path) -> None:
     require_writable(path, "choose another save_path")
 
 
-def _there(folder: Path) -> list[Path]:
-    return [folder / name for name in CHECKPOINTS if (folder / name).exists()]
-
-
-def _is_before(path: Path, timesteps: int) -> bool:
-    try:
-        return _timesteps(path) <= timesteps
-    except UserError:
-        return False
-
-
-def _timesteps(path: Path) -> int:
-    payload = load_checkpoint(path)
+def timesteps_of(payload: Mapping[str, Any]) -> int:
+    """Return the environment steps of a checkpoint; UserError if it holds no agent."""
     agent = payload.get("ppo")
     if not isinstance(agent, dict) or type(agent.get("timesteps")) is not int:
-        raise UserError(f"The checkpoint {str(path)!r} holds no PPO agent.")
+        raise UserError("The checkpoint holds no PPO agent.")
     return int(agent["timesteps"])

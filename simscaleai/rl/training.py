@@ -36,20 +36,18 @@ from simscaleai.rl.resuming import (
     best_score,
     check_output,
     check_same_run,
-    clear,
     deciding,
-    newest,
     suite,
+    timesteps_of,
 )
 from simscaleai.rl.settings import RLConfig
 from simscaleai.sim.factory import make_vec_env
 from simscaleai.sim.vector_env import TaskVectorEnv
-from simscaleai.stopping import StopSignals
 from simscaleai.storage.checkpoint import load_checkpoint
-from simscaleai.storage.disk import CannotWriteError
 from simscaleai.storage.find_checkpoint import find_checkpoint
 from simscaleai.tracking import RunLog, write_run_info
-from simscaleai.tracking.folder import RunLock, lies_in
+from simscaleai.tracking.folder import lies_in
+from simscaleai.tracking.run import Run
 
 
 def train_agent(config: RLConfig) -> dict[str, Any]:
@@ -68,12 +66,6 @@ def train_agent(config: RLConfig) -> dict[str, Any]:
     threads = torch.get_num_threads()
     try:
         return _Run(config).train()
-    except CannotWriteError as error:
-        found, _ = newest(config.folder)
-        kept = "There is no checkpoint yet; run the same command again."
-        if found is not None:
-            kept = f"{found} is kept; go on with --resume auto."
-        raise error.and_so(kept) from error
     finally:
         torch.set_num_threads(threads)
 
@@ -90,9 +82,9 @@ class _Run:
         self.eval_seeds = episode_seeds(config.eval_seed, config.eval_episodes, "eval_episodes")
         self.main = self.processes.is_main
         self.deciding = deciding(config, self.env.contract)
-        self.lock = RunLock(config.folder, self.processes)
+        self.run = Run(config.folder, self.processes, step_of=timesteps_of)
         self.resumed: Path | None = None
-        with self.lock.released_on_error():
+        with self.run.lock.released_on_error():
             self.agent = self._make_agent()
         self.window: list[dict[str, float]] = []
         self.evaluation: dict[str, Any] = {}
@@ -101,7 +93,7 @@ class _Run:
         self.away = 0.0  # seconds that went into evaluation
 
     def train(self) -> dict[str, Any]:
-        with self.lock:
+        with self.run.at_work():
             return self._train()
 
     def _train(self) -> dict[str, Any]:
@@ -114,13 +106,15 @@ class _Run:
             text = to_yaml(replace(config, resume_from=None, save_path=keep))
             if config.save_path:
                 check_output(final)
-            if aside := clear(config.folder, self.resumed, agent.timesteps):
-                print(printable(f"Moved the files of an earlier run to {aside}."))
+        self.run.archive_earlier(agent.timesteps)
+        if self.main:
+            for note in self.run.notes:
+                print(printable(note))
             write_run_info(config.folder, text, agent.timesteps, self.device, self.processes.size)
             self.best = self._best_score()
         wandb = {"project": config.wandb_project, "name": config.name, "config": asdict(config)}
         with (
-            StopSignals() as self.stop,
+            self.run.stop,
             RLProgress(config, agent.timesteps, self.main) as self.progress,
             RunLog(
                 config.folder,
@@ -135,7 +129,7 @@ class _Run:
                 fit = warm_start(agent, config.init_from, self.env)
                 self.progress.say(f"Started from {config.init_from}: {fit}.")
             agent.train(self.env, self._after_update)
-            stopped = agent.timesteps < config.ppo.total_timesteps and bool(self.stop.requested)
+            stopped = agent.timesteps < config.ppo.total_timesteps and bool(self.run.stop.requested)
             if not stopped and (not self.evaluation or config.eval_every == 0):
                 self._evaluate()
         path = config.folder / "last.pt" if stopped else final
@@ -163,8 +157,7 @@ class _Run:
             enough = self.evaluation["success_rate"] >= config.stop_at_success
             if enough:
                 return True
-        wishes = torch.tensor(float(self.stop.requested is not None))
-        return bool(self.processes.all_reduce(wishes) > 0)
+        return self.run.all_stop()
 
     def _evaluate(self) -> None:
         before = time.perf_counter()
@@ -189,6 +182,7 @@ class _Run:
         if self.evaluation:
             run["score"] = list(_score(self.evaluation))
         self.agent.save(path, run=run)
+        self.run.saved = (self.agent.timesteps, path)
 
     def _best_score(self) -> Score:
         """The score of the `best.pt` that is there, by the episodes of this run's evaluations."""
@@ -221,7 +215,8 @@ class _Run:
         """A new one, or the one to go on with."""
         config = self.config
         if config.resume_from:
-            self.lock.take(create=False)  # nobody else may be writing what this run resumes from
+            # nobody else may be writing what this run resumes from
+            self.run.lock.take(create=False)
             self.resumed = self._checkpoint(config.resume_from)
         contract = self.env.contract
         if self.resumed is None:
@@ -233,6 +228,7 @@ class _Run:
         path = str(self.resumed)
         agent = PPOAgent.from_checkpoint(path, self.device, self.processes)
         check_same_run(load_checkpoint(path), self.deciding, path)
+        self.run.resume(self.resumed, agent.timesteps)
         agent.config = config.ppo
         return agent
 
@@ -240,10 +236,7 @@ class _Run:
         """The file that `resume_from` means; None for a new run."""
         if wanted != "auto":
             return find_checkpoint(wanted, resume=True)
-        path, damaged = self.processes.broadcast(newest(self.config.folder) if self.main else None)
-        for text in damaged if self.main else ():
-            print(f"Left out a damaged checkpoint. {text}")
-        return path
+        return self.run.newest()
 
 
 def _score(evaluation: Mapping[str, Any]) -> Score:

@@ -132,7 +132,7 @@ class RunLock:
         self.release()
 
 
-def make_room(folder: Path, patterns: Iterable[str]) -> Path | None:
+def archive_run(folder: Path, patterns: Iterable[str]) -> Path | None:
     """Move an earlier run's records, and what else fits `patterns`, into a new folder beside this one.
 
     Returns:
@@ -143,7 +143,7 @@ def make_room(folder: Path, patterns: Iterable[str]) -> Path | None:
     """
     found = _files(folder, patterns)
     check_no_foreign_files(folder, patterns)
-    return move_aside(folder, found)
+    return archive(folder, found)
 
 
 def check_no_foreign_files(folder: Path, patterns: Iterable[str]) -> None:
@@ -194,8 +194,8 @@ def _is_checkpoint(path: Path) -> bool:
         return False
 
 
-def move_aside(folder: Path, found: Sequence[Path]) -> Path | None:
-    """Move files of `folder` as `make_room` does."""
+def archive(folder: Path, found: Sequence[Path]) -> Path | None:
+    """Move files of `folder` as `archive_run` does."""
     if not found:
         return None
     k = 1

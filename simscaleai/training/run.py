@@ -70,8 +70,8 @@ def run_trainer(trainer: Trainer, run: RunConfig) -> dict[str, float]:
     name, arguments = policy.model.registered
     resolved = replace(run, model={"name": name, **arguments})
     processes = Processes.from_environment()
-    with trainer.lock:
-        trainer.claim_folder()
+    with trainer.run.at_work():
+        trainer.run.archive_earlier(trainer.step)
         if processes.is_main:
             text, device = replayable(resolved), str(trainer.device)
             write_run_info(trainer.folder, text, trainer.step, device, processes.size)

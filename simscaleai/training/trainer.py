@@ -31,13 +31,12 @@ from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
 from simscaleai.guards import guarded
 from simscaleai.models.policy import describe
-from simscaleai.stopping import Stopped, StopSignals
+from simscaleai.stopping import Stopped
 from simscaleai.storage import checkpoint
-from simscaleai.storage.disk import CannotWriteError
 from simscaleai.storage.find_checkpoint import find_checkpoint
-from simscaleai.tracking.folder import RunLock
+from simscaleai.tracking.checkpoints import BEST, FINAL
+from simscaleai.tracking.run import Run
 from simscaleai.training import evaluation, fit, rng_state
-from simscaleai.training.checkpoints import BEST, FINAL, Checkpoints
 from simscaleai.training.config import TrainConfig
 from simscaleai.training.data.stream import BatchStream
 from simscaleai.training.optimizer_step import OptimizerStep, micro_batch_size_of
@@ -92,19 +91,18 @@ class Trainer:
         self.optimizer = self.optimizer_step.optimizer
         self.state = TrainingState(model, self.optimizer, self.optimizer_step.ema)
         self.folder = config.run_folder.resolve()
-        self.lock = RunLock(self.folder, self.processes)
-        self.checkpoints = Checkpoints(
-            config.checkpoint_folder.resolve(), self.folder, config.keep_checkpoints
+        self.run = Run(
+            self.folder,
+            self.processes,
+            checkpoint_folder=config.checkpoint_folder.resolve(),
+            keep=config.keep_checkpoints,
         )
         self.step = 0
         self.metrics: dict[str, float] = {}
         self.best: dict[str, Any] = {}
-        self._stop = StopSignals()
         self._rng_state: dict[str, Any] | None = None
-        self._saved: tuple[int, Path] | None = None
-        self._notes: list[str] = []
-        self._warnings: list[str] = []  # told even where nothing else is
-        with self.lock.released_on_error():
+        self._warnings: list[str] = []  # printed even where no progress is shown
+        with self.run.lock.released_on_error():
             self._resume()
 
     def train(self) -> dict[str, float]:
@@ -116,16 +114,9 @@ class Trainer:
           CannotWriteError: the disk is full or the like; says from which checkpoint to go on.
           Stopped: a signal came; the step was finished and saved. Uncaught it ends the program.
         """
-        try:
-            with self.lock:
-                self.claim_folder()
-                return self._train()
-        except CannotWriteError as error:
-            step, path = self._saved or (0, None)
-            kept = "There is no checkpoint yet; run the same command again."
-            if path is not None:
-                kept = f"The checkpoint of step {step} is kept, {path}; go on with --resume auto."
-            raise error.and_so(kept) from error
+        with self.run.at_work():
+            self.run.archive_earlier(self.step)
+            return self._train()
 
     def _train(self) -> dict[str, float]:
         config, processes = self.config, self.processes
@@ -139,7 +130,7 @@ class Trainer:
         )
         self._set_rng_state()
         self.model.train()
-        with report, self._stop, self.stream:
+        with report, self.run.stop, self.stream:
             self._announce(report)
             batches = iter(self.stream)
             while self.step < config.max_steps and not self._stopping:
@@ -147,7 +138,7 @@ class Trainer:
                 local = next(batches)
                 waited = time.perf_counter() - asked
                 lr = config.learning_rate(self.step)
-                wish = self._stop.requested is not None
+                wish = self.run.stop.requested is not None
                 outputs = self.optimizer_step.step(local, self.step + 1, lr, wish)
                 self.step += 1
                 report.collect(self.step, outputs, local.samples, waited)
@@ -168,20 +159,22 @@ class Trainer:
         Layers run in evaluation mode and weights are the moving average, if there is one. The random state
         is afterwards as it was before: evaluating more or less often does not change the training.
         """
-        return evaluation.evaluate(self.optimizer_step, self.eval_loader, self.eval_fn, self._stop)
+        return evaluation.evaluate(
+            self.optimizer_step, self.eval_loader, self.eval_fn, self.run.stop
+        )
 
     def save_checkpoint(self, step: int, is_final: bool = False) -> Path:
         """Write `step_<step>.pt` (under FSDP2 a folder), or `final.pt`; return its path."""
-        with self.lock.held():
+        with self.run.lock.held():
             return self._save(step, is_final)
 
     def _save(self, step: int, is_final: bool) -> Path:
         name = f"step_{step}" + ("" if self.optimizer_step.model.sharded else ".pt")
         path = self._write(FINAL if is_final else name, step)
         if self.processes.is_main:
-            self.checkpoints.written(path)
+            self.run.checkpoints.written(path)
         self.processes.barrier()
-        self._saved = (step, path)
+        self.run.saved = (step, path)
         return path
 
     def load_checkpoint(self, path: str) -> None:
@@ -195,8 +188,7 @@ class Trainer:
         with guarded(f"The checkpoint {path!r}", "use another checkpoint of the run"):
             payload = self._load(found, path)
             others = fit.other_settings(payload["config"], asdict(self.config))
-        self._saved = (self.step, found)
-        self.checkpoints.go_on_from(found)
+        self.run.resume(found, self.step)
         if others:
             self._warnings.append(f"Other settings than in {path}: {', '.join(others)}.")
 
@@ -247,19 +239,12 @@ class Trainer:
 
     def announce(self, text: str) -> None:
         """Say something before the first step."""
-        self._notes.append(text)
-
-    def claim_folder(self) -> None:
-        """Before the first file: take the folder, and move what an earlier run left there out of the way."""
-        self.lock.take()
-        aside = self.checkpoints.claim(self.step, self.processes)
-        if aside:
-            self._notes.append(f"Moved the files of an earlier run to {aside}.")
+        self.run.notes.append(text)
 
     def _write(self, name: str, step: int) -> Path:
         """A checkpoint: a folder that all processes write if its name has no suffix, else a file."""
-        self.claim_folder()
-        path = self.checkpoints.folder / name
+        self.run.archive_earlier(self.step)
+        path = self.run.checkpoints.folder / name
         payload = {
             "kind": "policy",
             "simscaleai_version": __version__,
@@ -299,9 +284,9 @@ class Trainer:
 
     def _finish(self, report: Report) -> None:
         """Save, and end the program if it was told to stop."""
-        step, path = self._saved or (-1, Path())
+        step, path = self.run.saved or (-1, Path())
         if self.step >= self.config.max_steps:
-            if (step, path) == (self.step, self.checkpoints.folder / FINAL):
+            if (step, path) == (self.step, self.run.checkpoints.folder / FINAL):
                 report.say(f"{path} is of step {step}: this run is finished; raise max_steps.")
             else:
                 report.say(f"Saved {self.save_checkpoint(self.step, is_final=True)}.")
@@ -309,42 +294,38 @@ class Trainer:
         if step != self.step:
             path = self.save_checkpoint(self.step)
         report.say(f"Stopped at step {self.step} and saved {path}; go on with --resume auto.")
-        raise Stopped(self._stop.requested or signal.SIGTERM, self.step)
+        raise Stopped(self.run.stop.requested or signal.SIGTERM, self.step)
 
     @property
     def _stopping(self) -> bool:
         """Whether to stop now; several processes have agreed about it in the update before."""
         alone = self.processes.size == 1
-        return self._stop.requested is not None if alone else self.optimizer_step.all_stop
+        return self.run.stop.requested is not None if alone else self.optimizer_step.all_stop
 
     def _resume(self) -> None:
         """Load what `resume_from` says; restarted by torchrun, the newest that this job has written."""
-        wanted, processes = self.config.resume_from, self.processes
-        if wanted or processes.restarts:
-            self.lock.take(create=False)  # nobody else may be writing what this run resumes from
-        if wanted == "auto" or processes.restarts:
-            job = None if wanted == "auto" else processes.job
-            newest = processes.broadcast(
-                self.checkpoints.newest(job) if processes.is_main else None
-            )
-            self._notes += [f"Left out a damaged checkpoint. {text}" for text in newest.damaged]
-            if newest.path is not None:
-                self._notes.append(f"Going on from {newest.path}, step {newest.step}.")
-                self.load_checkpoint(str(newest.path))
-                return
-            if wanted == "auto" and not newest.damaged:
-                self.checkpoints.go_on_from(None)
-        if wanted and wanted != "auto":
-            self.load_checkpoint(wanted)
+        wanted, restarted = self.config.resume_from, self.processes.restarts > 0
+        path: Path | str | None = None
+        if wanted == "auto":
+            path = self.run.newest()
+        else:
+            if restarted:
+                path = self.run.newest(self.processes.job)
+            path = path or wanted
+        if path:
+            self.run.lock.take(
+                create=False
+            )  # nobody else may be writing what this run resumes from
+            self.load_checkpoint(str(path))
 
     def _announce(self, report: Report) -> None:
         config = self.config
         if config.effective_warmup != config.warmup_steps:
-            self._notes.append(
+            self.run.notes.append(
                 f"Shortened the warmup of {config.warmup_steps} steps to"
                 f" {config.effective_warmup}: the run has {config.max_steps}."
             )
-        for text in self._notes:
+        for text in self.run.notes:
             report.say(text)
         for text in self._warnings:
             report.warn(text)

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from simscaleai.storage.checkpoint import load_checkpoint
-from simscaleai.training.checkpoints import Checkpoints
+from simscaleai.tracking.checkpoints import Checkpoints
 
 SCRIPT = Path(__file__).with_name("training_run.py")
 

@@ -8,16 +8,16 @@ from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.storage.checkpoint import save_checkpoint
 from simscaleai.tracking.folder import (
     RECORDS,
+    archive_run,
     check_no_foreign_files,
     check_path_in_file,
     is_run_name,
-    make_room,
 )
 
 
 def test_records_move_aside_and_other_files_stay(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    assert make_room(folder, ["*.pt"]) is None
+    assert archive_run(folder, ["*.pt"]) is None
     for k in (1, 2):
         folder.mkdir(exist_ok=True)
         for name in RECORDS:
@@ -26,12 +26,12 @@ def test_records_move_aside_and_other_files_stay(tmp_path: Path) -> None:
         (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n')
         (folder / "a.pt").write_text(str(k))
         (folder / "notes.txt").write_text("mine")
-        aside = make_room(folder, ["*.pt", "a*"])
+        aside = archive_run(folder, ["*.pt", "a*"])
         assert aside == tmp_path / f"run.old-{k}"
         assert {p.name for p in aside.iterdir()} == {*RECORDS, "a.pt"}
         assert (aside / "tensorboard/events").read_text() == str(k)
         assert [p.name for p in folder.iterdir()] == ["notes.txt"]
-    assert make_room(folder, ["*.pt"]) is None
+    assert archive_run(folder, ["*.pt"]) is None
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_files_that_no_run_has_written_stay_where_they_are(
     folder.mkdir()
     (folder / name).write_text(content)
     with pytest.raises(ExistingFileError, match=f"holds {name}, which no run has written"):
-        make_room(folder, ["final.pt"])
+        archive_run(folder, ["final.pt"])
     assert (folder / name).read_text() == content and [folder] == list(tmp_path.iterdir())
 
 

@@ -15,9 +15,9 @@ from simscaleai.errors import UserError
 from simscaleai.models import create_model
 from simscaleai.storage.atomic import temporary_for
 from simscaleai.storage.checkpoint import load_checkpoint
+from simscaleai.tracking.checkpoints import Checkpoints
 from simscaleai.tracking.folder import RunLock
 from simscaleai.training import TrainConfig, Trainer
-from simscaleai.training.checkpoints import Checkpoints
 from simscaleai.training.data.dummy import DummyTrajectoryDataset
 from simscaleai.training.data.loader import make_loader
 
