@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from simscaleai.config import load_config
-from simscaleai.rl.evaluator import evaluate_checkpoint
+from simscaleai.evaluation import evaluate_checkpoint
+from simscaleai.evaluation.statistics import wilson_interval
 from simscaleai.rl.settings import RLConfig
-from simscaleai.rl.statistics import wilson_interval
 from simscaleai.rl.training import train_agent
 from simscaleai.sim.physics import BatchSim
 

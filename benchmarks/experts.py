@@ -16,8 +16,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from simscaleai.rl.episodes import episode_seed
-from simscaleai.rl.evaluator import EvalConfig, evaluate_policy
+from simscaleai.evaluation import EvalConfig, evaluate_policy
+from simscaleai.evaluation.suite import episode_seed
 from simscaleai.sim import make_vec_env
 
 RUNS: tuple[tuple[str, float, str | None], ...] = (

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from simscaleai.datagen import generate_dataset
-from simscaleai.rl.evaluator import evaluate_checkpoint
+from simscaleai.evaluation import evaluate_checkpoint
 from simscaleai.tools.train import train_run
 from simscaleai.training.settings import load_run
 

@@ -51,7 +51,6 @@ def make_policy(name: str, kwargs: dict[str, Any]) -> tuple[ModelPolicy, bool]:
         shapes["image"], dtypes["image"] = (IMAGE_SIZE, IMAGE_SIZE, 3), "uint8"
     statistics = {"state": Statistics.of(torch.randn(100, STATE_DIM))}
     policy = ModelPolicy(model, ObsSpec(shapes, dtypes), Normalizer(statistics)).eval()
-    policy.instruction = "reach the red sphere"
     return policy, image
 
 
@@ -61,7 +60,7 @@ def seconds(policy: ModelPolicy, image: bool, n: int, steps: int) -> np.ndarray:
     obs: dict[str, Any] = {"state": rng.standard_normal((n, STATE_DIM), dtype=np.float32)}
     if image:
         obs["image"] = rng.integers(0, 256, (n, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
-    policy.reset(np.ones(n, dtype=bool), list(range(n)))
+    policy.reset(np.ones(n, dtype=bool), list(range(n)), ["reach the red sphere"] * n)
     for _ in range(8):
         policy.act(obs)
     taken = []

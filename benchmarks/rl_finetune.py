@@ -18,7 +18,7 @@ from _rl import EPISODES, ROOT, SUITE, arguments, report, run, seeds
 from rich.console import Console
 
 from simscaleai.datagen import generate_dataset
-from simscaleai.rl.evaluator import evaluate_checkpoint
+from simscaleai.evaluation import evaluate_checkpoint
 from simscaleai.tools.train import train_run
 from simscaleai.training.settings import load_run
 

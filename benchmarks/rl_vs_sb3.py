@@ -27,9 +27,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
 from simscaleai.config import load_config
+from simscaleai.evaluation import EvalConfig, evaluate_policy
 from simscaleai.observations import flatten_state
 from simscaleai.rl.agents.ppo import PPOAgent
-from simscaleai.rl.evaluator import EvalConfig, evaluate_policy
 from simscaleai.rl.settings import RLConfig
 from simscaleai.sim import make_env, make_vec_env
 

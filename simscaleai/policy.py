@@ -15,23 +15,32 @@ from simscaleai.contract import EnvContract
 class Policy(Protocol):
     """Acts for n environments at once; whatever it remembers is per environment."""
 
-    def reset(self, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
-        """Forget the rows where `mask` (n,) is True; `seeds` (n,) are their new episodes' seeds."""
+    def reset(
+        self,
+        mask: NDArray[np.bool_],
+        seeds: Sequence[int],
+        instructions: Sequence[str] | None = None,
+    ) -> None:
+        """Begin episodes in the envs where `mask` (n,) is True, and forget what was before in them.
+
+        Args:
+          mask: (n,), which envs.
+          seeds: n, of the episodes in all envs.
+          instructions: n, what the episodes in all envs are asked to do; None where the environment asks for
+            nothing, and then those given before still hold.
+        """
 
     def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Actions (n, action_dim) in [-1, 1] for raw observations {key: (n, ...)}."""
 
 
 def begin_episodes(policy: Policy, env: Any, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
-    """Tell `policy` that the rows of `env` in `mask` (n,) have begun an episode.
-
-    A policy that follows language has an attribute `instruction`, which becomes the list of what its n rows
-    are told.
-    """
-    if hasattr(policy, "instruction") and EnvContract.of(env) is not None:
+    """Tell `policy` that the rows of `env` in `mask` (n,) have begun an episode."""
+    instructions: list[str] | None = None
+    if EnvContract.of(env) is not None:
         say = getattr(env, "unwrapped", env).instruction
-        policy.instruction = [say(row) for row in range(len(mask))]
-    policy.reset(mask, seeds)
+        instructions = [say(row) for row in range(len(mask))]
+    policy.reset(mask, seeds, instructions)
 
 
 class RandomPolicy:
@@ -41,7 +50,12 @@ class RandomPolicy:
         self.action_dim = action_dim
         self._rng: list[np.random.Generator] = []
 
-    def reset(self, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+    def reset(
+        self,
+        mask: NDArray[np.bool_],
+        seeds: Sequence[int],
+        instructions: Sequence[str] | None = None,
+    ) -> None:
         if len(self._rng) != len(mask):
             self._rng = [seeding.generator(0, "random-policy") for _ in mask]
         for i in map(int, np.flatnonzero(mask)):

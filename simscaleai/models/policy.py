@@ -1,7 +1,7 @@
 """A model as a policy: raw observations in, actions out.
 
     policy = ModelPolicy.from_checkpoint("checkpoints/final.pt")
-    policy.reset(np.ones(n, dtype=bool), seeds)
+    policy.reset(np.ones(n, dtype=bool), seeds, instructions)
     actions = policy.act(obs)       # {key: (n, ...)} NumPy -> (n, action_dim) in [-1, 1] or `action_range`
 
 Around any registered model it puts the observation spec (which keys make up `state`, in which order),
@@ -65,7 +65,6 @@ class ModelPolicy(nn.Module):
       action_range: the box that actions lie in; [-1, 1] in every entry by default.
 
     Attributes:
-      instruction: what a model that uses language is told to do: one for all rows, or a list of one each.
       n_action_steps: how many actions of a plan are executed before the next plan.
       temporal_ensemble: weight m of `chunking`, to plan at every step and average; None for none.
     """
@@ -91,7 +90,7 @@ class ModelPolicy(nn.Module):
             contract = replace(contract, obs_shapes=shapes, obs_dtypes=dtypes)
         self.contract = contract
         self.action_range = action_range
-        self.instruction: str | Sequence[str] | None = None
+        self._instructions: list[str] | None = None  # n, as of the newest `reset`
         self.declared = Declared.of(model)
         self.n_action_steps = self.declared.n_action_steps
         self.temporal_ensemble = self.declared.temporal_ensemble
@@ -111,12 +110,24 @@ class ModelPolicy(nn.Module):
         predicted = self._raw_actions(outputs["predicted_actions"])
         return {**outputs, "predicted_actions": predicted}
 
-    def reset(self, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
-        """Forget the rows where `mask` (n,) is True; `seeds` (n,) are their new episodes' seeds."""
-        if len(seeds) != len(mask):
-            raise UserError(
-                f"reset got {len(seeds)} seeds for {len(mask)} rows; give one for each."
-            )
+    def reset(
+        self,
+        mask: NDArray[np.bool_],
+        seeds: Sequence[int],
+        instructions: Sequence[str] | None = None,
+    ) -> None:
+        """Begin episodes; see `Policy.reset`.
+
+        Raises:
+          UserError: seeds or instructions are not one for each env.
+        """
+        for name, values in (("seeds", seeds), ("instructions", instructions)):
+            if values is not None and (len(values) != len(mask) or isinstance(values, str)):
+                raise UserError(
+                    f"reset got {len(values)} {name} for {len(mask)} envs; give a list of one for each."
+                )
+        if instructions is not None:
+            self._instructions = list(instructions)
         self._memory_of(len(mask)).reset(np.asarray(mask, dtype=bool), seeds)
 
     def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
@@ -201,16 +212,7 @@ class ModelPolicy(nn.Module):
         """What the model gives for `size` rows, of which the first are `rows` of the memory."""
         options: dict[str, Any] = {}
         if self.declared.uses_language:
-            told = self.instruction
-            if told is not None and not isinstance(told, str):
-                if len(told) != memory.n:
-                    raise UserError(
-                        f"The policy has {len(told)} instructions for {memory.n} rows; give one for each, or"
-                        " one text for all."
-                    )
-                told = [told[i] for i in rows]
-                told += [told[0]] * (size - len(rows))
-            options["language"] = told
+            options["language"] = self._padded_instructions(memory, rows, size)
         if self.declared.noise_shape is not None:
             drawn = [
                 seeding.generator(memory.seeds[i], "policy", int(memory.steps[i])).standard_normal(
@@ -221,6 +223,21 @@ class ModelPolicy(nn.Module):
             noise = _padded(torch.from_numpy(np.stack(drawn)), size)
             options["noise"] = noise.to(next(self.parameters()).device)
         return self.model.predict(inputs, **options)
+
+    def _padded_instructions(
+        self, memory: RowMemory, rows: NDArray[np.intp], size: int
+    ) -> list[str] | None:
+        """The instructions of some envs, and the first of them again up to `size`; None without any."""
+        given = self._instructions
+        if given is None:
+            return None
+        if len(given) != memory.n:
+            raise UserError(
+                f"The policy was reset with {len(given)} instructions and acts for {memory.n} envs; give"
+                " reset(mask, seeds, instructions) one for each."
+            )
+        chosen = [given[i] for i in rows]
+        return chosen + chosen[:1] * (size - len(rows))
 
     def _inputs(self, obs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What the model reads: a normalized state, its parts by name, and images as they are."""

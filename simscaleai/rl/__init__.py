@@ -1,5 +1,5 @@
 """Reinforcement learning and closed-loop evaluation."""
 
-from simscaleai.rl.evaluator import EvalConfig, evaluate_checkpoint, evaluate_policy
+from simscaleai.evaluation import EvalConfig, evaluate_checkpoint, evaluate_policy
 
 __all__ = ["EvalConfig", "evaluate_checkpoint", "evaluate_policy"]

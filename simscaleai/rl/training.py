@@ -23,12 +23,12 @@ import torch
 from simscaleai.config import to_yaml
 from simscaleai.distributed import Processes
 from simscaleai.errors import printable
+from simscaleai.evaluation.suite import MAX_ENVS, episode_seeds, run_suite
+from simscaleai.evaluation.summary import summarize
 from simscaleai.models.inference import resolve_device
 from simscaleai.rl.agents.ppo import PPOAgent
 from simscaleai.rl.agents.view import StateView
 from simscaleai.rl.agents.warm_start import warm_start
-from simscaleai.rl.episodes import episode_seeds, run_batch
-from simscaleai.rl.evaluator import ROWS, summarize
 from simscaleai.rl.progress import RLProgress
 from simscaleai.rl.resuming import (
     NO_SCORE,
@@ -78,7 +78,7 @@ class _Run:
         if self.device == "cpu":
             torch.set_num_threads(config.torch_threads)
         self.env = self._make_env(config.num_envs, "same_step")
-        self.eval_env = self._make_env(min(config.eval_episodes, ROWS), "disabled")
+        self.eval_env = self._make_env(min(config.eval_episodes, MAX_ENVS), "disabled")
         self.eval_seeds = episode_seeds(config.eval_seed, config.eval_episodes, "eval_episodes")
         self.main = self.processes.is_main
         self.deciding = deciding(config, self.env.contract)
@@ -193,10 +193,7 @@ class _Run:
         return score
 
     def _evaluated(self, agent: PPOAgent) -> dict[str, Any]:
-        policy = agent.policy()
-        steps = self.eval_env.config.max_episode_steps
-        seeds = self.eval_seeds
-        found = summarize(run_batch(self.eval_env, policy.act, seeds, steps, policy.reset))
+        found = summarize(run_suite(self.eval_env, agent.policy(), self.eval_seeds))
         wanted = ("success_rate", "success_ci", "mean_reward", "mean_length", "diverged")
         return {key: found[key] for key in wanted}
 

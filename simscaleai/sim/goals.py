@@ -118,7 +118,12 @@ class GoalExpert:
     def __init__(self, expert: Policy, task: GoalConditioned) -> None:
         self._expert, self._task = expert, task
 
-    def reset(self, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+    def reset(
+        self,
+        mask: NDArray[np.bool_],
+        seeds: Sequence[int],
+        instructions: Sequence[str] | None = None,
+    ) -> None:
         """Begin episodes in the envs of `mask`."""
         self._expert.reset(mask, seeds)
 

@@ -17,7 +17,7 @@ import torch
 
 from simscaleai.datagen import generate_dataset
 from simscaleai.errors import UserError
-from simscaleai.rl.evaluator import evaluate_checkpoint
+from simscaleai.evaluation import evaluate_checkpoint
 from simscaleai.tools.console import table, text
 from simscaleai.tools.driver import find_driver
 from simscaleai.tools.figures.rollout import record

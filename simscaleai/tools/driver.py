@@ -7,7 +7,7 @@ from typing import Any
 
 from simscaleai.datagen.policies import NAMES, find_policy, make_policy
 from simscaleai.policy import Policy
-from simscaleai.rl.policy_environment import image_shapes, policy_environment
+from simscaleai.rollout.policy_environment import image_shapes, policy_environment
 from simscaleai.sim.base_env import SimConfig
 from simscaleai.sim.factory import sim_config
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from simscaleai.errors import UserError
+from simscaleai.evaluation.suite import MAX_ENVS, episode_seeds, run_suite
+from simscaleai.evaluation.summary import summarize
 from simscaleai.models.policy import ModelPolicy
-from simscaleai.policy import begin_episodes
-from simscaleai.rl.episodes import episode_seeds, run_batch
-from simscaleai.rl.evaluator import ROWS, summarize
-from simscaleai.rl.policy_environment import policy_environment
+from simscaleai.rollout.policy_environment import policy_environment
 from simscaleai.sim.factory import make_vec_env
 from simscaleai.training.run import build_trainer, run_trainer
 from simscaleai.training.settings import EvalSettings, RunConfig
@@ -53,15 +51,13 @@ def closed_loop(settings: EvalSettings, policy: Any) -> EvalFunction:
             " `simscale eval --env-name` afterwards."
         )
     name, config = policy_environment(policy.contract, randomize=settings.randomize)
-    rows = settings.num_envs or min(settings.env_episodes, ROWS)
-    env = make_vec_env(name, rows, autoreset_mode="disabled", config=config)
+    num_envs = settings.num_envs or min(settings.env_episodes, MAX_ENVS)
+    env = make_vec_env(name, num_envs, autoreset_mode="disabled", config=config)
     policy.contract.require(env.contract)
     seeds = episode_seeds(settings.seed, settings.env_episodes, "eval.env_episodes")
 
     def evaluate(policy: ModelPolicy) -> dict[str, float]:
-        begin = partial(begin_episodes, policy, env)
-        episodes = run_batch(env, policy.act, seeds, env.config.max_episode_steps, begin)
-        found = summarize(episodes)
+        found = summarize(run_suite(env, policy, seeds))
         wanted = ("success_rate", "success_at_end", "mean_reward", "mean_length", "diverged")
         return {f"eval_{key}": found[key] for key in wanted}
 

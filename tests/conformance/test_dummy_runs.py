@@ -12,10 +12,9 @@ from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.models.registry import list_models, model_presets
-from simscaleai.policy import begin_episodes
 from simscaleai.rl import evaluate_checkpoint
 from simscaleai.rl.agents.ppo import PPOAgent, PPOConfig
-from simscaleai.rl.policy_environment import image_shapes, policy_environment
+from simscaleai.rollout.policy_environment import image_shapes, policy_environment
 from simscaleai.sim import make_env, make_vec_env
 from simscaleai.training import TrainConfig, train_policy
 
@@ -53,7 +52,7 @@ def test_a_model_trained_on_made_up_data_acts(
     env = make_vec_env(env_name, 2, autoreset_mode="disabled", config=config)
     assert len(config.cameras) == (2 if kwargs.get("cameras") else bool(policy.spec.image_keys))  # type: ignore[union-attr]
     obs, _ = env.reset(seed=0)
-    begin_episodes(policy, env, np.ones(2, bool), [0, 1])
+    policy.reset(np.ones(2, bool), [0, 1], [env.instruction(i) for i in range(2)])
     assert policy.act(obs).shape == (2, 4)
     env.close()
 

@@ -58,12 +58,14 @@ class Obedient(nn.Module):
         return torch.tensor([[float(word or 0)] * 4 for word in told])
 
 
-def test_each_row_is_told_its_own_instruction() -> None:
+def test_each_env_has_its_own_instruction() -> None:
     policy = ModelPolicy(Obedient())
     n = 2 * ROWS + 5
-    policy.instruction = "0.5"
+    everywhere = np.ones(n, dtype=bool)
+    policy.reset(everywhere, [0] * n, ["0.5"] * n)
     assert (policy.act(observations(n)) == 0.5).all()
-    policy.instruction = [str(row / 1000) for row in range(n)]
+    policy.reset(everywhere, [0] * n, [str(i / 1000) for i in range(n)])
+    policy.reset(everywhere, [0] * n)  # an environment that asks for nothing takes nothing back
     np.testing.assert_allclose(policy.act(observations(n))[:, 0], np.arange(n) / 1000)
 
 

@@ -141,11 +141,13 @@ class TestPolicy:
 
     def test_numbers_that_do_not_go_together(self) -> None:
         policy = self.policy()
-        with pytest.raises(UserError, match="3 seeds for 2 rows"):
+        with pytest.raises(UserError, match="3 seeds for 2 envs"):
             policy.reset(np.ones(2, bool), [1, 2, 3])
         policy.declared = create_told()
-        policy.instruction = ["left", "right"]
-        with pytest.raises(UserError, match="2 instructions for 3 rows"):
+        with pytest.raises(UserError, match="4 instructions for 2 envs"):
+            policy.reset(np.ones(2, bool), [1, 2], "left")
+        policy.reset(np.ones(2, bool), [1, 2], ["left", "right"])
+        with pytest.raises(UserError, match="2 instructions and acts for 3 envs"):
             policy.act({"q": np.zeros((3, 3), np.float32)})
 
 

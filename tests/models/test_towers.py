@@ -206,12 +206,12 @@ def test_a_checkpoint_needs_no_folder_and_no_network(
     assert all(torch.equal(value, original[name]) for name, value in seen.items())
 
     pictures = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), dtype=np.uint8)
-    policy.instruction = TEXTS
+    policy.reset(np.ones(3, dtype=bool), [0] * 3, TEXTS)
     actions = policy.act({"image": pictures})
     exported = policy.save_pretrained(tmp_path / "exported")
     again = ModelPolicy.from_pretrained(exported, device="cpu")
     assert again.description() == policy.description()
-    again.instruction = TEXTS[1:2]
+    again.reset(np.ones(1, dtype=bool), [0], TEXTS[1:2])
     np.testing.assert_array_equal(again.act({"image": pictures[1:2]}), actions[1:2])
 
     about = json.loads((exported / "config.json").read_text())

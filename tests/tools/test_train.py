@@ -12,7 +12,7 @@ import pytest
 
 from simscaleai.datagen import generate_dataset
 from simscaleai.errors import UserError
-from simscaleai.rl.evaluator import evaluate_checkpoint
+from simscaleai.evaluation import evaluate_checkpoint
 from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.tools.train import closed_loop, train_run
 from simscaleai.training.settings import EvalSettings, RunConfig, load_run

@@ -256,9 +256,9 @@ def test_models_of_windows_and_language(make_dataset: Make, tmp_path: Path) -> N
             return {"loss": errors.mean(), "predicted_actions": predicted}
 
         def predict(
-            self, obs: dict[str, torch.Tensor], language: str | None = None
+            self, obs: dict[str, torch.Tensor], language: list[str] | None = None
         ) -> torch.Tensor:
-            assert language == "go"
+            assert language is not None and set(language) == {"go"}
             return self.net(obs["target_pos"]).unflatten(1, (3, -1))
 
     path = make_dataset()
@@ -266,7 +266,7 @@ def test_models_of_windows_and_language(make_dataset: Make, tmp_path: Path) -> N
     assert seen[0]["actions"].shape == (4, 3, 4) and seen[0]["mask"].shape == (4, 3)
     assert {t for b in seen for t in b["language"]} <= {f"task {i}" for i in range(5)}
     policy = ModelPolicy.from_checkpoint(tmp_path / "ck/final.pt", device="cpu")
-    policy.instruction = "go"
+    policy.reset(np.ones(5, dtype=bool), [0] * 5, ["go"] * 5)
     assert policy.act(raw_obs(path, 0)).shape == (5, 4)
 
 

@@ -25,7 +25,7 @@ from simscaleai.errors import UserError
 from simscaleai.infos import last_info, read_success
 from simscaleai.observations import as_array, observation_parts
 from simscaleai.rl.agents.view import StateView
-from simscaleai.rl.env_checks import as_rewards, entries, name_of, takes_long_seeds
+from simscaleai.rollout.env_checks import as_rewards, entries, name_of, takes_long_seeds
 
 
 @dataclass(frozen=True)

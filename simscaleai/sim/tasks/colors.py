@@ -62,7 +62,12 @@ class ColorExpert:
         self._task = task
         self._names = names
 
-    def reset(self, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+    def reset(
+        self,
+        mask: NDArray[np.bool_],
+        seeds: Sequence[int],
+        instructions: Sequence[str] | None = None,
+    ) -> None:
         self._expert.reset(mask, seeds)
 
     def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:

@@ -204,7 +204,12 @@ class PickPlaceExpert:
         0.15  # share of the cube's width that its true one may differ and still count as gripped
     )
 
-    def reset(self, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+    def reset(
+        self,
+        mask: NDArray[np.bool_],
+        seeds: Sequence[int],
+        instructions: Sequence[str] | None = None,
+    ) -> None:
         """Remembers nothing."""
 
     def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:

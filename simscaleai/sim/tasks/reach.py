@@ -76,7 +76,12 @@ class Reach(Task):
 class ReachExpert:
     """Goes straight to the target."""
 
-    def reset(self, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+    def reset(
+        self,
+        mask: NDArray[np.bool_],
+        seeds: Sequence[int],
+        instructions: Sequence[str] | None = None,
+    ) -> None:
         """Remembers nothing."""
 
     def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:

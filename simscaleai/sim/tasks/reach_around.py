@@ -103,7 +103,12 @@ class ReachAroundExpert:
     def __init__(self, task: ReachAround) -> None:
         self._task = task
 
-    def reset(self, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+    def reset(
+        self,
+        mask: NDArray[np.bool_],
+        seeds: Sequence[int],
+        instructions: Sequence[str] | None = None,
+    ) -> None:
         """Remembers nothing."""
 
     def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:

@@ -47,7 +47,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Let a policy drive the arm and count its successes."""
-    from simscaleai.rl.evaluator import evaluate_checkpoint
+    from simscaleai.evaluation import evaluate_checkpoint
     from simscaleai.tools.console import results, table, text
 
     unsaved: UnsavedResults | None = None

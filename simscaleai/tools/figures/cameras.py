@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import mujoco
@@ -10,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.convert import converted
-from simscaleai.policy import begin_episodes
+from simscaleai.evaluation.suite import episode_seed
 from simscaleai.rendering import Renderer
-from simscaleai.rl.episodes import episode_seed
+from simscaleai.rollout.loop import run_episodes
 from simscaleai.sim.factory import make_env
 from simscaleai.tools.driver import find_driver
 from simscaleai.tools.figures.rollout import view_of
@@ -65,15 +66,9 @@ def plot_cameras(
     driver = find_driver("scripted", env_name, randomize)
     env: Any = make_env(env_name, config=driver.config)
     try:
-        policy = driver.policy(env)
-        start = episode_seed(seed, 0)
-        obs, _ = env.reset(seed=start)
-        begin_episodes(policy, env, np.ones(1, dtype=bool), [start])
-        for _ in range(n_steps):
-            action = policy.act({key: value[None] for key, value in obs.items()})[0]
-            obs, _, terminated, truncated, _ = env.step(action)
-            if terminated or truncated:
-                break
+        steps = run_episodes(env, driver.policy(env), [episode_seed(seed, 0)])
+        for _ in islice(steps, 1 + n_steps):  # the first one is the reset
+            pass
         time = float(env.data.time)
         names = cameras or [env.model.camera(i).name for i in range(env.model.ncam)]
         configs = [view_of(env.model, name, (size, size)) for name in names]

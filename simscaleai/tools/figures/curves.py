@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.errors import UserError
-from simscaleai.rl.statistics import wilson_interval
+from simscaleai.evaluation.statistics import wilson_interval
 from simscaleai.tools.figures.metrics import Metrics, Series, read_metrics
 from simscaleai.tools.figures.style import (
     BLUE,

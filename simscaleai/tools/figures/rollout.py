@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 from contextlib import closing
+from itertools import islice
 from typing import Any, NamedTuple
 
 import mujoco
@@ -11,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.errors import UserError, unknown_name
-from simscaleai.policy import Policy, begin_episodes
+from simscaleai.evaluation.suite import episode_seed
+from simscaleai.policy import Policy
 from simscaleai.rendering import Renderer
-from simscaleai.rl.episodes import episode_seed
+from simscaleai.rollout.loop import run_episodes
 from simscaleai.sim.base_env import CameraConfig
 from simscaleai.sim.factory import make_vec_env
 from simscaleai.sim.vector_env import TaskVectorEnv
@@ -80,12 +82,12 @@ def record(
         lens = view_of(env.model, camera, size)
         options: Any = {"engine": env.config.render_engine, "samples": samples}
         with closing(Renderer(env.model, [lens], n_episodes, **options)) as renderer:
-            run = _run(env, driver.policy(env), seed, n_steps)
             drawn = np.full(n_episodes, -1)  # after how many steps
             told: tuple[str, ...] = ()
-            for step, (steps, over, success) in enumerate(run):
-                if step == 0 and env.task.held_out:
-                    told = tuple(env.instruction(i) for i in range(n_episodes))
+            episodes = _run(env, driver.policy(env), seed, n_steps)
+            for step, (steps, over, success, instructions) in enumerate(episodes):
+                if env.task.held_out:
+                    told = instructions
                 if shown is None or step in shown:
                     rows = np.flatnonzero(steps != drawn)  # the others stand still
                     rgb = renderer.render(env.sim.render_state(), rows=rows)[lens.name]["rgb"]
@@ -98,7 +100,7 @@ def lengths(
 ) -> NDArray[np.int64]:
     """How many steps the episodes of `record` have, (n,), without a picture of them."""
     with closing(_env(driver, n_episodes)) as env:
-        *_, (steps, _, _) = _run(env, driver.policy(env), seed, n_steps)
+        *_, (steps, *_) = _run(env, driver.policy(env), seed, n_steps)
     return steps
 
 
@@ -110,25 +112,25 @@ def _env(driver: Driver, n_episodes: int) -> TaskVectorEnv:
     )
 
 
-def _run(
-    env: TaskVectorEnv, policy: Policy, seed: int, n_steps: int | None
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]]:
-    """(steps, over, success) of the rows at the start and after each step; live arrays."""
+Progress = tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_], tuple[str, ...]]
+"""Steps taken, whether the episode is over, and whether it has succeeded, (n,) each; n instructions."""
+
+
+def _run(env: TaskVectorEnv, policy: Policy, seed: int, n_steps: int | None) -> Iterator[Progress]:
+    """Run an episode in each env; yield at the start and after each step, always the same arrays."""
     if n_steps is not None and n_steps < 1:
         raise UserError(f"n_steps is {n_steps}; it must be at least 1.")
     n = env.num_envs
     seeds = [episode_seed(seed, i) for i in range(n)]
-    obs, info = env.reset(seed=seeds)
-    begin_episodes(policy, env, np.ones(n, dtype=bool), seeds)
     steps, over = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)
-    success = info["success"].copy()
-    yield steps, over, success
-    while not over.all() and (n_steps is None or steps.max() < n_steps):
-        obs, _, terminated, truncated, info = env.step(policy.act(obs))
-        steps += ~over
-        success |= info["success"] & ~over
-        over |= terminated | truncated
-        yield steps, over, success
+    success = np.zeros(n, dtype=bool)
+    for rollout in islice(
+        run_episodes(env, policy, seeds), None if n_steps is None else 1 + n_steps
+    ):
+        success |= rollout.info["success"] & ~over
+        steps[~over] = rollout.length[~over]
+        over[rollout.ended] = True
+        yield steps, over, success, tuple(rollout.instructions or ())
 
 
 def view_of(model: mujoco.MjModel, name: str | None, size: tuple[int, int]) -> CameraConfig:

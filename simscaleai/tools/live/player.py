@@ -20,8 +20,9 @@ from collections.abc import Callable
 import mujoco
 import numpy as np
 
-from simscaleai.policy import Policy, begin_episodes
-from simscaleai.rl.episodes import episode_seed
+from simscaleai.evaluation.suite import episode_seed
+from simscaleai.policy import Policy
+from simscaleai.rollout.loop import run_episodes
 from simscaleai.sim.task_env import TaskEnv
 
 FRAME = 1 / 60  # s
@@ -66,8 +67,8 @@ class Player:
         """Start the next episode."""
         self._episode += 1
         seed = episode_seed(self._seed, self._episode)
-        self._obs, _ = self.env.reset(seed=seed)
-        begin_episodes(self.policy, self.env, np.ones(1, dtype=bool), [seed])
+        self._steps = run_episodes(self.env, self.policy, [seed])
+        self._rollout = next(self._steps)  # reset, and no step taken
         self._rest: float | None = None  # s left of the rest after an episode
         self._before = self.env.data.qpos.copy()
         self._since = self._dt  # s since `_before`; a whole step: the next one is due
@@ -98,12 +99,11 @@ class Player:
             if self._rest <= 0:
                 self.begin()
             return
-        action = self.policy.act({key: value[None] for key, value in self._obs.items()})[0]
-        self._obs, _, terminated, truncated, info = self.env.step(action)
-        if terminated or truncated:
+        next(self._steps)
+        if len(self._rollout.ended):
             self._rest = REST
             self.finished += 1
-            self.successes += bool(info["success"])
+            self.successes += bool(self._rollout.info["success"])
 
     def _show(self) -> None:
         live, shown = self.env.data, self.data

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simscaleai.rl.evaluator import EvalConfig, evaluate_policy
+from simscaleai.evaluation import EvalConfig, evaluate_policy
 from simscaleai.sim import make_env, make_vec_env
 from simscaleai.sim.tasks.reach_around import LEFT, RIGHT
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from simscaleai.evaluation.eval_files import EvalFiles
 from simscaleai.models import create_model
 from simscaleai.models.normalization import Normalizer, Statistics
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.observations import ObsSpec
-from simscaleai.rl.eval_files import EvalFiles
 from simscaleai.sim import make_env
 from simscaleai.storage.checkpoint import save_checkpoint
 from simscaleai.tools.cli import main

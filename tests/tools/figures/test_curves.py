@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from simscaleai.errors import UserError
-from simscaleai.rl.statistics import wilson_interval
+from simscaleai.evaluation.statistics import wilson_interval
 from simscaleai.tools.figures.curves import plot_rl, plot_training, smooth
 from simscaleai.tracking import RunLog
 

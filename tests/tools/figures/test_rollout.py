@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from simscaleai.errors import UserError
-from simscaleai.rl.evaluator import EvalConfig, evaluate_policy
+from simscaleai.evaluation import EvalConfig, evaluate_policy
 from simscaleai.sim import make_vec_env
 from simscaleai.tools.driver import find_driver
 from simscaleai.tools.figures.rollout import lengths, record, view_of

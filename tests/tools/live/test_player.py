@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from simscaleai.evaluation.suite import episode_seed
 from simscaleai.policy import RandomPolicy
-from simscaleai.rl.episodes import episode_seed
 from simscaleai.sim import make_env
 from simscaleai.tools.live.player import FRAME, REST, Player
 
@@ -40,19 +40,19 @@ def test_the_simulation_is_the_one_that_is_evaluated() -> None:
     assert (live.finished, live.successes) == (1, 1)
 
 
-def test_a_policy_that_listens_is_told_what_to_do() -> None:
+def test_a_policy_gets_the_instruction_of_each_episode() -> None:
     class Listening(RandomPolicy):
-        instruction: list[str] | None = None
+        def reset(self, mask: Any, seeds: Any, instructions: Any = None) -> None:
+            super().reset(mask, seeds)
+            given.append(instructions[0])
 
+    given: list[str] = []
     env: Any = make_env("reach_color", cameras=[], max_episode_steps=1)
-    listening = Listening()
-    live = Player(env, listening)
-    told = []
+    live = Player(env, Listening())
     for _ in range(6):
-        told.append(listening.instruction)
-        assert told[-1] == [env.instruction()]
+        assert given[-1] == env.instruction()
         live.advance(DT + REST + DT)
-    assert len({sentence for (sentence,) in told}) > 2
+    assert len(set(given)) > 2
 
 
 def test_the_copy_moves_evenly_one_step_behind() -> None:

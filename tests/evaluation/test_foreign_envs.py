@@ -16,10 +16,10 @@ from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from simscaleai.errors import UserError
+from simscaleai.evaluation.suite import suite
 from simscaleai.models import create_model
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.rl import EvalConfig, evaluate_policy
-from simscaleai.rl.episodes import suite
 from simscaleai.sim import make_env, make_vec_env
 
 CONFIG = EvalConfig(n_episodes=5, max_steps=50)

@@ -1,8 +1,8 @@
 """Whatever predicts actions, called in one way: functions, policies of this package and of others.
 
-actor = Actor(policy, env, deterministic=True)
-actor.begin(mask, seeds)
-action = actor(obs)          # as env.step wants it
+actor = PolicyAdapter(policy, env, deterministic=True)
+actor.reset(mask, seeds, instructions)
+action = actor.act(obs)          # as env.step wants it
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.observations import as_array
-from simscaleai.policy import begin_episodes
 
 
-class Actor:
+class PolicyAdapter:
     """See the module docstring.
 
     A `Policy` (an `act` with a `reset` of its own) acts for n environments at once and is told where episodes
-    begin; for a single environment it is given one row. Everything else is given observations as they are.
+    begin; for a single environment it acts for n = 1. Everything else is given observations as they are.
     The second of a tuple is the policy's own state, as Stable-Baselines3 has it, and is given back to it.
 
     Args:
@@ -39,30 +38,40 @@ class Actor:
     """
 
     def __init__(self, predict: Any, env: Any, deterministic: bool = True) -> None:
-        self._env = env
         self._single = not isinstance(env, VectorEnv)
         self._ours = EnvContract.of(env) is not None
+        self._space = getattr(env, "action_space", None)
         self._predict = _function(predict)
         owner = getattr(self._predict, "__self__", None)
         acts = getattr(self._predict, "__name__", "") in ("act", "select_action")
         self._reset = getattr(owner, "reset", None) if acts else None
-        self._policy = owner if _takes(self._reset, 2) else None
+        self._takes_instructions = _takes(self._reset, 3)
+        self._is_policy = self._takes_instructions or _takes(self._reset, 2)
+        self._add_axis = self._single and self._is_policy
         taken = _parameters(self._predict)
         self._options = {"deterministic": deterministic} if "deterministic" in taken else {}
         self._remembers = {"state", "episode_start"} <= set(taken)
         self._state: Any = None
         self._started: NDArray[np.bool_] = np.ones(1, dtype=bool)
 
-    def begin(self, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
-        """Tell the policy that the envs in `mask` (n,) have begun episodes of `seeds` (n,)."""
+    def reset(
+        self,
+        mask: NDArray[np.bool_],
+        seeds: Sequence[int],
+        instructions: Sequence[str] | None = None,
+    ) -> None:
+        """Tell the policy that the envs in `mask` (n,) have begun episodes; as `Policy.reset`."""
         self._started = mask.copy()
-        if self._policy is not None:
-            begin_episodes(self._policy, self._env, mask, seeds)
+        if self._reset is None:
+            return
+        if self._takes_instructions:
+            self._reset(mask, seeds, instructions)
+        elif self._is_policy:
+            self._reset(mask, seeds)
         elif self._single and _takes(self._reset, 0):
-            assert self._reset is not None
             self._reset()
 
-    def __call__(self, obs: Any) -> Any:
+    def act(self, obs: Any) -> Any:
         """Return the action for an observation, or those of all envs.
 
         Raises:
@@ -71,16 +80,11 @@ class Actor:
         options: dict[str, Any] = dict(self._options)
         if self._remembers:
             options |= {"state": self._state, "episode_start": self._started}
-        one_row = self._single and self._policy is not None
-        action = self._predict(_with_axis(obs) if one_row else obs, **options)
+            self._started = np.zeros_like(self._started)
+        action = self._predict(_with_axis(obs) if self._add_axis else obs, **options)
         if isinstance(action, tuple) and not isinstance(self._space, spaces.Tuple):
             action, self._state = action[0], (action[1] if len(action) > 1 else None)
-        self._started = np.zeros_like(self._started)
-        return self._checked(as_array(action)[0] if one_row else action)
-
-    @property
-    def _space(self) -> Any:
-        return getattr(self._env, "action_space", None)
+        return self._checked(as_array(action)[0] if self._add_axis else action)
 
     def _checked(self, action: Any) -> Any:
         space = self._space
@@ -104,6 +108,8 @@ class Actor:
             )
         if action.dtype.kind not in "biuf" or not np.isfinite(action).all():
             raise UserError(f"The policy gave an action that is not finite: {action}.")
+        if self._is_policy and self._ours:  # what is recorded is what is executed
+            return action.astype(np.float32, copy=False)
         # others may check that their space contains it; ours take every bit
         return action if self._ours else action.astype(space.dtype, copy=False)
 
@@ -150,7 +156,7 @@ def _takes(function: Callable[..., Any] | None, count: int) -> bool:
 
 
 def _with_axis(obs: Any) -> Any:
-    """An observation as that of one row."""
+    """An observation as that of n = 1 environments."""
     if isinstance(obs, Mapping):
         return {key: _with_axis(value) for key, value in obs.items()}
     if isinstance(obs, tuple):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from simscaleai.rl.statistics import wilson_interval
+from simscaleai.evaluation.statistics import wilson_interval
 
 
 @pytest.mark.parametrize(

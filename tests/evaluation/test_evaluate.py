@@ -15,12 +15,12 @@ from torch import nn
 
 from simscaleai.datagen.rollout import episode_seed as dataset_seed
 from simscaleai.errors import UserError
+from simscaleai.evaluation.suite import episode_seed
 from simscaleai.models import create_model, registry
 from simscaleai.models.normalization import Normalizer, Statistics
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.observations import ObsSpec
 from simscaleai.rl import EvalConfig, evaluate_checkpoint, evaluate_policy
-from simscaleai.rl.episodes import episode_seed
 from simscaleai.sim import make_env, make_vec_env
 from simscaleai.sim.tasks.colors import COLORS
 from simscaleai.storage.checkpoint import save_checkpoint
@@ -255,7 +255,7 @@ def test_episodes_are_counted_by_what_was_asked_for(mode: str) -> None:
     for color, found in result["groups"].items():
         mine = [e for e in result["episodes"] if e["group"] == color]
         assert found["n_episodes"] == len(mine) > 0
-        assert all(f" {color} " in f" {e['language']} " for e in mine)
+        assert all(f" {color} " in f" {e['instruction']} " for e in mine)
         assert found["success_rate"] == (color == "green")
         wrong = {} if color == "green" else {"wrong_object": len(mine)}
         assert found["failure_stages"] == wrong
@@ -445,7 +445,7 @@ def test_each_row_is_told_its_own_sentence(tmp_path: Path, monkeypatch: Any) -> 
         )
         assert result["success_rate"] == 1.0 and result["phrasings"] == phrasings
         assert len(result["groups"]) == 3
-        told[phrasings] = {e["language"] for e in result["episodes"]}
+        told[phrasings] = {e["instruction"] for e in result["episodes"]}
     assert len(told["train"]) > 3 and not told["train"] & told["held_out"]
     with pytest.raises(UserError, match=r"'heldout'.*Did you mean 'held_out'"):
         evaluate_checkpoint(path, 1, phrasings="heldout", device="cpu", show_progress=False)
@@ -461,7 +461,8 @@ def test_a_policy_is_told_where_episodes_begin() -> None:
         def __init__(self) -> None:
             self.seeds: list[int] = []
 
-        def reset(self, mask: np.ndarray, seeds: list[int]) -> None:
+        def reset(self, mask: np.ndarray, seeds: list[int], instructions: list[str]) -> None:
+            assert instructions == ["reach the green target"] * len(mask)
             self.seeds += [s for s, m in zip(seeds, mask, strict=True) if m]
 
         def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:

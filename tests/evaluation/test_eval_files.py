@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from simscaleai.errors import UnsavedResults, UserError
+from simscaleai.evaluation import EvalConfig, evaluate_checkpoint, evaluate_policy
+from simscaleai.evaluation.eval_files import EvalFiles
 from simscaleai.models import create_model
 from simscaleai.models.normalization import Normalizer, Statistics
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.observations import ObsSpec
-from simscaleai.rl import EvalConfig, evaluate_checkpoint, evaluate_policy, evaluator
-from simscaleai.rl.eval_files import EvalFiles
 from simscaleai.sim import make_env
 from simscaleai.storage import atomic
 from simscaleai.storage.atomic import require_writable
@@ -100,7 +100,10 @@ def test_the_place_is_tried_before_the_first_episode(
     path = Path(shutil.copy(trained(0), tmp_path / "final.pt"))
     (tmp_path / "file").touch()
     with monkeypatch.context() as patch:
-        patch.setattr(evaluator, "run_batch", lambda *args: pytest.fail("an episode was run"))
+        patch.setattr(
+            "simscaleai.evaluation.evaluate.run_suite",
+            lambda *args: pytest.fail("an episode was run"),
+        )
         with pytest.raises(UserError, match=r"eval_info.json cannot be written .*--output"):
             evaluate(path, output_dir=tmp_path / "file" / "there")
 

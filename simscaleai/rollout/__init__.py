@@ -1,0 +1,13 @@
+"""One loop that runs a policy over episodes, what watches it, and policies by name."""
+
+from simscaleai.rollout.loop import ExplorationNoise, Recorder, Rollout, run_episodes
+from simscaleai.rollout.outcomes import EpisodeResult, OutcomeRecorder
+
+__all__ = [
+    "EpisodeResult",
+    "ExplorationNoise",
+    "OutcomeRecorder",
+    "Recorder",
+    "Rollout",
+    "run_episodes",
+]

@@ -1,0 +1,83 @@
+"""Any Gymnasium environment, single or vector, as n envs that are reset for episodes and stepped together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+
+from simscaleai.infos import last_info
+from simscaleai.rollout.env_checks import as_rewards, entries, reset_all, task_of
+from simscaleai.sim.vector_env import TaskVectorEnv
+
+Info = Mapping[str, Any]
+"""What an environment says besides observation and reward: {name: value}, or {name: (n, ...)} of n envs."""
+
+
+class EpisodeEnv:
+    """See the module docstring.
+
+    Attributes:
+      env: the environment.
+      single: whether it is a single one, whose observations and infos have no leading axis.
+      num_envs: 1 for a single one.
+      task: the `Task` of an environment of this package; None for others.
+      resets_alone: whether one env can be reset while the others go on.
+      stands_still: whether an env whose episode is over may be stepped without a reset.
+    """
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+        self.single = not isinstance(env, VectorEnv)
+        self.num_envs = 1 if self.single else env.num_envs
+        self.task = task_of(env)
+        metadata = getattr(env, "metadata", None) or {}
+        mode = metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        ours = isinstance(getattr(env, "unwrapped", env), TaskVectorEnv)
+        self._same_step = not self.single and mode == AutoresetMode.SAME_STEP
+        self.resets_alone = self.single or ours or mode == AutoresetMode.DISABLED
+        self.stands_still = ours
+
+    def instruction(self, env_id: int) -> str:
+        """Return what the present episode of an env with a `Task` is asked to do."""
+        said: str = self.env.unwrapped.instruction(env_id)
+        return said
+
+    def reset(self, mask: NDArray[np.bool_], seeds: list[int]) -> tuple[Any, Info]:
+        """Begin episodes.
+
+        Args:
+          mask: (n,), which envs; all of them where `resets_alone` is False.
+          seeds: n. Where the environment takes but one, that one is in every entry afterwards.
+
+        Returns:
+          observation and info, as the environment gave them.
+        """
+        if self.single:
+            returned = self.env.reset(seed=seeds[0])
+        else:
+            options = {"reset_mask": mask.copy()} if self.resets_alone else None
+            returned = reset_all(self.env, seeds, options)
+        obs, info = entries(returned, 2, "reset", self.env)
+        return obs, info
+
+    def step(self, action: Any) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], Info]:
+        """Take one control step.
+
+        Returns:
+          observation, reward (n,), which envs are terminated or truncated (n,), and the info of the states
+          that the actions led to.
+        """
+        obs, reward, terminated, truncated, info = entries(
+            self.env.step(action), 5, "step", self.env
+        )
+        if self.single:
+            over = np.array([bool(terminated) or bool(truncated)])
+        else:
+            over = np.asarray(terminated, dtype=bool) | np.asarray(truncated, dtype=bool)
+        if self._same_step and over.any():
+            info = last_info(info, info.get("final_info", {}), over)
+        return obs, as_rewards(reward, self.num_envs, self.env), over, info

@@ -1,0 +1,161 @@
+"""How episodes ended: success, failure stage and group of each, read from the infos of their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai.infos import read_success
+from simscaleai.rollout.loop import Recorder, Rollout
+
+DIVERGED = "diverged"
+"""The stage of episodes that ended since their physics became unstable, of any environment that says so in
+its info; they are failures, whatever came before."""
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """How one episode ended.
+
+    Attributes:
+      index: its number in the suite.
+      seed: what its environment was reset with.
+      success: whether it succeeded at any step; None if the environment never said.
+      success_at_end: whether it did at its last step; None if the environment never said.
+      reward: sum of rewards.
+      length: control steps.
+      stage: where it failed, one of the task's `stages`, or `DIVERGED`; None for a success or a task
+        without stages.
+      group: which of the task's `groups` it belongs to; None without.
+      instruction: what the policy was asked to do.
+    """
+
+    index: int
+    seed: int
+    success: bool | None
+    success_at_end: bool | None
+    reward: float
+    length: int
+    stage: str | None
+    group: str | None = None
+    instruction: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes by name."""
+        return asdict(self)
+
+
+class OutcomeRecorder(Recorder):
+    """Sums up each episode, of any environment, with or without a `Task`.
+
+    Attributes:
+      finished: results of the episodes that ended with the newest step.
+    """
+
+    def __init__(self) -> None:
+        self.finished: list[EpisodeResult] = []
+        self._infos: InfoSummary | None = None
+
+    def begin(self, rollout: Rollout) -> None:
+        self.finished = []
+        if self._infos is None:
+            n = rollout.num_envs
+            self._infos = InfoSummary(n)
+            self._ever, self._now, self._reported = (np.zeros(n, dtype=bool) for _ in range(3))
+            self._return = np.zeros(n)
+            self._no_env = np.zeros(n, dtype=bool)
+        mask = rollout.begun
+        for flags in (self._ever, self._now, self._reported):
+            flags[mask] = False
+        self._return[mask] = 0.0
+        self._read(rollout, mask)
+
+    def after_step(self, rollout: Rollout) -> None:
+        self._return += rollout.reward
+        self._read(rollout, self._no_env)
+        self.finished = self._results(rollout) if len(rollout.ended) else []
+
+    def _read(self, rollout: Rollout, begun: NDArray[np.bool_]) -> None:
+        """Take in the info of now; envs in `begun` (n,) start with it."""
+        assert self._infos is not None
+        single, info = rollout.env.single, rollout.info
+        self._infos.add(_as_batch(info) if single else info, begun)
+        self._now, reported = read_success(info, None if single else rollout.num_envs)
+        self._ever |= self._now
+        self._reported |= reported
+
+    def _results(self, rollout: Rollout) -> list[EpisodeResult]:
+        assert self._infos is not None
+        summary, task = self._infos.summary(), rollout.env.task
+        diverged = summary.get(f"ever_{DIVERGED}", self._no_env)
+        stages = task.stage(summary) if task is not None else None
+        groups = task.group(summary) if task is not None and task.groups else None
+        results = []
+        for env_id in map(int, rollout.ended):
+            success: bool | None = bool(self._ever[env_id])
+            at_end: bool | None = bool(self._now[env_id])
+            stage = group = None
+            if diverged[env_id]:
+                success, at_end, stage = False, False, DIVERGED
+            elif not self._reported[env_id]:
+                success = at_end = None
+            if task is not None and stages is not None and not success:
+                stage = stage or task.stages[stages[env_id]]
+            if task is not None and groups is not None:
+                group = task.groups[groups[env_id]]
+            results.append(
+                EpisodeResult(
+                    index=int(rollout.episode[env_id]),
+                    seed=rollout.seeds[env_id],
+                    success=success,
+                    success_at_end=at_end,
+                    reward=float(self._return[env_id]),
+                    length=int(rollout.length[env_id]),
+                    stage=stage,
+                    group=group,
+                    instruction=rollout.instructions[env_id] if rollout.instructions else "",
+                )
+            )
+        return results
+
+
+class InfoSummary:
+    """Sums up the infos of n running episodes.
+
+    `summary()` gives {key: last value, "ever_<flag>": whether it was ever up, "min_<number>": the
+    smallest}, each (n,).
+    """
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self._last: dict[str, NDArray[Any]] = {}
+        self._best: dict[str, NDArray[Any]] = {}
+
+    def add(self, info: Mapping[str, Any], begun: NDArray[np.bool_]) -> None:
+        """Take in the infos {key: (n,)} of a step; envs in `begun` (n,) bool start with it."""
+        for key, value in info.items():
+            if key.startswith("_") or not isinstance(value, np.ndarray):
+                continue
+            if value.shape != (self.n,) or value.dtype.kind not in "bif":
+                continue
+            flag = value.dtype.kind == "b"
+            name = ("ever_" if flag else "min_") + key
+            old = self._best.get(name, value)
+            best = (old | value) if flag else np.minimum(old, value)
+            self._best[name] = np.where(begun, value, best)
+            self._last[key] = value.copy()
+
+    def summary(self) -> dict[str, NDArray[Any]]:
+        """Return what was taken in so far."""
+        return {**self._last, **self._best}
+
+
+def _as_batch(info: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """The flags and numbers of a single environment's info as those of one env, (1,) each."""
+    return {
+        k: np.array([v]) for k, v in info.items() if isinstance(v, bool | int | float | np.bool_)
+    }
