@@ -225,7 +225,7 @@ class ModelPolicy(nn.Module):
         return self.model.predict(inputs, **options)
 
     def _padded_instructions(
-        self, memory: RowMemory, rows: NDArray[np.intp], size: int
+        self, memory: ActionQueue, rows: NDArray[np.intp], size: int
     ) -> list[str] | None:
         """The instructions of some envs, and the first of them again up to `size`; None without any."""
         given = self._instructions
