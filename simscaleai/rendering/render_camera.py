@@ -39,10 +39,10 @@ class RenderCamera:
         return 0.5 * self.width + right * self.height, (0.5 + down) * self.height
 
 
-def lens_of(
+def camera_of(
     model: mujoco.MjModel, name: str, width: int, height: int, fov: float | None
 ) -> RenderCamera:
-    """The lens of a camera of the scene, with its principal point; None is the scene's field of view.
+    """Return a camera of the scene, with its principal point; `fov` None is the scene's field of view.
 
     Raises:
       UserError: there is no such camera, or no engine draws what it sees.
@@ -74,23 +74,23 @@ def lens_of(
     return RenderCamera(name, i, width, height, fov, (float(right), float(below)))
 
 
-def model_with(model: mujoco.MjModel, lenses: Sequence[RenderCamera]) -> mujoco.MjModel:
-    """A copy of `model` whose cameras have the lenses' fields of view and principal points."""
+def model_with(model: mujoco.MjModel, cameras: Sequence[RenderCamera]) -> mujoco.MjModel:
+    """Return a copy of `model` whose cameras have the fields of view and principal points of `cameras`."""
     model = copy.copy(model)
-    for lens in lenses:
-        i = lens.camera_id
-        model.cam_fovy[i] = lens.fov
+    for camera in cameras:
+        i = camera.camera_id
+        model.cam_fovy[i] = camera.fov
         model.cam_sensorsize[i] = 0  # or MuJoCo would take the field of view from it
-        if any(lens.shift):  # of a sensor with the picture's shape and a height of 1
-            focal = 0.5 / np.tan(np.radians(lens.fov) / 2)
-            model.cam_sensorsize[i] = lens.width / lens.height, 1.0
-            model.cam_intrinsic[i] = focal, focal, -lens.shift[0], -lens.shift[1]
+        if any(camera.shift):  # of a sensor with the picture's shape and a height of 1
+            focal = 0.5 / np.tan(np.radians(camera.fov) / 2)
+            model.cam_sensorsize[i] = camera.width / camera.height, 1.0
+            model.cam_intrinsic[i] = focal, focal, -camera.shift[0], -camera.shift[1]
     return model
 
 
-def blank(lens: RenderCamera, n: int, depth: bool, segmentation: bool) -> dict[str, NDArray[Any]]:
-    """Arrays for the pictures of n simulations through `lens`: `rendering.Pictures` to be filled."""
-    shape = (n, lens.height, lens.width)
+def blank(camera: RenderCamera, n: int, depth: bool, segmentation: bool) -> dict[str, NDArray[Any]]:
+    """Return arrays for the images of n simulations from `camera`: `Images` to be filled."""
+    shape = (n, camera.height, camera.width)
     pictures: dict[str, NDArray[Any]] = {"rgb": np.empty((*shape, 3), np.uint8)}
     if depth:
         pictures["depth"] = np.empty(shape, np.float32)

@@ -75,7 +75,7 @@ def intrinsics(
     Args:
       fov: vertical field of view, degrees.
       shift: how far to the right of the middle and below it the principal point is, in heights of the
-        picture; `Renderer.lenses` has that of each camera.
+        picture; `Renderer.cameras` has that of each camera.
     """
     focal = 0.5 * height / np.tan(np.radians(fov) / 2)
     column, row = width / 2 + shift[0] * height, height / 2 + shift[1] * height

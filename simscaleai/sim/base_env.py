@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from simscaleai import seeding
 from simscaleai.convert import Converted
 from simscaleai.errors import UserError
+from simscaleai.rendering import Images, Renderer, RenderState, Window, open_window
 from simscaleai.sim.actions import ActionCheck
 from simscaleai.sim.copies import copyable_state, deep_copy, restore
 from simscaleai.sim.physics import SingleSim, instabilities
@@ -107,8 +108,8 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         self._seed: int | None = None
         self._episode = 0
         self._step_count = 0
-        self._cameras: Any = None
-        self._viewer: Any = None
+        self._renderer: Renderer | None = None
+        self._viewer: Window | None = None
         self._watched: tuple[mujoco.MjData, NDArray[np.int32]] | None = None
         self._randomizer: Randomizer | None = None
         self._draws: dict[str, NDArray[np.float64]] = {}
@@ -187,51 +188,48 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         # positions and velocities, so that hooks see this state and not the one a substep ago
         mujoco.mj_step1(self.model, self.data)
 
-    # pictures
+    # images
 
     def render_camera(
         self, camera_name: str | None = None, depth: bool = False, segmentation: bool = False
-    ) -> dict[str, NDArray[Any]]:
-        """Take a picture; None is the first configured camera, or the scene's first.
+    ) -> Images:
+        """Draw an image; None is the first configured camera, or the scene's first.
 
         Returns:
           {"rgb": (H, W, 3) uint8}, with `depth` also {"depth": (H, W) float32 in m}, with
           `segmentation` also {"segmentation": (H, W) int32 geom ids, -1 for none}.
         """
-        if self._cameras is None:
-            from simscaleai.rendering import CameraRenderer
-
-            self._cameras = CameraRenderer(
-                self.model, self.config.cameras, engine=self.config.render_engine
-            )
-        pictures: dict[str, NDArray[Any]] = self._cameras.render(
-            self.data, camera_name, depth=depth, segmentation=segmentation
-        )
-        return pictures
+        if self._renderer is None:
+            config = self.config
+            self._renderer = Renderer(self.model, config.cameras, engine=config.render_engine)
+        if camera_name is None:
+            camera_name = self._renderer.default_camera
+        state = RenderState.of(self.model, self.data)
+        images = self._renderer.render(state, [camera_name], depth=depth, segmentation=segmentation)
+        return {kind: image[0] for kind, image in images[camera_name].items()}
 
     def render(self) -> NDArray[np.uint8] | None:
-        """The picture for `render_mode`: an array, or a window that is kept up to date."""
+        """Return the image for `render_mode`: an array, or a window that is kept up to date."""
         if self.render_mode == "rgb_array":
             return self.render_camera()["rgb"]
         if self.render_mode == "human":
             if self._viewer is None:
-                from simscaleai.rendering import open_window
-
                 self._viewer = open_window(self.model, self.data)
             self._viewer.sync()
         return None
 
     def close(self) -> None:
         """Release the window and the renderer; harmless when called again."""
-        for item in (self._cameras, self._viewer):
-            if item is not None:
-                item.close()
-        self._cameras = self._viewer = None
+        if self._renderer is not None:
+            self._renderer.close()
+        if self._viewer is not None:
+            self._viewer.close()
+            self._viewer = None
 
     # copies
 
     def __getstate__(self) -> dict[str, Any]:
-        return copyable_state(self, dropped=("_cameras", "_viewer", "_watched"))
+        return copyable_state(self, dropped=("_viewer", "_watched"))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         restore(self, state)

@@ -1,12 +1,12 @@
-"""The arrays that a task sees: n simulations of one model behind one interface.
+"""The arrays that a task reads: n simulations of one model behind one interface.
 
-`SingleSim` is one `MjData` (n = 1) and `BatchSim` a `mujoco.batch.Batch` (n rows on a thread pool).
+`SingleSim` is one `MjData` (n = 1) and `BatchSim` a `mujoco.batch.Batch` (n envs on a thread pool).
 Both give each MjData field as an (n, ...) array under MjData's name, so that a task, a controller
 or an expert is written once. State fields (qpos, qvel, ctrl, mocap_pos, mocap_quat) may be written;
 everything else is read.
 
 Promise: after `step` and `forward` every position- and velocity-dependent field describes the
-state as it is now, not one substep ago, and row i of a batch is bit-identical to a single
+state as it is now, not one substep ago, and env i of a batch is bit-identical to a single
 simulation that was driven in the same way.
 
 Trap: the arrays are live. Copy what must outlive the next call.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, Self
 
 import mujoco
@@ -23,11 +24,12 @@ import numpy as np
 from mujoco.batch import MODEL_FIELDS, Batch
 from numpy.typing import NDArray
 
+from simscaleai.errors import UserError
 from simscaleai.rendering.render_state import POSE_FIELDS, VISUAL_FIELDS, RenderState
 from simscaleai.sim.copies import copy_data
 
-Rows = NDArray[np.intp]
-"""Sorted, unique row numbers (k,)."""
+EnvIds = NDArray[np.intp]
+"""Sorted, unique indices (k,) of envs: of the n simulations."""
 
 FIELDS = (
     "qpos",
@@ -64,13 +66,16 @@ _STATE = (
     | mujoco.mjtState.mjSTATE_MOCAP_POS
     | mujoco.mjtState.mjSTATE_MOCAP_QUAT
 )
+_WHOLE_STATE = int(
+    mujoco.mjtState.mjSTATE_INTEGRATION
+)  # with warm starts, which `states` leaves out
 
 
 class Sim(ABC):
     """n simulations of `model`; see the module docstring.
 
     Attributes:
-      n: how many rows.
+      n: number of envs.
       model: the model they share, at its nominal values.
       memory: what a task or controller remembers, {name: (n, ...)}; written through `remember`.
     """
@@ -97,24 +102,24 @@ class Sim(ABC):
         return copy.deepcopy(self)  # one that shared the arrays would move the original
 
     @abstractmethod
-    def step(self, nstep: int, rows: Rows | None = None) -> None:
-        """Advance `rows` (all by default) by `nstep` substeps at their present `ctrl`."""
+    def step(self, nstep: int, env_ids: EnvIds | None = None) -> None:
+        """Advance `env_ids` (all by default) by `nstep` substeps at their present `ctrl`."""
 
     @abstractmethod
-    def reset(self, rows: Rows) -> None:
-        """Put `rows` at the model's defaults, time 0; call `forward` once their state is written."""
+    def reset(self, env_ids: EnvIds) -> None:
+        """Put `env_ids` at the model's defaults, time 0; call `forward` once their state is written."""
 
     @abstractmethod
-    def forward(self, rows: Rows) -> None:
-        """Make derived fields of `rows` those of their present state."""
+    def forward(self, env_ids: EnvIds) -> None:
+        """Make derived fields of `env_ids` those of their present state."""
 
     @abstractmethod
     def parameter(self, name: str) -> NDArray[Any]:
         """The MjModel field `name` per simulation, (n, ...), for writing; see `set_const`."""
 
     @abstractmethod
-    def set_const(self, rows: Rows) -> None:
-        """Recompute what MuJoCo derives from masses, sizes and poses, for `rows`."""
+    def set_const(self, env_ids: EnvIds) -> None:
+        """Recompute what MuJoCo derives from masses, sizes and poses, for `env_ids`."""
 
     @abstractmethod
     def diverged(self) -> NDArray[np.bool_]:
@@ -129,11 +134,41 @@ class Sim(ABC):
 
     @abstractmethod
     def load_states(self, states: NDArray[np.float64]) -> None:
-        """Set every row to its recorded state (n, nstate), and refresh derived fields."""
+        """Set every env to its recorded state (n, nstate), and refresh derived fields."""
+
+    def save(self) -> dict[str, Any]:
+        """Copies of all that the future depends on: "physics" (n, d), "warnings" and "task_state"."""
+        task_state = {name: value.copy() for name, value in self.memory.items()}
+        return {**self._save_physics(), "task_state": task_state}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Resume from what `save` of a simulation of the same scene gave; derived fields are current then."""
+        self.memory.update({name: np.array(v) for name, v in saved["task_state"].items()})
+        self._restore_physics(saved)
+
+    @abstractmethod
+    def _save_physics(self) -> dict[str, NDArray[Any]]:
+        """Copies of "physics" (n, d) and "warnings"."""
+
+    @abstractmethod
+    def _restore_physics(self, saved: Mapping[str, Any]) -> None:
+        """Take over what `_save_physics` gave."""
+
+    def check_compatible(self, saved: Mapping[str, Any]) -> None:
+        """UserError if what `save` gave is of another number of envs or another scene."""
+        shape, own = (
+            np.shape(saved["physics"]),
+            (self.n, *self._save_physics()["physics"].shape[1:]),
+        )
+        if shape != own:
+            raise UserError(
+                f"The saved environments have states of shape {shape}, and these {own}; resume with the"
+                " same task, scene and num_envs."
+            )
 
     @abstractmethod
     def render_state(self) -> RenderState:
-        """Every row as a camera sees it, in live arrays."""
+        """Return every env as a camera sees it, in live arrays."""
 
 
 def instabilities(data: mujoco.MjData) -> NDArray[np.int32]:
@@ -174,21 +209,21 @@ class SingleSim(Sim):
         copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
         return copied
 
-    def step(self, nstep: int, rows: Rows | None = None) -> None:
+    def step(self, nstep: int, env_ids: EnvIds | None = None) -> None:
         mujoco.mj_step(self.model, self.data, nstep)
         mujoco.mj_step1(self.model, self.data)
 
-    def reset(self, rows: Rows) -> None:
+    def reset(self, env_ids: EnvIds) -> None:
         mujoco.mj_resetData(self.model, self.data)
 
-    def forward(self, rows: Rows) -> None:
+    def forward(self, env_ids: EnvIds) -> None:
         mujoco.mj_step1(self.model, self.data)
 
     def parameter(self, name: str) -> NDArray[Any]:
         values: NDArray[Any] = getattr(self.model, name)[None]
         return values
 
-    def set_const(self, rows: Rows) -> None:
+    def set_const(self, env_ids: EnvIds) -> None:
         mujoco.mj_setConst(self.model, self.data)
 
     def diverged(self) -> NDArray[np.bool_]:
@@ -203,12 +238,26 @@ class SingleSim(Sim):
         mujoco.mj_setState(self.model, self.data, states[0], int(_STATE))
         mujoco.mj_step1(self.model, self.data)
 
+    def _save_physics(self) -> dict[str, NDArray[Any]]:
+        state = np.empty((1, mujoco.mj_stateSize(self.model, _WHOLE_STATE)))
+        mujoco.mj_getState(self.model, self.data, state[0], _WHOLE_STATE)
+        warning = self.data.warning
+        return {
+            "physics": state,
+            "warnings": np.stack((warning.lastinfo, warning.number), -1)[None],
+        }
+
+    def _restore_physics(self, saved: Mapping[str, Any]) -> None:
+        mujoco.mj_setState(self.model, self.data, saved["physics"][0], _WHOLE_STATE)
+        mujoco.mj_step1(self.model, self.data)
+        self.data.warning.lastinfo[:], self.data.warning.number[:] = saved["warnings"][0].T
+
     def render_state(self) -> RenderState:
         return RenderState.of(self.model, self.data)
 
 
 class BatchSim(Sim):
-    """n rows of a `mujoco.batch.Batch` on `num_threads` threads (0: all cores)."""
+    """n envs of a `mujoco.batch.Batch` on `num_threads` threads (0: all cores)."""
 
     def __init__(self, model: mujoco.MjModel, n: int, num_threads: int = 0) -> None:
         super().__init__(n, model)
@@ -251,24 +300,24 @@ class BatchSim(Sim):
         self.batch.forward(None, _STAGE)
         self.batch.warning[:] = warning
 
-    def step(self, nstep: int, rows: Rows | None = None) -> None:
-        self.batch.step(rows, nstep, _STAGE)
+    def step(self, nstep: int, env_ids: EnvIds | None = None) -> None:
+        self.batch.step(env_ids, nstep, _STAGE)
 
-    def reset(self, rows: Rows) -> None:
-        self.batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+    def reset(self, env_ids: EnvIds) -> None:
+        self.batch.reset(env_ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
 
-    def forward(self, rows: Rows) -> None:
-        self.batch.forward(rows, _STAGE)
+    def forward(self, env_ids: EnvIds) -> None:
+        self.batch.forward(env_ids, _STAGE)
 
     def parameter(self, name: str) -> NDArray[Any]:
         return self.batch.expand(name)
 
-    def set_const(self, rows: Rows) -> None:
-        self.batch.set_const(rows)
+    def set_const(self, env_ids: EnvIds) -> None:
+        self.batch.set_const(env_ids)
 
     def diverged(self) -> NDArray[np.bool_]:
         counts = self.batch.warning[:, _BAD, 1]  # (n, 4)
-        if not np.count_nonzero(counts):  # four times as fast as looking at each row
+        if not np.count_nonzero(counts):  # four times as fast as looking at each env
             return self._stable
         found: NDArray[np.bool_] = counts.any(axis=1)
         return found
@@ -282,6 +331,14 @@ class BatchSim(Sim):
             part[:] = states[:, start : start + part.shape[1]]
             start += part.shape[1]
         self.batch.forward(None, _STAGE)
+
+    def _save_physics(self) -> dict[str, NDArray[Any]]:
+        return {"physics": self.batch.state.copy(), "warnings": self.batch.warning.copy()}
+
+    def _restore_physics(self, saved: Mapping[str, Any]) -> None:
+        self.batch.state[:] = saved["physics"]
+        self.batch.forward(None, _STAGE)
+        self.batch.warning[:] = saved["warnings"]
 
     def render_state(self) -> RenderState:
         if not self._poses:  # copying them out of every step is a cost for who wants pictures

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.errors import unknown_name
-from simscaleai.sim.physics import Rows, Sim
+from simscaleai.sim.physics import EnvIds, Sim
 from simscaleai.sim.robots import panda
 
 
@@ -209,7 +209,7 @@ class Randomizer:
             start = stop
         return draws
 
-    def apply_to_model(self, rows: Rows, draws: dict[str, NDArray[np.float64]]) -> None:
+    def apply_to_model(self, rows: EnvIds, draws: dict[str, NDArray[np.float64]]) -> None:
         """Give `rows` (k,) the model of their draws; reset them afterwards."""
         for field, values in self.values.items():
             values[rows] = self.nominal[field]
@@ -222,7 +222,7 @@ class Randomizer:
         if self.constants:
             self.sim.set_const(rows)
 
-    def apply_to_state(self, rows: Rows, draws: dict[str, NDArray[np.float64]]) -> None:
+    def apply_to_state(self, rows: EnvIds, draws: dict[str, NDArray[np.float64]]) -> None:
         """Change the initial state of `rows` (k,), once it is written, by their draws."""
         qpos = self.sim.qpos[:, :, None]  # (n, nq, 1): one column per number
         for parameter, found in self.parameters:
@@ -232,7 +232,7 @@ class Randomizer:
 
 
 def _indices(model: mujoco.MjModel, target: Target) -> NDArray[np.intp]:
-    """Rows of the target's field; for qpos, every number the target names."""
+    """EnvIds of the target's field; for qpos, every number the target names."""
     if isinstance(target.names, Selection):
         return _selected(model, target.field, target.names)
     accessor = getattr(model, _ACCESSORS[target.field.split("_")[0]])
@@ -260,7 +260,7 @@ def _joint(model: mujoco.MjModel, name: str) -> Any:
 
 
 def _selected(model: mujoco.MjModel, field: str, selection: Selection) -> NDArray[np.intp]:
-    """Rows of a field of all elements, or of bodies or geoms, of a selection."""
+    """EnvIds of a field of all elements, or of bodies or geoms, of a selection."""
     if selection is Selection.ALL:
         return np.arange(len(getattr(model, field)))
     arm = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_JOINT, ARM[0])
@@ -271,7 +271,7 @@ def _selected(model: mujoco.MjModel, field: str, selection: Selection) -> NDArra
 
 def _change(
     values: NDArray[Any],
-    rows: Rows,
+    rows: EnvIds,
     ids: NDArray[np.intp],
     parameter: Parameter,
     target: Target,

@@ -24,7 +24,7 @@ from simscaleai.errors import UserError, unknown_name
 from simscaleai.policy import Policy
 from simscaleai.sim.arrays import Array
 from simscaleai.sim.names import check_names
-from simscaleai.sim.physics import Rows, Sim
+from simscaleai.sim.physics import EnvIds, Sim
 from simscaleai.sim.robots.controllers import EndEffectorController
 
 
@@ -213,7 +213,7 @@ class Task(ABC):
             start[:, index] = place
         return start
 
-    def write_initial_state(self, sim: Sim, rows: Rows, u: NDArray[np.float64]) -> None:
+    def write_initial_state(self, sim: Sim, rows: EnvIds, u: NDArray[np.float64]) -> None:
         """Put `rows` of a reset simulation where `u` (k, num_uniforms) says."""
         for name, value in self.initial_state(u).items():
             field = getattr(sim, name)
@@ -225,7 +225,7 @@ class Task(ABC):
                 )
             field[rows] = value
 
-    def begin(self, sim: Sim, rows: Rows) -> None:
+    def begin(self, sim: Sim, rows: EnvIds) -> None:
         """Forget what `rows` remember; call once their derived fields are current."""
         for name, dtype in self.memory.items():
             sim.memory.setdefault(name, np.zeros(sim.n, dtype=dtype))[rows] = 0

@@ -1,4 +1,7 @@
-"""A `Task` as a single Gymnasium environment: row 0 of the same definition that a batch runs."""
+"""A `Task` as a single Gymnasium environment: a `TaskCore` with n = 1 behind the hooks of `BaseRobotEnv`.
+
+A subclass may replace any hook; the loop that calls them is that of `BaseRobotEnv`.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,14 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from simscaleai.contract import EnvContract
+from simscaleai.rendering import Renderer
 from simscaleai.sim.base_env import BaseRobotEnv, SimConfig
+from simscaleai.sim.core import ObsDict, TaskCore
 from simscaleai.sim.physics import SingleSim
-from simscaleai.sim.randomization import Randomizer
 from simscaleai.sim.scene import ASSETS
-from simscaleai.sim.spaces import (
-    action_space,
-    camera_observations,
-    env_contract,
-    observation_space,
-)
 from simscaleai.sim.task import Task
 
-_ROW = np.zeros(1, dtype=np.intp)
+_ENV = np.zeros(1, dtype=np.intp)  # the env ids of the only one
 
 
 class TaskEnv(BaseRobotEnv):
@@ -39,27 +37,35 @@ class TaskEnv(BaseRobotEnv):
     ) -> None:
         if task_class is not None:
             self.task_class = task_class
-        self.sim: SingleSim  # made with the spaces, which need it
-        self.task: Task
+        self.core: TaskCore  # made with the spaces, which need it
         super().__init__(config if config is not None else SimConfig(), render_mode)
 
     def _scene_path(self) -> str:
         return self.config.xml_path or str(ASSETS / self.task_class.xml)
 
     @property
+    def sim(self) -> SingleSim:
+        """The simulation, as arrays with a leading axis of 1."""
+        assert isinstance(self.core.sim, SingleSim)
+        return self.core.sim
+
+    @property
+    def task(self) -> Task:
+        """What is observed, rewarded and a success."""
+        return self.core.task
+
+    @property
     def contract(self) -> EnvContract:
         """What a policy relies on here."""
-        assert isinstance(self.observation_space, spaces.Dict)
-        return env_contract(self.task.name, self.config, self.observation_space)
+        return self.core.contract
 
     def states(self) -> NDArray[np.float64]:
-        """The physics state for replay, (1, nstate); see `Sim.states`."""
+        """Return the physics state for replay, (1, nstate); see `Sim.states`."""
         return self.sim.states()
 
-    def instruction(self, row: int = 0) -> str:
-        """What the present episode is told to do; as in a row of `TaskVectorEnv`."""
-        assert self._seed is not None
-        return self.task.instruct(self.sim, row, self._seed, self._episode)
+    def instruction(self, env_id: int = 0) -> str:
+        """Return the instruction of the present episode; as for an env of `TaskVectorEnv`."""
+        return self.core.instruction(env_id)
 
     @property
     def compute_reward(self) -> Callable[..., Any]:
@@ -70,64 +76,62 @@ class TaskEnv(BaseRobotEnv):
         compute: Callable[..., Any] = self.task.compute_reward  # type: ignore[attr-defined]
         return compute
 
+    # hooks of BaseRobotEnv
+
     def _build_observation_space(self) -> spaces.Dict:
-        self.sim = SingleSim(self.model, self.data)
-        self.task = self.task_class(self.model, self.config.control_dt, self.config.ik)
-        if self.config.domain_randomization:
-            self._randomizer = Randomizer(self.sim, self.config.randomization_level)
-        return observation_space(self.task, self.sim, self.config)
+        config = self.config
+        self._renderer = Renderer(self.model, config.cameras, engine=config.render_engine)
+        task = self.task_class(self.model, config.control_dt, config.ik)
+        sim = SingleSim(self.model, self.data)
+        self.core = TaskCore(task, sim, config, self._renderer, self.substeps)
+        self._randomizer, self._draws = self.core.randomizer, self.core.draws
+        return self.core.observation_space
 
     def _build_action_space(self) -> spaces.Box:
-        return action_space(self.task)
+        return self.core.action_space
+
+    def _apply_domain_randomization(self, rng: np.random.Generator) -> None:
+        assert self._randomizer is not None
+        self.core.randomize(_ENV, rng.random((1, self._randomizer.num_uniforms)))
+        self.sim.reset(_ENV)
 
     def _reset_task(self, rng: np.random.Generator) -> None:
-        self.task.write_initial_state(self.sim, _ROW, rng.random((1, self.task.num_uniforms)))
-        if self._randomizer is not None:
-            self._randomizer.apply_to_state(_ROW, self._draws)
+        self.core.place(_ENV, rng.random((1, self.task.num_uniforms)))
 
     def _begin_episode(self) -> None:
-        self.task.begin(self.sim, _ROW)
-        self._action = np.zeros((1, 4))
-        self._read()
+        assert self._seed is not None
+        self.core.seeds, self.core.episodes[0] = [self._seed], self._episode
+        self.core.start(_ENV)
+        self._action = np.zeros((1, *self.core.action_space.shape))
+        self.core.measure(self._action)
 
     def _apply_action(self, action: NDArray[np.float64]) -> None:
         self._action = action[None]
-        self.task.controller.apply(self.sim, self._action)
+        self.core.act(self._action)
 
     def _end_step(self) -> None:
-        self.task.update(self.sim)
-        self._read()
+        self.core.post_step()
+        self.core.measure(self._action)
 
-    def _read(self) -> None:
-        self._measured = self.task.measure(self.sim)
-        self._terms = self.task.terms(self.sim, self._measured, self._action)
-
-    def _get_obs(self) -> dict[str, NDArray[Any]]:
-        obs = {key: value[0] for key, value in self.task.observe(self.sim).items()}
-        if self.config.cameras:
-            seen = {camera.name: self._seen(camera.name) for camera in self.config.cameras}
-            obs.update(camera_observations(seen))
-        return obs
-
-    def _seen(self, camera: str) -> dict[str, NDArray[Any]]:
-        config = self.config
-        return self.render_camera(camera, config.observe_depth, config.observe_segmentation)
+    def _get_obs(self) -> ObsDict:
+        return {key: value[0] for key, value in self.core.observe().items()}
 
     def _get_reward(self) -> float:
-        return float(self.task.reward(self._terms)[0])
+        return float(self.core.reward()[0])
 
     def _is_terminated(self) -> bool:
-        return bool(self._measured["success"][0])
+        return bool(self.core.terminated()[0])
 
     def _get_info(self) -> dict[str, Any]:
-        info: dict[str, Any] = {"step": self._step_count}
-        for key, value in self._measured.items():
-            info[key] = value[0].item()
-        info["is_success"] = info["success"]
-        info["reward_terms"] = {key: value[0].item() for key, value in self._terms.items()}
+        info: dict[str, Any] = _first(self.core.info())
         return info
 
     def _reset_info(self) -> dict[str, Any]:
-        info = self._get_info()
-        info["seed"] = self._seed
-        return info
+        return {**self._get_info(), "seed": self._seed}
+
+
+def _first(value: Any) -> Any:
+    """Return the number that an array (1,) holds, or a dictionary of such."""
+    if isinstance(value, dict):
+        return {key: _first(item) for key, item in value.items()}
+    return value[0].item()

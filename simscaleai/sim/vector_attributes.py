@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from simscaleai.errors import UserError
+from simscaleai.sim.core import TaskCore
 
 _OF_ONE = {"observation_space": "single_observation_space", "action_space": "single_action_space"}
 _OF_ALL = ("reset", "step", "get_state", "set_state", "call", "get_attr", "set_attr")
@@ -24,7 +25,7 @@ class VectorAttributes:
     """Mixed into a vector environment; `num_envs` and the methods below are the environment's."""
 
     num_envs: int
-    _seeds: list[int] | None
+    core: TaskCore
     _own: dict[str, tuple[Any, ...]]  # what `set_attr` gave each environment
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
@@ -41,7 +42,7 @@ class VectorAttributes:
         if name in self._own:
             return tuple(v(*args, **kwargs) if callable(v) else v for v in self._own[name])
         if name == "np_random_seed":
-            return (None,) * self.num_envs if self._seeds is None else tuple(self._seeds)
+            return (None,) * self.num_envs if self.core.seeds is None else tuple(self.core.seeds)
         value = getattr(self, _OF_ONE.get(name, name))
         if name == "instruction":
             return tuple(value(env_id) for env_id in range(self.num_envs))

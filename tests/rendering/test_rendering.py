@@ -18,7 +18,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from simscaleai.rendering import CameraRenderer, Renderer, loading, warp_engine
+from simscaleai.rendering import Renderer, loading, warp_engine
 from simscaleai.rendering.general_engine import GeneralEngine
 from simscaleai.rendering.render_camera import RenderCamera
 from simscaleai.rendering.render_state import RenderState, extrinsics, intrinsics
@@ -37,6 +37,11 @@ def env() -> Iterator[Any]:
     made.reset(seed=0)
     yield made
     made.close()
+
+
+def first(images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Images of the only simulation."""
+    return {kind: image[0] for kind, image in images.items()}
 
 
 def test_a_row_sees_what_a_single_environment_sees() -> None:
@@ -109,8 +114,9 @@ def test_depth_is_metric_and_geoms_are_where_the_intrinsics_say(env: Any) -> Non
     env.reset(seed=1)
     size = 96
     camera = CameraConfig("overhead_cam", size, size, fov=29)
-    renderer = CameraRenderer(env.model, [camera], engine="warp")
-    seen = renderer.render(env.data, depth=True, segmentation=True)
+    renderer = Renderer(env.model, [camera], engine="warp")
+    state = RenderState.of(env.model, env.data)
+    seen = first(renderer.render(state, depth=True, segmentation=True)["overhead_cam"])
     table, cube = env.model.geom("table_top").id, env.model.geom("object").id
     geoms = seen["segmentation"]
     height = env.data.camera("overhead_cam").xpos[2]  # the table's top is z = 0
@@ -138,7 +144,7 @@ def test_where_nothing_is_depth_is_zero_and_there_is_no_geom(env: Any) -> None:
 def test_a_forked_process_draws_too() -> None:
     """As Gymnasium's AsyncVectorEnv does: threads that drew before are gone in the child."""
     envs = make_vec_env("reach", 2, cameras=[OVERHEAD], render_engine="warp")
-    envs._num_threads = 2
+    envs.core.renderer._threads = 2
     envs.reset(seed=0)
     before = envs.render_cameras()["overhead_cam"]["rgb"]  # with threads
     context = multiprocessing.get_context("fork")
@@ -174,7 +180,7 @@ make_env("reach", cameras=[]).reset(seed=0), make_vec_env("reach", 2).reset(seed
 drawing = {"warp", "simscaleai.rendering.warp_engine", "simscaleai.rendering.gl_engine"}
 assert not drawing & set(sys.modules)  # no images, no cost
 env = make_env("reach", "rgb_array", cameras=[CameraConfig("front_cam", 16, 16)])
-assert env.reset(seed=0)[0]["image"].std() > 5 and env._cameras._renderers["front_cam"].engine == "warp"
+assert env.reset(seed=0)[0]["image"].std() > 5 and env.core.renderer.engine == "warp"
 assert not any(name.startswith("OpenGL") for name in sys.modules)
 try:
     make_env("reach", render_engine="gl").reset(seed=0)
@@ -256,7 +262,7 @@ def calibrated(lens: str = PRINCIPAL) -> tuple[mujoco.MjModel, mujoco.MjData]:
 def test_the_principal_point_of_a_camera_is_where_the_scene_says() -> None:
     model, data = calibrated()
     renderer = Renderer(model, [CameraConfig("eye", 128, 96, float(model.cam_fovy[0]))])
-    lens = renderer.lenses["eye"]
+    lens = renderer.cameras["eye"]
     matrix = intrinsics(lens.width, lens.height, lens.fov, lens.shift)
     # twice the resolution: the focal length doubles, and so does the principal point (32 - 14, 24 + 9)
     np.testing.assert_allclose(matrix, [[120, 0, 36], [0, 120, 66], [0, 0, 1]], rtol=1e-6)
@@ -266,7 +272,7 @@ def test_the_principal_point_of_a_camera_is_where_the_scene_says() -> None:
         x, y, z, _ = np.linalg.inv(extrinsics(view, 0)[0]) @ [*data.geom(name).xpos, 1]
         column, row, _ = matrix @ [x, y, z] / z
         assert seen[int(row), int(column)] == model.geom(name).id
-    named = Renderer(model, ["eye"]).lenses["eye"]
+    named = Renderer(model, ["eye"]).cameras["eye"]
     assert named.fov == pytest.approx(2 * np.degrees(np.arctan(24 / 60)))
     assert named.shift == lens.shift == pytest.approx((-14 / 48, 9 / 48))
 
@@ -286,9 +292,9 @@ def test_cameras_that_no_engine_draws_are_refused(
         model = mujoco.MjModel.from_xml_string(text)
     else:
         model, _ = calibrated(lens)
-    refused(lambda: Renderer(model, ["eye"]), *mentions)
-    refused(lambda: Renderer(model, [CameraConfig("eye")]), *mentions)
-    refused(lambda: CameraRenderer(model).render(mujoco.MjData(model), "eye"), *mentions)
+    state = RenderState.of(model, mujoco.MjData(model))
+    for cameras in (["eye"], [CameraConfig("eye")], []):
+        refused(lambda c=cameras: Renderer(model, c).render(state, ["eye"]), *mentions)
 
 
 AGREE_ON_LENSES = f"""
@@ -395,14 +401,15 @@ def test_what_the_tracer_does_not_know_is_drawn_by_mujoco_warp() -> None:
     model = mujoco.MjModel.from_xml_string(SHAPES.replace("</worldbody>", ball))
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    renderer = CameraRenderer(model, [CameraConfig("cam", 32, 32)], engine="warp")
-    seen = renderer.render(data, segmentation=True)
+    renderer = Renderer(model, [CameraConfig("cam", 32, 32)], engine="warp")
+    seen = first(renderer.render(RenderState.of(model, data), segmentation=True)["cam"])
     assert not loading.can_draw(model) and (seen["segmentation"] == model.ngeom - 1).any()
 
 
 def test_samples_smooth_edges(env: Any) -> None:
+    state = RenderState.of(env.model, env.data)
     plain, smooth = (
-        CameraRenderer(env.model, [FRONT], engine="warp", samples=k).render(env.data)["rgb"]
+        Renderer(env.model, [FRONT], engine="warp", samples=k).render(state)["front_cam"]["rgb"][0]
         for k in (1, 2)
     )
     difference = np.abs(plain.astype(int) - smooth)

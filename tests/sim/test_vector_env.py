@@ -142,7 +142,7 @@ def short(mode: str, n: int = 3, **settings: Any) -> Any:
     """Rows of reach at different points of four-step episodes: row i is i steps behind."""
     envs = make_vec_env("reach", n, autoreset_mode=mode, dt=0.005, max_episode_steps=4, **settings)
     envs.reset(seed=0)
-    envs._steps[:] = [-i for i in range(n)]
+    envs.steps[:] = [-i for i in range(n)]
     return envs
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.sim.arrays import Array, array_namespace, clip
 from simscaleai.sim.names import check_names
-from simscaleai.sim.physics import Rows, Sim
+from simscaleai.sim.physics import EnvIds, Sim
 from simscaleai.sim.robots import kinematics, panda
 
 MAX_DISPLACEMENT = 0.05  # m per control step at |action| = 1
@@ -79,14 +79,14 @@ class EndEffectorController:
             ranges = np.where(limited, limits.T, ranges)
         return ranges
 
-    def reset(self, sim: Sim, rows: Rows) -> None:
+    def reset(self, sim: Sim, rows: EnvIds) -> None:
         """Start from where the hand of `rows` is, holding still."""
         sim.ctrl[rows, self.ctrl] = sim.qpos[rows, self.qpos]
         sim.ctrl[rows, self.gripper] = sim.qpos[rows, self.fingers[0]]
         setpoint = sim.memory.setdefault("setpoint", np.zeros((sim.n, 3)))
         setpoint[rows] = sim.site_xpos[rows, self.site]
 
-    def apply(self, sim: Sim, action: NDArray[np.float64], rows: Rows | None = None) -> None:
+    def apply(self, sim: Sim, action: NDArray[np.float64], rows: EnvIds | None = None) -> None:
         """Write `sim.ctrl` for actions (n, 4) in [-1, 1]; rows left out keep theirs."""
         setpoint, ctrl = self.targets(
             action,

@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 
 from simscaleai.sim.arrays import Array, array_namespace
-from simscaleai.sim.physics import Rows, Sim
+from simscaleai.sim.physics import EnvIds, Sim
 from simscaleai.sim.task import Task
 
 
@@ -24,7 +24,7 @@ class ChoiceTask(Task):
         super().__init__(model, control_dt, ik)
         self._choice = self.mocap_id("choice")
 
-    def begin(self, sim: Sim, rows: Rows) -> None:
+    def begin(self, sim: Sim, rows: EnvIds) -> None:
         super().begin(sim, rows)
         self._sim = sim  # an environment has one, of which its expert sees more than observations
 

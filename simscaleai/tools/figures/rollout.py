@@ -90,7 +90,7 @@ def record(
                     told = instructions
                 if shown is None or step in shown:
                     rows = np.flatnonzero(steps != drawn)  # the others stand still
-                    rgb = renderer.render(env.sim.render_state(), rows=rows)[lens.name]["rgb"]
+                    rgb = renderer.render(env.sim.render_state(), env_ids=rows)[lens.name]["rgb"]
                     drawn[:] = steps
                     yield Moment(rgb, steps.copy(), over.copy(), success.copy(), told)
 

@@ -66,7 +66,7 @@ def test_the_instruction_names_the_wanted_color_alone(name: str) -> None:
 def test_a_single_environment_is_told_what_its_row_is(name: str) -> None:
     envs, env = rows(name, 4), make_env(name, cameras=[], dt=0.005)
     for _ in range(2):  # the first and the second episode of a seed
-        seed = 5 if envs._seeds is None else None
+        seed = 5 if envs.core.seeds is None else None
         envs.reset(seed=seed)
         env.reset(seed=None if seed is None else 7)
         assert env.instruction() == envs.instruction(2)

@@ -1,0 +1,242 @@
+"""n episodes of one task: physics, task, randomizer, renderer and episode counters in one place.
+
+`TaskEnv` (n = 1) and `TaskVectorEnv` are two faces of a `TaskCore`: what an episode starts from, what a step
+does and what is observed is written here once, so that the two agree bit by bit.
+
+    core.seeds, core.episodes[:] = [0, 1], 0
+    core.begin(env_ids)              # randomize -> reset -> place -> forward -> start
+    core.step(actions)               # act -> physics -> post_step
+    core.measure(actions)            # info and reward terms of the state that the step led to
+    core.observe(), core.reward(), core.terminated(), core.truncated(), core.info()
+
+Promise: episode k of seed s is a pure function of (s, k) and the configuration, whatever ran before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai import seeding
+from simscaleai.contract import EnvContract
+from simscaleai.errors import UserError
+from simscaleai.rendering import Images, Renderer
+from simscaleai.sim.base_env import SimConfig
+from simscaleai.sim.physics import EnvIds, Sim
+from simscaleai.sim.randomization import Randomizer
+from simscaleai.sim.spaces import action_space, camera_observations, env_contract, observation_space
+from simscaleai.sim.task import Task
+
+ObsDict = dict[str, NDArray[Any]]
+
+
+class TaskCore:
+    """The episodes of `task` in the n simulations of `sim`; see the module docstring.
+
+    Args:
+      task: made for the model of `sim`.
+      renderer: draws the cameras of `config`, for n simulations.
+      substeps: number of physics steps in a control step.
+
+    Attributes:
+      randomizer: None where randomization is off.
+      seeds: the seed of each env; None before the first reset.
+      episodes: (n,) the number of each env's episode since its seed was given.
+      steps: (n,) steps of each env's episode so far.
+      draws: {parameter: (n, d)}, what randomization drew for the present episodes.
+      measured: {key: (n,)}, `Task.measure` at the last call of `measure`.
+      terms: {term: (n,)}, the reward terms of the same moment.
+    """
+
+    def __init__(
+        self, task: Task, sim: Sim, config: SimConfig, renderer: Renderer, substeps: int
+    ) -> None:
+        self.task, self.sim, self.config, self.renderer = task, sim, config, renderer
+        self.substeps = substeps
+        self.randomizer: Randomizer | None = None
+        if config.domain_randomization:
+            self.randomizer = Randomizer(sim, config.randomization_level)
+        self.observation_space = observation_space(task, sim, config)
+        self.action_space = action_space(task)
+        self.seeds: list[int] | None = None
+        self.episodes = np.zeros(sim.n, dtype=np.int64)
+        self.steps = np.zeros(sim.n, dtype=np.int64)
+        self.draws: dict[str, NDArray[np.float64]] = {}
+        self.measured: dict[str, NDArray[Any]] = {}
+        self.terms: dict[str, NDArray[np.float64]] = {}
+
+    @property
+    def contract(self) -> EnvContract:
+        """What a policy relies on here."""
+        return env_contract(self.task.name, self.config, self.observation_space)
+
+    def instruction(self, env_id: int) -> str:
+        """Return the instruction of the present episode: a function of its seed and number."""
+        assert self.seeds is not None
+        episode = int(self.episodes[env_id])
+        return self.task.instruct(self.sim, env_id, self.seeds[env_id], episode)
+
+    # the start of an episode
+
+    def begin(self, env_ids: EnvIds) -> None:
+        """Start the episodes of `env_ids` that `seeds` and `episodes` say.
+
+        Raises:
+          UserError: the task's initial state is not finite.
+        """
+        if self.randomizer is not None:
+            count = self.randomizer.num_uniforms
+            self.randomize(env_ids, self._uniforms("randomization", env_ids, count))
+        self.sim.reset(env_ids)
+        self.place(env_ids, self._uniforms("task", env_ids, self.task.num_uniforms))
+        self.sim.forward(env_ids)
+        if np.count_nonzero(self.sim.diverged()[env_ids]):
+            raise UserError(
+                f"An episode of {self.task.name!r} starts with NaN or a huge number in qpos or qvel;"
+                " write finite values in the task's initial_state."
+            )
+        self.start(env_ids)
+
+    def begin_next(self, env_ids: EnvIds) -> None:
+        """Start the next episode of each of `env_ids`."""
+        self.episodes[env_ids] += 1
+        self.begin(env_ids)
+
+    def randomize(self, env_ids: EnvIds, u: NDArray[np.float64]) -> None:
+        """Give `env_ids` the models that `u` (k, num_uniforms) draws; reset them afterwards."""
+        assert self.randomizer is not None
+        draws = self.randomizer.draw(u)
+        for name, value in draws.items():
+            known = self.draws.setdefault(name, np.zeros((self.sim.n, value.shape[1])))
+            known[env_ids] = value
+        self.randomizer.apply_to_model(env_ids, draws)
+
+    def place(self, env_ids: EnvIds, u: NDArray[np.float64]) -> None:
+        """Write the initial state of `env_ids` for `u` (k, num_uniforms), and what was drawn for it."""
+        self.task.write_initial_state(self.sim, env_ids, u)
+        if self.randomizer is not None:
+            draws = {name: value[env_ids] for name, value in self.draws.items()}
+            self.randomizer.apply_to_state(env_ids, draws)
+
+    def start(self, env_ids: EnvIds) -> None:
+        """Reset counters and task state of `env_ids`, once their derived fields are current."""
+        self.task.begin(self.sim, env_ids)
+        self.steps[env_ids] = 0
+
+    def _uniforms(self, stream: str, env_ids: EnvIds, count: int) -> NDArray[np.float64]:
+        """Uniform numbers (k, count), a function of each env's seed and episode."""
+        assert self.seeds is not None
+        u = np.empty((len(env_ids), count))
+        for j, i in enumerate(env_ids):
+            u[j] = seeding.generator(self.seeds[i], stream, int(self.episodes[i])).random(count)
+        return u
+
+    # a step
+
+    def step(self, actions: NDArray[np.float64], env_ids: EnvIds | None = None) -> None:
+        """Take one control step of `env_ids` (all by default); the others stand still.
+
+        Args:
+          actions: (n, action_dim), within the bounds of the action space.
+        """
+        self.act(actions, env_ids)
+        self.sim.step(self.substeps, env_ids)
+        self.post_step(env_ids)
+
+    def act(self, actions: NDArray[np.float64], env_ids: EnvIds | None = None) -> None:
+        """Write the controls of `env_ids` for `actions` (n, action_dim)."""
+        self.task.controller.apply(self.sim, actions, env_ids)
+
+    def post_step(self, env_ids: EnvIds | None = None) -> None:
+        """Count the step, and bring the task state of `env_ids` up to date with physics."""
+        if env_ids is None:
+            self.steps += 1
+            self.task.update(self.sim)
+            return
+        self.steps[env_ids] += 1
+        still = np.ones(self.sim.n, dtype=bool)
+        still[env_ids] = False
+        before = {name: self.sim.memory[name][still] for name in self.task.memory}
+        self.task.update(self.sim)
+        for name, values in before.items():
+            self.sim.memory[name][still] = values  # an env that stands still learns nothing new
+
+    # what a step led to
+
+    def measure(self, actions: NDArray[np.float64]) -> None:
+        """Set `measured` and `terms` for the present state and the `actions` (n, action_dim) before it."""
+        self.measured = self.task.measure(self.sim)
+        self.terms = self.task.terms(self.sim, self.measured, actions)
+
+    def reward(self) -> NDArray[np.float64]:
+        """The rewards (n,) of the last `measure`."""
+        reward: NDArray[np.float64] = self.task.reward(self.terms)
+        return reward
+
+    def terminated(self) -> NDArray[np.bool_]:
+        """Whether each episode is over, (n,): by success, or because its physics became unstable."""
+        terminated: NDArray[np.bool_] = self.measured["success"] | self.measured["diverged"]
+        return terminated
+
+    def truncated(self) -> NDArray[np.bool_]:
+        """Whether each episode has reached `SimConfig.max_episode_steps`, (n,)."""
+        return self.steps >= self.config.max_episode_steps
+
+    def info(self) -> dict[str, Any]:
+        """Steps, distances and flags, {key: (n,)}, and `reward_terms`, {term: (n,)}."""
+        return {
+            "step": self.steps.copy(),
+            **self.measured,
+            "is_success": self.measured["success"],
+            "reward_terms": self.terms,
+        }
+
+    def observe(self, changed: EnvIds | None = None) -> ObsDict:
+        """Return the observations {key: (n, ...)}.
+
+        Args:
+          changed: envs whose images are not those of the last call; all by default.
+        """
+        obs = self.task.observe(self.sim)
+        if self.config.cameras:
+            config = self.config
+            images = self.render(config.observe_depth, config.observe_segmentation, changed)
+            obs.update(camera_observations(images))
+        return obs
+
+    def render(
+        self, depth: bool, segmentation: bool, changed: EnvIds | None = None
+    ) -> dict[str, Images]:
+        """Draw the configured cameras, {camera: `Images` with a leading axis n}; see `Renderer.render`."""
+        return self.renderer.render(
+            self.sim.render_state(), depth=depth, segmentation=segmentation, env_ids=changed
+        )
+
+    # saved states
+
+    def get_state(self) -> dict[str, Any]:
+        """Copies of all that the future of the episodes depends on, as plain values and arrays."""
+        return {
+            **self.sim.save(),
+            "draws": {name: value.copy() for name, value in self.draws.items()},
+            "seeds": None if self.seeds is None else list(self.seeds),
+            "episodes": self.episodes.copy(),
+            "steps": self.steps.copy(),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Resume from what `get_state` of a core with the same settings gave.
+
+        Raises:
+          UserError: the state is of another number of envs or another scene.
+        """
+        self.sim.check_compatible(state)
+        self.draws = {name: np.array(value) for name, value in state["draws"].items()}
+        if self.randomizer is not None and self.draws:
+            self.randomizer.apply_to_model(np.arange(self.sim.n), self.draws)
+        self.seeds = None if state["seeds"] is None else list(state["seeds"])
+        self.episodes, self.steps = np.array(state["episodes"]), np.array(state["steps"])
+        self.sim.restore(state)
