@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai import seeding
-from simscaleai.contract import EnvContract
 
 
 class Policy(Protocol):
@@ -32,15 +31,6 @@ class Policy(Protocol):
 
     def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Actions (n, action_dim) in [-1, 1] for raw observations {key: (n, ...)}."""
-
-
-def begin_episodes(policy: Policy, env: Any, mask: NDArray[np.bool_], seeds: Sequence[int]) -> None:
-    """Tell `policy` that the rows of `env` in `mask` (n,) have begun an episode."""
-    instructions: list[str] | None = None
-    if EnvContract.of(env) is not None:
-        say = getattr(env, "unwrapped", env).instruction
-        instructions = [say(row) for row in range(len(mask))]
-    policy.reset(mask, seeds, instructions)
 
 
 class RandomPolicy:

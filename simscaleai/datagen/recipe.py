@@ -15,7 +15,13 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from simscaleai import seeding
 from simscaleai.storage.episode import SCENE_PATH
+
+
+def episode_seed(seed: int, index: int) -> int:
+    """Return the seed that episode `index` of a dataset with master seed `seed` runs on."""
+    return seeding.derive_seed(seed, "episode", index)
 
 
 @dataclass(frozen=True)

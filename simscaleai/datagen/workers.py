@@ -25,9 +25,11 @@ from typing import Any, NamedTuple
 
 from simscaleai.datagen.parts import Pending
 from simscaleai.datagen.policies import make_policy
-from simscaleai.datagen.rollout import roll_out
+from simscaleai.datagen.recipe import episode_seed
 from simscaleai.datagen.spawning import Order, how_it_ended, order, spawn
 from simscaleai.errors import UserError
+from simscaleai.rollout.episode_recorder import EpisodeRecorder
+from simscaleai.rollout.loop import ExplorationNoise, run_episodes
 from simscaleai.storage.episode import Episode
 
 _REPORT_SECONDS = 0.1
@@ -108,19 +110,18 @@ class Worker:
         job = self.job
         self._prepare(len(indices))
         pending = Pending(job.folder, job.wants)
+        seeds = [episode_seed(job.seed, index) for index in indices]
+        recorder = EpisodeRecorder(job.max_steps, job.next_obs)
+        noise = ExplorationNoise(job.noise, job.max_steps) if job.noise > 0 else None
         try:
-            for episode in roll_out(
-                self._env,
-                self._policy,
-                indices,
-                seed=job.seed,
-                max_steps=job.max_steps,
-                noise=job.noise,
-                next_obs=job.next_obs,
-                stop=stop,
-            ):
-                pending.add(episode)
-                report(Progress(1, int(episode.success), int(job.wants(episode)), len(episode)))
+            for _ in run_episodes(self._env, self._policy, seeds, [recorder], noise=noise):
+                for episode in recorder.finished:
+                    episode.index = indices[episode.index]
+                    pending.add(episode)
+                    kept = int(job.wants(episode))
+                    report(Progress(1, int(episode.success), kept, len(episode)))
+                if stop():  # unfinished episodes are dropped
+                    break
         finally:
             pending.flush()
 

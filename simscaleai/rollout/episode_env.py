@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
+from simscaleai.contract import EnvContract
 from simscaleai.infos import last_info
 from simscaleai.rollout.env_checks import as_rewards, entries, reset_all, task_of
 from simscaleai.sim.vector_env import TaskVectorEnv
@@ -25,6 +26,7 @@ class EpisodeEnv:
       single: whether it is a single one, whose observations and infos have no leading axis.
       num_envs: 1 for a single one.
       task: the `Task` of an environment of this package; None for others.
+      has_instructions: whether it is of this package, and asks for something in words.
       resets_alone: whether one env can be reset while the others go on.
       stands_still: whether an env whose episode is over may be stepped without a reset.
     """
@@ -34,6 +36,8 @@ class EpisodeEnv:
         self.single = not isinstance(env, VectorEnv)
         self.num_envs = 1 if self.single else env.num_envs
         self.task = task_of(env)
+        asks = callable(getattr(getattr(env, "unwrapped", env), "instruction", None))
+        self.has_instructions = asks and EnvContract.of(env) is not None
         metadata = getattr(env, "metadata", None) or {}
         mode = metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         ours = isinstance(getattr(env, "unwrapped", env), TaskVectorEnv)
@@ -42,7 +46,7 @@ class EpisodeEnv:
         self.stands_still = ours
 
     def instruction(self, env_id: int) -> str:
-        """Return what the present episode of an env with a `Task` is asked to do."""
+        """Return what the present episode of an env is asked to do, where `has_instructions`."""
         said: str = self.env.unwrapped.instruction(env_id)
         return said
 

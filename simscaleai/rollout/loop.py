@@ -61,7 +61,7 @@ class Rollout:
         self._started = 0  # episodes
         self.episode = np.full(n, -1)
         self.seeds: list[int] = []
-        self.instructions: list[str] | None = [""] * n if self.env.task is not None else None
+        self.instructions: list[str] | None = [""] * n if self.env.has_instructions else None
         self.length = np.zeros(n, dtype=np.int64)
         self.begun = np.zeros(n, dtype=bool)
         self.ended = np.zeros(0, dtype=np.intp)

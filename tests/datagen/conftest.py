@@ -5,6 +5,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode, VectorEnv
 
 from simscaleai import seeding
 from simscaleai.contract import EnvContract
@@ -12,7 +13,7 @@ from simscaleai.datagen import generator, workers
 
 
 class PointExpert:
-    def reset(self, mask, seeds):
+    def reset(self, mask, seeds, instructions=None):
         pass
 
     def act(self, obs):
@@ -28,12 +29,13 @@ class PointTask:
         return PointExpert()
 
 
-class PointEnv:
+class PointEnv(VectorEnv):
     """Each row starts at the origin; its target is a function of its seed alone.
 
     A share `unstable` of the episodes diverges.
     """
 
+    metadata = {"autoreset_mode": AutoresetMode.DISABLED}
     unstable = 0.0
 
     def __init__(self, num_envs, max_steps, randomization=None):

@@ -21,7 +21,7 @@ from simscaleai.datagen import (
     parts,
     workers,
 )
-from simscaleai.datagen.rollout import episode_seed
+from simscaleai.datagen.recipe import episode_seed
 from simscaleai.datagen.workers import batch_width
 from simscaleai.errors import ExistingFileError, MissingFileError, UserError
 from simscaleai.storage.disk import CannotWriteError
@@ -357,14 +357,14 @@ def test_overwriting_keeps_the_old_file_until_the_new_one_is_complete(output, ki
 
 
 def test_a_second_process_on_the_same_output_is_refused(output, monkeypatch):
-    roll_out = workers.roll_out
+    run_episodes = workers.run_episodes
 
     def meanwhile(*args, **kwargs):
         with pytest.raises(UserError, match="Another process is generating"):
             generate(output, 5, resume=True)
-        return roll_out(*args, **kwargs)
+        return run_episodes(*args, **kwargs)
 
-    monkeypatch.setattr(workers, "roll_out", meanwhile)
+    monkeypatch.setattr(workers, "run_episodes", meanwhile)
     generate(output, 5)
 
 

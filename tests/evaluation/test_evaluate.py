@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from simscaleai.datagen.rollout import episode_seed as dataset_seed
+from simscaleai.datagen.recipe import episode_seed as dataset_seed
 from simscaleai.errors import UserError
 from simscaleai.evaluation.suite import episode_seed
 from simscaleai.models import create_model, registry

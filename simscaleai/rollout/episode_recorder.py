@@ -1,0 +1,96 @@
+"""Episodes as a dataset stores them, recorded while they run in the envs of a `TaskVectorEnv`.
+
+Recording is columnar: one copy per key and step, of all envs, into ring buffers (max_steps, n, ...); an
+episode is cut out of its column when it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai.rollout.loop import Recorder, Rollout
+from simscaleai.storage.episode import NEXT_OBS, OBS, Episode
+
+
+class EpisodeRecorder(Recorder):
+    """See the module docstring.
+
+    Args:
+      max_steps: the most steps of an episode.
+      next_obs: also record the observation after each action, that after the last one included.
+
+    Attributes:
+      finished: the episodes that ended with the newest step; `index` is their position in the seeds.
+    """
+
+    def __init__(self, max_steps: int, next_obs: bool = False) -> None:
+        self.finished: list[Episode] = []
+        self._max_steps, self._next_obs = max_steps, next_obs
+        self._buffers: dict[str, NDArray[Any]] = {}  # (max_steps, n, ...)
+        self._step = 0  # of all envs
+        self._start = np.zeros(0, dtype=np.int64)  # (n,) the step at which each env's episode began
+        self._randomization: list[dict[str, Any]] = []  # n
+
+    def begin(self, rollout: Rollout) -> None:
+        self.finished = []
+        if not self._randomization:
+            self._start = np.zeros(rollout.num_envs, dtype=np.int64)
+            self._randomization = [{} for _ in range(rollout.num_envs)]
+        self._start[rollout.begun] = self._step
+        drawn = rollout.info.get("randomization", {})
+        for env_id in map(int, np.flatnonzero(rollout.begun)):
+            self._randomization[env_id] = _json_values(drawn, env_id)
+
+    def before_step(self, rollout: Rollout) -> None:
+        for key, value in rollout.obs.items():
+            self._store(OBS + key, value)
+        self._store("actions", rollout.action)
+        self._store("states", rollout.env.env.states())
+
+    def after_step(self, rollout: Rollout) -> None:
+        self._store("rewards", rollout.reward.astype(np.float32))
+        if self._next_obs:
+            for key, value in rollout.obs.items():
+                self._store(NEXT_OBS + key, value)
+        self._step += 1
+        self.finished = [self._cut(rollout, env_id) for env_id in map(int, rollout.ended)]
+
+    def _cut(self, rollout: Rollout, env_id: int) -> Episode:
+        """Copy what an env did since its episode began."""
+        length = int(rollout.length[env_id])
+        assert 0 < length <= self._max_steps, (length, self._max_steps)
+        slots = (self._start[env_id] + np.arange(length)) % self._max_steps
+        columns = {key: buffer[slots, env_id] for key, buffer in self._buffers.items()}
+        return Episode(
+            obs=_below(OBS, columns),
+            next_obs=_below(NEXT_OBS, columns),
+            actions=columns["actions"],
+            rewards=columns["rewards"],
+            dones=np.arange(length) == length - 1,
+            states=columns["states"],
+            index=int(rollout.episode[env_id]),
+            seed=rollout.seeds[env_id],
+            success=bool(rollout.info["success"][env_id]),
+            diverged=bool(rollout.info["diverged"][env_id]),
+            language=rollout.instructions[env_id] if rollout.instructions else "",
+            randomization=self._randomization[env_id],
+        )
+
+    def _store(self, key: str, value: NDArray[Any]) -> None:
+        """Copy the values (n, ...) of this step into their ring buffer."""
+        if key not in self._buffers:
+            self._buffers[key] = np.empty((self._max_steps, *value.shape), value.dtype)
+        self._buffers[key][self._step % self._max_steps] = value
+
+
+def _below(prefix: str, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {k.removeprefix(prefix): v for k, v in columns.items() if k.startswith(prefix)}
+
+
+def _json_values(values: Mapping[str, NDArray[Any]], env_id: int) -> dict[str, Any]:
+    """Those of one env out of {name: (n, ...)}, as JSON values."""
+    return {name: np.asarray(value)[env_id].tolist() for name, value in values.items()}
