@@ -1,9 +1,10 @@
-"""Scenes that our own tracer does not know (height fields, textured meshes, ...), by that of `mujoco_warp`.
+"""The fallback engine for scenes that our own tracer cannot draw: the ray tracer of `mujoco_warp`.
 
-It is given the poses of a `RenderState` and runs no physics. Each thread draws a part of the simulations into
-buffers of its own; the native code releases the GIL.
+It draws everything that MuJoCo compiles (height fields, flexes, textured primitives, ...) from the poses of a
+`RenderState` and runs no physics. The simulations are divided among threads, each with buffers of its own;
+the native code releases the GIL.
 
-Trap: transparency is not drawn. What is not fully transparent is opaque.
+Trap: there is no transparency. A geom whose alpha is not 0 is drawn opaque.
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ import itertools
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
-from typing import Any
+from types import ModuleType, SimpleNamespace
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
+from simscaleai.array_types import Array, ArrayDict, EnvIds
 from simscaleai.errors import UserError
 from simscaleai.rendering.loading import DEVICE, import_warp
 from simscaleai.rendering.render_camera import RenderCamera, blank, model_with
@@ -27,7 +27,7 @@ from simscaleai.rendering.render_state import POSE_FIELDS, RenderState
 
 
 class GeneralEngine:
-    """Draws `n` simulations of `model` through `lenses` on `threads` threads; see the module docstring.
+    """Draws `n` simulations of `model` from `cameras` on `threads` threads; see the module docstring.
 
     Raises:
       UserError: mujoco-warp is not installed, or cannot draw the scene.
@@ -38,172 +38,181 @@ class GeneralEngine:
     def __init__(
         self,
         model: mujoco.MjModel,
-        lenses: Sequence[RenderCamera],
+        cameras: Sequence[RenderCamera],
         n: int,
         threads: int,
         samples: int,
     ) -> None:
-        self._lenses = lenses
-        model = model_with(model, lenses)
+        self._cameras = cameras
+        model = model_with(model, cameras)
         warp, mujoco_warp = _import()
         with warp.ScopedDevice(DEVICE):
             try:
-                shared = mujoco_warp.put_model(model)
+                device_model = mujoco_warp.put_model(model)
             except NotImplementedError as error:
                 raise UserError(
                     f"The render engine 'warp' cannot draw this scene ({error}); use render_engine='gl'."
                 ) from error
+            # contiguous blocks of envs, one per thread
             bounds = np.linspace(0, n, min(n, threads) + 1).astype(int).tolist()
-            rows = [slice(a, b) for a, b in itertools.pairwise(bounds)]
-            self._parts = [_Part(model, shared, lenses, r, samples) for r in rows]
+            blocks = [slice(a, b) for a, b in itertools.pairwise(bounds)]
+            self._blocks = [_EnvBlock(model, device_model, cameras, b, samples) for b in blocks]
         self._pool: ThreadPoolExecutor | None = None
-        self._owner = 0
+        self._pool_pid = 0
 
     def draw(
         self,
-        view: RenderState,
+        state: RenderState,
         chosen: Sequence[int],
         depth: bool,
         segmentation: bool,
-        rows: NDArray[np.intp] | None = None,
-    ) -> list[dict[str, NDArray[Any]]]:
-        """The pictures of the lenses `chosen`, {kind: (n, H, W, ...)} each; always of all rows."""
-        out = [blank(self._lenses[i], view.n, depth, segmentation) for i in chosen]
+        env_ids: EnvIds | None = None,
+    ) -> list[ArrayDict]:
+        """Draw the cameras with indices `chosen`: {kind: (n, H, W, ...)} of each; always of all envs."""
+        out = [blank(self._cameras[i], state.n, depth, segmentation) for i in chosen]
         warp, _ = _import()
         with warp.ScopedDevice(DEVICE):
-            # The first draw of all compiles; that is done once, before threads ask for it together.
-            waiting = [part for part in self._parts if part.kernel is None]
-            for part in waiting:
-                part.share(self._parts[0])
-                part.draw(view, chosen, out)
-            if len(waiting) == len(self._parts):
+            # The first draw compiles the kernel. Do it once, here, before threads ask for it at a time.
+            uncompiled = [block for block in self._blocks if block.kernel is None]
+            for block in uncompiled:
+                block.reuse_kernel(self._blocks[0])
+                block.draw(state, chosen, out)
+            if len(uncompiled) == len(self._blocks):
                 return out
-            if len(self._parts) == 1:
-                self._parts[0].draw(view, chosen, out)
+            if len(self._blocks) == 1:
+                self._blocks[0].draw(state, chosen, out)
             else:
-                list(self._threads().map(lambda part: part.draw(view, chosen, out), self._parts))
+                list(self._threads().map(lambda b: b.draw(state, chosen, out), self._blocks))
         return out
 
     def close(self) -> None:
-        """End the threads; buffers go with the object."""
-        if self._pool is not None and self._owner == os.getpid():
+        """End the threads and release the buffers."""
+        if self._pool is not None and self._pool_pid == os.getpid():
             self._pool.shutdown()
         self._pool = None
-        self._parts = []
+        self._blocks = []
 
     def _threads(self) -> ThreadPoolExecutor:
-        # Threads do not survive a fork.
-        if self._pool is None or self._owner != os.getpid():
-            self._pool = ThreadPoolExecutor(len(self._parts), thread_name_prefix="render")
-            self._owner = os.getpid()
+        # Threads do not survive a fork: a child process starts its own.
+        if self._pool is None or self._pool_pid != os.getpid():
+            self._pool = ThreadPoolExecutor(len(self._blocks), thread_name_prefix="render")
+            self._pool_pid = os.getpid()
         return self._pool
 
 
-class _Part:
-    """The simulations `rows`, drawn by one thread."""
+class _EnvBlock:
+    """A contiguous block of envs, drawn by one thread."""
 
     def __init__(
         self,
         model: mujoco.MjModel,
-        shared: Any,
-        lenses: Sequence[RenderCamera],
-        rows: slice,
+        device_model: object,
+        cameras: Sequence[RenderCamera],
+        envs: slice,
         samples: int,
     ) -> None:
-        warp, mujoco_warp = _import()
-        self._rows, self._lenses = rows, lenses
-        n = rows.stop - rows.start
-        self._model = copy.copy(shared)
-        self._looks: dict[str, NDArray[Any]] = {}
+        _, mujoco_warp = _import()
+        self._envs, self._cameras = envs, cameras
+        self._n = envs.stop - envs.start
+        self._model = copy.copy(
+            device_model
+        )  # shallow: arrays are shared until `_visual` replaces one
+        self._visuals: ArrayDict = {}
         self._context = mujoco_warp.create_render_context(
             model,
-            n,
-            [(lens.width, lens.height) for lens in lenses],
+            self._n,
+            [(camera.width, camera.height) for camera in cameras],
             render_rgb=True,
             render_depth=True,
             render_seg=True,
-            cam_active=[lens.camera_id for lens in lenses],
+            cam_active=[camera.camera_id for camera in cameras],
             use_shadows=True,
             render_skybox=True,
             samples_per_pixel=samples,
         )
-        # All that the tracer reads of mujoco_warp.Data, which has much more for physics.
-        shapes = {
-            "geom": ((n, model.ngeom), warp.vec3, warp.mat33),
-            "cam": ((n, model.ncam), warp.vec3, warp.mat33),
-            "light": ((n, model.nlight), warp.vec3, warp.vec3),
-        }
-        data = {"nworld": n, "flexvert_xpos": warp.zeros((n, model.nflexvert), dtype=warp.vec3)}
-        for name in POSE_FIELDS:
-            shape, *kinds = shapes[name.split("_")[0]]
-            data[name] = warp.zeros(shape, dtype=kinds[0 if name.endswith("xpos") else 1])
-        self._data = SimpleNamespace(**data)
-        self._poses = {
-            name: data[name].numpy() for name in POSE_FIELDS
-        }  # views: writing is handing over
-        self._flags = [
-            flags.numpy()
-            for flags in (
-                self._context.render_rgb,
-                self._context.render_depth,
-                self._context.render_seg,
-            )
-        ]
-        self._starts = np.cumsum([0] + [lens.width * lens.height for lens in lenses])
+        self._data = _render_data(model, self._n)
+        # NumPy views of the device's memory (a CPU): writing to them hands the poses over.
+        self._poses = {name: getattr(self._data, name).numpy() for name in POSE_FIELDS}
+        context = self._context
+        flags = (context.render_rgb, context.render_depth, context.render_seg)
+        self._flags = [f.numpy() for f in flags]  # (cameras,) bool each
+        # where the pixels of each camera begin in the context's flat buffers
+        self._starts = np.cumsum([0] + [camera.width * camera.height for camera in cameras])
 
     @property
-    def kernel(self) -> Any:
-        return self._context._megakernel
+    def kernel(self) -> object | None:
+        """The compiled tracer; None before the first draw."""
+        kernel: object | None = self._context._megakernel
+        return kernel
 
-    def share(self, other: _Part) -> None:
-        """Take over the compiled tracer of another part, if there is one."""
+    def reuse_kernel(self, other: _EnvBlock) -> None:
+        """Take the compiled tracer of another block, if it has one."""
         self._context._megakernel = other.kernel
 
-    def draw(
-        self, view: RenderState, chosen: Sequence[int], out: list[dict[str, NDArray[Any]]]
-    ) -> None:
-        """Draw the lenses `chosen` into this part's rows of `out`."""
+    def draw(self, state: RenderState, chosen: Sequence[int], out: list[ArrayDict]) -> None:
+        """Draw the cameras `chosen` into this block's envs of `out`."""
         _, mujoco_warp = _import()
-        for name, values in self._poses.items():
-            values[...] = view.poses[name][self._rows].reshape(values.shape)
-        for name, given in view.looks.items():
-            values = self._look(name)
-            rows = given if len(given) == 1 else given[self._rows]
-            values[...] = rows.reshape(len(rows), *values.shape[1:])
+        for name, target in self._poses.items():
+            target[...] = state.poses[name][self._envs].reshape(target.shape)
+        for name, given in state.looks.items():
+            target = self._visual(name)
+            values = (
+                given if len(given) == 1 else given[self._envs]
+            )  # (1, ...): the same in all envs
+            target[...] = values.reshape(len(values), *target.shape[1:])
         for flags, kind in zip(self._flags, ("rgb", "depth", "segmentation"), strict=True):
             flags[:] = False
             flags[list(chosen)] = kind in out[0]
         mujoco_warp.refit_bvh(self._model, self._data, self._context)
         mujoco_warp.render(self._model, self._data, self._context)
+        self._copy_images(chosen, out)
+
+    def _copy_images(self, chosen: Sequence[int], out: list[ArrayDict]) -> None:
+        """Copy the context's buffers, (envs, pixels of all cameras), to images."""
         rgb = self._context.rgb_data.numpy()
         depth = self._context.depth_data.numpy()
         geoms = self._context.seg_data.numpy()
-        for i, pictures in zip(chosen, out, strict=True):
+        for i, images in zip(chosen, out, strict=True):
             pixels = slice(self._starts[i], self._starts[i + 1])
-            shape = (len(rgb), self._lenses[i].height, self._lenses[i].width)
+            shape = (len(rgb), self._cameras[i].height, self._cameras[i].width)
             packed = np.ascontiguousarray(rgb[:, pixels]).view(np.uint8).reshape(*shape, 4)
-            pictures["rgb"][self._rows] = packed[..., 2::-1]  # stored as blue, green, red, alpha
-            if "depth" in pictures:
-                pictures["depth"][self._rows] = depth[:, pixels].reshape(shape)
-            if "segmentation" in pictures:
+            images["rgb"][self._envs] = packed[..., 2::-1]  # bytes are blue, green, red, alpha
+            if "depth" in images:
+                images["depth"][self._envs] = depth[:, pixels].reshape(shape)
+            if "segmentation" in images:
                 ids, kinds = np.moveaxis(geoms[:, pixels].reshape(*shape, 2), -1, 0)
-                pictures["segmentation"][self._rows] = np.where(
-                    kinds == mujoco.mjtObj.mjOBJ_GEOM, ids, -1
-                )
+                is_geom = kinds == mujoco.mjtObj.mjOBJ_GEOM
+                images["segmentation"][self._envs] = np.where(is_geom, ids, -1)
 
-    def _look(self, name: str) -> NDArray[Any]:
-        """This part's own values of the model's field `name`, made on first use."""
-        if name not in self._looks:
+    def _visual(self, name: str) -> Array:
+        """Return this block's own (envs, ...) values of the model field `name`, made on first use."""
+        if name not in self._visuals:
             warp, _ = _import()
             nominal = getattr(self._model, name)
-            own = warp.zeros((self._data.nworld, *nominal.shape[1:]), dtype=nominal.dtype)
+            own = warp.zeros((self._n, *nominal.shape[1:]), dtype=nominal.dtype)
             setattr(self._model, name, own)
-            self._looks[name] = own.numpy()
-        return self._looks[name]
+            self._visuals[name] = own.numpy()
+        return self._visuals[name]
 
 
-def _import() -> tuple[Any, Any]:
-    """The modules `warp` and `mujoco_warp`."""
+def _render_data(model: mujoco.MjModel, n: int) -> SimpleNamespace:
+    """Return the fields of `mujoco_warp.Data` that its tracer reads; the rest of it is for physics."""
+    warp, _ = _import()
+    # object: (shape, type of its positions, type of its other field)
+    fields = {
+        "geom": ((n, model.ngeom), warp.vec3, warp.mat33),
+        "cam": ((n, model.ncam), warp.vec3, warp.mat33),
+        "light": ((n, model.nlight), warp.vec3, warp.vec3),
+    }
+    data = {"nworld": n, "flexvert_xpos": warp.zeros((n, model.nflexvert), dtype=warp.vec3)}
+    for name in POSE_FIELDS:
+        shape, position, other = fields[name.split("_")[0]]
+        data[name] = warp.zeros(shape, dtype=position if name.endswith("xpos") else other)
+    return SimpleNamespace(**data)
+
+
+def _import() -> tuple[ModuleType, ModuleType]:
+    """Import `warp` and `mujoco_warp`."""
     warp = import_warp()
     try:
         import mujoco_warp

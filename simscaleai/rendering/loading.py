@@ -1,4 +1,7 @@
-"""What the ray tracer takes from a MuJoCo model, and whether that is all there is to see in it."""
+"""Load a MuJoCo model into the arrays of `kernels.render_scene`, and start Warp.
+
+`can_draw` says whether the kernels know everything that is visible in a model.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,21 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Protocol
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from simscaleai.array_types import Array, ArrayDict, FloatArray
 from simscaleai.errors import UserError, printable
 
 DEVICE = "cpu"
-TILE = 8  # pixels of a side of what is drawn together
-PIXELS = TILE * TILE  # as many pixels, or faces, are worked on at once
-MAX_GEOMS = 64
-GROUPS = 3  # geoms of groups 0, 1 and 2 are seen
+TILE = 8  # pixels of a side of a tile
+PIXELS = TILE * TILE  # pixels, or faces, that are processed together
+MAX_GEOMS = 64  # a tile lists the geoms that it may show in an array of this length
+GROUPS = 3  # geoms of groups 0, 1 and 2 are visible, as in MuJoCo's viewer
 _SKY = mujoco.mjtTexture.mjTEXTURE_SKYBOX
 _PLANE, _MESH = mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_MESH
 _KINDS = {
@@ -41,18 +46,27 @@ _LIGHTS = {
 }
 
 
+class DeviceArray(Protocol):
+    """An array of Warp."""
+
+    shape: tuple[int, ...]
+
+    def numpy(self) -> Array:
+        """Return a NumPy view of it (on a CPU, where host and device memory are one)."""
+
+
 def visible(model: mujoco.MjModel) -> NDArray[np.intp]:
-    """The geoms that cameras can see."""
+    """Return the ids of the geoms that cameras can see."""
     return np.flatnonzero((model.geom_group >= 0) & (model.geom_group < GROUPS))
 
 
 def can_draw(model: mujoco.MjModel) -> bool:
-    """Whether the tracer knows everything in `model` that would be seen."""
+    """Return whether the kernels know every geom, light, camera and texture of `model`."""
     geoms = visible(model)
     if len(geoms) > MAX_GEOMS or model.nflex or model.nskin:
         return False
     return (
-        all(_texture_known(model, g) for g in geoms)
+        all(_can_texture(model, g) for g in geoms)
         and {int(k) for k in model.geom_type[geoms]} <= {int(k) for k in _KINDS}
         and {int(k) for k in model.light_type} <= {int(k) for k in _LIGHTS}
         and not (model.cam_projection != mujoco.mjtProjection.mjPROJ_PERSPECTIVE).any()
@@ -60,10 +74,10 @@ def can_draw(model: mujoco.MjModel) -> bool:
     )
 
 
-def _texture_known(model: mujoco.MjModel, g: int) -> bool:
-    """Whether geom g has no texture, or one on a plane, or a mesh that says where it lies."""
+def _can_texture(model: mujoco.MjModel, g: int) -> bool:
+    """Return whether geom g has no texture, or is a plane or a mesh with texture coordinates."""
     mat, mesh = model.geom_matid[g], model.geom_dataid[g]
-    if mat < 0 or _textures(model)[mat] < 0 or model.geom_type[g] == _PLANE:
+    if mat < 0 or _material_textures(model)[mat] < 0 or model.geom_type[g] == _PLANE:
         return True
     if model.geom_type[g] != _MESH or model.mesh_texcoordadr[mesh] < 0:
         return False
@@ -71,87 +85,94 @@ def _texture_known(model: mujoco.MjModel, g: int) -> bool:
     return bool((model.mesh_facetexcoord[start : start + model.mesh_facenum[mesh]] >= 0).all())
 
 
-def constants(model: mujoco.MjModel) -> dict[str, Any]:
-    """What no row has of its own, under the names of `scene.Scene`."""
-    seen = visible(model)
-    is_mesh = model.geom_type[seen] == _MESH
+def scene_constants(model: mujoco.MjModel) -> dict[str, object]:
+    """Return what is the same in all envs, under the names of `RenderScene`."""
+    geoms = visible(model)
+    is_mesh = model.geom_type[geoms] == _MESH
     head = model.vis.headlight
-    on = float(bool(head.active))
+    on = float(bool(head.active))  # an inactive headlight has no color
     casts = model.light_castshadow.astype(bool)
     sky = np.flatnonzero(model.tex_type == _SKY)
+    # all textures one after the other: (texels, 3), behind one texel that no texture has
     texels = [_texture(model, i) for i in range(model.ntex)]
     starts = np.cumsum([0] + [len(t.reshape(-1, 3)) for t in texels])[:-1]
     return {
-        "meshes": seen[is_mesh],
-        "simple": seen[~is_mesh],
+        "mesh_geoms": geoms[is_mesh],
+        "primitives": geoms[~is_mesh],
         "geom_type": model.geom_type,
         "geom_mat": model.geom_matid,
         "face_normals": model.mesh_facenormal,
         "mesh_normals": model.mesh_normal,
         "mesh_verts": model.mesh_vert,
         "mesh_faces": model.mesh_face,
-        "face_planes": _planes(model),
-        "face_texels": model.mesh_facetexcoord,
-        "mesh_texels": model.mesh_texcoord,
-        "mat_texture": _textures(model),
-        "mat_repeat": model.mat_texrepeat,
-        "mat_uniform": model.mat_texuniform.astype(np.int32),
+        "face_planes": _face_planes(model),
+        "face_texcoords": model.mesh_facetexcoord,
+        "mesh_texcoords": model.mesh_texcoord,
+        "mat_texture": _material_textures(model),
+        "mat_texrepeat": model.mat_texrepeat,
+        "mat_texuniform": model.mat_texuniform.astype(np.int32),
         "texels": np.concatenate([np.zeros((1, 3)), *(t.reshape(-1, 3) for t in texels)]),
         "texture_start": (starts + 1).astype(np.int32),
         "texture_size": np.array([t.shape[1::-1] for t in texels], np.int32).reshape(-1, 2),
         "sky": int(sky[0]) if len(sky) else -1,
         "light_type": model.light_type,
-        "light_caster": np.where(casts, np.cumsum(casts) - 1, -1),
-        "light_fading": model.light_attenuation,
+        "light_map": np.where(casts, np.cumsum(casts) - 1, -1),
+        "light_attenuation": model.light_attenuation,
         "light_cutoff": np.cos(np.radians(model.light_cutoff)),
         "light_exponent": model.light_exponent,
-        "head_ambient": (head.ambient * on).tolist(),
-        "head_diffuse": (head.diffuse * on).tolist(),
-        "head_specular": (head.specular * on).tolist(),
-        "map_light": np.flatnonzero(casts),
+        "headlight_ambient": (head.ambient * on).tolist(),
+        "headlight_diffuse": (head.diffuse * on).tolist(),
+        "headlight_specular": (head.specular * on).tolist(),
+        "map_lights": np.flatnonzero(casts),
         "stat_extent": float(model.stat.extent),
         "far": float(model.vis.map.zfar * model.stat.extent),
     }
 
 
-def _planes(model: mujoco.MjModel) -> NDArray[np.float64]:
-    """Normals of the faces of meshes, of any length, and their products with points of the faces.
+def _face_planes(model: mujoco.MjModel) -> FloatArray:
+    """Return the planes of all mesh faces in blocks of 64: (blocks, 4, 64), zeros behind the last face.
 
-    For each 64 faces they lie side by side: (k, 4, 64), with zeros behind the last.
+    A plane is its normal, of any length, and its offset = normal . (a point of the face).
     """
-    mesh = np.repeat(np.arange(model.nmesh), model.mesh_facenum)
+    mesh = np.repeat(np.arange(model.nmesh), model.mesh_facenum)  # (faces,) the mesh of each face
+    # (faces, 3 corners, xyz); vertex numbers count from the first of the mesh
     corners = model.mesh_vert[model.mesh_face + model.mesh_vertadr[mesh][:, None]].astype(
         np.float64
     )
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    planes = np.column_stack([normals, (normals * corners[:, 0]).sum(1)])
+    planes = np.column_stack([normals, (normals * corners[:, 0]).sum(1)])  # (faces, 4)
     planes = np.pad(planes, ((0, -len(planes) % PIXELS), (0, 0)))
     return planes.reshape(-1, PIXELS, 4).swapaxes(1, 2)
 
 
-def _textures(model: mujoco.MjModel) -> NDArray[np.int32]:
-    """The texture of each material, -1 for none."""
+def _material_textures(model: mujoco.MjModel) -> NDArray[np.int32]:
+    """Return the color texture of each material, -1 for none."""
     textures: NDArray[np.int32] = model.mat_texid[:, mujoco.mjtTextureRole.mjTEXROLE_RGB]
     return textures
 
 
 def _texture(model: mujoco.MjModel, i: int) -> NDArray[np.float32]:
-    """Texture i, (rows, columns, 3) in [0, 1]."""
+    """Return texture i, (H, W, 3) in [0, 1]."""
     height, width, channels = model.tex_height[i], model.tex_width[i], model.tex_nchannel[i]
     start = model.tex_adr[i]
     data = model.tex_data[start : start + height * width * channels]
-    return np.repeat(data.reshape(height, width, channels)[..., :3], 3 if channels < 3 else 1, -1)[
-        ..., :3
-    ].astype(np.float32) / np.float32(255)
+    pixels = data.reshape(height, width, channels)[..., :3]
+    if channels < 3:  # grayscale
+        pixels = np.repeat(pixels[..., :1], 3, -1)
+    return pixels.astype(np.float32) / np.float32(255)
 
 
-def array(value: NDArray[Any], rows: bool = False) -> Any:
-    """A Warp array of numbers, vectors or matrices: as many axes as a scene's array has are indices."""
+def device_array(value: Array, per_env: bool = False) -> DeviceArray:
+    """Copy an array to the device.
+
+    The first axis (two axes `per_env`) is that of the Warp array; what is left becomes its element type:
+    numbers, vectors or matrices.
+    """
     warp = import_warp()
     value = np.ascontiguousarray(value, np.int32 if value.dtype.kind in "iu" else np.float32)
-    inner = value.shape[1 + rows :]
+    inner = value.shape[1 + per_env :]
     integer = value.dtype == np.int32
-    kinds = {
+    dtypes = {
         (): int if integer else float,
         (2,): warp.vec2i if integer else warp.vec2,
         (3,): warp.vec3i if integer else warp.vec3,
@@ -159,33 +180,39 @@ def array(value: NDArray[Any], rows: bool = False) -> Any:
         (3, 3): warp.mat33,
         (4, PIXELS): warp.types.matrix((4, PIXELS), float),
     }
-    return warp.array(value, dtype=kinds[inner], ndim=1 + rows)
+    array: DeviceArray = warp.array(value, dtype=dtypes[inner], ndim=1 + per_env)
+    return array
 
 
-def meshes(model: mujoco.MjModel) -> dict[str, NDArray[Any]]:
-    """Where the mesh of each geom is, and the box around it, under the names of `scene.Scene`."""
-    middle, half = np.zeros((2, model.ngeom, 3), np.float32)
-    places = {
+def mesh_layout(model: mujoco.MjModel) -> ArrayDict:
+    """Return where the mesh of each geom begins and its bounding box, under the names of `RenderScene`."""
+    center, half_size = np.zeros((2, model.ngeom, 3), np.float32)
+    of_meshes = {
         "geom_vert": model.mesh_vertadr,
         "geom_face": model.mesh_faceadr,
         "geom_faces": model.mesh_facenum,
         "geom_normal": model.mesh_normaladr,
-        "geom_texel": model.mesh_texcoordadr,
+        "geom_texcoord": model.mesh_texcoordadr,
     }
-    out = {name: np.full(model.ngeom, -1, np.int32) for name in places}
+    out = {name: np.full(model.ngeom, -1, np.int32) for name in of_meshes}
     for g in np.flatnonzero(model.geom_type == _MESH):
         mesh = model.geom_dataid[g]
-        for name, of_mesh in places.items():
-            out[name][g] = of_mesh[mesh]
+        for name, values in of_meshes.items():
+            out[name][g] = values[mesh]
         first = out["geom_vert"][g]
         points = model.mesh_vert[first : first + model.mesh_vertnum[mesh]]
         low, up = points.min(0), points.max(0)
-        middle[g], half[g] = (low + up) / 2, (up - low) / 2 + 1e-6
-    return {**out, "geom_middle": middle, "geom_half": half}
+        # widened by 1 um, so that rounding culls no face on the box
+        center[g], half_size[g] = (low + up) / 2, (up - low) / 2 + 1e-6
+    return {**out, "geom_center": center, "geom_half_size": half_size}
 
 
-def import_warp() -> Any:
-    """The module `warp`, quiet."""
+def import_warp() -> ModuleType:
+    """Import `warp`, start it and return it; it prints nothing.
+
+    Raises:
+      UserError: it is not installed.
+    """
     try:
         import warp
     except ImportError as error:
@@ -195,7 +222,7 @@ def import_warp() -> Any:
         ) from error
     if warp.config.log_level < warp.LOG_ERROR:
         warp.config.log_level = warp.LOG_ERROR
-        with _no_stderr():  # it tells those who have no GPU that they have none
+        with _no_stderr():  # native code warns that there is no GPU
             problem = _initialize(warp)
         if problem:
             warnings.warn(
@@ -206,8 +233,8 @@ def import_warp() -> Any:
     return warp
 
 
-def _initialize(warp: Any) -> str:
-    """Start Warp, compiling into a temporary folder where its own cannot be written to; say why."""
+def _initialize(warp: ModuleType) -> str:
+    """Start Warp, with a temporary kernel cache if its own cannot be written to; return why, or ""."""
     try:
         warp.init()
         folder = Path(warp.config.kernel_cache_dir)
@@ -218,10 +245,10 @@ def _initialize(warp: Any) -> str:
         problem = printable(f"Warp's kernel cache {place} cannot be written to ({error.strerror})")
     instead = tempfile.mkdtemp(prefix="simscale-kernels-")
     atexit.register(shutil.rmtree, instead, ignore_errors=True)
-    os.environ["WARP_CACHE_PATH"] = instead  # of the processes that this one starts, too
+    os.environ["WARP_CACHE_PATH"] = instead  # child processes inherit it
     warp.config.kernel_cache_dir = instead
-    warp.init()  # where it had begun, nothing
-    with contextlib.suppress(OSError):  # what is there may be all that is needed
+    warp.init()  # nothing happens if the first call got through
+    with contextlib.suppress(OSError):  # the kernels may have been compiled before
         shutil.copytree(place, warp.config.kernel_cache_dir, dirs_exist_ok=True)
     return problem
 
@@ -230,8 +257,8 @@ def _initialize(warp: Any) -> str:
 def _no_stderr() -> Iterator[None]:
     """Drop what native code writes to the error stream."""
     try:
-        kept = os.dup(2)
-    except OSError:  # closed: there is nothing to drop
+        saved = os.dup(2)
+    except OSError:  # closed: nothing can be written
         yield
         return
     with open(os.devnull, "w") as nowhere:
@@ -239,5 +266,5 @@ def _no_stderr() -> Iterator[None]:
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(saved, 2)
+        os.close(saved)

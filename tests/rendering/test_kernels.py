@@ -196,12 +196,12 @@ def test_a_face_seen_from_its_edge_has_no_depth_of_its_own() -> None:
 
 def test_powers() -> None:
     """2 ** (e * log2 x) by hand: 0.5 ** 3 = 0.125, and over what light needs to six digits."""
-    from simscaleai.rendering.kernels.lanes import raised
+    from simscaleai.rendering.kernels.tile_types import fast_pow
 
     @wp.kernel(module="unique")
     def powers(x: wp.array(dtype=float), e: wp.array(dtype=float), out: wp.array(dtype=float)):
         i = wp.tid()
-        out[i] = raised(x[i], e[i])
+        out[i] = fast_pow(x[i], e[i])
 
     x, e = np.meshgrid(np.geomspace(1e-3, 1.0, 500), [0.0, 1.0, 2.0, 3.0, 10.0, 128.0])
     x, e = np.append(x.ravel(), 0.5), np.append(e.ravel(), 3.0)

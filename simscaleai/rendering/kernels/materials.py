@@ -1,96 +1,108 @@
-"""What a surface is made of at the point that a pixel sees: colours, textures and the normals of meshes."""
+"""Surface properties at the points that pixels see: color, texture, emission, highlights and mesh normals."""
 
 import warp as wp
 
-from simscaleai.rendering.kernels.lanes import PIXELS, Lanes, Names, Points
-from simscaleai.rendering.kernels.scene import MESH, PLANE, Scene, colour_of
+from simscaleai.rendering.kernels.render_scene import MESH, PLANE, RenderScene, geom_color
+from simscaleai.rendering.kernels.tile_types import PIXELS, TileFloat, TileInt, TileVec3
 
 SPECULAR, SHININESS = 0.5, 0.5  # of a geom without a material, as in MuJoCo
-MAX_SHININESS = 128.0
+MAX_SHININESS = 128.0  # MuJoCo's shininess is in [0, 1]; OpenGL's exponent is 128 times it
 
 
 @wp.func
-def look_up(
-    scene: Scene, row: int, eye: wp.vec3, d: Points, t: Lanes, who: Names, face: Names, n: Points
+def surface_at(
+    scene: RenderScene,
+    env_id: int,
+    eye: wp.vec3,
+    d: TileVec3,
+    t: TileFloat,
+    geom_ids: TileInt,
+    face_ids: TileInt,
+    n: TileVec3,
 ):
-    """The colours, glows, strengths and exponents of highlights and normals of what rays met.
+    """Return (color, emission, specular, shininess, normals) where the rays of a tile end.
 
     Args:
-      who: geoms met, -1 for the sky, whose colours are those to be shown.
-      face: faces met, of those which are meshes.
-      n: normals, of those which are none.
+      d, t: directions of the rays and the distances at which they end.
+      geom_ids: geoms met, -1 for the sky, whose color is final.
+      face_ids: faces met, of geoms that are meshes.
+      n: normals, of geoms that are not; those of meshes are filled in.
     """
-    colour = Points()
-    glow = Lanes()
-    shine = Lanes()
-    power = Lanes()
+    color = TileVec3()
+    emission = TileFloat()
+    specular = TileFloat()
+    shininess = TileFloat()
+    # Properties of the geom of the pixel before: most neighbors see the same one.
     last = int(-1)
     mat = int(-1)
     texture = int(-1)
     kind = int(-1)
     frame = wp.mat33()
-    back = wp.mat33()
-    o = wp.vec3()
-    plain = wp.vec3()
-    glowing = float(0.0)
-    shining = float(0.0)
-    exponent = float(1.0)
+    to_local = wp.mat33()
+    local_eye = wp.vec3()
+    geom_rgb = wp.vec3()
+    geom_emission = float(0.0)
+    geom_specular = float(0.0)
+    geom_shininess = float(1.0)
     for i in range(wp.static(PIXELS)):
-        g = who[i]
-        base = wp.vec3()
+        g = geom_ids[i]
+        rgb = wp.vec3()
         if g < 0:
-            base = sky_at(scene, d[:, i])
+            rgb = sample_sky(scene, d[:, i])
         else:
             if g != last:
                 last = g
                 kind = scene.geom_type[g]
-                frame = scene.geom_xmat[row, g]
-                back = wp.transpose(frame)
-                o = back @ (eye - scene.geom_xpos[row, g])
-                rgba = colour_of(scene, row, g)
-                plain = wp.vec3(rgba[0], rgba[1], rgba[2])
+                frame = scene.geom_xmat[env_id, g]
+                to_local = wp.transpose(frame)
+                local_eye = to_local @ (eye - scene.geom_xpos[env_id, g])
+                rgba = geom_color(scene, env_id, g)
+                geom_rgb = wp.vec3(rgba[0], rgba[1], rgba[2])
                 mat = scene.geom_mat[g]
                 texture = int(-1)
-                glowing = float(0.0)
-                shining = float(wp.static(SPECULAR))
-                exponent = float(wp.static(SHININESS * MAX_SHININESS))
+                geom_emission = float(0.0)
+                geom_specular = float(wp.static(SPECULAR))
+                geom_shininess = float(wp.static(SHININESS * MAX_SHININESS))
                 if mat >= 0:
                     texture = scene.mat_texture[mat]
-                    glowing = scene.mat_emission[row, mat]
-                    shining = scene.mat_specular[row, mat]
-                    exponent = scene.mat_shininess[row, mat] * wp.static(MAX_SHININESS)
-                    if exponent <= 0.0:
-                        shining = float(0.0)
-            base = plain
+                    geom_emission = scene.mat_emission[env_id, mat]
+                    geom_specular = scene.mat_specular[env_id, mat]
+                    geom_shininess = scene.mat_shininess[env_id, mat] * wp.static(MAX_SHININESS)
+                    if geom_shininess <= 0.0:
+                        geom_specular = float(
+                            0.0
+                        )  # an exponent of 0 would be a highlight everywhere
+            rgb = geom_rgb
             uv = wp.vec2()
             if kind == wp.static(MESH):
-                normal, uv = on_face(scene, g, face[i], o, back @ d[:, i])
+                normal, uv = interpolate_face(scene, g, face_ids[i], local_eye, to_local @ d[:, i])
                 n[:, i] = wp.normalize(frame @ normal)
             if texture >= 0:
                 if kind == wp.static(PLANE):
-                    uv = on_plane(scene, row, g, mat, o + back @ d[:, i] * t[i])
+                    uv = plane_uv(scene, env_id, g, mat, local_eye + to_local @ d[:, i] * t[i])
                 else:
-                    uv = wp.cw_mul(uv, scene.mat_repeat[mat])
-                base = wp.cw_mul(base, sample(scene, texture, uv))
-            glow[i] = glowing
-            shine[i] = shining
-            power[i] = exponent
-        colour[:, i] = base
-    return colour, glow, shine, power, n
+                    uv = wp.cw_mul(uv, scene.mat_texrepeat[mat])
+                rgb = wp.cw_mul(rgb, sample_texture(scene, texture, uv))
+            emission[i] = geom_emission
+            specular[i] = geom_specular
+            shininess[i] = geom_shininess
+        color[:, i] = rgb
+    return color, emission, specular, shininess, n
 
 
 @wp.func
-def smooth(scene: Scene, corner: int, flat: wp.vec3):
-    """A vertex's normal, or the face's where the two differ by more than 37 degrees, as in MuJoCo."""
-    n = scene.mesh_normals[corner]
+def corner_normal(scene: RenderScene, index: int, flat: wp.vec3):
+    """Return a vertex normal, or the face's where they differ by over 37 degrees (cos < 0.8), as MuJoCo."""
+    n = scene.mesh_normals[index]
     if wp.dot(n, flat) < 0.8:
         return flat
     return n
 
 
 @wp.func
-def on_face(scene: Scene, g: int, number: int, o: wp.vec3, d: wp.vec3):
-    """Normal, smooth if the mesh is, and texture point where a ray meets face `number` of geom g."""
+def interpolate_face(scene: RenderScene, g: int, number: int, o: wp.vec3, d: wp.vec3):
+    """Return normal and texture coordinates where a ray (o, d) meets face `number` of geom g, local frame."""
+    # Barycentric weights from the edge functions of `kernels.raster`.
     face = scene.mesh_faces[scene.geom_face[g] + number]
     start = scene.geom_vert[g]
     a = scene.mesh_verts[start + face[0]] - o
@@ -100,27 +112,28 @@ def on_face(scene: Scene, g: int, number: int, o: wp.vec3, d: wp.vec3):
         wp.dot(d, wp.cross(b, c)), wp.dot(d, wp.cross(c, a)), wp.dot(d, wp.cross(a, b))
     )
     weights = weights / (weights[0] + weights[1] + weights[2])
+    # Smooth shading: normals of the corners, which MuJoCo stores apart from the vertices.
     flat = wp.normalize(wp.cross(b - a, c - a))
     face = scene.face_normals[scene.geom_face[g] + number]
     start = scene.geom_normal[g]
-    n = smooth(scene, start + face[0], flat) * weights[0]
-    n += smooth(scene, start + face[1], flat) * weights[1]
-    n += smooth(scene, start + face[2], flat) * weights[2]
+    n = corner_normal(scene, start + face[0], flat) * weights[0]
+    n += corner_normal(scene, start + face[1], flat) * weights[1]
+    n += corner_normal(scene, start + face[2], flat) * weights[2]
     uv = wp.vec2()
-    first = scene.geom_texel[g]
+    first = scene.geom_texcoord[g]
     if first >= 0:
-        face = scene.face_texels[scene.geom_face[g] + number]
-        uv = scene.mesh_texels[first + face[0]] * weights[0]
-        uv += scene.mesh_texels[first + face[1]] * weights[1]
-        uv += scene.mesh_texels[first + face[2]] * weights[2]
+        face = scene.face_texcoords[scene.geom_face[g] + number]
+        uv = scene.mesh_texcoords[first + face[0]] * weights[0]
+        uv += scene.mesh_texcoords[first + face[1]] * weights[1]
+        uv += scene.mesh_texcoords[first + face[2]] * weights[2]
     return n, uv
 
 
 @wp.func
-def texel(scene: Scene, texture: int, x: float, y: float):
-    """The texture at (x, y) in texels, whose centres are halves; linear between four, repeating.
+def bilinear(scene: RenderScene, texture: int, x: float, y: float):
+    """Return the RGB of a texture at (x, y) in texels, whose centers are at halves.
 
-    x and y are from 0 to the texture's size.
+    Bilinear between four texels, repeating at the borders; x and y are in [0, size].
     """
     size = scene.texture_size[texture]
     px = x - 0.5
@@ -129,6 +142,7 @@ def texel(scene: Scene, texture: int, x: float, y: float):
     y0 = int(wp.floor(py))
     fx = px - float(x0)
     fy = py - float(y0)
+    # wrap around
     xa = wp.where(x0 < 0, x0 + size[0], x0)
     ya = wp.where(y0 < 0, y0 + size[1], y0)
     xb = wp.where(x0 + 1 < size[0], x0 + 1, 0)
@@ -142,18 +156,22 @@ def texel(scene: Scene, texture: int, x: float, y: float):
 
 
 @wp.func
-def on_plane(scene: Scene, row: int, g: int, mat: int, p: wp.vec3):
-    """Texture coordinates on a plane at the point p of its frame; sizes of 0 are without end."""
-    size = scene.geom_size[row, g]
-    repeat = scene.mat_repeat[mat]
+def plane_uv(scene: RenderScene, env_id: int, g: int, mat: int, p: wp.vec3):
+    """Return texture coordinates of the point p of a plane, in its frame.
+
+    As MuJoCo: on a finite side the texture is fitted to the plane (`texuniform`: per meter), on an infinite
+    one it repeats every 2 m.
+    """
+    size = scene.geom_size[env_id, g]
+    repeat = scene.mat_texrepeat[mat]
     uv = wp.vec2(0.5 * p[0] * repeat[0], -0.5 * p[1] * repeat[1])
     for i in range(2):
         if size[i] > 0.0:
             along = p[i]
             if i == 1:
-                along = -p[i]
+                along = -p[i]  # v points down the image, y up
             uv[i] = (along + size[i]) / (2.0 * size[i]) * repeat[i]
-            if scene.mat_uniform[mat] != 0:
+            if scene.mat_texuniform[mat] != 0:
                 uv[i] = uv[i] * size[i]
     if size[0] <= 0.0 or size[1] <= 0.0:
         uv = uv - wp.vec2(0.5, 0.5)
@@ -161,40 +179,46 @@ def on_plane(scene: Scene, row: int, g: int, mat: int, p: wp.vec3):
 
 
 @wp.func
-def sample(scene: Scene, texture: int, uv: wp.vec2):
-    """The texture at uv, in units of its size."""
-    pixels = scene.texture_size[texture]
+def sample_texture(scene: RenderScene, texture: int, uv: wp.vec2):
+    """Return the RGB of a texture at uv, in units of its size, repeating."""
+    size = scene.texture_size[texture]
     u = uv[0] - wp.floor(uv[0])
     v = uv[1] - wp.floor(uv[1])
-    return texel(scene, texture, u * float(pixels[0]), v * float(pixels[1]))
+    return bilinear(scene, texture, u * float(size[0]), v * float(size[1]))
 
 
 @wp.func
-def sky_at(scene: Scene, d: wp.vec3):
-    """The sky in world direction d: six faces of a cube below one another, with z up."""
+def sample_sky(scene: RenderScene, d: wp.vec3):
+    """Return the RGB of the skybox in world direction d, black without one.
+
+    A cube map: six square faces below one another, in OpenGL's order +x, -x, +y, -y, +z, -z.
+    """
     if scene.sky < 0:
         return wp.vec3()
+    # OpenGL's cube maps have y up, MuJoCo's world z.
     x = d[0]
     y = d[2]
     z = -d[1]
+    # The axis of largest magnitude chooses the face; (s, t) are the coordinates on it.
     face = float(0.0)
     s = -z
     t = -y
-    most = wp.abs(x)
-    if most >= wp.abs(y) and most >= wp.abs(z):
+    largest = wp.abs(x)
+    if largest >= wp.abs(y) and largest >= wp.abs(z):
         if x <= 0.0:
             face = 1.0
             s = z
     elif wp.abs(y) >= wp.abs(z):
-        most = wp.abs(y)
+        largest = wp.abs(y)
         s = x
         face = wp.where(y > 0.0, 2.0, 3.0)
         t = wp.where(y > 0.0, z, -z)
     else:
-        most = wp.abs(z)
+        largest = wp.abs(z)
         face = wp.where(z > 0.0, 4.0, 5.0)
         s = wp.where(z > 0.0, x, -x)
     width = float(scene.texture_size[scene.sky][0])
-    u = wp.clamp(0.5 * (s / most + 1.0) * width, 0.5, width - 0.5)
-    v = wp.clamp(0.5 * (t / most + 1.0) * width, 0.5, width - 0.5)
-    return texel(scene, scene.sky, u, v + face * width)
+    # Clamped by half a texel, so that faces do not blend into each other.
+    u = wp.clamp(0.5 * (s / largest + 1.0) * width, 0.5, width - 0.5)
+    v = wp.clamp(0.5 * (t / largest + 1.0) * width, 0.5, width - 0.5)
+    return bilinear(scene, scene.sky, u, v + face * width)

@@ -1,121 +1,131 @@
-"""How far lights go: pictures of the meshes as the lights see them that cast shadows.
+"""Shadow maps: depth images of the meshes as the shadow-casting lights see them.
 
-A map is as wide as all meshes of a scene are when seen from the light, so that its pixels are fine however
-wide the light shines. What is no mesh casts its shadow by rays (`kernels.lighting`).
+A map is fitted to the meshes of the scene as seen from the light, so that its pixels are fine however wide
+the light shines. Geoms that are not meshes cast their shadows by rays (`kernels.lighting`).
 
-Trap: a light among the meshes sees those within 76 degrees of the line to their middle only.
+Trap: a light among the meshes covers those within 76 degrees of the line to their center only.
 """
 
 import warp as wp
 
-from simscaleai.rendering.kernels.lanes import OPTIONS, PIXELS, Lanes, Points
 from simscaleai.rendering.kernels.raster import (
     NEAR,
     Scratch,
     bin_meshes,
-    first_pixel,
-    nearest,
-    strip_of,
+    make_viewport,
+    nearest_faces,
+    tile_origin,
 )
-from simscaleai.rendering.kernels.scene import DIRECTIONAL, Scene, bound
+from simscaleai.rendering.kernels.render_scene import DIRECTIONAL, RenderScene, bounding_sphere
+from simscaleai.rendering.kernels.tile_types import OPTIONS, PIXELS, TileFloat, TileVec3
 from simscaleai.rendering.loading import TILE
 
 wp.set_module_options(OPTIONS)
 
-WIDEST = 4.0  # half of a map at distance 1
-DISTANCE = 20.0  # from where a directional light is taken to shine, in extents of the scene
+WIDEST = 4.0  # largest half width of a map at distance 1: tan(76 degrees)
+DISTANCE = (
+    20.0  # distance of the camera that stands for a directional light, in extents of the scene
+)
 
 
 @wp.func
-def aim(scene: Scene, row: int, which: int):
-    """Where shadow map number `which` is seen from, along which axes, and its pixels' size at distance 1."""
+def fit_map(scene: RenderScene, env_id: int, map_id: int):
+    """Return position, axes (columns right, up, back) and pixel size at distance 1 of a shadow map."""
+    # Bounding box of all meshes, world frame.
     low = wp.vec3(1.0e8, 1.0e8, 1.0e8)
     up = -low
-    for i in range(scene.meshes.shape[0]):
-        middle, radius = bound(scene, row, scene.meshes[i])
+    for i in range(scene.mesh_geoms.shape[0]):
+        center, radius = bounding_sphere(scene, env_id, scene.mesh_geoms[i])
         around = wp.vec3(radius, radius, radius)
-        low = wp.min(low, middle - around)
-        up = wp.max(up, middle + around)
-    centre = 0.5 * (low + up)
-    light = scene.map_light[which]
-    place = scene.light_xpos[row, light]
+        low = wp.min(low, center - around)
+        up = wp.max(up, center + around)
+    target = 0.5 * (low + up)
+    # Look from the light at its center.
+    light = scene.map_lights[map_id]
+    eye = scene.light_xpos[env_id, light]
     if scene.light_type[light] == wp.static(DIRECTIONAL):
-        place = centre - scene.light_xdir[row, light] * (wp.static(DISTANCE) * scene.stat_extent)
-    back = wp.normalize(place - centre)
+        eye = target - scene.light_xdir[env_id, light] * (wp.static(DISTANCE) * scene.stat_extent)
+    back = wp.normalize(eye - target)
     side = wp.where(wp.abs(back[2]) < 0.9, wp.vec3(0.0, 0.0, 1.0), wp.vec3(1.0, 0.0, 0.0))
-    across = wp.normalize(wp.cross(side, back))
-    axes = wp.matrix_from_cols(across, wp.cross(back, across), back)
+    right = wp.normalize(wp.cross(side, back))
+    axes = wp.matrix_from_cols(right, wp.cross(back, right), back)
+    # The narrowest field of view that holds all bounding spheres.
     half = float(0.0)
-    for i in range(scene.meshes.shape[0]):
-        middle, radius = bound(scene, row, scene.meshes[i])
-        v = wp.transpose(axes) @ (middle - place)
+    for i in range(scene.mesh_geoms.shape[0]):
+        center, radius = bounding_sphere(scene, env_id, scene.mesh_geoms[i])
+        v = wp.transpose(axes) @ (center - eye)
         ahead = -v[2] - radius
         beside = wp.max(wp.abs(v[0]), wp.abs(v[1])) + radius
-        wide = wp.where(
+        slope = wp.where(
             ahead * wp.static(WIDEST) > beside, beside / wp.max(ahead, 1.0e-6), wp.static(WIDEST)
         )
-        half = wp.max(half, wide)
-    return place, axes, 2.0 * half / float(scene.map_size)
+        half = wp.max(half, slope)
+    return eye, axes, 2.0 * half / float(scene.map_size)
 
 
 @wp.kernel
-def draw_maps(scene: Scene, scratch: Scratch, rows: wp.array(dtype=int), first: int, strips: int):
-    """Draw strip first + tid of shadow maps, counted over `rows`, their maps and then the strips of a map."""
-    lights = scene.map_xpos.shape[1]
+def render_shadow_maps(
+    scene: RenderScene, scratch: Scratch, env_ids: wp.array(dtype=int), first: int, bands: int
+):
+    """Draw band first + tid of shadow maps, counted over `env_ids`, their maps and the bands of a map."""
+    maps = scene.map_xpos.shape[1]
     work = first + wp.tid()
-    row = rows[work // (strips * lights)]
-    which = work // strips % lights
-    number = work % strips
-    eye, turn, pixel = aim(scene, row, which)
-    if number == 0:
-        scene.map_xpos[row, which] = eye
-        scene.map_xmat[row, which] = turn
-        scene.map_pixel[row, which] = pixel
+    env_id = env_ids[work // (bands * maps)]
+    map_id = work // bands % maps
+    band = work % bands
+    eye, rotation, pixel_size = fit_map(scene, env_id, map_id)
+    if band == 0:  # every band computes the same pose; one writes it
+        scene.map_xpos[env_id, map_id] = eye
+        scene.map_xmat[env_id, map_id] = rotation
+        scene.map_pixel_size[env_id, map_id] = pixel_size
     size = scene.map_size
-    middle = wp.vec2(0.5 * float(size), 0.5 * float(size))
-    strip = strip_of(row, eye, turn, pixel, middle, size, size, number, strips)
-    bin_meshes(scene, scratch, strip)
-    for tile in range(strip.tiles):
-        x0, y0 = first_pixel(strip, tile)
-        near, _seen = nearest(scratch, tile, x0, y0, 0.0)
+    center = wp.vec2(0.5 * float(size), 0.5 * float(size))
+    viewport = make_viewport(env_id, eye, rotation, pixel_size, center, size, size, band, bands)
+    bin_meshes(scene, scratch, viewport)
+    for tile in range(viewport.tiles):
+        x0, y0 = tile_origin(viewport, tile)
+        inv_depth, _face_ids = nearest_faces(scratch, tile, x0, y0, 0.0)
         for y in range(wp.min(wp.static(TILE), size - y0)):
             for x in range(wp.min(wp.static(TILE), size - x0)):
                 at = (y0 + y) * size + x0 + x
-                scene.map_nearness[row * lights + which, at] = near[y * wp.static(TILE) + x]
+                scene.map_inv_depth[env_id * maps + map_id, at] = inv_depth[y * wp.static(TILE) + x]
 
 
 @wp.func
-def lit(scene: Scene, row: int, caster: int, p: Points, n: Points):
-    """How much of the light number `caster` meshes let through to p with normals n, 0 to 1.
+def shadow_map_visibility(
+    scene: RenderScene, env_id: int, map_id: int, points: TileVec3, normals: TileVec3
+):
+    """Return how much of a light reaches each point past the meshes, (64,) in [0, 1].
 
-    Four places of the shadow map around each are asked, as the filter of a graphics card does. A point is
-    moved off its surface by some of the map's pixels, or it would lie in its own shadow.
+    Percentage-closer filtering over the four nearest pixels of the map. Points are moved along their normals
+    by two of the map's pixels (normal offset), or surfaces would cast shadows on themselves.
     """
-    through = Lanes()
-    pixel = scene.map_pixel[row, caster]
-    turn = wp.transpose(scene.map_xmat[row, caster])
-    eye = scene.map_xpos[row, caster]
+    visibility = TileFloat()
+    pixel_size = scene.map_pixel_size[env_id, map_id]
+    to_map = wp.transpose(scene.map_xmat[env_id, map_id])
+    eye = scene.map_xpos[env_id, map_id]
     size = scene.map_size
-    slot = row * scene.map_xpos.shape[1] + caster
-    middle = 0.5 * float(size) - 0.5
+    slot = env_id * scene.map_xpos.shape[1] + map_id
+    center = 0.5 * float(size) - 0.5
     for i in range(wp.static(PIXELS)):
-        v = p[:, i] - eye
-        q = turn @ (v + n[:, i] * (2.0 * pixel * wp.length(v)))
-        near = 1.0 / wp.max(-q[2], wp.static(NEAR))
-        x = middle + q[0] * near / pixel
-        y = middle - q[1] * near / pixel
-        # what is beside the map is lit
-        apart = wp.max(wp.abs(x - middle), wp.abs(y - middle))
-        inside = apart < middle and q[2] < -wp.static(NEAR)
+        v = points[:, i] - eye
+        q = to_map @ (v + normals[:, i] * (2.0 * pixel_size * wp.length(v)))
+        inv_depth = 1.0 / wp.max(-q[2], wp.static(NEAR))
+        x = center + q[0] * inv_depth / pixel_size
+        y = center - q[1] * inv_depth / pixel_size
+        # What lies outside the map is lit.
+        off_center = wp.max(wp.abs(x - center), wp.abs(y - center))
+        inside = off_center < center and q[2] < -wp.static(NEAR)
         column = wp.where(inside, int(x), 0)
         line = wp.where(inside, int(y), 0)
         fx = x - float(column)
         fy = y - float(line)
         at = line * size + column
-        near = near * (1.0 + pixel)
-        top = wp.where(scene.map_nearness[slot, at] <= near, 1.0 - fx, 0.0)
-        top += wp.where(scene.map_nearness[slot, at + 1] <= near, fx, 0.0)
-        low = wp.where(scene.map_nearness[slot, at + size] <= near, 1.0 - fx, 0.0)
-        low += wp.where(scene.map_nearness[slot, at + size + 1] <= near, fx, 0.0)
-        through[i] = wp.where(inside, top * (1.0 - fy) + low * fy, 1.0)
-    return through
+        # A further bias of one pixel's depth; then bilinear weights of the pixels that are not nearer.
+        inv_depth = inv_depth * (1.0 + pixel_size)
+        top = wp.where(scene.map_inv_depth[slot, at] <= inv_depth, 1.0 - fx, 0.0)
+        top += wp.where(scene.map_inv_depth[slot, at + 1] <= inv_depth, fx, 0.0)
+        low = wp.where(scene.map_inv_depth[slot, at + size] <= inv_depth, 1.0 - fx, 0.0)
+        low += wp.where(scene.map_inv_depth[slot, at + size + 1] <= inv_depth, fx, 0.0)
+        visibility[i] = wp.where(inside, top * (1.0 - fy) + low * fy, 1.0)
+    return visibility
