@@ -25,7 +25,7 @@ format: .venv/.installed-dev
 bench: .venv/.installed  ## every benchmark, one table each
 	for script in benchmarks/[a-z]*.py; do .venv/bin/python $$script || exit 1; done
 
-docs: .venv/.installed-docs  ## the reference pages from the code, then the whole site into site/
+docs: .venv/.installed-docs  ## the reference of commands from the code, then the whole site into site/
 	.venv/bin/python scripts/generate_reference.py
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build
 

@@ -1,5 +1,6 @@
-"""MkDocs hook: two things that a code host shows rightly and MkDocs does not.
+"""MkDocs hooks: add the Python reference to the site, and adapt pages that are written for a code host.
 
+- `api-reference.md` is made from the docstrings while the site is built; it is not kept in git.
 - Links that leave docs/, such as `../benchmarks/results/core-loop.md`, have no page on the site: there they
   lead to the file on GitHub. `tests/test_docs.py` checks that the files exist.
 - Code blocks marked `no-run` would not be seen as code: the mark is for the tests alone, and is left out.
@@ -8,13 +9,25 @@
 from __future__ import annotations
 
 import re
+import runpy
+from pathlib import Path
 from typing import Any
+
+from mkdocs.structure.files import File, Files
 
 FILES = "https://github.com/rk-edge/SimScaleAI/blob/main/"
 _OUTSIDE = re.compile(r"\]\(\.\./")
 _MARK = re.compile(r"^(```\w+) no-run$", re.MULTILINE)
 
 
+def on_files(files: Files, config: Any) -> Files:
+    """Add the generated page to the files of the site."""
+    generator = runpy.run_path(str(Path(__file__).parent / "generate_reference.py"))
+    page = File.generated(config, generator["API_PAGE"], content=generator["api_page"]())
+    files.append(page)
+    return files
+
+
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """The page as MkDocs should read it."""
+    """Return the page as MkDocs should read it."""
     return _MARK.sub(r"\1", _OUTSIDE.sub(f"]({FILES}", markdown))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -126,23 +127,32 @@ def test_shortened_counts() -> None:
     assert COUNT.sub(shorten, code) == short
 
 
+@pytest.fixture(scope="module")
+def api_page() -> str:
+    """The page that is added when the site is built."""
+    generator = runpy.run_path(str(ROOT / "scripts" / "generate_reference.py"))
+    page: str = generator["api_page"]()
+    return page
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_lead_somewhere(page: Path, api_page: str) -> None:
     for match in LINK.finditer(FENCE.sub("", page.read_text())):
         target, _, anchor = match["target"].partition("#")
         if "://" in target:
             continue
         goal = (page.parent / target).resolve() if target else page
-        assert goal.exists(), f"{page.name} links to {target}, which is not there"
+        made = page.parent == ROOT / "docs" and target == "api-reference.md"
+        assert made or goal.exists(), f"{page.name} links to {target}, which is not there"
         if anchor:
-            assert anchor in anchors(goal), (
+            assert anchor in anchors(api_page if made else goal.read_text()), (
                 f"{page.name} links to {target}#{anchor}: no such heading"
             )
 
 
-def anchors(page: Path) -> set[str]:
+def anchors(text: str) -> set[str]:
     """The headings of a page as GitHub and MkDocs name them in links."""
-    titles = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    titles = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
 
 

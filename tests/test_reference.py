@@ -1,4 +1,4 @@
-"""The reference pages say what the code says, and the examples of the commands can be parsed."""
+"""The reference pages: up to date, complete, and examples of commands that can be parsed."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ PUBLIC = """
 
 @pytest.fixture(scope="module")
 def pages() -> dict[str, str]:
-    return GENERATOR["pages"]()
+    return {
+        "cli-reference.md": GENERATOR["cli_page"](),
+        "api-reference.md": GENERATOR["api_page"](),
+    }
 
 
-@pytest.mark.parametrize("name", ["cli-reference.md", "api-reference.md"])
-def test_page_is_what_the_code_says(pages: dict[str, str], name: str) -> None:
+def test_cli_page_is_up_to_date(pages: dict[str, str]) -> None:
+    name = GENERATOR["CLI_PAGE"]
     written = (ROOT / "docs" / name).read_text()
     if written != pages[name]:
         made = pages[name].splitlines()
         news = next((line for line in made if line not in written.splitlines()), "a line less")
-        pytest.fail(
-            f"docs/{name} is not what the code says (first: {news!r}); run `{GENERATOR['COMMAND']}`."
-        )
+        pytest.fail(f"docs/{name} is out of date (first: {news!r}); run `{GENERATOR['COMMAND']}`.")
 
 
 def test_public_names_are_documented(pages: dict[str, str]) -> None:
