@@ -30,7 +30,7 @@ class EpisodeResult:
       length: control steps.
       stage: where it failed, one of the task's `stages`, or `DIVERGED`; None for a success or a task
         without stages.
-      group: which of the task's `groups` it belongs to; None without.
+      group: which of the task's `categories` it belongs to; None without.
       instruction: what the policy was asked to do.
     """
 
@@ -93,7 +93,7 @@ class OutcomeRecorder(Recorder):
         summary, task = self._infos.summary(), rollout.env.task
         diverged = summary.get(f"ever_{DIVERGED}", self._no_env)
         stages = task.stage(summary) if task is not None else None
-        groups = task.group(summary) if task is not None and task.groups else None
+        groups = task.category(summary) if task is not None and task.categories else None
         results = []
         for env_id in map(int, rollout.ended):
             success: bool | None = bool(self._ever[env_id])
@@ -106,7 +106,7 @@ class OutcomeRecorder(Recorder):
             if task is not None and stages is not None and not success:
                 stage = stage or task.stages[stages[env_id]]
             if task is not None and groups is not None:
-                group = task.groups[groups[env_id]]
+                group = task.categories[groups[env_id]]
             results.append(
                 EpisodeResult(
                     index=int(rollout.episode[env_id]),

@@ -154,15 +154,15 @@ class TaskCore:
         """Count the step, and bring the task state of `env_ids` up to date with physics."""
         if env_ids is None:
             self.steps += 1
-            self.task.update(self.sim)
+            self.task.post_step(self.sim)
             return
         self.steps[env_ids] += 1
         still = np.ones(self.sim.n, dtype=bool)
         still[env_ids] = False
-        before = {name: self.sim.memory[name][still] for name in self.task.memory}
-        self.task.update(self.sim)
+        before = {name: self.sim.task_state[name][still] for name in self.task.task_state}
+        self.task.post_step(self.sim)
         for name, values in before.items():
-            self.sim.memory[name][still] = values  # an env that stands still learns nothing new
+            self.sim.task_state[name][still] = values  # an env that stands still learns nothing new
 
     # what a step led to
 

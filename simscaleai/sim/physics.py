@@ -96,7 +96,7 @@ class Sim(ABC):
     def __init__(self, n: int, model: mujoco.MjModel) -> None:
         self.n = n
         self.model = model
-        self.memory: dict[str, NDArray[Any]] = {}
+        self.task_state: dict[str, NDArray[Any]] = {}
 
     def __copy__(self) -> Self:
         return copy.deepcopy(self)  # one that shared the arrays would move the original
@@ -138,12 +138,12 @@ class Sim(ABC):
 
     def save(self) -> dict[str, Any]:
         """Copies of all that the future depends on: "physics" (n, d), "warnings" and "task_state"."""
-        task_state = {name: value.copy() for name, value in self.memory.items()}
+        task_state = {name: value.copy() for name, value in self.task_state.items()}
         return {**self._save_physics(), "task_state": task_state}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Resume from what `save` of a simulation of the same scene gave; derived fields are current then."""
-        self.memory.update({name: np.array(v) for name, v in saved["task_state"].items()})
+        self.task_state.update({name: np.array(v) for name, v in saved["task_state"].items()})
         self._restore_physics(saved)
 
     @abstractmethod
@@ -284,7 +284,7 @@ class BatchSim(Sim):
             "n": self.n,
             "model": self.model,
             "_num_threads": self._num_threads,
-            "memory": self.memory,
+            "task_state": self.task_state,
             "own": {name: values.copy() for name, values in own.items() if values is not None},
             "state": self.batch.state.copy(),
             "warning": self.batch.warning.copy(),

@@ -1,12 +1,12 @@
-"""What a task is: its start, its observation, its reward and its end, over arrays with a leading n.
+"""Tasks: start, observation, reward and end of an episode, over arrays with a leading axis n.
 
-One definition serves the single environment (n = 1) and row i of a vector environment, so that the
-two agree bit by bit. For that to hold every function works row by row: elementwise arithmetic and
-per-row products, never a sum over n, and never a matrix product with n as a dimension.
+One definition serves the single environment (n = 1) and env i of a vector environment, so that the
+two agree bit by bit. For that to hold every function treats each env alone: elementwise arithmetic and
+products per env, never a sum over n, and never a matrix product with n as a dimension.
 
-A subclass gives the class attributes and the five methods marked below. What it must remember
-(`lifted`) lives in `sim.memory`, is declared in `memory` and changes in `update` alone, which runs
-once per control step after physics. Randomness comes in as uniform numbers.
+A subclass gives the class attributes and the five methods marked below. State beyond physics (`lifted`)
+lives in `sim.task_state`, is declared in `task_state` and changes in `post_step` alone, which runs once per
+control step after physics. Randomness comes in as uniform numbers.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ class Task(ABC):
     Attributes:
       name: the registered name.
       xml: file of the scene under `assets/`.
-      instructions: sentences that tell a person what to do, in several ways; each episode is told one.
+      instructions: sentences that say what to do, in several ways; each episode has one.
       held_out: other ways to say the same, which no dataset has, for evaluation; see `use_phrasings`.
       num_uniforms: how many uniform numbers place one episode's start.
-      memory: {name: dtype} of per-row state beyond physics; zero at the start of an episode.
+      task_state: {name: dtype} of state beyond physics, (n,) each; zero at the start of an episode.
       reward_weights: {term: weight}; the reward is the weighted sum of `reward_terms`.
       mocap_bodies, free_bodies: names of bodies that the scene must have, which the task places: with
         mocap="true", and with a free joint.
       bodies, sensors: names of others that the scene must have.
       stages: failure stages, from the first that an episode can miss to the last; see `stage`.
-      groups: names of kinds of episodes, for which evaluation also counts apart; see `group`.
+      categories: names of kinds of episodes, which evaluation also counts apart; see `category`.
     """
 
     name: ClassVar[str]
@@ -51,10 +51,10 @@ class Task(ABC):
     instructions: ClassVar[tuple[str, ...]]
     held_out: ClassVar[tuple[str, ...]] = ()
     num_uniforms: ClassVar[int]
-    memory: ClassVar[dict[str, type]] = {}
+    task_state: ClassVar[dict[str, type]] = {}
     reward_weights: dict[str, float]
     stages: ClassVar[tuple[str, ...]]
-    groups: ClassVar[tuple[str, ...]] = ()
+    categories: ClassVar[tuple[str, ...]] = ()
     mocap_bodies: ClassVar[tuple[str, ...]] = ()
     free_bodies: ClassVar[tuple[str, ...]] = ()
     bodies: ClassVar[tuple[str, ...]] = ()
@@ -101,24 +101,24 @@ class Task(ABC):
     def expert(self) -> Policy:
         """A scripted policy that solves the task."""
 
-    def update(self, sim: Sim) -> None:  # noqa: B027 - most tasks remember nothing
-        """Bring `sim.memory` up to date with the state after a control step."""
+    def post_step(self, sim: Sim) -> None:  # noqa: B027 - most tasks have none
+        """Bring `sim.task_state` up to date with the state after a control step."""
 
-    def stage(self, seen: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
-        """Which of `stages` each failed episode ended in: (n,) indices.
+    def stage(self, summary: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+        """Return the index in `stages` of where each failed episode ended, (n,).
 
         Args:
-          seen: {info key: (n,)}: flags `<flag>` as they were at the end, and `ever_<flag>` whether they were
-            ever up.
+          summary: {info key: (n,)}: flags `<flag>` as they were at the end, and `ever_<flag>` whether they
+            ever were up.
         """
-        return np.zeros(len(next(iter(seen.values()))), dtype=np.intp)
+        return np.zeros(len(next(iter(summary.values()))), dtype=np.intp)
 
-    def group(self, seen: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
-        """Which of `groups` each finished episode belongs to: (n,) indices; `seen` as for `stage`."""
-        return np.zeros(len(next(iter(seen.values()))), dtype=np.intp)
+    def category(self, summary: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+        """Return the index in `categories` of each finished episode, (n,); `summary` as for `stage`."""
+        return np.zeros(len(next(iter(summary.values()))), dtype=np.intp)
 
-    def instruct(self, sim: Sim, row: int, seed: int, episode: int) -> str:
-        """What a policy is told in `row`, where `episode` of `seed` runs: one of several sentences."""
+    def instruct(self, sim: Sim, env_id: int, seed: int, episode: int) -> str:
+        """Return the instruction of `env_id`, where `episode` of `seed` runs: one of several sentences."""
         choices = self._phrasings
         if len(choices) < 2:
             return choices[0] if choices else ""
@@ -190,7 +190,7 @@ class Task(ABC):
         return info
 
     def terms(self, sim: Sim, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
-        """What the reward of this step is made of, {term: (n,)}; 0 for who diverged."""
+        """Return the terms of this step's reward, {term: (n,)}; 0 for envs that diverged."""
         terms: dict[str, Array]
         if self._reward is None:
             terms = self.reward_terms(info, action)
@@ -213,20 +213,20 @@ class Task(ABC):
             start[:, index] = place
         return start
 
-    def write_initial_state(self, sim: Sim, rows: EnvIds, u: NDArray[np.float64]) -> None:
-        """Put `rows` of a reset simulation where `u` (k, num_uniforms) says."""
+    def write_initial_state(self, sim: Sim, env_ids: EnvIds, u: NDArray[np.float64]) -> None:
+        """Put `env_ids` of a reset simulation where `u` (k, num_uniforms) says."""
         for name, value in self.initial_state(u).items():
             field = getattr(sim, name)
-            shape = (len(rows), *field.shape[1:])
+            shape = (len(env_ids), *field.shape[1:])
             if np.shape(value) != shape:  # it would be written to more than what the task names
                 raise UserError(
                     f"The task {self.name!r} gives initial {name} of shape {np.shape(value)}, and this scene"
                     f" has {shape}; begin with the scene's own (model.qpos0, Task.mocap_pos)."
                 )
-            field[rows] = value
+            field[env_ids] = value
 
-    def begin(self, sim: Sim, rows: EnvIds) -> None:
-        """Forget what `rows` remember; call once their derived fields are current."""
-        for name, dtype in self.memory.items():
-            sim.memory.setdefault(name, np.zeros(sim.n, dtype=dtype))[rows] = 0
-        self.controller.reset(sim, rows)
+    def begin(self, sim: Sim, env_ids: EnvIds) -> None:
+        """Reset the task state of `env_ids`; call once their derived fields are current."""
+        for name, dtype in self.task_state.items():
+            sim.task_state.setdefault(name, np.zeros(sim.n, dtype=dtype))[env_ids] = 0
+        self.controller.reset(sim, env_ids)

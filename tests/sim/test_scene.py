@@ -224,7 +224,7 @@ NOT_AS_NEEDED = {
     "pick_place": ('<freejoint name="object"/>', "", "free joint object"),
     "reach_color": ('name="green_sphere" mocap="true"', 'name="green_sphere"', "green_sphere"),
     "reach_around": ('<distance name="hand_to_post"', '<distance name="hand"', "hand_to_post"),
-    "pick_place_color": ('<include file="choice.xml"/>', "", "choice"),
+    "pick_place_color": ('<include file="latent.xml"/>', "", "latent"),
 }
 
 

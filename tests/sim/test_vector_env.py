@@ -115,13 +115,13 @@ def test_what_a_task_remembers_is_the_same_in_a_row() -> None:
     class Counting(Reach):
         """Succeeds at every third step, and so at the start already."""
 
-        memory = {"updates": np.int64}
+        task_state = {"updates": np.int64}
 
-        def update(self, sim: Any) -> None:
-            sim.memory["updates"] += 1
+        def post_step(self, sim: Any) -> None:
+            sim.task_state["updates"] += 1
 
         def info(self, sim: Any) -> dict[str, Any]:
-            updates = sim.memory["updates"].copy()
+            updates = sim.task_state["updates"].copy()
             return {**super().info(sim), "updates": updates, "success": updates % 3 == 0}
 
     register_env("test-counting", Counting)
@@ -245,10 +245,10 @@ def test_disabled_leaves_finished_rows_where_they_are() -> None:
 
 def test_a_row_that_stands_still_remembers_what_it_did() -> None:
     class Updates(Reach):
-        memory = {"updates": np.int64}
+        task_state = {"updates": np.int64}
 
-        def update(self, sim: Any) -> None:
-            sim.memory["updates"] += 1
+        def post_step(self, sim: Any) -> None:
+            sim.task_state["updates"] += 1
 
     envs = TaskVectorEnv(
         Updates, 2, SimConfig(cameras=[], dt=0.005, max_episode_steps=3), autoreset_mode="disabled"
@@ -259,7 +259,7 @@ def test_a_row_that_stands_still_remembers_what_it_did() -> None:
     envs.reset(options={"reset_mask": [False, True]})
     for _ in range(2):
         envs.step(np.zeros((2, 4)))
-    assert envs.sim.memory["updates"].tolist() == [3, 2]  # row 0 was over after 3 of 4 steps
+    assert envs.sim.task_state["updates"].tolist() == [3, 2]  # row 0 was over after 3 of 4 steps
 
 
 def test_a_solved_row_shows_the_same_until_it_is_reset(run_expert: Any) -> None:

@@ -83,14 +83,14 @@ class EndEffectorController:
         """Start from where the hand of `rows` is, holding still."""
         sim.ctrl[rows, self.ctrl] = sim.qpos[rows, self.qpos]
         sim.ctrl[rows, self.gripper] = sim.qpos[rows, self.fingers[0]]
-        setpoint = sim.memory.setdefault("setpoint", np.zeros((sim.n, 3)))
+        setpoint = sim.task_state.setdefault("setpoint", np.zeros((sim.n, 3)))
         setpoint[rows] = sim.site_xpos[rows, self.site]
 
     def apply(self, sim: Sim, action: NDArray[np.float64], rows: EnvIds | None = None) -> None:
         """Write `sim.ctrl` for actions (n, 4) in [-1, 1]; rows left out keep theirs."""
         setpoint, ctrl = self.targets(
             action,
-            sim.memory["setpoint"],
+            sim.task_state["setpoint"],
             sim.qpos[:, self.qpos],
             sim.site_xpos[:, self.site],
             sim.site_xmat[:, self.site],
@@ -100,11 +100,11 @@ class EndEffectorController:
         fingers = sim.ctrl[:, self.gripper] + panda.FINGER_TRAVEL * action[:, 3]
         fingers = clip(fingers, 0.0, panda.FINGER_TRAVEL)
         if rows is None:
-            sim.memory["setpoint"][:] = setpoint
+            sim.task_state["setpoint"][:] = setpoint
             sim.ctrl[:, self.ctrl] = ctrl
             sim.ctrl[:, self.gripper] = fingers
         else:
-            sim.memory["setpoint"][rows] = setpoint[rows]
+            sim.task_state["setpoint"][rows] = setpoint[rows]
             sim.ctrl[rows, self.ctrl] = ctrl[rows]
             sim.ctrl[rows, self.gripper] = fingers[rows]
 

@@ -15,39 +15,39 @@ from numpy.typing import NDArray
 from simscaleai.policy import Policy
 from simscaleai.sim.arrays import Array, array_namespace
 from simscaleai.sim.physics import Sim
-from simscaleai.sim.tasks.choice import ChoiceTask
+from simscaleai.sim.tasks.latent import LatentTask
 
 COLORS = ("red", "green", "blue")
 
 
-class ColorTask(ChoiceTask):
+class ColorTask(LatentTask):
     """Stands before the task that it changes: `class ReachColor(ColorTask, Reach)`.
 
     `instructions` and `held_out` of a subclass have "{color}" in them.
     """
 
-    groups = COLORS
+    categories = COLORS
 
-    def instruct(self, sim: Sim, row: int, seed: int, episode: int) -> str:
-        color = COLORS[int(self.choice(sim)[row])]
-        return super().instruct(sim, row, seed, episode).format(color=color)
+    def instruct(self, sim: Sim, env_id: int, seed: int, episode: int) -> str:
+        color = COLORS[int(self.latent(sim)[env_id])]
+        return super().instruct(sim, env_id, seed, episode).format(color=color)
 
     def info(self, sim: Sim) -> dict[str, Array]:
         measured = super().info(sim)  # type: ignore[safe-super] # that of the next base
-        wrong = sim.memory["wrong"].copy()
+        wrong = sim.task_state["wrong"].copy()
         success = measured["success"] & ~wrong
-        return {**measured, "wrong": wrong, "wanted": self.choice(sim), "success": success}
+        return {**measured, "wrong": wrong, "wanted": self.latent(sim), "success": success}
 
     def reward_terms(self, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
         terms = super().reward_terms(info, action)  # type: ignore[safe-super] # likewise
         return {**terms, "wrong": -1.0 * info["wrong"]}
 
-    def stage(self, seen: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+    def stage(self, summary: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
         wrong = self.stages.index("wrong_object")
-        return np.where(seen["ever_wrong"], wrong, super().stage(seen))
+        return np.where(summary["ever_wrong"], wrong, super().stage(summary))
 
-    def group(self, seen: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
-        return seen["wanted"]
+    def category(self, summary: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+        return summary["wanted"]
 
 
 class ColorExpert:
@@ -57,7 +57,7 @@ class ColorExpert:
       names: {key that `expert` reads: what follows "<color>_" in the key of each colour}.
     """
 
-    def __init__(self, expert: Policy, task: ChoiceTask, names: Mapping[str, str]) -> None:
+    def __init__(self, expert: Policy, task: LatentTask, names: Mapping[str, str]) -> None:
         self._expert = expert
         self._task = task
         self._names = names
@@ -71,7 +71,7 @@ class ColorExpert:
         self._expert.reset(mask, seeds)
 
     def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        wanted = self._task.choice()
+        wanted = self._task.latent()
         shown = dict(obs)
         for key, name in self._names.items():
             shown[key] = pick(np.stack([obs[f"{c}_{name}"] for c in COLORS], axis=1), wanted)

@@ -33,7 +33,9 @@ class PickPlaceGoal(GoalConditioned, PickPlace):
     goal_keys: ClassVar[tuple[str, ...]] = ("target_pos",)
 
     def goals(self, sim: Sim) -> tuple[Array, Array]:
-        lifted = sim.memory.get("lifted", np.zeros(sim.n))  # before the first reset there is none
+        lifted = sim.task_state.get(
+            "lifted", np.zeros(sim.n)
+        )  # before the first reset there is none
         target = sim.mocap_pos[:, self.target]
         return (
             np.column_stack((self.cube(sim), lifted)),

@@ -41,7 +41,7 @@ class PickPlace(Task):
     mocap_bodies: ClassVar[tuple[str, ...]] = ("target",)
     free_bodies: ClassVar[tuple[str, ...]] = ("object",)
     num_uniforms = 7
-    memory = {"lifted": bool}
+    task_state = {"lifted": bool}
     reward_weights = {
         "reach": 0.5,
         "grasp": 0.5,
@@ -106,14 +106,14 @@ class PickPlace(Task):
             "target_pos": float32(sim.mocap_pos[:, self.target]),
         }
 
-    def update(self, sim: Sim) -> None:
-        sim.memory["lifted"] |= is_lifted(self.cube(sim))
+    def post_step(self, sim: Sim) -> None:
+        sim.task_state["lifted"] |= is_lifted(self.cube(sim))
 
     def info(self, sim: Sim) -> dict[str, Array]:
         cube = self.cube(sim)
         to_cube = cube - sim.site_xpos[:, self.controller.site]
         place_dist = norm(sim.mocap_pos[:, self.target] - cube)
-        lifted = sim.memory["lifted"].copy()
+        lifted = sim.task_state["lifted"].copy()
         return {
             "reach_dist": norm(to_cube),
             "place_dist": place_dist,
@@ -148,10 +148,10 @@ class PickPlace(Task):
             "success": info["success"] * 1.0,
         }
 
-    def stage(self, seen: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
-        reached = seen["ever_grasped"] | (seen["min_reach_dist"] < 0.03)
-        held = seen["ever_grasped"] & seen["ever_lifted"]
-        return np.where(~reached, 0, np.where(~held, 1, np.where(~seen["grasped"], 2, 3)))
+    def stage(self, summary: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+        reached = summary["ever_grasped"] | (summary["min_reach_dist"] < 0.03)
+        held = summary["ever_grasped"] & summary["ever_lifted"]
+        return np.where(~reached, 0, np.where(~held, 1, np.where(~summary["grasped"], 2, 3)))
 
     def expert(self) -> Policy:
         return PickPlaceExpert()

@@ -37,10 +37,10 @@ class PickPlaceColor(ColorTask, PickPlace):
         "bring the {color} cube to the white disc",
         "{color} block to the target",
     )
-    mocap_bodies = ("target", "choice")
+    mocap_bodies = ("target", "latent")
     free_bodies = tuple(f"{color}_cube" for color in COLORS)
     num_uniforms = 16
-    memory = {**PickPlace.memory, "wrong": bool}
+    task_state = {**PickPlace.task_state, "wrong": bool}
     reward_weights = {**PickPlace.reward_weights, "wrong": 0.5}
     stages = (*PickPlace.stages, "wrong_object")
 
@@ -49,24 +49,26 @@ class PickPlaceColor(ColorTask, PickPlace):
         target = np.column_stack((places[:, 3], np.full(len(u), HALF_SIZE)))
         return {
             "qpos": self.cubes_at(places, u[:, 12:15]),
-            "mocap_pos": self.mocap_pos({self.target: target, **self.latent(drawn(u[:, 15]))}),
+            "mocap_pos": self.mocap_pos(
+                {self.target: target, **self.place_latent(drawn(u[:, 15]))}
+            ),
         }
 
     def observe(self, sim: Sim) -> dict[str, Array]:
-        seen = super().observe(sim)
-        del seen["object_pos"], seen["object_quat"]
+        obs = super().observe(sim)
+        del obs["object_pos"], obs["object_quat"]
         for color, position, quat in zip(COLORS, self.positions, self.quaternions, strict=True):
-            seen[f"{color}_pos"] = float32(sim.qpos[:, position])
-            seen[f"{color}_quat"] = float32(sim.qpos[:, quat])
-        return seen
+            obs[f"{color}_pos"] = float32(sim.qpos[:, position])
+            obs[f"{color}_quat"] = float32(sim.qpos[:, quat])
+        return obs
 
     def cube(self, sim: Sim) -> Array:
-        return pick(self._centres(sim), self.choice(sim))
+        return pick(self._centres(sim), self.latent(sim))
 
-    def update(self, sim: Sim) -> None:
-        super().update(sim)
+    def post_step(self, sim: Sim) -> None:
+        super().post_step(sim)
         lifted = is_lifted(self._centres(sim))
-        sim.memory["wrong"] |= (lifted & others(self.choice(sim))).any(axis=1)
+        sim.task_state["wrong"] |= (lifted & others(self.latent(sim))).any(axis=1)
 
     def _centres(self, sim: Sim) -> Array:
         """Of all cubes, (n, 3, 3) m."""

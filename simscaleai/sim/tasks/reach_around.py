@@ -19,7 +19,7 @@ from simscaleai.policy import Policy
 from simscaleai.sim.arrays import Array, array_namespace, float32
 from simscaleai.sim.physics import Sim
 from simscaleai.sim.robots.controllers import MAX_DISPLACEMENT
-from simscaleai.sim.tasks.choice import ChoiceTask
+from simscaleai.sim.tasks.latent import LatentTask
 from simscaleai.sim.tasks.reach import Reach, start_configuration
 
 # Joint angles (rad) with the tool centre point at x = 0.33, y = 0, z = 0.30 m, pointing straight down; found
@@ -32,19 +32,19 @@ SENSORS = ("left_pad_to_post", "right_pad_to_post", "hand_to_post", "forearm_to_
 LEFT, RIGHT = 1, -1  # as `info["side"]` has it: the sign of y
 
 
-class ReachAround(ChoiceTask, Reach):
+class ReachAround(LatentTask, Reach):
     """See the module docstring."""
 
     name = "reach_around"
     xml = "reach_around.xml"
     instructions = ("reach the green target behind the post",)
-    mocap_bodies = ("target", "post", "choice")
+    mocap_bodies = ("target", "post", "latent")
     sensors = SENSORS
     num_uniforms = 4
-    memory = {"hit": bool, "side": np.int64}
+    task_state = {"hit": bool, "side": np.int64}
     reward_weights = {**Reach.reward_weights, "hit": 0.5}
     stages = ("never_reached", "hit_post")
-    groups = ("left", "right", "neither")
+    categories = ("left", "right", "neither")
 
     def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
         super().__init__(model, control_dt, ik)
@@ -62,32 +62,32 @@ class ReachAround(ChoiceTask, Reach):
         }
         qpos = np.broadcast_to(self.start, (len(u), self.model.nq))
         side = np.where(u[:, 3] < 0.5, LEFT, RIGHT)
-        return {"qpos": qpos, "mocap_pos": self.mocap_pos(places | self.latent(side))}
+        return {"qpos": qpos, "mocap_pos": self.mocap_pos(places | self.place_latent(side))}
 
     def observe(self, sim: Sim) -> dict[str, Array]:
         return {**super().observe(sim), "post_pos": float32(sim.mocap_pos[:, self.post])}
 
-    def update(self, sim: Sim) -> None:
+    def post_step(self, sim: Sim) -> None:
         xp = array_namespace(sim.qpos)
-        sim.memory["hit"] |= (sim.sensordata[:, self.distances] < TOUCH).any(axis=1)
-        hand, side = sim.site_xpos[:, self.controller.site], sim.memory["side"]
+        sim.task_state["hit"] |= (sim.sensordata[:, self.distances] < TOUCH).any(axis=1)
+        hand, side = sim.site_xpos[:, self.controller.site], sim.task_state["side"]
         passes = (side == 0) & (hand[:, 0] > sim.mocap_pos[:, self.post, 0])
         side[:] = xp.where(passes, xp.where(hand[:, 1] > 0, LEFT, RIGHT), side)
 
     def info(self, sim: Sim) -> dict[str, Array]:
         measured = super().info(sim)
-        hit = sim.memory["hit"].copy()
-        side = sim.memory["side"].copy()
+        hit = sim.task_state["hit"].copy()
+        side = sim.task_state["side"].copy()
         return {**measured, "hit": hit, "side": side, "success": measured["success"] & ~hit}
 
     def reward_terms(self, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
         return {**super().reward_terms(info, action), "hit": -1.0 * info["hit"]}
 
-    def stage(self, seen: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
-        return np.where(seen["ever_hit"], 1, 0)
+    def stage(self, summary: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+        return np.where(summary["ever_hit"], 1, 0)
 
-    def group(self, seen: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
-        return np.where(seen["side"] == LEFT, 0, np.where(seen["side"] == RIGHT, 1, 2))
+    def category(self, summary: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+        return np.where(summary["side"] == LEFT, 0, np.where(summary["side"] == RIGHT, 1, 2))
 
     def expert(self) -> Policy:
         return ReachAroundExpert(self)
@@ -113,7 +113,7 @@ class ReachAroundExpert:
 
     def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         ee, post, target = obs["ee_pos"], obs["post_pos"], obs["target_pos"]
-        side = self._task.choice()
+        side = self._task.latent()
         clear = side * ee[:, 1] > self.aside - 0.02
         behind = ee[:, 0] > post[:, 0] + self.back
         forward = np.where(clear, self.back + 0.03, -self.front)

@@ -42,9 +42,9 @@ class ReachColor(ColorTask, Reach):
         "{color} sphere",
     )
     spheres = tuple(f"{color}_sphere" for color in COLORS)
-    mocap_bodies = (*spheres, "choice")
+    mocap_bodies = (*spheres, "latent")
     num_uniforms = 10
-    memory = {"wrong": bool}
+    task_state = {"wrong": bool}
     reward_weights = {**Reach.reward_weights, "wrong": 0.5}
     stages = ("never_reached", "wrong_object")
     threshold = RADIUS
@@ -61,22 +61,25 @@ class ReachColor(ColorTask, Reach):
             for i, index in enumerate(self.ids)
         }
         qpos = np.broadcast_to(self.start, (k, self.model.nq))
-        return {"qpos": qpos, "mocap_pos": self.mocap_pos(spheres | self.latent(drawn(u[:, 9])))}
+        return {
+            "qpos": qpos,
+            "mocap_pos": self.mocap_pos(spheres | self.place_latent(drawn(u[:, 9]))),
+        }
 
     def observe(self, sim: Sim) -> dict[str, Array]:
-        seen = super().observe(sim)
-        del seen["target_pos"]
+        obs = super().observe(sim)
+        del obs["target_pos"]
         for color, index in zip(COLORS, self.ids, strict=True):
-            seen[f"{color}_pos"] = float32(sim.mocap_pos[:, index])
-        return seen
+            obs[f"{color}_pos"] = float32(sim.mocap_pos[:, index])
+        return obs
 
     def goal(self, sim: Sim) -> Array:
-        return pick(sim.mocap_pos[:, self.ids], self.choice(sim))
+        return pick(sim.mocap_pos[:, self.ids], self.latent(sim))
 
-    def update(self, sim: Sim) -> None:
+    def post_step(self, sim: Sim) -> None:
         hand = sim.site_xpos[:, self.controller.site]
         reached = norm(sim.mocap_pos[:, self.ids] - hand[:, None]) < RADIUS
-        sim.memory["wrong"] |= (reached & others(self.choice(sim))).any(axis=1)
+        sim.task_state["wrong"] |= (reached & others(self.latent(sim))).any(axis=1)
 
     def expert(self) -> Policy:
         return ColorExpert(ReachExpert(), self, {"target_pos": "pos"})

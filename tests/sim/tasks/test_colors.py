@@ -77,7 +77,7 @@ def test_nothing_that_is_observed_tells_which_one_is_wanted(name: str) -> None:
     env.reset(seed=0)
     seen = []
     for choice in range(3):
-        env.sim.mocap_pos[:, env.task._choice, 0] = choice
+        env.sim.mocap_pos[:, env.task._latent_id, 0] = choice
         env._forward()
         seen.append(env.task.observe(env.sim))
         assert int(env.task.info(env.sim)["wanted"][0]) == choice
@@ -85,7 +85,7 @@ def test_nothing_that_is_observed_tells_which_one_is_wanted(name: str) -> None:
     for obs in seen[1:]:
         for key, value in seen[0].items():
             np.testing.assert_array_equal(obs[key], value)
-    body = env.model.body("choice")  # nor does a picture: it has no shape
+    body = env.model.body("latent")  # nor does a picture: it has no shape
     assert body.geomnum == 0 and env.model.site_bodyid.tolist().count(body.id) == 0
 
 
@@ -93,9 +93,9 @@ def test_the_wanted_color_is_restored_with_the_state(name: str) -> None:
     envs, other = rows(name, 6), rows(name, 6)
     _, info = envs.reset(seed=0)
     other.reset(seed=50)
-    assert other.task.choice().tolist() != info["wanted"].tolist()
+    assert other.task.latent().tolist() != info["wanted"].tolist()
     other.sim.load_states(envs.states())
-    assert other.task.choice().tolist() == info["wanted"].tolist()
+    assert other.task.latent().tolist() == info["wanted"].tolist()
     other.reset(seed=50)
     other.set_state(envs.get_state())
     assert [other.instruction(i) for i in range(6)] == [envs.instruction(i) for i in range(6)]
@@ -104,7 +104,7 @@ def test_the_wanted_color_is_restored_with_the_state(name: str) -> None:
 def test_the_expert_does_the_opposite_thing_for_another_color(name: str) -> None:
     envs = rows(name, 3)
     obs, _ = envs.reset(seed=[1, 1, 1])
-    envs.sim.mocap_pos[:, envs.task._choice, 0] = (0, 1, 2)
+    envs.sim.mocap_pos[:, envs.task._latent_id, 0] = (0, 1, 2)
     actions = envs.task.expert().act(obs)
     assert len({tuple(action) for action in actions}) == 3
 
@@ -114,7 +114,7 @@ def test_a_wrong_one_first_is_no_success(name: str) -> None:
     obs, info = envs.reset(seed=0)
     right = info["wanted"].copy()
     expert = envs.task.expert()
-    choice = envs.sim.mocap_pos[:, envs.task._choice, 0]
+    choice = envs.sim.mocap_pos[:, envs.task._latent_id, 0]
     taken = np.zeros(9, bool)
     for _ in range(40):  # the expert is told another one until it has that
         choice[:] = np.where(taken, right, (right + 1) % 3)

@@ -35,7 +35,7 @@ def test_distances_and_flags_are_those_of_the_wanted_cube() -> None:
     for index, position in enumerate(envs.task.positions):  # lift the red, the green, the blue one
         envs.task.begin(envs.sim, np.arange(12))
         envs.sim.qpos[:, position.start + 2] += 0.1
-        envs.task.update(envs.sim)
+        envs.task.post_step(envs.sim)
         envs.sim.qpos[:, position.start + 2] -= 0.1
         lifted = envs.task.info(envs.sim)
         np.testing.assert_array_equal(lifted["lifted"], info["wanted"] == index)

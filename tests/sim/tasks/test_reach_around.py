@@ -21,10 +21,10 @@ def test_a_start_is_symmetric_and_hides_the_side() -> None:
         np.testing.assert_allclose(obs[key][:, 1], 0, atol=1e-6)
     assert (obs["post_pos"][:, 0] > obs["ee_pos"][:, 0] + 0.10).all()
     assert (obs["target_pos"][:, 0] > obs["post_pos"][:, 0] + 0.12).all()
-    sides = envs.task.choice()
+    sides = envs.task.latent()
     assert set(sides) == {LEFT, RIGHT} and 0.43 < (sides == LEFT).mean() < 0.57
     assert (info["side"] == 0).all() and not info["hit"].any()
-    envs.sim.mocap_pos[:, envs.task._choice, 0] *= -1
+    envs.sim.mocap_pos[:, envs.task._latent_id, 0] *= -1
     for key, value in envs.task.observe(envs.sim).items():
         np.testing.assert_array_equal(value, obs[key])
     assert (envs.sim.sensordata > 0.05).all()  # and nothing touches anything
@@ -36,7 +36,7 @@ def test_both_ways_cost_the_same(run_expert: Any) -> None:
     for side in (LEFT, RIGHT):
         envs = rows(20)
         obs, _ = envs.reset(seed=0)
-        envs.sim.mocap_pos[:, envs.task._choice, 0] = side
+        envs.sim.mocap_pos[:, envs.task._latent_id, 0] = side
         expert, total, length = envs.task.expert(), np.zeros(20), np.zeros(20)
         for _ in range(40):
             obs, reward, _, _, info = envs.step(expert.act(obs))
@@ -53,7 +53,7 @@ def test_the_mean_of_both_ways_leads_into_the_post() -> None:
     """What a policy that minimizes squared error tends to: the average of the expert's actions."""
     envs = rows(20)
     envs.reset(seed=0)
-    expert, choice = envs.task.expert(), envs.sim.mocap_pos[:, envs.task._choice, 0]
+    expert, choice = envs.task.expert(), envs.sim.mocap_pos[:, envs.task._latent_id, 0]
 
     def average(obs: dict[str, np.ndarray]) -> np.ndarray:
         actions = []
@@ -84,9 +84,9 @@ def test_a_touch_is_felt_and_remembered() -> None:
         env.reset(seed=0)
         # the hand's capsule, whose axis lies along y 0.0734 m above the tool centre point, is 3.5 cm thick
         env.sim.mocap_pos[:, env.task.post, 0] = env.data.site("ee").xpos[0] + 0.055 + gap
-        env.task.update(env.sim)
+        env.task.post_step(env.sim)
         env._forward()
-        env.task.update(env.sim)
+        env.task.post_step(env.sim)
         assert bool(env.task.info(env.sim)["hit"][0]) == touched
         env.sim.mocap_pos[:, env.task.post, 0] += 0.2
         env.sim.mocap_pos[:, env.task.target] = env.data.site("ee").xpos

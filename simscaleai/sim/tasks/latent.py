@@ -1,0 +1,41 @@
+"""Tasks whose episodes draw a latent: something that the observation does not show.
+
+The latent is the x coordinate of the mocap body "latent", which has no shape. So it is a part of the
+physical state: recorded states, `get_state` and replays carry it along. Only the task and its expert read
+it. A policy learns of it by the instruction (`sim.tasks.colors`), or not at all (`sim.tasks.reach_around`).
+
+Trap: therefore such a task's expert acts for the envs of the environment whose task made it, and no others.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from simscaleai.sim.arrays import Array, array_namespace
+from simscaleai.sim.physics import EnvIds, Sim
+from simscaleai.sim.task import Task
+
+
+class LatentTask(Task):
+    """See the module docstring; `mocap_bodies` of a subclass name "latent" too."""
+
+    def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
+        super().__init__(model, control_dt, ik)
+        self._latent_id = self.mocap_id("latent")
+
+    def begin(self, sim: Sim, env_ids: EnvIds) -> None:
+        super().begin(sim, env_ids)
+        self._sim = sim  # an environment has one, of which its expert sees more than observations
+
+    def place_latent(self, values: Array) -> dict[int, Array]:
+        """Where the body "latent" is for latents (k,): {mocap id: (k, 3)}."""
+        place = np.zeros((len(values), 3))
+        place[:, 0] = values
+        return {self._latent_id: place}
+
+    def latent(self, sim: Sim | None = None) -> Array:
+        """Return the latents of all envs, (n,) int64; by default of the environment's own."""
+        drawn = (self._sim if sim is None else sim).mocap_pos[:, self._latent_id, 0]
+        xp = array_namespace(drawn)
+        return xp.astype(drawn, xp.int64)
