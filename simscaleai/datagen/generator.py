@@ -32,7 +32,6 @@ from simscaleai.contract import EnvContract
 from simscaleai.convert import converted, plain
 from simscaleai.datagen.finalize import finalize
 from simscaleai.datagen.parts import Finished, PartsFolder
-from simscaleai.datagen.policies import find_policy, policy_sha256
 from simscaleai.datagen.progress import ProgressBar
 from simscaleai.datagen.recipe import Recipe, model_sha256
 from simscaleai.datagen.resuming import begin, kept
@@ -40,6 +39,7 @@ from simscaleai.datagen.spawning import end_if_imported_by_worker, order
 from simscaleai.datagen.workers import Job, Worker, WorkerPool, make_env
 from simscaleai.errors import UserError
 from simscaleai.memory import require_memory
+from simscaleai.rollout.policies import policy_sha256, resolve_policy
 from simscaleai.sim.cameras import scene_cameras
 
 MAX_ATTEMPTS = 20  # attempts per wanted episode, for `only_success`
@@ -82,7 +82,8 @@ def generate_dataset(
       env_name: a registered environment.
       n_episodes: how many episodes the file shall hold.
       output_path: the file; its folder is created.
-      policy_type: "random", "scripted" (the task's expert) or the path of a checkpoint.
+      policy_type: "random", "scripted" (the task's expert), a checkpoint, the folder or name of a run, or a
+        Python function as "module:function"; see `rollout.policies`.
       domain_randomization: whether to randomize, at level "default" unless `randomize` names one.
       max_steps: an episode that has not ended by itself is truncated here.
       seed: the master seed; any non-negative integer.
@@ -127,7 +128,7 @@ def generate_dataset(
         env_kwargs=_settings(env_name, env_kwargs, cameras, image_size, depth, segmentation),
         randomization=randomize or ("default" if domain_randomization else None),
         max_steps=max_steps,
-        policy_type=find_policy(policy_type),
+        policy_type=resolve_policy(policy_type),
         noise=float(noise),
         seed=seed,
         only_success=only_success,

@@ -20,8 +20,8 @@ from multiprocessing.connection import Connection
 from types import ModuleType
 from typing import Any
 
-from simscaleai.datagen.policies import NAMES
 from simscaleai.errors import UserError
+from simscaleai.rollout.policies import NAMES
 from simscaleai.sim.factory import added_envs, register_env
 
 _NAME = "simscaleai-datagen"

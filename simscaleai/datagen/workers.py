@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from simscaleai.datagen.parts import Pending
-from simscaleai.datagen.policies import make_policy
 from simscaleai.datagen.recipe import episode_seed
 from simscaleai.datagen.spawning import Order, how_it_ended, order, spawn
 from simscaleai.errors import UserError
 from simscaleai.rollout.episode_recorder import EpisodeRecorder
 from simscaleai.rollout.loop import ExplorationNoise, run_episodes
+from simscaleai.rollout.policies import make_policy
 from simscaleai.storage.episode import Episode
 
 _REPORT_SECONDS = 0.1

@@ -32,7 +32,7 @@ from simscaleai.rollout.env_checks import check_env, name_of
 from simscaleai.rollout.frames import FrameRecorder, check_video_dir
 from simscaleai.rollout.outcomes import EpisodeResult
 from simscaleai.rollout.policy_adapter import PolicyAdapter
-from simscaleai.rollout.policy_environment import image_shapes, policy_environment
+from simscaleai.rollout.policy_source import find_policy_source
 from simscaleai.sim.factory import make_vec_env
 from simscaleai.storage.find_checkpoint import checkpoint_sha256, find_checkpoint
 
@@ -165,22 +165,20 @@ def evaluate_checkpoint(
         cannot be written; before the first episode.
       UnsavedResults: the files could not be written in the end; the error has the results.
     """
-    from simscaleai.models.policy import ModelPolicy
-
     seeds = suite(seed, n_episodes)
     found = find_checkpoint(path)
-    policy = ModelPolicy.from_checkpoint(found, device)
-    name, config = policy_environment(policy.contract, env_name, randomize, image_shapes(policy))
+    source = find_policy_source(str(found), env_name, randomize, device)
     num_envs = min(n_episodes, MAX_ENVS) if num_envs is None else num_envs
-    env = make_vec_env(name, num_envs, autoreset_mode="disabled", config=config)
-    if policy.contract is not None:
-        policy.contract.require(env.contract)
+    env = make_vec_env(source.env_name, num_envs, autoreset_mode="disabled", config=source.config)
+    policy = source.policy(env)
     env.task.use_phrasings(phrasings)
+    assert source.model is not None
+    trained_on = source.model.contract
     about = {
         "checkpoint": str(found),
         "checkpoint_sha256": checkpoint_sha256(found),
         "env_name": env.contract.env_name,
-        "trained_on": policy.contract.env_name if policy.contract is not None else None,
+        "trained_on": trained_on.env_name if trained_on is not None else None,
         "n_episodes": n_episodes,
         "seed": seed,
         "randomize": randomize,

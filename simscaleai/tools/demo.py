@@ -18,8 +18,8 @@ import torch
 from simscaleai.datagen import generate_dataset
 from simscaleai.errors import UserError
 from simscaleai.evaluation import evaluate_checkpoint
+from simscaleai.rollout.policy_source import find_policy_source
 from simscaleai.tools.console import table, text
-from simscaleai.tools.driver import find_driver
 from simscaleai.tools.figures.rollout import record
 from simscaleai.tools.visualize import contact_sheet, save_or_show, write_rollout
 from simscaleai.training import TrainConfig, train_policy
@@ -101,11 +101,11 @@ def film(folder: Path, n_episodes: int, size: int) -> str:
     Pictures are the last thing that a demo should fail for.
     """
     try:
-        driver = find_driver(str(folder / "final.pt"))
-        seconds = driver.config.control_dt
-        moments = list(record(driver, n_episodes, size=(size, size)))
+        source = find_policy_source(str(folder / "final.pt"))
+        seconds = source.config.control_dt
+        moments = list(record(source, n_episodes, size=(size, size)))
         first = [moment.first(ROWS) for moment in moments]
-        title = f"{driver.env_name}, {driver.title}"
+        title = f"{source.env_name}, {source.title}"
         save_or_show(contact_sheet(first, seconds, title), folder / SHEET)
         write_rollout(folder / VIDEO, moments, seconds)
     except UserError as error:

@@ -18,9 +18,9 @@ from typing import Any
 
 from simscaleai.convert import converted
 from simscaleai.errors import UserError
+from simscaleai.rollout.policy_source import find_policy_source
 from simscaleai.storage.atomic import require_writable
 from simscaleai.storage.video import write_video
-from simscaleai.tools.driver import find_driver
 from simscaleai.tools.figures.cameras import plot_cameras
 from simscaleai.tools.figures.curves import plot_rl, plot_training
 from simscaleai.tools.figures.dataset import plot_dataset
@@ -65,7 +65,7 @@ def record_video(
     Args:
       path: the mp4 file, replaced if it is there.
       env_name: environment; None is the checkpoint's own, and "reach" for the other policies.
-      policy: "scripted" (the expert), "random", or the path of a checkpoint.
+      policy: "scripted" (the expert), "random", a checkpoint, a run, or a function "module:function".
       n_episodes: tiles; the episodes that `simscale eval --seed` begins with.
       seed: which episodes.
       randomize: randomization level; None for none.
@@ -80,11 +80,11 @@ def record_video(
       UserError: something of this is unknown, does not fit together, or nothing can render here.
     """
     path = _video_path(path)
-    driver = find_driver(policy, env_name, randomize)
+    source = find_policy_source(policy, env_name, randomize)
     moments = record(
-        driver, n_episodes, camera=camera, size=(size, size), seed=seed, n_steps=n_steps
+        source, n_episodes, camera=camera, size=(size, size), seed=seed, n_steps=n_steps
     )
-    return write_rollout(path, moments, driver.config.control_dt)
+    return write_rollout(path, moments, source.config.control_dt)
 
 
 def write_rollout(path: str | Path, moments: Iterable[Moment], seconds: float) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from matplotlib.colors import to_rgb
 
 from simscaleai.datagen import generate_dataset
 from simscaleai.errors import UserError
+from simscaleai.rollout.policy_source import find_policy_source
 from simscaleai.tools import cli, visualize
-from simscaleai.tools.driver import find_driver
 from simscaleai.tools.figures.rollout import record
 from simscaleai.tools.figures.style import GREEN, RED
 from simscaleai.tools.figures.tiles import BORDER
@@ -133,8 +133,8 @@ def test_a_video_has_every_step_and_marks_how_episodes_ended(tmp_path: Path) -> 
 
 
 def test_a_video_of_failure(tmp_path: Path) -> None:
-    driver = find_driver("random", "reach")
-    short = replace(driver, config=replace(driver.config, max_episode_steps=4))
+    source = find_policy_source("random", "reach")
+    short = replace(source, config=replace(source.config, max_episode_steps=4))
     moments = record(short, 1, size=(32, 32))
     done = visualize.write_rollout(tmp_path / "a.mp4", moments, 0.05)
     assert done["successes"] == 0 and done["frames"] == 5 + 20

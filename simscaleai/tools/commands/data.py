@@ -41,7 +41,7 @@ def datagen(
     policy: Annotated[
         str,
         typer.Option(
-            help="scripted (the expert), random, a checkpoint, or the folder or name of a run."
+            help="scripted (the expert), random, a checkpoint, a run, or module:function."
         ),
     ] = "scripted",
     randomize: Randomize = None,

@@ -25,7 +25,7 @@ def viz_live(
     policy: Annotated[
         str,
         typer.Option(
-            help="scripted (the expert), random, a checkpoint, or the folder or name of a run."
+            help="scripted (the expert), random, a checkpoint, a run, or module:function."
         ),
     ] = "scripted",
     seed: Annotated[int, typer.Option(min=0, help="Decides the episodes.")] = 0,

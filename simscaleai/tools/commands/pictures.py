@@ -20,9 +20,7 @@ AnyEnv = Annotated[
 ]
 Policy = Annotated[
     str,
-    typer.Option(
-        help="scripted (the expert), random, a checkpoint, or the folder or name of a run."
-    ),
+    typer.Option(help="scripted (the expert), random, a checkpoint, a run, or module:function."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Decides the episodes.")]
 Size = Annotated[int, typer.Option(min=16, max=2048, help="Height and width in pixels.")]

@@ -14,8 +14,8 @@ from simscaleai.convert import converted
 from simscaleai.evaluation.suite import episode_seed
 from simscaleai.rendering import Renderer
 from simscaleai.rollout.loop import run_episodes
+from simscaleai.rollout.policy_source import find_policy_source
 from simscaleai.sim.factory import make_env
-from simscaleai.tools.driver import find_driver
 from simscaleai.tools.figures.rollout import view_of
 from simscaleai.tools.figures.style import (
     BLUE,
@@ -63,10 +63,10 @@ def plot_cameras(
     Raises:
       UserError: an unknown environment or camera, or nothing can render here.
     """
-    driver = find_driver("scripted", env_name, randomize)
-    env: Any = make_env(env_name, config=driver.config)
+    source = find_policy_source("scripted", env_name, randomize)
+    env: Any = make_env(env_name, config=source.config)
     try:
-        steps = run_episodes(env, driver.policy(env), [episode_seed(seed, 0)])
+        steps = run_episodes(env, source.policy(env), [episode_seed(seed, 0)])
         for _ in islice(steps, 1 + n_steps):  # the first one is the reset
             pass
         time = float(env.data.time)

@@ -16,10 +16,10 @@ from simscaleai.evaluation.suite import episode_seed
 from simscaleai.policy import Policy
 from simscaleai.rendering import Renderer
 from simscaleai.rollout.loop import run_episodes
+from simscaleai.rollout.policy_source import PolicySource
 from simscaleai.sim.base_env import CameraConfig
 from simscaleai.sim.factory import make_vec_env
 from simscaleai.sim.vector_env import TaskVectorEnv
-from simscaleai.tools.driver import Driver
 
 CAMERA = "observer_cam"  # of our scenes
 
@@ -49,7 +49,7 @@ class Moment(NamedTuple):
 
 
 def record(
-    driver: Driver,
+    source: PolicySource,
     n_episodes: int = 1,
     *,
     camera: str | None = None,
@@ -62,7 +62,7 @@ def record(
     """Let a policy drive n episodes at once, those that `simscale eval --seed` begins with.
 
     Args:
-      driver: see `find_driver`.
+      source: see `find_policy_source`.
       n_episodes: how many.
       camera: one of the scene's, with the field of view that the scene gives it; None is `observer_cam`, or
         the first one of a scene without it.
@@ -78,13 +78,13 @@ def record(
     Raises:
       UserError: the environment, the policy and the camera do not fit together, or nothing can render here.
     """
-    with closing(_env(driver, n_episodes)) as env:
+    with closing(_env(source, n_episodes)) as env:
         lens = view_of(env.model, camera, size)
         options: Any = {"engine": env.config.render_engine, "samples": samples}
         with closing(Renderer(env.model, [lens], n_episodes, **options)) as renderer:
             drawn = np.full(n_episodes, -1)  # after how many steps
             told: tuple[str, ...] = ()
-            episodes = _run(env, driver.policy(env), seed, n_steps)
+            episodes = _run(env, source.policy(env), seed, n_steps)
             for step, (steps, over, success, instructions) in enumerate(episodes):
                 if env.task.held_out:
                     told = instructions
@@ -96,19 +96,19 @@ def record(
 
 
 def lengths(
-    driver: Driver, n_episodes: int = 1, *, seed: int = 0, n_steps: int | None = None
+    source: PolicySource, n_episodes: int = 1, *, seed: int = 0, n_steps: int | None = None
 ) -> NDArray[np.int64]:
     """How many steps the episodes of `record` have, (n,), without a picture of them."""
-    with closing(_env(driver, n_episodes)) as env:
-        *_, (steps, *_) = _run(env, driver.policy(env), seed, n_steps)
+    with closing(_env(source, n_episodes)) as env:
+        *_, (steps, *_) = _run(env, source.policy(env), seed, n_steps)
     return steps
 
 
-def _env(driver: Driver, n_episodes: int) -> TaskVectorEnv:
+def _env(source: PolicySource, n_episodes: int) -> TaskVectorEnv:
     if n_episodes < 1:
         raise UserError(f"n_episodes is {n_episodes}; it must be at least 1.")
     return make_vec_env(
-        driver.env_name, n_episodes, autoreset_mode="disabled", config=driver.config
+        source.env_name, n_episodes, autoreset_mode="disabled", config=source.config
     )
 
 

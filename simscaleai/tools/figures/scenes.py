@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simscaleai.convert import converted
-from simscaleai.tools.driver import find_driver
+from simscaleai.rollout.policy_source import find_policy_source
 from simscaleai.tools.figures.rollout import Moment, lengths, record
 from simscaleai.tools.figures.style import frame, new_figure, picture, styled
 from simscaleai.tools.figures.tiles import verdict
@@ -40,7 +40,7 @@ def plot_env(
     Args:
       env_name: environment; None is the checkpoint's own, and "reach" for the other policies.
       n_steps: control steps to show; None shows the whole episode.
-      policy: "scripted" (the expert), "random", or the path of a checkpoint.
+      policy: "scripted" (the expert), "random", a checkpoint, a run, or a function "module:function".
       camera: one of the scene's; None is `observer_cam`, or the first one of a scene without it.
       seed: which episode.
       randomize: randomization level; None for none.
@@ -49,19 +49,19 @@ def plot_env(
     Raises:
       UserError: something of this is unknown, does not fit together, or nothing can render here.
     """
-    driver = find_driver(policy, env_name, randomize)
-    seconds = driver.config.control_dt
-    length = int(lengths(driver, seed=seed, n_steps=n_steps)[0])
+    source = find_policy_source(policy, env_name, randomize)
+    seconds = source.config.control_dt
+    length = int(lengths(source, seed=seed, n_steps=n_steps)[0])
     shown = spread(length + 1, GRID)
     options: Any = {"camera": camera, "size": (size, size), "seed": seed, "n_steps": n_steps}
-    moments = list(record(driver, **options, shown=shown, samples=2))
+    moments = list(record(source, **options, shown=shown, samples=2))
     rows = math.ceil(len(shown) / COLUMNS)
     columns = min(COLUMNS, len(shown))
     end = moments[-1]
     took = f"{length} steps ({length * seconds:.3g} s)"
     how = verdict(bool(end.over[0]), bool(end.success[0]))[1]
     looks = f", randomized ({randomize})" if randomize else ""
-    title = f"{driver.env_name}, {driver.title}{looks}: {how + ' after ' if how else ''}{took}"
+    title = f"{source.env_name}, {source.title}{looks}: {how + ' after ' if how else ''}{took}"
     figure = new_figure(2.1 * columns, 0.4 + 2.3 * rows, title)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, moment in zip(panels, moments, strict=False):

@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from simscaleai.convert import converted
-from simscaleai.datagen.policies import NAMES
 from simscaleai.errors import UserError
+from simscaleai.rollout.policy_source import PolicySource, find_policy_source
 from simscaleai.sim.factory import make_env
 from simscaleai.sim.task_env import TaskEnv
-from simscaleai.tools.driver import find_driver
 from simscaleai.tools.live.player import Player
 
 __all__ = ["Player", "load_player", "view_live"]
@@ -34,7 +33,7 @@ def view_live(
 
     Args:
       env_name: environment; None is the checkpoint's own, and "reach" for the other policies.
-      policy: "scripted" (the expert), "random", or the path of a checkpoint.
+      policy: "scripted" (the expert), "random", a checkpoint, a run, or a function "module:function".
       seed: which episodes; those of `simscale eval --seed`.
       speed: simulated seconds in a second.
       web: serve MuJoCo's browser viewer instead of opening a window.
@@ -50,8 +49,9 @@ def view_live(
     """
     if not 0.01 <= speed <= 100:
         raise UserError(f"speed is {speed}; it must lie between 0.01 and 100.")
-    player = load_player(env_name, policy, seed, speed)
-    title = f"{player.env.task.name} | {policy if policy in NAMES else 'checkpoint ' + policy}"
+    source = find_policy_source(policy, env_name)
+    player = _player(source, seed, speed)
+    title = f"{player.env.task.name} | {source.title}"
     try:
         if web:
             from simscaleai.tools.live.web import serve
@@ -69,10 +69,13 @@ def view_live(
 
 
 def load_player(env_name: str | None, policy: str, seed: int = 0, speed: float = 1.0) -> Player:
-    """The player of a policy, by name or as a checkpoint, in an environment that fits it."""
-    driver = find_driver(policy, env_name)
-    env = _task_env(driver.env_name, config=driver.config)
-    return Player(env, driver.policy(env), seed, speed)
+    """Return the player of a policy, by name or as a checkpoint, in an environment that fits it."""
+    return _player(find_policy_source(policy, env_name), seed, speed)
+
+
+def _player(source: PolicySource, seed: int, speed: float) -> Player:
+    env = _task_env(source.env_name, config=source.config)
+    return Player(env, source.policy(env), seed, speed)
 
 
 def _task_env(name: str, **settings: Any) -> TaskEnv:

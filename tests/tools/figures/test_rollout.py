@@ -8,16 +8,16 @@ import pytest
 
 from simscaleai.errors import UserError
 from simscaleai.evaluation import EvalConfig, evaluate_policy
+from simscaleai.rollout.policy_source import find_policy_source
 from simscaleai.sim import make_vec_env
-from simscaleai.tools.driver import find_driver
 from simscaleai.tools.figures.rollout import lengths, record, view_of
 
 SIZE = (24, 32)
 
 
 def test_every_step_is_shown_until_all_are_over() -> None:
-    driver = find_driver("scripted", "reach", "default")
-    moments = list(record(driver, 3, size=SIZE, seed=5))
+    source = find_policy_source("scripted", "reach", "default")
+    moments = list(record(source, 3, size=SIZE, seed=5))
     end = moments[-1]
     env = make_vec_env("reach", 3, autoreset_mode="disabled", domain_randomization=True)
     found = evaluate_policy(env, env.task.expert().act, EvalConfig(n_episodes=3, seed=5))
@@ -39,22 +39,22 @@ def test_every_step_is_shown_until_all_are_over() -> None:
 
 
 def test_only_what_is_shown_is_drawn() -> None:
-    driver = find_driver("random", "reach")
-    assert lengths(driver, 2, n_steps=4).tolist() == [4, 4]
-    moments = list(record(driver, 2, size=SIZE, n_steps=4, shown=[0, 3]))
+    source = find_policy_source("random", "reach")
+    assert lengths(source, 2, n_steps=4).tolist() == [4, 4]
+    moments = list(record(source, 2, size=SIZE, n_steps=4, shown=[0, 3]))
     assert [m.steps.tolist() for m in moments] == [[0, 0], [3, 3]]
     assert not moments[-1].over.any()
 
 
 def test_what_does_not_fit() -> None:
-    driver = find_driver("random", "reach")
+    source = find_policy_source("random", "reach")
     for given, message in (
         ({"n_episodes": 0}, "n_episodes is 0"),
         ({"n_steps": 0}, "n_steps is 0"),
         ({"camera": "observer"}, "Did you mean 'observer_cam'"),
     ):
         with pytest.raises(UserError, match=message):
-            next(record(driver, **given))
+            next(record(source, **given))
 
 
 def test_a_scene_without_an_observer_camera_is_seen_by_its_first() -> None:

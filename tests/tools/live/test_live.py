@@ -118,4 +118,4 @@ def test_the_window_shows_the_player_until_it_is_closed(monkeypatch: pytest.Monk
     assert shown.data is player.data and shown.model is player.model
     assert opened.closed and opened.frames == 10
     assert player.env.data.time > 0
-    assert opened.texts[-1][2:] == ("reach | scripted", "Episode 1 | 0 of 0 succeeded")
+    assert opened.texts[-1][2:] == ("reach | expert", "Episode 1 | 0 of 0 succeeded")

@@ -1,0 +1,162 @@
+"""Policies by name: the expert, random actions, a trained model, or a Python function.
+
+    make_policy("scripted", env)                      # the expert of the environment's task
+    make_policy("random", env)
+    make_policy("runs/reach", env)                    # a checkpoint, or the folder or name of a run
+    make_policy("my_package.policies:go", env)        # a function, or a class that is a `Policy`
+
+Torch is imported for a checkpoint, and for nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai.errors import MissingFileError, UserError, did_you_mean, unknown_name
+from simscaleai.policy import Policy, RandomPolicy
+from simscaleai.storage.find_checkpoint import RUNS, checkpoint_sha256, find_checkpoint
+
+NAMES = ("random", "scripted")
+ACCEPTED = (
+    "'random', 'scripted', the path of a checkpoint, a run's folder or name, or a Python function as"
+    " 'module:function'"
+)
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+PolicyFunction = Callable[[Mapping[str, NDArray[Any]]], NDArray[Any]]
+"""Observations {key: (n, ...)} to actions (n, action_dim)."""
+
+
+class FunctionPolicy:
+    """A function as a `Policy` that remembers nothing."""
+
+    def __init__(self, function: PolicyFunction) -> None:
+        self._function = function
+
+    def reset(
+        self,
+        mask: NDArray[np.bool_],
+        seeds: Sequence[int],
+        instructions: Sequence[str] | None = None,
+    ) -> None:
+        """Do nothing."""
+
+    def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Return the actions (n, action_dim) for observations {key: (n, ...)}."""
+        return np.asarray(self._function(obs), np.float32)
+
+
+def resolve_policy(name: str) -> str:
+    """Return a policy's name in full: of a run, the path of the checkpoint that is meant.
+
+    Raises:
+      MissingFileError: no such name, and no such checkpoint.
+      UserError: no such function.
+    """
+    if name in NAMES:
+        return name
+    if is_function(name):
+        _load(name)
+        return name
+    if not Path(name).exists() and not (RUNS / name).exists():
+        raise MissingFileError(
+            f"Unknown policy {name!r}: give {ACCEPTED}.{did_you_mean(name, NAMES)}"
+        )
+    return str(find_checkpoint(name))
+
+
+def is_function(name: str) -> bool:
+    """Whether a policy's name means a Python function."""
+    return _FUNCTION.fullmatch(name) is not None and not Path(name).exists()
+
+
+def policy_sha256(name: str) -> str:
+    """Return what identifies the content of a policy: of a checkpoint, or of the file of a function.
+
+    It is "" for "random" and "scripted", which belong to the package and the task. Errors as of
+    `resolve_policy`.
+    """
+    resolved = resolve_policy(name)
+    if resolved in NAMES:
+        return ""
+    if not is_function(resolved):
+        return checkpoint_sha256(resolved)
+    file = getattr(importlib.import_module(resolved.partition(":")[0]), "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+
+
+def make_policy(name: str, env: Any) -> Policy:
+    """Return the policy of a name, as `resolve_policy` gives it, for an environment of this package.
+
+    Raises:
+      UserError: the task has no expert, or the checkpoint does not fit the environment.
+    """
+    if name == "random":
+        return RandomPolicy(env.contract.action_dim)
+    if name == "scripted":
+        expert: Callable[[], Policy] | None = getattr(env.task, "expert", None)
+        if expert is None:
+            raise UserError(
+                f"The task {env.contract.env_name!r} has no scripted expert; choose the policy"
+                " 'random' or a checkpoint."
+            )
+        return expert()
+    if is_function(name):
+        return function_policy(name)
+    from simscaleai.models.policy import ModelPolicy
+
+    policy = ModelPolicy.from_checkpoint(name)
+    if policy.contract is not None:
+        policy.contract.require(env.contract)
+    return policy
+
+
+def function_policy(name: str) -> Policy:
+    """Return the policy "module:function": a function of observations, or a class or object with `act`.
+
+    Raises:
+      UserError: there is no such module or function, or it is none of these.
+    """
+    thing = _load(name)
+    if inspect.isclass(thing):
+        thing = thing()
+    if callable(getattr(thing, "act", None)) and callable(getattr(thing, "reset", None)):
+        policy: Policy = thing
+        return policy
+    if not callable(thing):
+        raise UserError(
+            f"The policy {name!r} is of type {type(thing).__name__}; give a function of observations"
+            " {key: (n, ...)}, or a class with reset(mask, seeds, instructions) and act(obs)."
+        )
+    return FunctionPolicy(thing)
+
+
+def _load(name: str) -> Any:
+    """Import what "module:function" names; from the working directory, too, as `python -m` does."""
+    module_name, _, attribute = name.partition(":")
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # a module that the user's own imports
+        raise UserError(
+            f"There is no module {module_name!r} for the policy {name!r}; install it, or run in the folder"
+            " where it is."
+        ) from None
+    if not hasattr(module, attribute):
+        known = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        raise unknown_name(f"function of {module_name!r}", attribute, known)
+    return getattr(module, attribute)

@@ -1,0 +1,74 @@
+"""A policy by name, and the environment that fits it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from simscaleai.policy import Policy
+from simscaleai.rollout.policies import NAMES, is_function, make_policy, resolve_policy
+from simscaleai.rollout.policy_environment import image_shapes, policy_environment
+from simscaleai.sim.base_env import SimConfig
+from simscaleai.sim.factory import sim_config
+
+if TYPE_CHECKING:
+    from simscaleai.models.policy import ModelPolicy
+
+ENV = "reach"
+TITLES = {"scripted": "expert", "random": "random policy"}
+
+
+@dataclass(frozen=True)
+class PolicySource:
+    """A policy before it has an environment.
+
+    Attributes:
+      env_name, config: of the environment to make: without cameras, unless the policy reads images.
+      title: what to call the policy in figures.
+      name: as of `resolve_policy`.
+      model: of a checkpoint; None for other policies.
+    """
+
+    env_name: str
+    config: SimConfig
+    title: str
+    name: str
+    model: ModelPolicy | None = None
+
+    def policy(self, env: Any) -> Policy:
+        """Return the policy for `env`, single or vector; UserError if the two do not fit."""
+        if self.model is None:
+            return make_policy(self.name, env)
+        if self.model.contract is not None:
+            self.model.contract.require(env.contract)
+        return self.model
+
+
+def find_policy_source(
+    policy: str,
+    env_name: str | None = None,
+    randomize: str | None = None,
+    device: str = "auto",
+) -> PolicySource:
+    """Find a policy and the environment for it.
+
+    Args:
+      policy: "scripted" (the expert), "random", a checkpoint, the folder or name of a run, or
+        "module:function".
+      env_name: environment; None is the checkpoint's own, and "reach" for the other policies.
+      randomize: randomization level; None for none, whatever a checkpoint's data had.
+      device: where a checkpoint's model runs.
+
+    Raises:
+      UserError: there is no such policy, or a checkpoint that cannot be read or says no environment.
+    """
+    name = resolve_policy(policy)
+    if name in NAMES or is_function(name):
+        level = {} if randomize is None else {"randomization_level": randomize}
+        config = sim_config(cameras=[], domain_randomization=randomize is not None, **level)
+        return PolicySource(env_name or ENV, config, TITLES.get(name, name), name)
+    from simscaleai.models.policy import ModelPolicy
+
+    model = ModelPolicy.from_checkpoint(name, device)
+    env_name, config = policy_environment(model.contract, env_name, randomize, image_shapes(model))
+    return PolicySource(env_name, config, f"checkpoint {name}", name, model)
