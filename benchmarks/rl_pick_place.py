@@ -23,7 +23,7 @@ def main() -> None:
         help="go on when the recipe would stop, to see the whole curve",
     )
     args = parser.parse_args()
-    values: dict[str, Any] = {"ppo": {"total_timesteps": args.steps}} if args.steps else {}
+    values: dict[str, Any] = {"agent": {"total_timesteps": args.steps}} if args.steps else {}
     if args.to_end:
         values["stop_at_success"] = 2.0
     results = []

@@ -60,8 +60,8 @@ class Curve:
 
 
 def ours(config: RLConfig, steps: int) -> tuple[Curve, float]:
-    ppo = config.ppo
-    ppo.total_timesteps = steps
+    config.agent["total_timesteps"] = steps
+    ppo = config.resolve_agent()[1]
     env = make_vec_env("reach", config.num_envs, autoreset_mode="same_step", **config.env)
     agent = PPOAgent(20, 4, ppo)
     curve = Curve(config)
@@ -97,7 +97,7 @@ def make_flat(settings: dict[str, Any]) -> FlattenObservation:
 
 def theirs(config: RLConfig, steps: int, wrapper: Any, num_envs: int) -> tuple[Curve, float]:
     """Stable-Baselines3 with our hyperparameters; a rollout has as many steps as ours."""
-    ppo = config.ppo
+    ppo: Any = config.resolve_agent()[1]
     venv = VecNormalize(wrapper([partial(make_flat, config.env)] * num_envs), gamma=ppo.gamma)
     rollout = ppo.n_steps * config.num_envs
     model = PPO(
@@ -138,7 +138,7 @@ def main() -> None:
 
     def config() -> RLConfig:
         loaded = load_config(RLConfig, ROOT / "configs/rl/reach.yaml")
-        loaded.ppo.seed = args.seed
+        loaded.seed = args.seed
         return loaded
 
     rows = [(f"ours, {config().num_envs} environments", *ours(config(), args.steps))]

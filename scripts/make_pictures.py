@@ -37,7 +37,7 @@ INGREDIENTS = {
     RUNS / "reach_color/config.yaml": "train --config configs/train/vla_reach_color.yaml"
     " --dataset runs/pictures/reach_color.h5 --name pictures/reach_color",
     RUNS / "reach/config.yaml": "rl --config configs/rl/reach.yaml --name pictures/reach"
-    " ppo.log_every=2",
+    " agent.log_every=2",
 }
 CLONE = RUNS / "pick_place/checkpoints/final.pt"
 PICTURES = {

@@ -53,13 +53,13 @@ class ActionRange:
         bounds: list[Any] = [getattr(space, name, None) for name in ("low", "high")]
         if not all(isinstance(bound, np.ndarray) for bound in bounds):
             raise UserError(
-                f"The action space is a {kind}, and PPO acts in a Box of real numbers with finite bounds;"
+                f"The action space is a {kind}, and agents act in a Box of real numbers with finite bounds;"
                 " wrap the environment so that it takes one (gymnasium.ActionWrapper)."
             )
         low, high = bounds
         if low.dtype.kind != "f":
             raise UserError(
-                f"The action space is a Box of {low.dtype}, and PPO acts in one of real numbers; wrap the"
+                f"The action space is a Box of {low.dtype}, and agents act in one of real numbers; wrap the"
                 " environment so that it takes one (gymnasium.ActionWrapper)."
             )
         low, high = (bound.astype(np.float64).reshape(-1) for bound in bounds)
@@ -67,7 +67,7 @@ class ActionRange:
         if len(endless):
             i = int(endless[0])
             raise UserError(
-                f"Entry {i} of the action space has the bounds {low[i]:g} and {high[i]:g}, and PPO needs"
+                f"Entry {i} of the action space has the bounds {low[i]:g} and {high[i]:g}, and agents need"
                 " finite ones to know how far to explore; give some (gymnasium.wrappers.RescaleAction)."
             )
         return cls(low, high, tuple(bounds[0].shape), str(bounds[0].dtype))

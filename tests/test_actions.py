@@ -59,7 +59,7 @@ def test_between_minus_one_and_one_nothing_changes() -> None:
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        (spaces.Discrete(3), "is a Discrete, and PPO acts in a Box"),
+        (spaces.Discrete(3), "is a Discrete, and agents act in a Box"),
         (spaces.MultiDiscrete([2, 2]), "is a MultiDiscrete"),
         (spaces.MultiBinary(3), "is a MultiBinary"),
         (spaces.Dict(a=box([0], [1])), "is a Dict"),

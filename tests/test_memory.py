@@ -13,9 +13,9 @@ from simscaleai import memory
 from simscaleai.datagen import generate_dataset
 from simscaleai.errors import UserError
 from simscaleai.memory import out_of_memory, require_memory
-from simscaleai.rl.agents.buffer import RolloutBuffer
+from simscaleai.rl.agents.rollout_buffer import RolloutBuffer
+from simscaleai.rl.runner import train_agent
 from simscaleai.rl.settings import RLConfig
-from simscaleai.rl.training import train_agent
 from simscaleai.sim import make_vec_env
 from simscaleai.tools import cli
 from simscaleai.training import TrainConfig
@@ -96,7 +96,7 @@ def test_reinforcement_learning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(UserError, match=r"^n_steps=1000000000 of 2 environments needs at least"):
         RolloutBuffer(10**9, 10, 4, "cpu", 2)
     config = RLConfig(num_envs=2, device="cpu", show_progress=False)
-    config.ppo.hidden_dim = 10**9
+    config.agent["hidden_dim"] = 10**9
     with pytest.raises(UserError, match=r"^A network of hidden_dim=1000000000 needs"):
         train_agent(config)
 

@@ -1,4 +1,4 @@
-"""What a run of reinforcement learning shows while it goes on."""
+"""Progress of a run of reinforcement learning on the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simscaleai.errors import printable
 from simscaleai.progress import can_draw
-from simscaleai.rl.settings import RLConfig
+from simscaleai.rl.agents.agent import Agent
 
 _LINE_SECONDS = 10.0
 
@@ -20,10 +20,13 @@ _LINE_SECONDS = 10.0
 class RLProgress:
     """A progress bar, or a line now and then where the output is no terminal; a context manager."""
 
-    def __init__(self, config: RLConfig, start_step: int, main: bool) -> None:
-        shown = config.show_progress and main
+    def __init__(self, agent: Agent, shown: bool) -> None:
         self._console = Console(stderr=True, quiet=not shown)
-        self._total = config.ppo.total_timesteps
+        self._total = agent.config.total_timesteps
+        # {metric: format} of those that the agent wants to be shown
+        self._formats = {
+            key: text for group in agent.metric_groups for key, text in group.progress.items()
+        }
         self._evaluation = ""
         self._spoken = time.perf_counter()
         self._bar = Progress(
@@ -35,7 +38,9 @@ class RLProgress:
             expand=True,
             disable=not (shown and can_draw(self._console)),
         )
-        self._task = self._bar.add_task("PPO", total=self._total, completed=start_step, text="")
+        self._task = self._bar.add_task(
+            agent.name, total=self._total, completed=agent.timesteps, text=""
+        )
 
     def __enter__(self) -> RLProgress:
         self._bar.start()
@@ -50,17 +55,20 @@ class RLProgress:
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        """Tell the user one thing."""
+        """Print a line."""
         self._console.print(printable(text), highlight=False, soft_wrap=True, markup=False)
 
-    def update(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Show where the run is."""
-        parts = [f"{numbers['steps_per_second']:,.0f} steps/s"]
-        if "episode_reward" in numbers:
-            parts.append(f"return {numbers['episode_reward']:.1f}")
-        if numbers.get("diverged"):
-            parts.append(f"{numbers['diverged']:.0f} unstable episodes")
-        parts += [f"KL {numbers['approx_kl']:.3f}", self._evaluation]
+    def update(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Show the step and the metrics of the newest update."""
+        parts = [f"{metrics['steps_per_second']:,.0f} steps/s"]
+        if "episode_reward" in metrics:
+            parts.append(f"return {metrics['episode_reward']:.1f}")
+        if metrics.get("diverged"):
+            parts.append(f"{metrics['diverged']:.0f} unstable episodes")
+        parts += [
+            text.format(metrics[key]) for key, text in self._formats.items() if key in metrics
+        ]
+        parts.append(self._evaluation)
         text = "  ".join(part for part in parts if part)
         self._bar.update(self._task, completed=step, text=text)
         now = time.perf_counter()
@@ -69,5 +77,5 @@ class RLProgress:
             self.say(f"{step:,}/{self._total:,} steps  {text}")
 
     def evaluated(self, evaluation: Mapping[str, Any]) -> None:
-        """Show the newest evaluation from now on."""
+        """Show the newest evaluation."""
         self._evaluation = f"success {evaluation['success_rate']:.0%}"

@@ -1,19 +1,19 @@
-"""Resuming a run of reinforcement learning: which agent, whether it fits, and what stays of its folder.
+"""Compare a resumed run of reinforcement learning with the one that it resumes.
 
 A checkpoint of a run has an entry "run": the settings that decide what is learned, and the score of the
-newest evaluation with the suite of episodes that it is of. What else differs (steps to go, logging,
-evaluation, threads) does not matter to a resumed run.
+newest evaluation with its suite of episodes. Other settings (total steps, logging, evaluation, threads) may
+differ in a resumed run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from simscaleai.contract import EnvContract
 from simscaleai.errors import ExistingFileError, UserError
+from simscaleai.rl.agents.agent_checkpoint import agent_entries, timesteps_of
 from simscaleai.rl.settings import RLConfig
 from simscaleai.storage.atomic import require_writable
 from simscaleai.storage.checkpoint import load_checkpoint
@@ -24,7 +24,7 @@ _HARMLESS = ("total_timesteps", "log_every")
 
 
 def deciding(config: RLConfig, contract: EnvContract) -> dict[str, Any]:
-    """Settings that decide what is learned, by dotted name, as plain values."""
+    """Return settings that decide what is learned, {dotted name: plain value}; of a `complete` config."""
     reward = config.reward
     if not isinstance(reward, str | Mapping):
         reward = f"{type(reward).__module__}.{type(reward).__qualname__}"
@@ -34,12 +34,12 @@ def deciding(config: RLConfig, contract: EnvContract) -> dict[str, Any]:
         "num_envs": config.num_envs,
     }
     found |= {f"env.{key}": value for key, value in contract.to_dict()["env_config"].items()}
-    found |= {f"ppo.{k}": v for k, v in asdict(config.ppo).items() if k not in _HARMLESS}
+    found |= {f"agent.{k}": v for k, v in config.agent.items() if k not in _HARMLESS}
     return found
 
 
 def suite(config: RLConfig) -> dict[str, Any]:
-    """The episodes of an evaluation: scores of other ones do not compare."""
+    """Return which episodes an evaluation has: scores of other ones are not comparable."""
     return {"eval_episodes": config.eval_episodes, "eval_seed": config.eval_seed}
 
 
@@ -48,13 +48,15 @@ def check_same_run(payload: Mapping[str, Any], own: Mapping[str, Any], path: str
 
     Args:
       payload: of the checkpoint.
-      own: `deciding` of the run that is to go on from it.
+      own: `deciding` of the run that resumes from it.
       path: of the checkpoint.
     """
     about = payload.get("run")
     saved = about.get("settings") if isinstance(about, dict) else None
     if not isinstance(saved, dict):  # an agent that was saved outside of a run says less
-        saved = {f"ppo.{key}": value for key, value in payload["ppo"]["config"].items()}
+        agent = agent_entries(payload)[0]
+        saved = {f"agent.{key}": value for key, value in agent["config"].items()}
+        saved["agent.name"] = agent["name"]
         contract = (payload.get("policy") or {}).get("contract") or {}
         saved |= {f"env.{key}": v for key, v in contract.get("env_config", {}).items()}
         saved |= {"env_name": contract["env_name"]} if "env_name" in contract else {}
@@ -72,7 +74,7 @@ def check_same_run(payload: Mapping[str, Any], own: Mapping[str, Any], path: str
 
 
 def best_score(folder: Path, config: RLConfig) -> Score | None:
-    """The score of the folder's `best.pt`: `NO_SCORE` without one, None if other episodes gave it."""
+    """Return the score of the folder's `best.pt`: `NO_SCORE` without one, None if it is of another suite."""
     path = folder / "best.pt"
     if not path.exists():
         return NO_SCORE
@@ -95,11 +97,3 @@ def check_output(path: Path) -> None:
                 f"save_path is {path}, which exists and holds no agent; choose another path."
             ) from None
     require_writable(path, "choose another save_path")
-
-
-def timesteps_of(payload: Mapping[str, Any]) -> int:
-    """Return the environment steps of a checkpoint; UserError if it holds no agent."""
-    agent = payload.get("ppo")
-    if not isinstance(agent, dict) or type(agent.get("timesteps")) is not int:
-        raise UserError("The checkpoint holds no PPO agent.")
-    return int(agent["timesteps"])

@@ -1,37 +1,24 @@
-"""A run of reinforcement learning as a YAML file describes it: what `simscale rl` is given.
+"""Settings of a run of reinforcement learning, as in the YAML file of `simscale rl --config`.
 
 name: reach
 env_name: reach
 num_envs: 128
-ppo: {total_timesteps: 300000, n_steps: 16}
+agent: {name: ppo, total_timesteps: 300000, n_steps: 16}
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from simscaleai.config import load_config
 from simscaleai.convert import Converted
 from simscaleai.errors import UserError
-from simscaleai.rl.agents.ppo import PPOConfig
+from simscaleai.rl.agents.agent import Agent, AgentConfig, agent_settings, resolve_agent
 from simscaleai.storage.find_checkpoint import RUNS
 from simscaleai.tracking.folder import check_path_in_file, is_run_name
-
-
-def vector_defaults() -> PPOConfig:
-    """Settings for a hundred environments and more, where `PPOConfig` itself is for a single one."""
-    return PPOConfig(
-        n_steps=16,
-        batch_size=1024,
-        n_epochs=5,
-        entropy_coef=0.0,
-        log_std_init=-0.5,
-        target_kl=0.01,
-        gamma=0.95,
-    )
 
 
 @dataclass
@@ -39,7 +26,7 @@ class RLConfig(Converted):
     """Settings of a run.
 
     Attributes:
-      name: the run's folder is `runs/<name>`; without one it is `checkpoints/ppo_<env_name>`.
+      name: the run's folder is `runs/<name>`; without one it is `checkpoints/<agent>_<env_name>`.
       env_name: the environment; see `list_envs`.
       env: fields of `SimConfig` that differ from its defaults; there are no cameras.
       reward: "default", "sparse", or {term: weight}; see `Task.set_reward`.
@@ -49,12 +36,13 @@ class RLConfig(Converted):
         and cost more than networks of this size gain by them.
       seed: decides everything.
       device: of the networks; "cpu", "cuda", "auto".
-      ppo: see `PPOConfig`; its `seed` is set by the one above.
+      agent: {"name": one of `list_agents()`, setting: value}; for "ppo" see `PPOConfig`, for "cem"
+        `CEMConfig`. What is not given has the agent's default for a run; its `seed` is the one above.
       eval_every: updates between evaluations; 0 for one at the end only.
       eval_episodes, eval_seed: how many episodes an evaluation has, and which.
       stop_at_success: end when an evaluation succeeds at least as often; above 1: never.
-      init_from: checkpoint of a cloned policy that the actor starts from.
-      resume_from: checkpoint to go on from, or "auto" for the run's newest.
+      init_from: checkpoint of a cloned policy that the agent first learns to imitate.
+      resume_from: checkpoint to resume from, or "auto" for the newest of the run.
       save_path: where the final agent goes; `final.pt` in the run's folder by default.
       use_tensorboard: None where it is installed.
       use_wandb, wandb_project: also record with Weights & Biases.
@@ -70,7 +58,7 @@ class RLConfig(Converted):
     torch_threads: int = 1
     seed: int = 0
     device: str = "cpu"
-    ppo: PPOConfig = field(default_factory=vector_defaults)
+    agent: dict[str, Any] = field(default_factory=lambda: {"name": "ppo"})
     eval_every: int = 10
     eval_episodes: int = 100
     eval_seed: int = 0
@@ -86,7 +74,16 @@ class RLConfig(Converted):
     @property
     def folder(self) -> Path:
         """Where everything that the run writes goes."""
-        return RUNS / self.name if self.name else Path("checkpoints", f"ppo_{self.env_name}")
+        default = Path("checkpoints", f"{self.agent.get('name', 'ppo')}_{self.env_name}")
+        return RUNS / self.name if self.name else default
+
+    def resolve_agent(self) -> tuple[type[Agent], AgentConfig]:
+        """Return the class of the agent and all of its settings; UserError for unknown ones."""
+        return resolve_agent(self.agent, self.seed)
+
+    def complete(self) -> RLConfig:
+        """Return a copy that lists every setting of the agent, also those that have their defaults."""
+        return replace(self, agent=agent_settings(*self.resolve_agent()))
 
     def check(self) -> None:
         """Raise one UserError with everything that is out of range."""
@@ -108,17 +105,7 @@ class RLConfig(Converted):
             for name, most in dict.fromkeys(("num_threads", "torch_threads"), 1024).items()
             if getattr(self, name) > most
         ]
-        positive = ("n_steps", "n_epochs", "batch_size", "total_timesteps", "hidden_dim", "lr")
-        wrong += [
-            f"ppo.{name} is {getattr(self.ppo, name)}, it must be positive"
-            for name in (*positive, "log_every")
-            if not getattr(self.ppo, name) > 0
-        ]
-        wrong += [
-            f"ppo.{name} is {getattr(self.ppo, name)}, it lies between 0 and 1"
-            for name in ("gamma", "gae_lambda")
-            if not 0 <= getattr(self.ppo, name) <= 1
-        ]
+        wrong += [f"agent.{problem}" for problem in self.resolve_agent()[1].problems()]
         if self.name is not None and not is_run_name(self.name):
             wrong.append(f"name is {self.name!r}, the name of a folder below runs/ is allowed")
         if wrong:

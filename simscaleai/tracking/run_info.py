@@ -10,6 +10,7 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -24,7 +25,12 @@ _GIT_SECONDS = 10
 
 
 def write_run_info(
-    folder: Path, config: str, start_step: int, device: str, processes: int = 1
+    folder: Path,
+    config: str,
+    start_step: int,
+    device: str,
+    processes: int = 1,
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Write both files; earlier starts of the same run keep their entries in `run_info.json`.
 
@@ -34,6 +40,7 @@ def write_run_info(
       start_step: the step after which it goes on; 0 forgets earlier starts.
       device: what it runs on.
       processes: how many train together.
+      facts: further entries of `run_info.json` for this start, plain values.
     """
     _write(folder / CONFIG_FILE, config)
     starts = _earlier_starts(folder / INFO_FILE) if start_step else []
@@ -46,6 +53,7 @@ def write_run_info(
             "processes": processes,
             "git": git_state(),
             "versions": versions(),
+            **(facts or {}),
         }
     )
     _write(folder / INFO_FILE, json.dumps(starts, indent=2) + "\n")

@@ -137,19 +137,23 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"config": {"hidden_dim": 10**6}},
         {"config": {"n_layers": 10**9}},
         {"config": {"unknown": 1}},
-        {"optimizer": {"state": {0: {"step": torch.zeros(()), "exp_avg": torch.zeros(3)}}}},
-        {"optimizer": 5},
-        {"obs_moments": {}},
-        {"lr": float("nan")},
+        {"state.optimizer": {"state": {0: {"step": torch.zeros(()), "exp_avg": torch.zeros(3)}}}},
+        {"state.optimizer": 5},
+        {"state.obs_rms": {}},
+        {"state.lr": float("nan")},
         {"updates": "x"},
-        {"noise": torch.zeros(3)},
+        {"state.generator": torch.zeros(3)},
+        {"state": None},
+        {"name": "no"},
     ],
     ids=str,
 )
 def test_agents(agent: Path, tmp_path: Path, change: dict[str, Any], no_memory: None) -> None:
     payload = load_checkpoint(agent)
     PPOAgent.from_checkpoint(agent)
-    payload["ppo"] |= change
+    for key, value in change.items():
+        part = payload["agent"]["state"] if key.startswith("state.") else payload["agent"]
+        part[key.removeprefix("state.")] = value
     payload.pop("format_version")
     path = save_checkpoint(tmp_path / "evil.pt", payload)
     with pytest.raises(UserError) as error:

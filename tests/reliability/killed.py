@@ -23,8 +23,8 @@ from typing import Any
 import torch
 
 from simscaleai.datagen import content_hash, generate_dataset, parts, render_dataset
+from simscaleai.rl.runner import train_agent
 from simscaleai.rl.settings import RLConfig
-from simscaleai.rl.training import train_agent
 from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.tools.sweep import run_sweep
 from simscaleai.training import TrainConfig
@@ -92,7 +92,7 @@ def rl(folder: Path, data: Path) -> str:
         show_progress=False,
         use_tensorboard=False,
     )
-    config.ppo.total_timesteps, config.ppo.n_steps = 1600, 16
+    config.agent |= {"total_timesteps": 1600, "n_steps": 16}
     with contextlib.chdir(folder):
         train_agent(config)
     return digest(folder / "runs/r/final.pt")
@@ -122,7 +122,7 @@ RUNS: dict[str, Callable[[Path, Path], str]] = {
 def digest(checkpoint: Path) -> str:
     """Of all numbers that training has made: weights, and the optimizer's."""
     payload = load_checkpoint(checkpoint)
-    parts_of_it = {key: payload[key] for key in ("weights", "optimizer", "ppo") if key in payload}
+    parts_of_it = {key: payload[key] for key in ("weights", "optimizer", "agent") if key in payload}
     tensors = dict(_tensors(parts_of_it))
     assert tensors
     whole = hashlib.sha256()

@@ -5,8 +5,8 @@
     action = agent.predict(obs)
 
 Schulman et al., "Proximal Policy Optimization Algorithms", 2017, with the details that decide whether it
-works: a truncated episode goes on in its value, observations are normalized by running statistics and
-rewards scaled by the spread of their discounted sum, all saved with the agent.
+works: a truncated episode is bootstrapped from the value of its final observation, observations are
+normalized by running statistics and rewards scaled by the standard deviation of their discounted sum.
 
 Traps: values are in units of the scaled reward. `n_steps` is for each environment, so that one rollout
 has `n_steps * num_envs` steps.
@@ -14,64 +14,74 @@ has `n_steps * num_envs` steps.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+import math
+from copy import deepcopy
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from simscaleai import seeding
-from simscaleai.actions import ActionRange
-from simscaleai.config import load_config
-from simscaleai.contract import EnvContract
 from simscaleai.convert import converted
 from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
-from simscaleai.guards import guarded
 from simscaleai.models.fitting import check_fit, check_slots, require_fit
-from simscaleai.models.inference import resolve_device
-from simscaleai.models.normalization import Normalizer, Statistics
-from simscaleai.models.policy import ModelPolicy, action_range_of
+from simscaleai.models.mlp import MLPPolicy
 from simscaleai.models.sizes import within_memory
-from simscaleai.observations import ObsSpec
-from simscaleai.rl.agents.buffer import RolloutBuffer
-from simscaleai.rl.agents.moments import RunningMoments
-from simscaleai.rl.agents.networks import ActorCritic
+from simscaleai.rl.agents.actor_critic import ActorCritic
+from simscaleai.rl.agents.agent import MetricGroup, Metrics, State, register_agent
+from simscaleai.rl.agents.mlp_agent import MLPAgent
 from simscaleai.rl.agents.ppo_config import PPOConfig
-from simscaleai.rl.agents.ppo_update import update
-from simscaleai.rl.agents.rollout import RolloutState, collect
-from simscaleai.rl.agents.stepping import Stepper
-from simscaleai.rl.agents.view import StateView
-from simscaleai.storage.checkpoint import load_checkpoint, save_checkpoint
+from simscaleai.rl.agents.ppo_metrics import METRIC_GROUPS
+from simscaleai.rl.agents.rollout_buffer import Minibatch, RolloutBuffer
+from simscaleai.rl.agents.running_mean_std import RunningMeanStd
+from simscaleai.rl.agents.vec_env_adapter import Transition
 
 __all__ = ["ActorCritic", "PPOAgent", "PPOConfig", "RolloutBuffer"]
 
-_REMEDY = "use another checkpoint of the run"
+MIN_LR, MAX_LR = 1e-5, 1e-2  # bounds of the adaptive learning rate
+METRICS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
+APPROX_KL = METRICS.index("approx_kl")
 
 
-class PPOAgent:
-    """A policy that learns from reward.
+@register_agent("ppo")
+class PPOAgent(MLPAgent):
+    """An actor and a critic that learn from reward.
 
     Args:
-      obs_dim: width of the flattened observation; pictures are not part of it.
+      obs_dim: width of the flattened observation; images are not part of it.
       action_dim: entries of an action.
       config: see `PPOConfig`.
       device: where the networks are: "cpu", "cuda", "auto", ...
       processes: those that learn together. Each collects its own rollouts; gradients are averaged at
-        every step and running statistics put together after every rollout, so that all of them stay
-        the same agent.
+        every step and running statistics merged after every rollout, so that all stay the same agent.
 
     Attributes:
       network: the `ActorCritic`.
+      lr: the learning rate now.
+      return_rms: running statistics of discounted sums of rewards.
       timesteps, updates: taken so far.
-      contract: the environment that it last learned in; None where that does not say.
+      contract: the environment that it last learned in; None where that has none.
       actions: the range of actions there; [-1, 1] for an agent that was in none.
     """
+
+    config_class = PPOConfig
+    metric_groups: ClassVar[tuple[MetricGroup, ...]] = METRIC_GROUPS
+    # for a hundred environments and more, where `PPOConfig` itself is for a single one
+    run_defaults: ClassVar[dict[str, Any]] = {
+        "n_steps": 16,
+        "batch_size": 1024,
+        "n_epochs": 5,
+        "entropy_coef": 0.0,
+        "log_std_init": -0.5,
+        "target_kl": 0.01,
+        "gamma": 0.95,
+    }
+    config: PPOConfig
+    buffer: RolloutBuffer
+    discounted_return: NDArray[np.float64]  # (n,), of the episodes under way
 
     @converted
     def __init__(
@@ -82,10 +92,8 @@ class PPOAgent:
         device: str = "cpu",
         processes: Processes | None = None,
     ) -> None:
-        self.config = config = config or PPOConfig()
-        self.processes = processes or Processes()
-        self.obs_dim, self.action_dim = obs_dim, action_dim
-        self.device = torch.device(resolve_device(device))
+        config = config or PPOConfig()
+        super().__init__(obs_dim, action_dim, config, device, processes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.derive_seed(config.seed, "ppo-weights"))
             with within_memory(f"A network of hidden_dim={config.hidden_dim}"):
@@ -93,249 +101,195 @@ class PPOAgent:
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.lr, eps=1e-5, fused=self.device.type != "mps"
         )
-        self.obs_moments = RunningMoments(obs_dim)
-        self.return_moments = RunningMoments(1)
-        self.noise = torch.Generator().manual_seed(
-            seeding.derive_seed(config.seed, "ppo-noise", self.processes.rank)
-        )
         self.lr = config.lr
-        self.timesteps = 0
-        self.updates = 0
-        self.view = StateView(config.state_keys, config.relative_positions)
-        self.contract: EnvContract | None = None
-        self.actions = ActionRange.unit(action_dim)
-        self._rollout: RolloutState | None = None  # where the environments are, between updates
-        self._resumed: dict[str, Any] | None = None  # where a loaded agent's were
+        self.return_rms = RunningMeanStd(1)
+        self.discounted_return = np.zeros(0)
 
-    def train(
-        self, env: Any, on_update: Callable[[dict[str, float]], Any] | None = None
-    ) -> dict[str, list[float]]:
-        """Learn until `total_timesteps` steps have been taken, counted over all calls.
+    @property
+    def actor(self) -> MLPPolicy:
+        return self.network.actor
 
-        Args:
-          env: a Gymnasium environment, or a vector environment of any autoreset mode. It acts in a Box with
-            finite bounds: what the network draws is clipped to [-1, 1], and that is scaled to the bounds.
-          on_update: called after each update with its numbers; True ends the training.
+    @property
+    def exploration_std(self) -> torch.Tensor:
+        return self.network.log_std.detach().exp()
 
-        Returns:
-          {"episode_reward", "episode_length"} of each finished episode, and of each update
-          "policy_loss", "value_loss" and every other number that `on_update` sees.
+    def begin(self, num_envs: int, resumed: bool) -> None:
+        sizes = (self.config.n_steps, self.obs_dim, self.action_dim)
+        self.buffer = RolloutBuffer(*sizes, str(self.device), num_envs)
+        if not resumed:
+            self.discounted_return = np.zeros(num_envs)
 
-        Raises:
-          UserError: actions or observations are of a kind or width that the agent was not made for, before
-            the first step; a reward, an observation or a loss is not finite.
-        """
-        config = self.config
-        stepper = Stepper(env, self.view)
-        self.take_actions(stepper.actions)
-        buffer = RolloutBuffer(
-            config.n_steps, self.obs_dim, self.action_dim, str(self.device), stepper.n
+    @torch.no_grad()
+    def act(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.buffer.position == 0:
+            # statistics of this rollout alone, which the processes merge after it; and those that this
+            # process normalizes by meanwhile: everything it knows
+            self._rollout_obs, self._rollout_returns = (
+                RunningMeanStd(self.obs_dim),
+                RunningMeanStd(1),
+            )
+            self._local_obs, self._local_returns = deepcopy(self.obs_rms), deepcopy(self.return_rms)
+        for rms in (self._rollout_obs, self._local_obs):
+            rms.update(torch.from_numpy(obs))
+        self._normalizer = self.normalizer(self._local_obs)
+        self._obs = self.normalized(obs, self._normalizer)  # (n, obs_dim)
+        # actions (n, action_dim), log-probabilities (n,), values (n,)
+        self._actions, self._log_prob, self._value = self.network.get_action(
+            self._obs, generator=self.generator
         )
-        history: dict[str, list[float]] = {"episode_reward": [], "episode_length": []}
-        self._begin(stepper)
-        assert self._rollout is not None
-        while self.timesteps < config.total_timesteps:
-            start = time.perf_counter()
+        actions: NDArray[np.float32] = self._actions.cpu().numpy()
+        return actions
+
+    @torch.no_grad()
+    def record(self, transition: Transition) -> None:
+        gamma, valid = self.config.gamma, transition.learnable
+        reward = transition.reward.copy()  # (n,)
+        if self.config.scale_reward:
+            # G_t = gamma G_{t-1} + r_t, and r_t / std(G)
+            self.discounted_return = self.discounted_return * gamma + transition.reward
+            for rms in (self._rollout_returns, self._local_returns):
+                rms.update(torch.from_numpy(self.discounted_return[valid, None]))
+            self.discounted_return[transition.done] = 0.0
+            reward /= _reward_scale(self._local_returns)
+        cut = transition.bootstraps
+        if cut.any():  # r_t + gamma V(s_{t+1}): the episode would have continued from there
+            final_obs = self.normalized(transition.final_obs[cut], self._normalizer)
+            reward[cut] += gamma * self.network.value(final_obs).cpu().numpy()
+        if (diverged := transition.diverged).any():
+            # r_t = V(s_t) gives an advantage of 0, and the step before has led to a state that is worth its
+            # value: to make the physics unstable is no way out of bad rewards.
+            reward[diverged] = self._value.cpu().numpy()[diverged]
+        self.buffer.add(
+            self._obs, self._actions, reward, transition.done, self._log_prob, self._value, valid
+        )
+        self._next_obs = transition.obs
+
+    @torch.no_grad()
+    def finish_rollout(self) -> None:
+        """Compute the advantages of the buffer and merge the running statistics of all processes."""
+        next_value = self.network.value(self.normalized(self._next_obs, self._normalizer))
+        self.buffer.compute_gae(next_value, self.config.gamma, self.config.gae_lambda)
+        self.obs_rms.merge(self._rollout_obs.all_reduce(self.processes))
+        self.return_rms.merge(self._rollout_returns.all_reduce(self.processes))
+
+    def update(self) -> Metrics:
+        self.finish_rollout()
+        config, buffer = self.config, self.buffer
+        if self.processes.size == 1 and not buffer.valid.any():
             buffer.reset()
-            numbers, episodes = collect(self, self._rollout, buffer)
-            if self.processes.size == 1 and not buffer.valid.any():
-                continue  # all that happened were beginnings of episodes
-            taken = int(buffer.valid.sum()) * self.processes.size
-            collected = time.perf_counter()
-            numbers |= update(self, buffer)
-            numbers["update_seconds"] = time.perf_counter() - collected
-            self.timesteps += taken
-            self.updates += 1
-            numbers["timesteps"] = float(self.timesteps)
-            numbers["steps_per_second"] = taken / (time.perf_counter() - start)
-            for key, values in episodes.items():
-                history[key] += values
-            for key in numbers.keys() - episodes.keys():
-                history.setdefault(key, []).append(numbers[key])
-            if on_update is not None and on_update(numbers):
-                break
-        return history
-
-    def predict(self, obs: Any, deterministic: bool = True) -> NDArray[np.floating]:
-        """Return the action (action_dim,) for one observation, or (n, action_dim) for n of them.
-
-        Actions lie in the range and have the shape of those that were trained, see `actions`. An observation
-        is as the environment gives it, or a state (obs_dim,) or (n, obs_dim) made of it.
-
-        Raises:
-          UserError: the observation is not of the width that the agent was made for.
-        """
-        flat = self.view(obs)
-        if flat.ndim not in (1, 2) or flat.shape[-1] != self.obs_dim:
+            return {}
+        epochs: list[torch.Tensor] = []  # (minibatches, 5) of each epoch
+        for _ in range(config.n_epochs):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.lr
+            batches = buffer.get_batches(config.batch_size, self.generator)
+            epochs.append(torch.stack([self._optimize(batch) for batch in batches]))
+            if config.target_kl > 0 and self.updates >= config.critic_warmup:
+                self._adapt_lr(float(epochs[-1][:, APPROX_KL].mean()))
+        metrics = dict(zip(METRICS, torch.cat(epochs).mean(0).tolist(), strict=True))
+        if not math.isfinite(metrics["policy_loss"] + metrics["value_loss"]):
             raise UserError(
-                f"The observation has the shape {flat.shape}, and the agent was made for"
-                f" obs_dim={self.obs_dim}: ({self.obs_dim},), or (n, {self.obs_dim}) for n of them."
+                f"At update {self.updates + 1} the loss is not finite; lower lr, or look for extreme"
+                " rewards or observations."
             )
+        metrics["explained_variance"] = explained_variance(buffer)
+        metrics["lr"] = self.lr
+        metrics["action_std"] = self.exploration_std.mean().item()
+        buffer.reset()
+        return metrics
+
+    def _optimize(self, batch: Minibatch) -> torch.Tensor:
+        """Take one optimizer step; return the `METRICS` of it, (5,)."""
+        config, eps = self.config, self.config.clip_epsilon
+        obs, actions, old_log_prob, returns, advantages = (
+            batch  # (B, obs_dim), (B, action_dim), 3x (B,)
+        )
+        log_prob, value, entropy = self.network.evaluate_actions(obs, actions)  # (B,) each
+        old_value = returns - advantages
+        if len(advantages) > 1:  # a single one has no standard deviation
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+
+        # L_pi = -mean min(r A, clip(r, 1 - eps, 1 + eps) A),  r = pi(a|s) / pi_old(a|s)
+        log_ratio = log_prob - old_log_prob
+        ratio = log_ratio.exp()
+        clipped = ratio.clamp(1 - eps, 1 + eps)
+        policy_loss = -torch.min(ratio * advantages, clipped * advantages).mean()
+
+        # L_V = mean (V(s) - R)^2, by `clip_value` also of V clipped around the old value, and the larger
+        squared_error = (value - returns) ** 2
+        if config.clip_value:
+            clipped_value = old_value + (value - old_value).clamp(-eps, eps)
+            squared_error = torch.max(squared_error, (clipped_value - returns) ** 2)
+        value_loss, mean_entropy = squared_error.mean(), entropy.mean()
+
+        # L = L_pi + c_v L_V - c_e H[pi]
+        loss = config.value_loss_coef * value_loss
+        if self.updates >= config.critic_warmup:
+            loss = loss + policy_loss - config.entropy_coef * mean_entropy
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._all_reduce_gradients()
+        nn.utils.clip_grad_norm_(self.network.parameters(), config.max_grad_norm)
+        self.optimizer.step()
         with torch.no_grad():
-            rows = self.normalized(np.atleast_2d(flat), self.normalizer())
-            units = self.network.get_action(rows, deterministic, self.noise)[0]
-        actions = self.actions.executed(units.cpu().numpy())
-        return actions if flat.ndim > 1 else np.asarray(actions[0])
+            # KL(pi_old || pi) ~ mean(r - 1 - log r): k3 of Schulman, "Approximating KL Divergence", 2020
+            approx_kl = (ratio - 1 - log_ratio).mean()
+            clip_fraction = ((ratio - 1).abs() > eps).float().mean()
+            return torch.stack((policy_loss, value_loss, mean_entropy, approx_kl, clip_fraction))
 
-    def policy(self) -> ModelPolicy:
-        """The deterministic policy with its normalization: what a checkpoint holds and evaluation runs.
+    def _adapt_lr(self, kl: float) -> None:
+        kl = self.processes.all_reduce_mean(torch.tensor(kl, dtype=torch.float64)).item()
+        if kl > 2 * self.config.target_kl:
+            self.lr = max(self.lr / 1.5, MIN_LR)
+        elif kl < self.config.target_kl / 2:
+            self.lr = min(self.lr * 1.5, MAX_LR)
 
-        It shares the weights with the agent.
-        """
-        actor = self.network.actor
-        actor.registered = (  # type: ignore[assignment]
-            "mlp",
-            {
-                "state_dim": self.obs_dim,
-                "action_dim": self.action_dim,
-                "hidden_dim": self.config.hidden_dim,
-                "n_layers": self.config.n_layers,
-            },
-        )
-        spec = self.view.spec or ObsSpec({"state": (self.obs_dim,)}, {"state": "float32"})
-        low, high = (torch.from_numpy(b).float() for b in (self.actions.low, self.actions.high))
-        normalizer = Normalizer(
-            {"state": self._statistics(), "actions": Statistics(low, high, low, high)},
-            {"actions": "min_max"},
-        )
-        scale: Any = normalizer.actions_std
-        scale.copy_((high - low) / 2)  # exactly, however narrow the box is
-        return ModelPolicy(
-            actor, spec, normalizer, self.contract, self.config.relative_positions, self.actions
-        )
+    def _all_reduce_gradients(self) -> None:
+        """Replace gradients by their means over the processes, in one message."""
+        if self.processes.size == 1:
+            return
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        flat = self.processes.all_reduce_mean(torch.cat([g.flatten() for g in gradients]))
+        means = flat.split([g.numel() for g in gradients])
+        for gradient, mean in zip(gradients, means, strict=True):
+            gradient.copy_(mean.view_as(gradient))
 
-    def normalizer(self, seen: RunningMoments | None = None) -> Normalizer:
-        """Of observations, by the running statistics, or by others."""
-        return Normalizer({"state": self._statistics(seen)})
-
-    def _statistics(self, seen: RunningMoments | None = None) -> Statistics:
-        moments = self.obs_moments if seen is None else seen
-        if not self.config.normalize_obs:
-            moments = RunningMoments(self.obs_dim)
-        return moments.statistics()
-
-    def normalized(self, obs: NDArray[np.float32], normalizer: Normalizer) -> torch.Tensor:
-        """What the network sees of observations (n, obs_dim)."""
-        rows = torch.from_numpy(np.ascontiguousarray(obs))
-        return normalizer.normalize("state", rows).to(self.device)
-
-    def _begin(self, stepper: Stepper) -> None:
-        """New episodes in all rows, or those that a loaded agent was in the middle of."""
-        stream = f"ppo-episodes-{self.processes.rank}"
-        seed = seeding.derive_seed(self.config.seed, stream, self.updates)
-        told = guarded("What the checkpoint says of the agent's episodes", _REMEDY)
-        with nullcontext() if self._resumed is None else told:
-            self._rollout = RolloutState.begin(stepper, seed, self._resumed)
-        self._resumed = None
-        if self._rollout.obs.shape[1] != self.obs_dim:
-            raise UserError(
-                f"The environment's observation has {self._rollout.obs.shape[1]} numbers, and the"
-                f" agent was made for obs_dim={self.obs_dim}."
-            )
-        self.contract = EnvContract.of(stepper.env)
-
-    def take_actions(self, actions: ActionRange) -> None:
-        """Take over the range of an environment's actions; UserError if it is not the agent's."""
-        if actions.width != self.action_dim:
-            raise UserError(
-                f"The environment's actions have {actions.width} entries, and the agent was made for"
-                f" action_dim={self.action_dim}."
-            )
-        if self.updates and not actions.same_as(self.actions):
-            raise UserError(
-                f"The environment's actions are {actions}, and the agent has learned with"
-                f" {self.actions}; train it where it has learned, or a new agent here."
-            )
-        self.actions = actions
-
-    def save(self, path: str | Path, **entries: Any) -> None:
-        """Write all that is needed to act (`ModelPolicy.from_checkpoint`) and to go on learning.
-
-        Between two updates of `train` the environments are part of it, where these can be saved
-        (`TaskVectorEnv`): a run of one process that goes on from the file is then, on a CPU, the same as
-        one that never stopped. Of several processes the main one writes, and the others begin new episodes.
-
-        Args:
-          path: of the file.
-          **entries: further entries of the checkpoint, plain values; what else belongs to a run.
-        """
-        policy = self.policy()
-        save_checkpoint(
-            path,
-            {
-                **entries,
-                "kind": "policy",
-                "policy": policy.description(),
-                "weights": dict(policy.state_dict()),
-                "ppo": {
-                    "obs_dim": self.obs_dim,
-                    "action_dim": self.action_dim,
-                    "config": asdict(self.config),
-                    "network": dict(self.network.state_dict()),
-                    "optimizer": self.optimizer.state_dict(),
-                    "obs_moments": dict(self.obs_moments.state_dict()),
-                    "return_moments": dict(self.return_moments.state_dict()),
-                    "noise": self.noise.get_state(),
-                    "lr": self.lr,
-                    "timesteps": self.timesteps,
-                    "updates": self.updates,
-                    "rollout": None if self._rollout is None else self._rollout.saved(),
-                },
-            },
-        )
-
-    def load(self, path: str | Path) -> None:
-        """Take over what `save` wrote, except the config; UserError if it is of another kind or shape."""
-        saved, about = _parts(path)
-        with guarded(f"The checkpoint {str(path)!r}", _REMEDY):
-            self._load(saved, about, str(path))
-
-    def _load(self, saved: dict[str, Any], about: dict[str, Any], source: str) -> None:
-        spec, actions = ObsSpec.from_saved(about), action_range_of(about)
-        contract = about.get("contract")
-        contract = None if contract is None else EnvContract.from_dict(contract)
-        moments, steps = saved["optimizer"]["state"], (saved["timesteps"], saved["updates"])
-        own = {
-            "network": self.network,
-            "obs_moments": self.obs_moments,
-            "return_moments": self.return_moments,
+    def state_dict(self) -> State:
+        return {
+            "network": dict(self.network.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+            "obs_rms": dict(self.obs_rms.state_dict()),
+            "return_rms": dict(self.return_rms.state_dict()),
+            "discounted_return": torch.from_numpy(self.discounted_return.copy()),
+            "generator": self.generator.get_state(),
+            "lr": self.lr,
         }
+
+    def load_state_dict(self, state: State, source: str) -> None:
+        own = {"network": self.network, "obs_rms": self.obs_rms, "return_rms": self.return_rms}
         for name, module in own.items():
-            check_fit(module.state_dict(), saved[name], source)
-        check_slots(moments, list(self.network.parameters()), source)
-        lr = float(saved["lr"])
-        if not 0 <= lr < np.inf or any(type(n) is not int or n < 0 for n in steps):
-            raise UserError(
-                f"The checkpoint {source!r} has a learning rate or counts that cannot be."
-            )
+            check_fit(module.state_dict(), state[name], source)
+        slots = state["optimizer"]["state"]
+        check_slots(slots, list(self.network.parameters()), source)
+        lr = float(state["lr"])
+        if not 0 <= lr < math.inf:
+            raise UserError(f"The checkpoint {source!r} has the learning rate {lr}.")
         for name, module in own.items():
-            module.load_state_dict(saved[name])
+            module.load_state_dict(state[name])
         groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        self.view.show(spec)
-        self.actions = actions or ActionRange.unit(self.action_dim)
-        self.contract, self.lr = contract, lr
-        self.timesteps, self.updates = steps
+        self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+        self.discounted_return = state["discounted_return"].double().numpy().copy()
+        self.lr = lr
         if self.processes.is_main:
-            self.noise.set_state(saved["noise"].clone())
-            self._resumed = saved["rollout"]
-        else:  # the file is the main process's; with its noise and episodes the others would repeat it
-            stream = f"ppo-noise-{self.processes.rank}"
-            self.noise.manual_seed(seeding.derive_seed(self.config.seed, stream, self.updates))
+            self.generator.set_state(state["generator"].clone())
+        else:  # the state is the main process's, whose noise this one would repeat
+            self.reseed(self.updates)
 
     @classmethod
-    def from_checkpoint(
-        cls, path: str | Path, device: str = "cpu", processes: Processes | None = None
-    ) -> PPOAgent:
-        """The agent that `save` wrote, built from the file alone."""
-        saved = _parts(path)[0]
-        with guarded(f"The checkpoint {str(path)!r}", _REMEDY):
-            config = load_config(PPOConfig, **saved["config"])
-            sizes = saved["obs_dim"], saved["action_dim"]
-            require_fit(saved["network"], lambda: _network(*sizes, config), str(path))
-            agent = cls(*sizes, config, device, processes)
-        agent.load(path)
-        return agent
+    def check_compatible(
+        cls, obs_dim: int, action_dim: int, config: Any, state: State, source: str
+    ) -> None:
+        require_fit(state["network"], lambda: _network(obs_dim, action_dim, config), source)
 
 
 def _network(obs_dim: int, action_dim: int, config: PPOConfig) -> ActorCritic:
@@ -350,9 +304,16 @@ def _network(obs_dim: int, action_dim: int, config: PPOConfig) -> ActorCritic:
     )
 
 
-def _parts(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a checkpoint says of its agent, and of the policy that the agent is."""
-    payload = load_checkpoint(path)
-    if not isinstance(payload.get("ppo"), dict) or not isinstance(payload.get("policy"), dict):
-        raise UserError(f"The checkpoint {str(path)!r} holds no PPO agent.")
-    return payload["ppo"], payload["policy"]
+def _reward_scale(returns: RunningMeanStd) -> float:
+    """Return the divisor of rewards; 1 while all their discounted sums are equal, as the first one is."""
+    std = returns.statistics().std.item()
+    return max(std, 1e-4) if returns.count > 1 and std > 1e-8 else 1.0
+
+
+def explained_variance(buffer: RolloutBuffer) -> float:
+    """Return 1 - Var[R - V] / Var[R] over valid steps; NaN where all returns are equal."""
+    returns, values = buffer.returns[buffer.valid], buffer.values[buffer.valid]
+    variance = returns.var(correction=0).item()
+    if variance == 0:
+        return math.nan
+    return 1 - (returns - values).var(correction=0).item() / variance

@@ -14,7 +14,7 @@ from simscaleai.tools.app import app, examples
     epilog=examples(
         "simscale rl --env-name reach --total-steps 200000",
         "simscale rl --config configs/rl/pick_place.yaml --name pick_place --seed 1",
-        "simscale rl --config configs/rl/reach.yaml ppo.gamma=0.97 env.max_episode_steps=100",
+        "simscale rl --config configs/rl/reach.yaml agent.gamma=0.97 env.max_episode_steps=100",
         "simscale rl --config configs/rl/pick_place.yaml --init-from checkpoints/final.pt",
         "simscale rl --config runs/pick_place/config.yaml --resume auto",
     ),
@@ -22,17 +22,18 @@ from simscaleai.tools.app import app, examples
 def rl(
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Any setting, such as ppo.lr=3e-4."),
+        typer.Argument(metavar="KEY=VALUE", help="Any setting, such as agent.lr=3e-4."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="YAML file of settings; see configs/rl.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Folder of the run: runs/NAME; else checkpoints/ppo_ENV.")
+        str | None, typer.Option(help="Folder of the run: runs/NAME; else checkpoints/AGENT_ENV.")
     ] = None,
     env_name: Annotated[
         str | None, typer.Option(help="Environment; see `simscale list-envs`.")
     ] = None,
+    agent: Annotated[str | None, typer.Option(help="Algorithm: ppo, cem.")] = None,
     total_steps: Annotated[
         int | None, typer.Option(min=1, help="Steps of all environments together.")
     ] = None,
@@ -47,7 +48,7 @@ def rl(
     resume: Annotated[
         str | None,
         typer.Option(
-            metavar="PATH|auto", help="Checkpoint or run to go on from; auto: this run's newest."
+            metavar="PATH|auto", help="Checkpoint or run to resume from; auto: this run's newest."
         ),
     ] = None,
     save_path: Annotated[
@@ -57,14 +58,15 @@ def rl(
         bool, typer.Option("--use-wandb", help="Record with Weights & Biases.")
     ] = False,
 ) -> None:
-    """Train a PPO agent by reinforcement learning.
+    """Train an agent by reinforcement learning, by default with PPO.
 
     Settings come from the defaults, then --config, then KEY=VALUE words, then the flags.
     """
+    from simscaleai.rl.runner import train_agent
     from simscaleai.rl.settings import load_rl
-    from simscaleai.rl.training import train_agent
     from simscaleai.tools.console import results
 
+    of_agent = {"name": agent, "total_timesteps": total_steps}
     flags = {
         "name": name,
         "env_name": env_name,
@@ -75,7 +77,7 @@ def rl(
         "resume_from": resume,
         "save_path": save_path,
         "use_wandb": use_wandb or None,
-        "ppo": None if total_steps is None else {"total_timesteps": total_steps},
+        "agent": {key: value for key, value in of_agent.items() if value is not None} or None,
     }
     given = {
         key: str(value) if isinstance(value, Path) else value
@@ -86,5 +88,5 @@ def rl(
     stopped = done.pop("stopped")
     results("Reinforcement learning", done)
     if stopped:
-        typer.echo("Stopped early; go on with --resume auto.", err=True)
+        typer.echo("Stopped early; resume with --resume auto.", err=True)
         raise typer.Exit(130)

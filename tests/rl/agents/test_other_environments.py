@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from simscaleai.errors import UserError
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.rl.agents.ppo import PPOAgent, PPOConfig
-from simscaleai.rl.agents.stepping import Stepper
+from simscaleai.rl.collector import Collector
 
 
 def box(*shape: int, dtype: Any = np.float32) -> spaces.Box:
@@ -108,13 +108,10 @@ def test_it_learns_where_the_box_is_wide() -> None:
 
 
 def test_what_was_drawn_is_stored_and_what_is_executed_is_clipped() -> None:
-    from simscaleai.rl.agents.buffer import RolloutBuffer
-    from simscaleai.rl.agents.rollout import RolloutState, collect
-
     env = Env(acting=spaces.Box(-2, 2, (2,), np.float32))
     agent = PPOAgent(3, 2, small(log_std_init=1.0, normalize_obs=False))
-    buffer = RolloutBuffer(16, 3, 2, "cpu")
-    collect(agent, RolloutState.begin(Stepper(env), 0, None), buffer)
+    Collector(agent, env).collect(agent)
+    buffer = agent.buffer
     drawn = buffer.actions[:, 0].numpy()
     assert np.abs(drawn).max() > 1.5
     np.testing.assert_allclose(np.stack(env.actions), 2 * drawn.clip(-1, 1), rtol=1e-6)
@@ -187,7 +184,7 @@ def test_observations_that_are_no_vectors_are_named_before_the_first_step(space,
     [
         (Env(acting=box(4)), (3, 2), "have 4 entries, and the agent was made for action_dim=2"),
         (Env(acting=spaces.Discrete(2)), (3, 1), "is a Discrete"),
-        (object(), (3, 2), "is a object; PPO learns in a gymnasium"),
+        (object(), (3, 2), "is a object; agents learn in a gymnasium"),
     ],
 )
 def test_environments_that_do_not_fit_are_named_before_they_begin(env, agent, message) -> None:

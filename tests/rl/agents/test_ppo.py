@@ -14,10 +14,8 @@ from gymnasium import spaces
 
 from simscaleai.errors import UserError
 from simscaleai.models.policy import ModelPolicy
-from simscaleai.rl.agents.buffer import RolloutBuffer
 from simscaleai.rl.agents.ppo import ActorCritic, PPOAgent, PPOConfig
-from simscaleai.rl.agents.rollout import RolloutState, collect
-from simscaleai.rl.agents.stepping import Stepper
+from simscaleai.rl.collector import Collector
 from simscaleai.sim import make_env, make_vec_env
 from simscaleai.storage.checkpoint import save_checkpoint
 
@@ -76,13 +74,15 @@ def test_a_cut_off_episode_goes_on_in_its_value(end: str) -> None:
 
 def test_unstable_physics_ends_an_episode_in_the_value_of_what_came_before() -> None:
     agent = PPOAgent(
-        1, 1, PPOConfig(gamma=0.9, hidden_dim=8, scale_reward=False, normalize_obs=False)
+        1,
+        1,
+        PPOConfig(gamma=0.9, hidden_dim=8, n_steps=12, scale_reward=False, normalize_obs=False),
     )
-    buffer = RolloutBuffer(12, 1, 1, "cpu")
-    stepper = Stepper(Forever("diverged"))
-    numbers, episodes = collect(agent, RolloutState.begin(stepper, 0, None), buffer)
-    assert numbers["diverged"] == 1
-    assert episodes == {"episode_reward": [9.0], "episode_length": [9.0]}
+    rollout = Collector(agent, Forever("diverged")).collect(agent)
+    agent.finish_rollout()
+    buffer = agent.buffer
+    assert rollout.metrics()["diverged"] == 1
+    assert (rollout.rewards, rollout.lengths) == ([9.0], [9.0])
     assert torch.nonzero(~buffer.valid).tolist() == [[9, 0]]
     assert buffer.advantages[9].item() == 0.0
     # the last step that counts: 1 + 0.9 V(s) - V(s), where s is always the same
@@ -160,7 +160,7 @@ def test_the_reward_is_the_weighted_sum_of_its_terms() -> None:
     weights = env.task.reward_weights
     assert all(f"reward/{name}" in numbers[0] for name in weights)
     per_step = [sum(w * n[f"reward/{name}"] for name, w in weights.items()) for n in numbers]
-    # ten rollouts of 16 steps are 16 episodes of 10 steps in each of 4 rows
+    # ten rollouts of 16 steps are 16 episodes of 10 steps in each of 4 envs
     assert len(history["episode_reward"]) == 64
     assert np.mean(per_step) == pytest.approx(np.mean(history["episode_reward"]) / 10, rel=1e-6)
 
@@ -177,7 +177,7 @@ def test_saved_and_loaded_it_acts_the_same(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="do not fit"):
         PPOAgent(21, 4, small()).load(tmp_path / "agent.pt")
     save_checkpoint(tmp_path / "other.pt", {"kind": "policy"})
-    with pytest.raises(UserError, match="no PPO agent"):
+    with pytest.raises(UserError, match="no agent of reinforcement"):
         PPOAgent.from_checkpoint(tmp_path / "other.pt")
 
 

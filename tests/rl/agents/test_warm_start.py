@@ -47,7 +47,7 @@ def test_the_actor_does_what_the_clone_does(clone: Path) -> None:
     untrained = agent.network.log_std.detach().clone()
     said = warm_start(agent, clone, env)
     assert "2400 steps" in said  # 5 rounds of 60 of each of 8 environments
-    assert agent.obs_moments.count.item() == 480  # what the clone itself came upon
+    assert agent.obs_rms.count.item() == 480  # what the clone itself came upon
     obs, _ = env.reset(seed=5)
     policy = ModelPolicy.from_checkpoint(clone, device="cpu")
     expected, actual = policy.act(obs), agent.predict(obs)

@@ -14,7 +14,7 @@ from simscaleai.sim import make_vec_env
 
 def digest(agent: PPOAgent) -> str:
     """Of everything that has to be the same in all processes."""
-    parts = [*agent.network.parameters(), *agent.obs_moments.buffers()]
+    parts = [*agent.network.parameters(), *agent.obs_rms.buffers()]
     return hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in parts)).hexdigest()
 
 
@@ -32,7 +32,7 @@ def main() -> None:
         "digest": digest(agent),
         "lr": agent.lr,
         "timesteps": agent.timesteps,
-        "count": agent.obs_moments.count.item(),
+        "count": agent.obs_rms.count.item(),
         "reward": numbers[-1]["reward/distance"],
     }
     if processes.is_main:

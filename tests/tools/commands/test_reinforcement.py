@@ -16,7 +16,7 @@ import yaml
 from simscaleai.rl.agents.ppo import PPOAgent
 from simscaleai.tools.cli import main
 
-TINY = ["ppo.n_steps=4", "ppo.batch_size=16", "ppo.hidden_dim=8", "ppo.n_epochs=1"]
+TINY = ["agent.n_steps=4", "agent.batch_size=16", "agent.hidden_dim=8", "agent.n_epochs=1"]
 TINY += ["env.max_episode_steps=5", "eval_episodes=2", "use_tensorboard=false"]
 
 
@@ -32,12 +32,12 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_flags_win_over_words_over_the_file(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("mine.yaml").write_text("num_envs: 3\nseed: 5\nppo: {gamma: 0.5, lr: 0.01}\n")
+    Path("mine.yaml").write_text("num_envs: 3\nseed: 5\nagent: {gamma: 0.5, lr: 0.01}\n")
     words = ["--config", "mine.yaml", "--name", "a", "--num-envs", "2", "--total-steps", "16"]
-    assert run("rl", *words, *TINY, "ppo.lr=0.02", "num_envs=7") == 0
+    assert run("rl", *words, *TINY, "agent.lr=0.02", "num_envs=7") == 0
     saved = yaml.safe_load(Path("runs/a/config.yaml").read_text())
-    assert (saved["num_envs"], saved["seed"], saved["ppo"]["gamma"]) == (2, 5, 0.5)
-    assert (saved["ppo"]["lr"], saved["ppo"]["total_timesteps"]) == (0.02, 16)
+    assert (saved["num_envs"], saved["seed"], saved["agent"]["gamma"]) == (2, 5, 0.5)
+    assert (saved["agent"]["lr"], saved["agent"]["total_timesteps"]) == (0.02, 16)
     assert "success rate" in capsys.readouterr().out
     # what it saved is a run that can be made again, and a policy that others take
     assert run("rl", "--config", "runs/a/config.yaml", "--name", "b", "--save-path", "own.pt") == 0
@@ -92,8 +92,8 @@ def test_the_documented_flags_alone() -> None:
     ("words", "message"),
     [
         (["--env-name", "recah"], "reach"),
-        (["ppo.lrr=1"], "lr"),
-        (["ppo.gamma=2"], "gamma"),
+        (["agent.lrr=1"], "lr"),
+        (["agent.gamma=2"], "gamma"),
         (["--config", "absent.yaml"], "absent.yaml"),
         (["--init-from", "absent.pt"], "absent.pt"),
         (["--resume", "absent.pt"], "absent.pt"),

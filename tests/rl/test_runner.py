@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,21 @@ import pytest
 from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.rl.agents.ppo import PPOAgent, PPOConfig
+from simscaleai.rl.runner import train_agent
 from simscaleai.rl.settings import RLConfig
-from simscaleai.rl.training import train_agent
 from simscaleai.tracking.folder import RunLock
 
 
 def config(**changes: object) -> RLConfig:
-    ppo = PPOConfig(n_steps=8, batch_size=32, n_epochs=1, hidden_dim=16, total_timesteps=96)
-    values = {"name": "a", "num_envs": 4, "ppo": ppo, "env": {"max_episode_steps": 6}}
+    agent = asdict(
+        PPOConfig(n_steps=8, batch_size=32, n_epochs=1, hidden_dim=16, total_timesteps=96)
+    )
+    values = {
+        "name": "a",
+        "num_envs": 4,
+        "agent": {"name": "ppo", **agent},
+        "env": {"max_episode_steps": 6},
+    }
     values |= {"eval_every": 2, "eval_episodes": 3, "use_tensorboard": False} | changes
     return RLConfig(**values, show_progress=False)  # type: ignore[arg-type]
 
@@ -39,7 +47,7 @@ def test_a_run_goes_on_and_an_old_one_is_moved_aside(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     train_agent(config())
     longer = config(resume_from="auto")
-    longer.ppo.total_timesteps = 160
+    longer.agent["total_timesteps"] = 160
     assert train_agent(longer)["timesteps"] == 160
     assert not list(Path("runs").glob("a.old*"))
     train_agent(config())
@@ -67,7 +75,7 @@ def scores(monkeypatch, *found: tuple[float, float]) -> list[int]:
             "mean_length": 6.0,
         }
 
-    monkeypatch.setattr("simscaleai.rl.training._Run._evaluated", evaluated)
+    monkeypatch.setattr("simscaleai.rl.runner.Runner._evaluated", evaluated)
     return at
 
 
@@ -77,11 +85,11 @@ def test_a_resumed_run_keeps_the_best_agent_of_all_its_starts(tmp_path: Path, mo
     train_agent(config(eval_every=1))
     assert agents() == {"best.pt": 64, "final.pt": 96, "last.pt": 96}
     longer = config(eval_every=1, resume_from="auto")
-    longer.ppo.total_timesteps = 160
+    longer.agent["total_timesteps"] = 160
     scores(monkeypatch, (0.5, -2.1), (0.0, 0.0))
     train_agent(longer)
     assert agents() == {"best.pt": 64, "final.pt": 160, "last.pt": 160}
-    longer.ppo.total_timesteps = 192
+    longer.agent["total_timesteps"] = 192
     scores(monkeypatch, (0.5, -1.9))
     train_agent(longer)
     assert agents()["best.pt"] == 192
@@ -92,7 +100,7 @@ def test_scores_of_other_episodes_are_not_compared(tmp_path: Path, monkeypatch) 
     scores(monkeypatch, (1.0, 0.0), (0.5, 0.0), (0.5, 0.0))
     train_agent(config(eval_every=1))
     other = config(eval_every=1, eval_seed=7, resume_from="auto")
-    other.ppo.total_timesteps = 128
+    other.agent["total_timesteps"] = 128
     at = scores(
         monkeypatch, (0.2, 0.0), (0.3, 0.0)
     )  # of best.pt on the new episodes, then of the new agent
@@ -122,19 +130,18 @@ def test_every_other_setting_is_named_and_nothing_changed(tmp_path: Path, monkey
     train_agent(config(eval_every=0))
     before = {p: p.read_bytes() for p in Path("runs/a").iterdir()}
     short = {"max_episode_steps": 9, "dt": 0.005}
-    for changes, ppo, told in (
+    for changes, agent, message in (
         ({"reward": "sparse"}, {}, ["reward is sparse, and default there"]),
         ({"reward": {"success": 2.0}}, {}, ["reward is {'success': 2.0}"]),
         ({"env": short}, {}, ["max_episode_steps is 9, and 6", "dt is 0.005, and 0.002"]),
         ({"env_name": "reach_color", "num_envs": 8}, {}, ["env_name is", "num_envs is 8, and 4"]),
-        ({"seed": 4}, {"gamma": 0.5}, ["ppo.seed is 4, and 0", "ppo.gamma is 0.5, and 0.99"]),
+        ({"seed": 4}, {"gamma": 0.5}, ["agent.seed is 4, and 0", "agent.gamma is 0.5, and 0.99"]),
     ):
         other = config(resume_from="auto", **changes)
-        for key, value in ppo.items():
-            setattr(other.ppo, key, value)
+        other.agent |= agent
         with pytest.raises(UserError) as error:
             train_agent(other)
-        assert all(part in str(error.value) for part in told) and "\n" not in str(error.value)
+        assert all(part in str(error.value) for part in message) and "\n" not in str(error.value)
     assert {p: p.read_bytes() for p in Path("runs/a").iterdir()} == before
 
 
@@ -142,7 +149,7 @@ def test_what_does_not_decide_the_result_may_differ(tmp_path: Path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     train_agent(config())
     other = config(resume_from="auto", eval_every=1, eval_episodes=2, num_threads=1)
-    other.ppo.total_timesteps, other.ppo.log_every = 128, 1
+    other.agent |= {"total_timesteps": 128, "log_every": 1}
     assert train_agent(other)["timesteps"] == 128
 
 
@@ -176,11 +183,11 @@ def test_the_final_agent_replaces_nothing_else(tmp_path: Path, monkeypatch) -> N
 def test_mistakes_are_named_together(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     wrong = config(num_envs=0)
-    wrong.ppo.gamma = 2.0
+    wrong.agent["gamma"] = 2.0
     with pytest.raises(UserError, match=r"num_envs is 0.*gamma is 2\.0"):
         train_agent(wrong)
     train_agent(config())
     other = config(resume_from="runs/a/final.pt")
-    other.ppo.hidden_dim = 32
+    other.agent["hidden_dim"] = 32
     with pytest.raises(UserError, match=r"hidden_dim is 32, and 16 there"):
         train_agent(other)

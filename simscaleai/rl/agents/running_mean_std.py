@@ -1,4 +1,4 @@
-"""Running mean and variance of what an agent sees, for normalization."""
+"""Running mean and variance of observations or returns, for normalization."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from simscaleai.distributed import Processes
 from simscaleai.models.normalization import Statistics
 
 
-class RunningMoments(nn.Module):
-    """Mean and variance over all rows so far, in double precision; saved with the agent.
+class RunningMeanStd(nn.Module):
+    """Mean and variance of all samples so far, in double precision; saved with the agent.
 
     Args:
-      dim: width of a row.
+      dim: width of a sample.
     """
 
     count: torch.Tensor  # ()
@@ -26,31 +26,31 @@ class RunningMoments(nn.Module):
         self.register_buffer("mean", torch.zeros(dim, dtype=torch.float64))
         self.register_buffer("m2", torch.zeros(dim, dtype=torch.float64))
 
-    def update(self, rows: torch.Tensor) -> None:
-        """Take in rows (n, dim); n may be 0."""
-        if not len(rows):
+    def update(self, samples: torch.Tensor) -> None:
+        """Include samples (n, dim); n may be 0."""
+        if not len(samples):
             return
-        rows = rows.double()
-        mean = rows.mean(0)
-        count = torch.tensor(float(len(rows)), dtype=torch.float64)
-        self._merge(count, mean, ((rows - mean) ** 2).sum(0))
+        samples = samples.double()
+        mean = samples.mean(0)  # (dim,)
+        count = torch.tensor(float(len(samples)), dtype=torch.float64)
+        self._merge(count, mean, ((samples - mean) ** 2).sum(0))
 
-    def merge(self, other: RunningMoments) -> None:
-        """Take in all rows of another one."""
+    def merge(self, other: RunningMeanStd) -> None:
+        """Include all samples of another one."""
         self._merge(other.count, other.mean, other.m2)
 
-    def over(self, processes: Processes) -> RunningMoments:
-        """What all processes have seen together, the same in each."""
+    def all_reduce(self, processes: Processes) -> RunningMeanStd:
+        """Return the statistics of the samples of all processes, the same in each."""
         if processes.size == 1:
             return self
-        together = RunningMoments(len(self.mean))
-        # in the order of ranks, and so rounded alike everywhere
+        total = RunningMeanStd(len(self.mean))
+        # merged in the order of ranks, so that all processes round alike
         for part in processes.all_gather((self.count, self.mean, self.m2)):
-            together._merge(*part)
-        return together
+            total._merge(*part)
+        return total
 
     def _merge(self, count: torch.Tensor, mean: torch.Tensor, m2: torch.Tensor) -> None:
-        """Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm", 1979."""
+        """Merge by Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm", 1979."""
         total = (self.count + count).clamp(min=1)
         delta = mean - self.mean
         self.m2.add_(m2 + delta**2 * self.count * count / total)
@@ -58,7 +58,7 @@ class RunningMoments(nn.Module):
         self.count.add_(count)
 
     def statistics(self) -> Statistics:
-        """Mean and standard deviation so far; before the first row those of a standard normal."""
+        """Return mean and standard deviation; before the first sample those of a standard normal."""
         mean = self.mean.float()
         std = (self.m2 / self.count.clamp(min=1)).sqrt().float()
         return Statistics(mean, std if self.count > 0 else torch.ones_like(std), mean, mean)

@@ -11,7 +11,7 @@ import torch
 from simscaleai.errors import UserError
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.rl.agents.ppo import PPOAgent, PPOConfig
-from simscaleai.rl.agents.view import StateView
+from simscaleai.rl.agents.state_extractor import StateExtractor
 from simscaleai.sim import make_vec_env
 
 CHOSEN = ["target_pos", "ee_pos", "joint_vel"]
@@ -19,28 +19,28 @@ CHOSEN = ["target_pos", "ee_pos", "joint_vel"]
 
 def test_all_vectors_by_default_and_those_chosen_in_sorted_order() -> None:
     obs = {"b": np.full((2, 1), 2.0), "a": np.ones((2, 2)), "image": np.zeros((2, 4, 4, 3))}
-    np.testing.assert_array_equal(StateView()(obs), [[1, 1, 2]] * 2)
-    np.testing.assert_array_equal(StateView(["b"])(obs), [[2]] * 2)
+    np.testing.assert_array_equal(StateExtractor()(obs), [[1, 1, 2]] * 2)
+    np.testing.assert_array_equal(StateExtractor(["b"])(obs), [[2]] * 2)
     row = {key: value[0] for key, value in obs.items()}
-    np.testing.assert_array_equal(StateView()(row), [1, 1, 2])
-    np.testing.assert_array_equal(StateView()(np.ones((2, 3))), np.ones((2, 3)))
+    np.testing.assert_array_equal(StateExtractor()(row), [1, 1, 2])
+    np.testing.assert_array_equal(StateExtractor()(np.ones((2, 3))), np.ones((2, 3)))
 
 
 def test_positions_are_seen_from_the_hand() -> None:
     """Hand at (1, 2, 3), target at (1, 2, 3.5): heights, the offset, and tanh of it over 1 and 5 cm."""
     obs = {"ee_pos": np.float32([[1, 2, 3]]), "target_pos": np.float32([[1, 2, 3.5]])}
-    seen = StateView(relative_positions=True)({**obs, "grip": np.float32([[7]])})
+    seen = StateExtractor(relative_positions=True)({**obs, "grip": np.float32([[7]])})
     expected = [3, 3.5, 0, 0, 0.5, 0, 0, np.tanh(50), 0, 0, np.tanh(10), 7]
     np.testing.assert_allclose(seen, [expected], rtol=1e-6)
 
 
 def test_what_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match=r"target_pso.*target_pos"):
-        StateView(["target_pso"])({"target_pos": np.ones(3)})
+        StateExtractor(["target_pso"])({"target_pos": np.ones(3)})
     with pytest.raises(UserError, match="image"):
-        StateView(["image"])({"target_pos": np.ones(3), "image": np.ones((4, 4, 3))})
+        StateExtractor(["image"])({"target_pos": np.ones(3), "image": np.ones((4, 4, 3))})
     with pytest.raises(UserError, match="observations that are dicts"):
-        StateView(relative_positions=True)(np.ones(3))
+        StateExtractor(relative_positions=True)(np.ones(3))
 
 
 def test_the_agent_and_the_policy_of_its_checkpoint_act_alike(tmp_path: Path) -> None:
@@ -65,4 +65,4 @@ def test_the_agent_and_the_policy_of_its_checkpoint_act_alike(tmp_path: Path) ->
     np.testing.assert_array_equal(again.predict(moved), expected)
     there = {**obs, "target_pos": obs["target_pos"] + 0.1}
     assert not np.allclose(again.predict(there), expected)
-    torch.testing.assert_close(again.obs_moments.mean, agent.obs_moments.mean)
+    torch.testing.assert_close(again.obs_rms.mean, agent.obs_rms.mean)

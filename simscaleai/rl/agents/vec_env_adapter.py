@@ -1,12 +1,12 @@
-"""One way to step whatever environment an agent is given: a single one, or a vector environment.
+"""Adapt any Gymnasium environment, single or vector, to transitions of n environments.
 
-    stepper = Stepper(env)
-    obs = stepper.reset(seed=0)              # (n, obs_dim) float32
-    step = stepper.step(units)               # (n, action_dim), of which [-1, 1] is the range of actions
-    obs = step.obs                           # what to act on next; finished rows have begun anew
+    envs = VecEnvAdapter(env)
+    obs = envs.reset(seed=0)                 # (n, obs_dim) float32
+    transition = envs.step(actions)          # (n, action_dim), scaled from [-1, 1] to the action space
+    obs = transition.obs                     # what to act on next; finished envs have begun anew
 
-Whatever the environment's autoreset does, a finished episode's last observation is in `step.final_obs`,
-and rows that only began an episode in this step are not `valid`.
+Whatever the autoreset mode is, a finished episode's last observation is in `transition.final_obs`, and
+envs that only began an episode in this step are not `valid`.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from simscaleai.actions import ActionRange
 from simscaleai.errors import UserError
 from simscaleai.infos import last_info, read_success
 from simscaleai.observations import as_array, observation_parts
-from simscaleai.rl.agents.view import StateView
+from simscaleai.rl.agents.state_extractor import StateExtractor
 from simscaleai.rollout.env_checks import as_rewards, entries, name_of, takes_long_seeds
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step of n environments.
+class Transition:
+    """What one action in each of n environments led to.
 
     Attributes:
       obs: (n, obs_dim), what the next action is for.
-      final_obs: (n, obs_dim), what the action led to; differs from `obs` in rows that are done.
+      final_obs: (n, obs_dim), what the action led to; differs from `obs` in envs that are done.
       reward: (n,).
       terminated, truncated: (n,) bool.
-      valid: (n,) bool, False in rows whose action was not used.
-      success: (n,) bool, of the state that the action led to; None if the environment does not say.
-      terms: {name: (n,)} that make up the reward; {} if the environment does not say.
-      diverged: (n,) bool, rows whose physics became unstable: reward and observation are not what the
+      valid: (n,) bool, False in envs that ignored the action and began an episode.
+      success: (n,) bool, of the state that the action led to; None if the environment reports none.
+      terms: {name: (n,)} that make up the reward; {} if the environment reports none.
+      diverged: (n,) bool, envs whose physics became unstable: reward and observation are not what the
         action led to.
     """
 
@@ -54,18 +54,33 @@ class Step:
     terms: dict[str, NDArray[np.float64]]
     diverged: NDArray[np.bool_]
 
+    @property
+    def done(self) -> NDArray[np.bool_]:
+        """Whether the episode ended, (n,)."""
+        return self.terminated | self.truncated
 
-class Stepper:
+    @property
+    def learnable(self) -> NDArray[np.bool_]:
+        """Whether the action was used and led to a physically valid state, (n,)."""
+        return self.valid & ~self.diverged
+
+    @property
+    def bootstraps(self) -> NDArray[np.bool_]:
+        """Whether the episode was cut off, (n,): its return includes the value of `final_obs`."""
+        return self.truncated & ~self.terminated
+
+
+class VecEnvAdapter:
     """See the module docstring.
 
     Args:
       env: the environment.
-      view: what is given of its observations; all vectors by default.
+      extractor: makes the state of its observations; all vectors by default.
 
     Attributes:
-      n: how many environments.
+      num_envs: number of environments, n.
       actions: the range in which they act.
-      begins: (n,) bool, rows whose next step only begins an episode.
+      begins: (n,) bool, envs whose next step only begins an episode.
       raw: the newest observation as the environment gave it.
 
     Raises:
@@ -74,31 +89,31 @@ class Stepper:
 
     raw: Any
 
-    def __init__(self, env: Any, view: StateView | None = None) -> None:
-        self.env, self._view = env, view or StateView()
+    def __init__(self, env: Any, extractor: StateExtractor | None = None) -> None:
+        self.env, self._extractor = env, extractor or StateExtractor()
         self._single = isinstance(env, gymnasium.Env)
         if not self._single and not isinstance(env, VectorEnv):
             raise UserError(
-                f"The environment is a {type(env).__name__}; PPO learns in a gymnasium.Env or a"
+                f"The environment is a {type(env).__name__}; agents learn in a gymnasium.Env or a"
                 " gymnasium.vector.VectorEnv."
             )
-        self.n = 1 if self._single else env.num_envs
+        self.num_envs = 1 if self._single else env.num_envs
         self._mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         space = env.action_space if self._single else env.single_action_space
         self.actions = ActionRange.of(space)
-        self.begins = np.zeros(self.n, dtype=bool)
+        self.begins = np.zeros(self.num_envs, dtype=bool)
         self._steps = 0
-        self._stable = np.zeros(self.n, dtype=bool)
+        self._stable = np.zeros(self.num_envs, dtype=bool)
 
     def reset(self, seed: int | None = None) -> NDArray[np.float32]:
-        """Begin new episodes in all rows."""
+        """Begin new episodes in all envs."""
         if seed is not None and not takes_long_seeds(self.env):
             seed %= 2**31
-        self.begins = np.zeros(self.n, dtype=bool)
+        self.begins = np.zeros(self.num_envs, dtype=bool)
         return self._first(entries(self.env.reset(seed=seed), 2, "reset", self.env)[0])
 
     def restore(self, state: Any, begins: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Go on where environments were when their state was taken."""
+        """Resume from the state of environments, `env.get_state()`."""
         self.begins = begins
         return self._first(self.env.set_state(state))
 
@@ -106,21 +121,21 @@ class Stepper:
         self.raw = obs
         return self._flat(obs)
 
-    def step(self, units: NDArray[np.float32]) -> Step:
+    def step(self, actions: NDArray[np.float32]) -> Transition:
         """Take one step.
 
         Args:
-          units: (n, action_dim), where -1 and 1 are the bounds of an action; what lies beyond is clipped.
+          actions: (n, action_dim), where -1 and 1 are the bounds of the action space; clipped to them.
 
         Raises:
           UserError: an observation or a reward is not finite, or not of the kind that was promised.
         """
         self._steps += 1
-        actions = self.actions.executed(units)
+        executed = self.actions.executed(actions)
         if self._single:
-            return self._step_single(np.asarray(actions[0]))
+            return self._step_single(np.asarray(executed[0]))
         obs, reward, terminated, truncated, info = entries(
-            self.env.step(actions), 5, "step", self.env
+            self.env.step(executed), 5, "step", self.env
         )
         done = terminated | truncated
         valid = ~self.begins
@@ -135,20 +150,20 @@ class Stepper:
         self.raw = obs
         if self._mode == AutoresetMode.SAME_STEP and done.any():
             info = last_info(info, info.get("final_info", {}), done)
-        success, said = read_success(info, self.n)
-        return Step(
+        success, reported = read_success(info, self.num_envs)
+        return Transition(
             flat,
             final,
             self._rewards(reward),
             terminated,
             truncated,
             valid,
-            success if said.any() else None,
-            _terms(info, self.n),
+            success if reported.any() else None,
+            _terms(info, self.num_envs),
             np.asarray(info.get("diverged", self._stable), dtype=bool) & valid,
         )
 
-    def _step_single(self, action: NDArray[np.floating]) -> Step:
+    def _step_single(self, action: NDArray[np.floating]) -> Transition:
         obs, reward, terminated, truncated, info = entries(
             self.env.step(action), 5, "step", self.env
         )
@@ -157,15 +172,15 @@ class Stepper:
             obs = self.env.reset()[0]
             flat = self._flat(obs)
         self.raw = obs
-        success, said = read_success(info)
-        return Step(
+        success, reported = read_success(info)
+        return Transition(
             flat,
             final,
             self._rewards(reward),
             np.array([bool(terminated)]),
             np.array([bool(truncated)]),
             np.ones(1, dtype=bool),
-            success if said.any() else None,
+            success if reported.any() else None,
             _terms(info, 1),
             np.array([bool(info.get("diverged", False))]),
         )
@@ -177,18 +192,18 @@ class Stepper:
         given = list(info["final_obs"][done])
         obs: Any
         if isinstance(given[0], Mapping | tuple):
-            assert self._view.spec is not None
+            assert self._extractor.spec is not None
             parts = [observation_parts(obs) for obs in given]
-            shown = self._view.spec.shapes
+            shown = self._extractor.spec.shapes
             obs = {key: np.stack([as_array(part[key]) for part in parts]) for key in shown}
         else:
             obs = np.stack([as_array(obs) for obs in given])
         final = flat.copy()
-        final[done] = self._view(obs, True).reshape(len(given), -1)
+        final[done] = self._extractor(obs, True).reshape(len(given), -1)
         return self._finite(final)
 
     def _flat(self, obs: Any) -> NDArray[np.float32]:
-        return self._finite(self._view(obs, not self._single).reshape(self.n, -1))
+        return self._finite(self._extractor(obs, not self._single).reshape(self.num_envs, -1))
 
     def _finite(self, flat: NDArray[np.float32]) -> NDArray[np.float32]:
         if not np.isfinite(flat).all():
@@ -200,7 +215,7 @@ class Stepper:
         return flat
 
     def _rewards(self, given: Any) -> NDArray[np.float64]:
-        rewards = as_rewards(given, self.n, self.env)
+        rewards = as_rewards(given, self.num_envs, self.env)
         if not np.isfinite(rewards).all():
             env_id = int(np.flatnonzero(~np.isfinite(rewards))[0])
             raise UserError(

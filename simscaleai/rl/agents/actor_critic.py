@@ -1,4 +1,4 @@
-"""The actor and critic of PPO."""
+"""The networks of an actor-critic method."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from torch import nn
 from torch.distributions import Normal
 
 from simscaleai.models.mlp import MLPPolicy, mlp, orthogonal
+from simscaleai.models.registry import create_model
 
 
 class ActorCritic(nn.Module):
-    """A Gaussian policy, and a value on the same features or on its own.
+    """A Gaussian policy and a value function, with shared or separate features.
 
     Args:
       obs_dim: width of an observation.
       action_dim: width of an action.
       hidden_dim, n_layers: width and number of the tanh layers.
-      log_std_init: logarithm of the exploration noise at the start, the same for every state.
-      separate_critic: layers of its own for the value.
+      log_std_init: initial logarithm of the standard deviation of actions, the same in every state.
+      separate_critic: give the value function layers of its own.
       orthogonal_init: shrink the first actions (gain 0.01) and scale the value's output (gain 1), as in
         Engstrom et al. (2020); otherwise both output layers are as PyTorch makes them.
     """
@@ -34,7 +35,7 @@ class ActorCritic(nn.Module):
         orthogonal_init: bool = True,
     ) -> None:
         super().__init__()
-        self.actor = MLPPolicy(obs_dim, action_dim, hidden_dim, n_layers)
+        self.actor = create_actor(obs_dim, action_dim, hidden_dim, n_layers)
         self.log_std = nn.Parameter(torch.full((action_dim,), float(log_std_init)))
         features, width = mlp(obs_dim, hidden_dim, n_layers)
         self.critic_features = features if separate_critic else None
@@ -44,14 +45,14 @@ class ActorCritic(nn.Module):
             orthogonal(self.critic, 1.0)
 
     def forward(self, obs: torch.Tensor) -> tuple[Normal, torch.Tensor]:
-        """The distribution of actions (..., action_dim) and the values (...,) of obs (..., obs_dim)."""
-        features = self.actor.features(obs)
-        seen = features if self.critic_features is None else self.critic_features(obs)
+        """Return the distribution of actions (..., action_dim) and values (...,) for obs (..., obs_dim)."""
+        features = self.actor.features(obs)  # (..., hidden_dim)
+        value_features = features if self.critic_features is None else self.critic_features(obs)
         distribution = Normal(self.actor.output(features), self.log_std.exp(), validate_args=False)
-        return distribution, self.critic(seen)[..., 0]
+        return distribution, self.critic(value_features)[..., 0]
 
     def value(self, obs: torch.Tensor) -> torch.Tensor:
-        """The values (...,) alone."""
+        """Return the values (...,) alone."""
         features = self.actor.features if self.critic_features is None else self.critic_features
         values: torch.Tensor = self.critic(features(obs))[..., 0]
         return values
@@ -62,7 +63,7 @@ class ActorCritic(nn.Module):
         deterministic: bool = False,
         generator: torch.Generator | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """An action, its log-probability (...,) and the value (...,).
+        """Return an action (..., action_dim), its log-probability (...,) and the value (...,).
 
         `generator`, on the CPU, draws the noise; by default the global one does.
         """
@@ -76,6 +77,14 @@ class ActorCritic(nn.Module):
     def evaluate_actions(
         self, obs: torch.Tensor, actions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Log-probabilities, values and entropies, each (...,), of actions taken before."""
+        """Return log-probabilities, values and entropies, each (...,), of given actions."""
         distribution, value = self(obs)
         return distribution.log_prob(actions).sum(-1), value, distribution.entropy().sum(-1)
+
+
+def create_actor(obs_dim: int, action_dim: int, hidden_dim: int, n_layers: int) -> MLPPolicy:
+    """Return the network of mean actions, as a registered model: a checkpoint rebuilds it by name."""
+    sizes = {"hidden_dim": hidden_dim, "n_layers": n_layers}
+    actor = create_model("mlp", state_dim=obs_dim, action_dim=action_dim, **sizes)
+    assert isinstance(actor, MLPPolicy)
+    return actor

@@ -1,9 +1,9 @@
-"""What an agent is shown of an observation: its vectors as one, all of them or those chosen.
+"""Extract the state that an agent reads: the vectors of an observation as one, all of them or those chosen.
 
-    view = StateView(["ee_pos", "object_pos"], relative_positions=True)
-    view(obs)                                 # {key: (n, ...)} -> (n, width) float32
+    extractor = StateExtractor(["ee_pos", "object_pos"], relative_positions=True)
+    extractor(obs)                            # {key: (n, ...)} -> (n, width) float32
 
-The same choices as of a cloned policy (`data.state_keys`, `data.relative_positions`), and the same code.
+The same choices as for a cloned policy (`data.state_keys`, `data.relative_positions`), and the same code.
 An observation of any structure is read by the names that `observations.observation_parts` gives its parts;
 a matrix counts by its entries, a number as one.
 """
@@ -22,16 +22,16 @@ from simscaleai.models.features import RelativePositions, relative
 from simscaleai.observations import ObsSpec, as_array, is_image_key, observation_parts
 
 
-class StateView:
+class StateExtractor:
     """See the module docstring.
 
     Args:
-      state_keys: entries that are shown; None for all vectors. Pictures never are, unless an observation is
+      state_keys: entries that are read; None for all vectors. Images never are, unless an observation is
         nothing but one.
-      relative_positions: show positions as `models.features.RelativePositions` has them.
+      relative_positions: replace positions by what `models.features.RelativePositions` makes of them.
 
     Attributes:
-      spec: of the entries that are shown; known after the first observation.
+      spec: of the entries that are read; known after the first observation.
     """
 
     def __init__(
@@ -44,21 +44,21 @@ class StateView:
     def __call__(self, obs: Any, batched: bool | None = None) -> NDArray[np.float32]:
         """Return (width,) for an observation, and (n, width) for those of n environments.
 
-        An array of states (..., width) is taken as it is, whatever structure the view was made for.
+        An array of states (..., width) is returned as it is, whatever structure the extractor was made for.
 
         Args:
           obs: an observation, or those of n environments.
-          batched: whether an environment gave it that is a vector environment; None where it may be either,
-            which then is told by its shape.
+          batched: whether it comes from a vector environment; None where it may be either, which is then
+            decided by its shape.
 
         Raises:
-          UserError: it has not what is to be shown, or something that is no number.
+          UserError: it lacks an entry, or has one that is not a number.
         """
         if not isinstance(obs, Mapping | tuple):
             return self._read_array(as_array(obs), batched)
         parts = observation_parts(obs)
         if self.spec is None or self._array_shape is not None:
-            self._learn(parts, batched)
+            self._choose_keys(parts, batched)
             assert self.spec is not None
         if missing := [key for key in self.spec.shapes if key not in parts]:
             raise UserError(
@@ -67,15 +67,17 @@ class StateView:
         arrays = [as_array(parts[key]) for key in self.spec.shapes]
         if batched is None:
             batched = arrays[0].ndim > len(next(iter(self.spec.shapes.values())))
-        rows = [array.reshape(len(array), -1) if batched else array.reshape(-1) for array in arrays]
-        flat = np.concatenate(rows, axis=-1).astype(np.float32, copy=False)
+        vectors = [
+            array.reshape(len(array), -1) if batched else array.reshape(-1) for array in arrays
+        ]
+        flat = np.concatenate(vectors, axis=-1).astype(np.float32, copy=False)
         if self._features is None:
             return flat
         features: NDArray[np.float32] = self._features(torch.from_numpy(flat)).numpy()
         return features
 
-    def show(self, spec: ObsSpec) -> None:
-        """Show the entries of `spec`, whatever an observation has besides."""
+    def extract(self, spec: ObsSpec) -> None:
+        """Read the entries of `spec`, whatever else an observation has."""
         self.spec, self._features = spec, relative(spec, self.relative_positions)
 
     @property
@@ -92,40 +94,40 @@ class StateView:
             )
         _require_numbers("state", array)
         if batched is not None and (self.spec is None or self._array_shape is not None):
-            self.show(ObsSpec({"state": array.shape[batched:]}, {"state": str(array.dtype)}))
+            self.extract(ObsSpec({"state": array.shape[batched:]}, {"state": str(array.dtype)}))
         shape = self._array_shape
         flat = shape == () and array.ndim == 2  # states (n, 1) of what is a single number
         if shape is not None and array.shape[array.ndim - len(shape) :] == shape and not flat:
             array = array.reshape((*array.shape[: array.ndim - len(shape)], -1))
         return array.astype(np.float32, copy=False)
 
-    def _learn(self, parts: Mapping[str, Any], batched: bool | None) -> None:
+    def _choose_keys(self, parts: Mapping[str, Any], batched: bool | None) -> None:
         arrays = {key: as_array(value) for key, value in parts.items()}
         if batched is None:
             batched = min((array.ndim for array in arrays.values()), default=0) > 1
-        vectors = sorted(k for k, array in arrays.items() if not _is_picture(k, array, batched))
+        vectors = sorted(k for k, array in arrays.items() if not _is_image(k, array, batched))
         for key in self.state_keys or ():
             if key not in vectors:
                 raise unknown_name("state_keys entry", key, vectors)
         chosen = vectors if self.state_keys is None else sorted(self.state_keys)
         if not chosen:
             raise UserError(
-                f"The observation has no vectors but {', '.join(arrays) or 'nothing'}, and PPO learns from"
+                f"The observation has no vectors but {', '.join(arrays) or 'nothing'}, and agents learn from"
                 " vectors; have the environment observe some."
             )
         for key in chosen:
             _require_numbers(key, arrays[key])
         shapes = {key: arrays[key].shape[batched:] for key in chosen}
-        self.show(ObsSpec(shapes, {key: str(arrays[key].dtype) for key in chosen}))
+        self.extract(ObsSpec(shapes, {key: str(arrays[key].dtype) for key in chosen}))
 
 
 def _require_numbers(key: str, array: NDArray[Any]) -> None:
     if array.dtype.kind not in "biuf":
         raise UserError(
-            f"The observation's part {key!r} is of {array.dtype}, and PPO learns from numbers; leave it out"
+            f"The observation's part {key!r} is of {array.dtype}, and agents learn from numbers; leave it out"
             " by state_keys, or wrap the environment."
         )
 
 
-def _is_picture(key: str, array: NDArray[Any], batched: bool) -> bool:
+def _is_image(key: str, array: NDArray[Any], batched: bool) -> bool:
     return is_image_key(key) or (array.dtype == np.uint8 and array.ndim == 3 + batched)

@@ -8,7 +8,7 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from simscaleai.rl.agents.stepping import Stepper
+from simscaleai.rl.agents.vec_env_adapter import VecEnvAdapter
 from simscaleai.sim import make_vec_env
 
 ACTIONS = np.random.default_rng(0).uniform(-1, 1, (40, 3, 4)).astype(np.float32)
@@ -34,12 +34,12 @@ class Count(gymnasium.Env):
         return np.full(1, self.steps, np.float32), 1.0, over, self.steps >= 5, {"success": over}
 
 
-def transitions(stepper: Stepper, steps: int) -> list[list[tuple[float, ...]]]:
+def transitions(envs: VecEnvAdapter, steps: int) -> list[list[tuple[float, ...]]]:
     """For each environment: (from, to, terminated, truncated) of the steps that count."""
-    obs = stepper.reset(seed=0)
-    found: list[list[tuple[float, ...]]] = [[] for _ in range(stepper.n)]
-    for actions in ACTIONS[:steps, : stepper.n]:
-        step = stepper.step(actions)
+    obs = envs.reset(seed=0)
+    found: list[list[tuple[float, ...]]] = [[] for _ in range(envs.num_envs)]
+    for actions in ACTIONS[:steps, : envs.num_envs]:
+        step = envs.step(actions)
         for i in np.flatnonzero(step.valid):
             end = (bool(step.terminated[i]), bool(step.truncated[i]))
             found[i].append((float(obs[i, 0]), float(step.final_obs[i, 0]), *end))
@@ -51,9 +51,9 @@ def transitions(stepper: Stepper, steps: int) -> list[list[tuple[float, ...]]]:
 def test_all_autoreset_modes_give_the_same_transitions(mode: AutoresetMode) -> None:
     lengths = (2, 3, 99)
     env = SyncVectorEnv([lambda k=k: Count(k) for k in lengths], autoreset_mode=mode)
-    found = transitions(Stepper(env), 12)
+    found = transitions(VecEnvAdapter(env), 12)
     for length, rows in zip(lengths, found, strict=True):
-        alone = transitions(Stepper(Count(length)), 12)[0]
+        alone = transitions(VecEnvAdapter(Count(length)), 12)[0]
         assert rows == alone[: len(rows)]
         assert len(rows) >= 8  # of 12: a step may go into each beginning
     assert found[0][:3] == [(0, 1, False, False), (1, 2, True, False), (0, 1, False, False)]
@@ -64,9 +64,9 @@ def test_all_autoreset_modes_give_the_same_transitions(mode: AutoresetMode) -> N
 def test_our_vector_environment_too(mode: str) -> None:
     def run(mode: str):
         env = make_vec_env("reach", 3, autoreset_mode=mode, max_episode_steps=4)
-        stepper = Stepper(env)
-        stepper.reset(seed=0)
-        return [stepper.step(a) for a in ACTIONS[:9]]
+        envs = VecEnvAdapter(env)
+        envs.reset(seed=0)
+        return [envs.step(a) for a in ACTIONS[:9]]
 
     # until the first episodes end, all act alike; "next_step" then spends a step on beginning
     reference = run("same_step")

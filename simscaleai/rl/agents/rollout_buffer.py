@@ -1,14 +1,17 @@
-"""What a rollout collected, as whole tensors: steps along the first axis, environments along the second."""
+"""Storage of a rollout: tensors with steps along the first axis and environments along the second."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from simscaleai.memory import require_memory
 
+ArrayLike: TypeAlias = torch.Tensor | NDArray[np.generic] | Sequence[object] | float
 Minibatch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
@@ -42,77 +45,78 @@ class RolloutBuffer:
 
     def add(
         self,
-        obs: Any,
-        action: Any,
-        reward: Any,
-        done: Any,
-        log_prob: Any,
-        value: Any,
-        valid: Any = True,
+        obs: ArrayLike,
+        action: ArrayLike,
+        reward: ArrayLike,
+        done: ArrayLike,
+        log_prob: ArrayLike,
+        value: ArrayLike,
+        valid: ArrayLike = True,
     ) -> None:
         """Append one step.
 
         Args:
-          obs: (num_envs, obs_dim), what the policy saw.
+          obs: (num_envs, obs_dim), as the policy read it.
           action: (num_envs, action_dim).
-          reward: (num_envs,); at a truncation with the discounted value of the final observation added,
-            which is what the episode would have gone on to.
+          reward: (num_envs,); at a truncation including the discounted value of the final observation, as
+            the episode would have continued from there.
           done: (num_envs,), whether this step ended the episode.
           log_prob, value: (num_envs,), of the policy at that time.
-          valid: (num_envs,), False where the environment did not act but began its next episode: such a
-            step never gets into a minibatch.
+          valid: (num_envs,), False where there is nothing to learn from: such a step never gets into a
+            minibatch.
         """
         t = self.position
         assert t < self.n_steps, "the buffer is full: reset it first"
         given = (obs, action, reward, done, log_prob, value, valid)
         own = (self.obs, self.actions, self.rewards, self.dones, self.log_probs, self.values)
-        for rows, values in zip((*own, self.valid), given, strict=True):
-            rows[t] = torch.as_tensor(values, dtype=rows.dtype, device=rows.device)
+        for tensor, values in zip((*own, self.valid), given, strict=True):
+            tensor[t] = torch.as_tensor(values, dtype=tensor.dtype, device=tensor.device)
         self.position += 1
 
-    def compute_gae(self, last_value: Any, gamma: float, gae_lambda: float) -> None:
-        """Advantages by generalized advantage estimation, and returns, advantage + value.
-
-            delta_t = r_t + gamma (1 - done_t) V_{t+1} - V_t
-            A_t = delta_t + gamma lambda (1 - done_t) A_{t+1}
+    def compute_gae(self, last_value: ArrayLike, gamma: float, gae_lambda: float) -> None:
+        """Compute advantages by generalized advantage estimation, and returns.
 
         Schulman et al., "High-Dimensional Continuous Control Using GAE", ICLR 2016.
 
         Args:
           last_value: (num_envs,), of the observation after the last step.
+          gamma: discount of rewards.
+          gae_lambda: 0 for one-step temporal differences, 1 for discounted sums of rewards.
         """
         steps = self.position
-        following = torch.as_tensor(last_value, dtype=torch.float32, device=self.values.device)
-        following = following.expand(self.num_envs)
-        advantage = torch.zeros_like(following)
+        next_value = torch.as_tensor(last_value, dtype=torch.float32, device=self.values.device)
+        next_value = next_value.expand(self.num_envs)
+        advantage = torch.zeros_like(next_value)  # A_T = 0
         for t in reversed(range(steps)):
-            going = 1.0 - self.dones[t]
-            delta = self.rewards[t] + gamma * going * following - self.values[t]
-            advantage = delta + gamma * gae_lambda * going * advantage
+            not_done = 1.0 - self.dones[t]
+            # delta_t = r_t + gamma (1 - done_t) V(s_{t+1}) - V(s_t)
+            delta = self.rewards[t] + gamma * not_done * next_value - self.values[t]
+            # A_t = delta_t + gamma lambda (1 - done_t) A_{t+1}
+            advantage = delta + gamma * gae_lambda * not_done * advantage
             self.advantages[t] = advantage
-            following = self.values[t]
+            next_value = self.values[t]
+        # R_t = A_t + V(s_t)
         self.returns[:steps] = self.advantages[:steps] + self.values[:steps]
 
     def get_batches(
         self, batch_size: int, generator: torch.Generator | None = None
     ) -> Iterator[Minibatch]:
-        """One pass in random order: (obs, actions, old log-probs, returns, advantages) of each minibatch.
+        """Yield (obs, actions, old log-probs, returns, advantages) of minibatches, in random order.
 
-        What is left over when `batch_size` does not divide the steps makes a smaller last one, or joins
-        the one before if it is less than half as large.
+        The valid steps are split into round(steps / batch_size) minibatches of nearly equal size.
         """
         steps = self.position
-        rows = self.valid[:steps].flatten().nonzero()[:, 0]
+        indices = self.valid[:steps].flatten().nonzero()[:, 0]  # of valid steps
         fields = [
             x[:steps].flatten(0, 1)
             for x in (self.obs, self.actions, self.log_probs, self.returns, self.advantages)
         ]
-        order = rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
-        batches = max(1, round(len(rows) / batch_size))
-        for chosen in order.tensor_split(batches):
-            obs, actions, log_probs, returns, advantages = (x[chosen] for x in fields)
+        shuffled = torch.randperm(len(indices), generator=generator).to(indices.device)
+        n_batches = max(1, round(len(indices) / batch_size))
+        for batch in indices[shuffled].tensor_split(n_batches):
+            obs, actions, log_probs, returns, advantages = (x[batch] for x in fields)
             yield obs, actions, log_probs, returns, advantages
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Empty the buffer."""
         self.position = 0

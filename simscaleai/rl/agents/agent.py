@@ -1,0 +1,220 @@
+"""The interface of a learning algorithm, and the algorithms by name.
+
+    @register_agent("mine")
+    class MyAgent: ...                    # what `Agent` asks for; `MLPAgent` has most of it
+
+    simscale rl --env-name reach agent.name=mine agent.n_steps=50
+
+An agent decides and learns; it steps no environment and writes no file. `learn` (collector.py) drives it:
+
+    agent.begin(num_envs, resumed=False)
+    repeat:
+        n_steps times:  action = agent.act(obs);  agent.record(transition of that action)
+        metrics = agent.update()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from simscaleai.actions import ActionRange
+from simscaleai.config import load_config
+from simscaleai.contract import EnvContract
+from simscaleai.distributed import Processes
+from simscaleai.errors import unknown_name
+from simscaleai.models.policy import ModelPolicy
+from simscaleai.registry import Registry
+from simscaleai.rl.agents.state_extractor import StateExtractor
+from simscaleai.rl.agents.vec_env_adapter import Transition
+
+State = dict[str, Any]  # nested plain values and tensors, as `load_checkpoint` gives them back
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class MetricGroup:
+    """Metrics that are drawn in one panel.
+
+    Attributes:
+      title, ylabel: of the panel.
+      labels: {metric: label of its curve}.
+      log: whether the axis is logarithmic, where the values allow it.
+      from_zero: whether the axis starts at 0.
+      reference: a value to draw a horizontal line at; None for none.
+      progress: {metric: format}, such as "KL {:.3f}", of those shown beside the progress bar.
+    """
+
+    title: str
+    ylabel: str
+    labels: dict[str, str]
+    log: bool = False
+    from_zero: bool = False
+    reference: float | None = None
+    progress: dict[str, str] = field(default_factory=dict)
+
+
+class AgentConfig(Protocol):
+    """Settings that every agent has; a dataclass with these fields and the algorithm's own.
+
+    Attributes:
+      n_steps: steps of each environment between two updates.
+      total_timesteps: steps of all environments together.
+      log_every: updates between records.
+      seed: decides weights, noise and the environments' episodes.
+      state_keys, relative_positions: what the agent reads; see `StateExtractor`.
+    """
+
+    n_steps: int
+    total_timesteps: int
+    log_every: int
+    seed: int
+    state_keys: list[str] | None
+    relative_positions: bool
+
+    def problems(self) -> list[str]:
+        """Return a clause for each setting that is out of range: "lr is 0, it must be positive"."""
+
+
+class Agent(Protocol):
+    """A learning algorithm.
+
+    Attributes:
+      name: under which it is registered.
+      config_class: dataclass of its settings.
+      run_defaults: settings of a run that differ from those of `config_class`; {} for none.
+      metric_groups: how the metrics of `update` are drawn.
+      config: its settings.
+      obs_dim, action_dim: widths of the extracted state and of an action.
+      device: where its networks are.
+      processes: those that learn together.
+      extractor: what it reads of an observation.
+      actions: range of the actions of its environment.
+      contract: the environment that it last learned in; None where that has none.
+      timesteps, updates: taken so far; counted by `learn`.
+    """
+
+    name: ClassVar[str]
+    config_class: ClassVar[type]
+    run_defaults: ClassVar[dict[str, Any]]
+    metric_groups: ClassVar[tuple[MetricGroup, ...]]
+    config: Any  # an AgentConfig
+    obs_dim: int
+    action_dim: int
+    device: torch.device
+    processes: Processes
+    extractor: StateExtractor
+    actions: ActionRange
+    contract: EnvContract | None
+    timesteps: int
+    updates: int
+
+    def __init__(
+        self, obs_dim: int, action_dim: int, config: Any, device: str, processes: Processes | None
+    ) -> None: ...
+
+    def begin(self, num_envs: int, resumed: bool) -> None:
+        """Prepare for rollouts of `num_envs` environments.
+
+        Args:
+          num_envs: how many.
+          resumed: whether they are where they were when the agent's state was saved; otherwise all of them
+            have begun new episodes.
+        """
+
+    def act(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return actions (n, action_dim) for states (n, obs_dim); [-1, 1] is the range of the environment."""
+
+    def record(self, transition: Transition) -> None:
+        """Take in what the newest actions led to."""
+
+    def update(self) -> Metrics:
+        """Learn from what was recorded since the last update, and forget it.
+
+        Returns:
+          Metrics of the update; {} if no recorded step was valid, so that nothing could be learned.
+
+        Raises:
+          UserError: a loss is not finite.
+        """
+
+    def policy(self) -> ModelPolicy:
+        """Return the deterministic policy that has been learned so far, with its normalization."""
+
+    def state_dict(self) -> State:
+        """Return all that `load_state_dict` needs for an exact resume, environments excepted."""
+
+    def load_state_dict(self, state: State, source: str) -> None:
+        """Take over a saved state; UserError naming `source` if it does not fit."""
+
+    @classmethod
+    def check_compatible(
+        cls, obs_dim: int, action_dim: int, config: Any, state: State, source: str
+    ) -> None:
+        """Raise UserError if a state is not of such an agent, before any memory is taken for one."""
+
+
+_agents = Registry(
+    "agent",
+    {
+        "cem": "simscaleai.rl.agents.cem:CEMAgent",
+        "ppo": "simscaleai.rl.agents.ppo:PPOAgent",
+    },
+)
+_Class = TypeVar("_Class", bound=type)
+
+
+def register_agent(name: str) -> Callable[[_Class], _Class]:
+    """Return a decorator that gives an agent class a name; UserError if another class has it."""
+
+    def register(cls: _Class) -> _Class:
+        _agents.register(name, cls)
+        cls.name = name  # type: ignore[attr-defined]
+        return cls
+
+    return register
+
+
+def agent_class(name: str) -> type[Agent]:
+    """Return the class behind a name; UserError lists the known names."""
+    found: type[Agent] = _agents.get(name)
+    return found
+
+
+def list_agents() -> list[str]:
+    """Return all names, sorted; imports no agent."""
+    return _agents.names()
+
+
+def resolve_agent(
+    settings: Mapping[str, Any], seed: int | None = None
+) -> tuple[type[Agent], AgentConfig]:
+    """Return class and settings of `{"name": ..., setting: value}`; what is not given has its default.
+
+    Args:
+      settings: as under `agent:` in a YAML file; the name is "ppo" by default.
+      seed: wins over that of `settings`.
+
+    Raises:
+      UserError: the name or a setting is not known, or a value is of the wrong type.
+    """
+    values = dict(settings)
+    cls = agent_class(values.pop("name", "ppo"))
+    known = sorted(f.name for f in fields(cls.config_class))
+    for key in values:
+        if key not in known:
+            raise unknown_name(f"setting of agent {cls.name!r}:", str(key), known)
+    if seed is not None:
+        values["seed"] = seed
+    config: AgentConfig = load_config(cls.config_class, **{**cls.run_defaults, **values})
+    return cls, config
+
+
+def agent_settings(cls: type[Agent], config: AgentConfig) -> dict[str, Any]:
+    """Return the inverse of `resolve_agent`: every setting, with the agent's name first."""
+    return {"name": cls.name, **asdict(config)}  # type: ignore[call-overload]

@@ -1,0 +1,223 @@
+"""What agents have in common whose policy is an MLP on a normalized state."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from simscaleai import seeding
+from simscaleai.actions import ActionRange
+from simscaleai.contract import EnvContract
+from simscaleai.distributed import Processes
+from simscaleai.errors import UserError
+from simscaleai.models.inference import resolve_device
+from simscaleai.models.mlp import MLPPolicy
+from simscaleai.models.normalization import Normalizer, Statistics
+from simscaleai.models.policy import ModelPolicy
+from simscaleai.observations import ObsSpec
+from simscaleai.rl.agents.agent import MetricGroup, Metrics, State
+from simscaleai.rl.agents.agent_checkpoint import load_agent, restore_agent, save_agent
+from simscaleai.rl.agents.running_mean_std import RunningMeanStd
+from simscaleai.rl.agents.state_extractor import StateExtractor
+from simscaleai.rl.agents.vec_env_adapter import Transition
+from simscaleai.rl.collector import Collector, learn
+
+
+class MLPAgent(ABC):
+    """Base of agents with an `MLPPolicy`; see `agent.Agent` for attributes that are not listed here.
+
+    Attributes:
+      obs_rms: running statistics of observations; with `normalize_obs` the policy reads these as
+        (obs - mean) / std.
+      generator: the source of all randomness while learning; on the CPU, and another in each process.
+    """
+
+    name: ClassVar[str]
+    config_class: ClassVar[type]
+    run_defaults: ClassVar[dict[str, Any]] = {}
+    metric_groups: ClassVar[tuple[MetricGroup, ...]] = ()
+
+    def __init__(
+        self, obs_dim: int, action_dim: int, config: Any, device: str, processes: Processes | None
+    ) -> None:
+        self.config = config
+        self.obs_dim, self.action_dim = obs_dim, action_dim
+        self.device = torch.device(resolve_device(device))
+        self.processes = processes or Processes()
+        self.obs_rms = RunningMeanStd(obs_dim)
+        self.generator = torch.Generator()
+        self.reseed(0)
+        self.extractor = StateExtractor(config.state_keys, config.relative_positions)
+        self.actions = ActionRange.unit(action_dim)
+        self.contract: EnvContract | None = None
+        self.timesteps = self.updates = 0
+        self._collector: Collector | None = None  # where the environments are, between updates
+        self._resumed: State | None = None  # where those of a loaded agent were
+
+    @property
+    @abstractmethod
+    def actor(self) -> MLPPolicy:
+        """The network that gives the mean action."""
+
+    @property
+    @abstractmethod
+    def exploration_std(self) -> torch.Tensor:
+        """Standard deviation (action_dim,) of the noise that is added to mean actions while learning."""
+
+    @abstractmethod
+    def begin(self, num_envs: int, resumed: bool) -> None: ...
+
+    @abstractmethod
+    def act(self, obs: NDArray[np.float32]) -> NDArray[np.float32]: ...
+
+    @abstractmethod
+    def record(self, transition: Transition) -> None: ...
+
+    @abstractmethod
+    def update(self) -> Metrics: ...
+
+    @abstractmethod
+    def state_dict(self) -> State: ...
+
+    @abstractmethod
+    def load_state_dict(self, state: State, source: str) -> None: ...
+
+    @classmethod
+    @abstractmethod
+    def check_compatible(
+        cls, obs_dim: int, action_dim: int, config: Any, state: State, source: str
+    ) -> None: ...
+
+    def train(
+        self, env: Any, on_update: Callable[[Metrics], Any] | None = None
+    ) -> dict[str, list[float]]:
+        """Learn until `total_timesteps` steps have been taken, counted over all calls.
+
+        Args:
+          env: a Gymnasium environment, or a vector environment of any autoreset mode. It acts in a Box with
+            finite bounds: what the policy draws is clipped to [-1, 1], and that is scaled to the bounds.
+          on_update: called after each update with its metrics; True ends the training.
+
+        Returns:
+          {"episode_reward", "episode_length"} of each finished episode, and of each update every other
+          metric that `on_update` gets, for PPO "policy_loss", "value_loss", ...
+
+        Raises:
+          UserError: actions or observations are of a kind or width that the agent was not made for, before
+            the first step; a reward, an observation or a loss is not finite.
+        """
+        self._collector = Collector(self, env, self._resumed)
+        self._resumed = None
+        return learn(self, self._collector, on_update)
+
+    def predict(self, obs: Any, deterministic: bool = True) -> NDArray[np.floating]:
+        """Return the action (action_dim,) for one observation, or (n, action_dim) for n of them.
+
+        Actions lie in the range and have the shape of those that were trained, see `actions`. An observation
+        is as the environment gives it, or a state (obs_dim,) or (n, obs_dim) made of it.
+
+        Raises:
+          UserError: the observation is not of the width that the agent was made for.
+        """
+        state = self.extractor(obs)
+        if state.ndim not in (1, 2) or state.shape[-1] != self.obs_dim:
+            raise UserError(
+                f"The observation has the shape {state.shape}, and the agent was made for"
+                f" obs_dim={self.obs_dim}: ({self.obs_dim},), or (n, {self.obs_dim}) for n of them."
+            )
+        with torch.no_grad():
+            mean = self.mean_actions(np.atleast_2d(state)).cpu()  # (n, action_dim)
+            if not deterministic:
+                noise = torch.randn(mean.shape, generator=self.generator)
+                mean = mean + noise * self.exploration_std.cpu()
+        actions = self.actions.executed(mean.numpy())
+        return actions if state.ndim > 1 else np.asarray(actions[0])
+
+    def mean_actions(self, obs: NDArray[np.float32]) -> torch.Tensor:
+        """Return actions (n, action_dim) without noise, in [-1, 1] and beyond, for states (n, obs_dim)."""
+        actor = self.actor
+        actions: torch.Tensor = actor.output(actor.features(self.normalized(obs)))
+        return actions
+
+    def policy(self) -> ModelPolicy:
+        """Return the deterministic policy with its normalization: what a checkpoint holds.
+
+        It has the same tensors as the agent, not copies of them.
+        """
+        spec = self.extractor.spec or ObsSpec({"state": (self.obs_dim,)}, {"state": "float32"})
+        low, high = (torch.from_numpy(b).float() for b in (self.actions.low, self.actions.high))
+        normalizer = Normalizer(
+            {"state": self._obs_statistics(), "actions": Statistics(low, high, low, high)},
+            {"actions": "min_max"},
+        )
+        scale: torch.Tensor = normalizer.actions_std  # type: ignore[assignment]
+        scale.copy_((high - low) / 2)  # exactly, however narrow the box is
+        return ModelPolicy(
+            self.actor,
+            spec,
+            normalizer,
+            self.contract,
+            self.config.relative_positions,
+            self.actions,
+        )
+
+    def normalizer(self, obs_rms: RunningMeanStd | None = None) -> Normalizer:
+        """Return the normalization by the running statistics, or by others."""
+        return Normalizer({"state": self._obs_statistics(obs_rms)})
+
+    def _obs_statistics(self, obs_rms: RunningMeanStd | None = None) -> Statistics:
+        rms = self.obs_rms if obs_rms is None else obs_rms
+        if not self.config.normalize_obs:
+            rms = RunningMeanStd(self.obs_dim)
+        return rms.statistics()
+
+    def normalized(
+        self, obs: NDArray[np.float32], normalizer: Normalizer | None = None
+    ) -> torch.Tensor:
+        """Return states (n, obs_dim) as the network reads them."""
+        states = torch.from_numpy(np.ascontiguousarray(obs))
+        return (normalizer or self.normalizer()).normalize("state", states).to(self.device)
+
+    def reseed(self, updates: int) -> None:
+        """Start the stream of random numbers that this process has from `updates` on."""
+        streams = (f"{self.name}-noise", self.processes.rank)
+        if updates:
+            streams = (f"{self.name}-noise-{self.processes.rank}", updates)
+        self.generator.manual_seed(seeding.derive_seed(self.config.seed, *streams))
+
+    def save(self, path: str | Path, **entries: Any) -> None:
+        """Write all that is needed to act (`ModelPolicy.from_checkpoint`) and to resume learning.
+
+        Between two updates of `train` the environments are part of it, where these can be saved
+        (`TaskVectorEnv`): a run of one process that resumes from the file is then, on a CPU, the same as
+        one that never stopped. Of several processes the main one writes, and the others begin new episodes.
+
+        Args:
+          path: of the file.
+          **entries: further entries of the checkpoint, plain values; what else belongs to a run.
+        """
+        envs = None if self._collector is None else self._collector.state_dict()
+        save_agent(path, self, envs, **entries)
+
+    def load(self, path: str | Path) -> None:
+        """Take over what `save` wrote, except the config; UserError if it is of another kind or shape."""
+        self._resumed = restore_agent(self, path)
+
+    @classmethod
+    def from_checkpoint(
+        cls, path: str | Path, device: str = "cpu", processes: Processes | None = None
+    ) -> Self:
+        """Return the agent that `save` wrote, built from the file alone."""
+        agent, resumed = load_agent(path, device, processes)
+        if not isinstance(agent, cls):
+            raise UserError(
+                f"The checkpoint {str(path)!r} holds an agent of the kind {agent.name!r}, not {cls.name!r}."
+            )
+        agent._resumed = resumed
+        return agent

@@ -1,0 +1,29 @@
+"""How the metrics of PPO are drawn."""
+
+from __future__ import annotations
+
+from simscaleai.rl.agents.agent import MetricGroup
+
+METRIC_GROUPS = (
+    MetricGroup("Policy loss", "clipped surrogate", {"policy_loss": "policy loss"}),
+    MetricGroup("Value loss", "squared error", {"value_loss": "value loss"}, log=True),
+    MetricGroup(
+        "Explained variance of the value",
+        "fraction",
+        {"explained_variance": "explained variance"},
+        reference=1.0,
+    ),
+    MetricGroup(
+        "Step of the policy",
+        "per update",
+        {"clip_fraction": "fraction of samples clipped", "approx_kl": "KL divergence (nats)"},
+        log=True,
+        progress={"approx_kl": "KL {:.3f}"},
+    ),
+    MetricGroup(
+        "Noise of the actions",
+        "standard deviation",
+        {"action_std": "standard deviation"},
+        from_zero=True,
+    ),
+)

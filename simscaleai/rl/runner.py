@@ -1,0 +1,298 @@
+"""Run reinforcement learning from settings: collect, update, log, evaluate and save, for any agent.
+
+    results = train_agent(RLConfig(env_name="reach", num_envs=128))
+
+The run's folder holds `config.yaml`, `run_info.json`, `metrics.jsonl` (and TensorBoard's files), `last.pt`
+(of the newest evaluation, and of a stop), `best.pt` (highest success, then highest return) and `final.pt`.
+All of these are agents that `simscale eval` runs and `--resume` resumes from. Evaluations run the
+deterministic policy on the same episodes every time, none of which is trained on.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from simscaleai.config import to_yaml
+from simscaleai.distributed import Processes
+from simscaleai.errors import printable
+from simscaleai.evaluation.suite import MAX_ENVS, episode_seeds, run_suite
+from simscaleai.evaluation.summary import summarize
+from simscaleai.models.inference import resolve_device
+from simscaleai.rl.agents.agent import Agent, Metrics, State
+from simscaleai.rl.agents.agent_checkpoint import load_agent, save_agent, timesteps_of
+from simscaleai.rl.agents.state_extractor import StateExtractor
+from simscaleai.rl.agents.warm_start import warm_start
+from simscaleai.rl.collector import Collector, learn
+from simscaleai.rl.progress import RLProgress
+from simscaleai.rl.resuming import (
+    NO_SCORE,
+    Score,
+    best_score,
+    check_output,
+    check_same_run,
+    deciding,
+    suite,
+)
+from simscaleai.rl.settings import RLConfig
+from simscaleai.sim.factory import make_vec_env
+from simscaleai.sim.vector_env import TaskVectorEnv
+from simscaleai.storage.checkpoint import load_checkpoint
+from simscaleai.storage.find_checkpoint import find_checkpoint
+from simscaleai.tracking import RunLog, write_run_info
+from simscaleai.tracking.folder import lies_in
+from simscaleai.tracking.run import Run
+
+EVALUATED = ("success_rate", "success_ci", "mean_reward", "mean_length", "diverged")
+
+
+def train_agent(config: RLConfig) -> dict[str, Any]:
+    """Train an agent as `config` says; what `simscale rl` does.
+
+    Returns:
+      {"success_rate", "success_ci", "mean_reward", "mean_length", "diverged"} of the last evaluation,
+      "timesteps", "seconds" of this start, "output_path", and "stopped" (whether a signal ended it early).
+
+    Raises:
+      UserError: settings, environment and checkpoints do not fit together; before the first step.
+      CannotWriteError: the disk is full or the like; names the checkpoint to resume from.
+    """
+    config.check()
+    threads = torch.get_num_threads()
+    try:
+        return Runner(config.complete()).train()
+    finally:
+        torch.set_num_threads(threads)
+
+
+class Runner:
+    """One run; it knows no algorithm.
+
+    Args:
+      config: settings, `complete`.
+    """
+
+    def __init__(self, config: RLConfig) -> None:
+        self.config = config
+        self.processes = Processes.from_environment()
+        self.device = str(self.processes.join(resolve_device(config.device)))
+        if self.device == "cpu":
+            torch.set_num_threads(config.torch_threads)
+        self.env = self._make_env(config.num_envs, "same_step")
+        self.eval_env = self._make_env(min(config.eval_episodes, MAX_ENVS), "disabled")
+        self.eval_seeds = episode_seeds(config.eval_seed, config.eval_episodes, "eval_episodes")
+        self.agent_class, self.agent_config = config.resolve_agent()
+        self.deciding = deciding(config, self.env.contract)
+        self.run = Run(config.folder, self.processes, step_of=timesteps_of)
+        self.resumed: Path | None = None
+        with self.run.lock.released_on_error():
+            self.agent, self.saved_envs = self._make_agent()
+        self.window: list[Metrics] = []  # of the updates since the last record
+        self.evaluation: dict[str, Any] = {}
+        self.best = NO_SCORE
+        self.start = time.perf_counter()
+        self.evaluation_seconds = 0.0
+
+    def train(self) -> dict[str, Any]:
+        """Learn until the end or a stop signal; see `train_agent`."""
+        with self.run.at_work():
+            self._begin()
+            with (
+                self.run.stop,
+                RLProgress(self.agent, self.config.show_progress and self.processes.is_main) as bar,
+                self._open_log() as log,
+            ):
+                self.progress, self.log = bar, log
+                self._learn()
+            return self._finish()
+
+    def _begin(self) -> None:
+        """Archive an earlier run and write down what this one is."""
+        config, is_main = self.config, self.processes.is_main
+        if is_main and config.save_path:
+            check_output(self.final)
+        self.run.archive_earlier(self.agent.timesteps)
+        if not is_main:
+            return
+        for note in self.run.notes:
+            print(printable(note))
+        # a copy elsewhere is asked for at each start: a file of settings may not name other folders
+        keep = config.save_path if lies_in(self.final, config.folder) else None
+        write_run_info(
+            config.folder,
+            to_yaml(replace(config, resume_from=None, save_path=keep)),
+            self.agent.timesteps,
+            self.device,
+            self.processes.size,
+            # kept with the run, so that its plots need not import the agent
+            {"metric_groups": [asdict(group) for group in self.agent.metric_groups]},
+        )
+        self.best = self._best_score()
+
+    def _learn(self) -> None:
+        config, agent = self.config, self.agent
+        if config.init_from and self.resumed is None:
+            summary = warm_start(agent, config.init_from, self.env)
+            self.progress.say(f"Started from {config.init_from}: {summary}.")
+        self.collector = Collector(agent, self.env, self.saved_envs)
+        learn(agent, self.collector, self._after_update)
+        unfinished = agent.timesteps < self.agent_config.total_timesteps
+        self.stopped = unfinished and bool(self.run.stop.requested)
+        if not self.stopped and (not self.evaluation or config.eval_every == 0):
+            self._evaluate()
+
+    def _finish(self) -> dict[str, Any]:
+        path = self.config.folder / "last.pt" if self.stopped else self.final
+        if self.processes.is_main:
+            self._save(path)
+        return {
+            **self.evaluation,
+            "timesteps": self.agent.timesteps,
+            "seconds": time.perf_counter() - self.start,
+            "stopped": self.stopped,
+            "output_path": str(path),
+        }
+
+    def _after_update(self, metrics: Metrics) -> bool:
+        """Record, evaluate and save where it is time to; return True to stop."""
+        config, agent = self.config, self.agent
+        self.window.append(metrics)
+        self.progress.update(agent.timesteps, metrics)
+        over = agent.timesteps >= self.agent_config.total_timesteps
+        if agent.updates % self.agent_config.log_every == 0 or over:
+            self.log.record(agent.timesteps, means(self.window))
+            self.window = []
+        if config.eval_every and (agent.updates % config.eval_every == 0 or over):
+            self._evaluate()
+            if self.evaluation["success_rate"] >= config.stop_at_success:
+                return True
+        return self.run.all_stop()
+
+    def _evaluate(self) -> None:
+        before, is_main = time.perf_counter(), self.processes.is_main
+        self.evaluation = self.processes.broadcast(self._evaluated(self.agent) if is_main else {})
+        self.evaluation_seconds += time.perf_counter() - before
+        metrics = {f"eval_{k}": v for k, v in self.evaluation.items() if k != "success_ci"}
+        metrics["seconds"] = time.perf_counter() - self.start
+        metrics["training_seconds"] = metrics["seconds"] - self.evaluation_seconds
+        if is_main:
+            self.log.record(self.agent.timesteps, metrics)
+            self.progress.evaluated(self.evaluation)
+            self._save(self.config.folder / "last.pt")
+            if (score := _score(self.evaluation)) > self.best:
+                self.best = score
+                self._save(self.config.folder / "best.pt")
+
+    def _evaluated(self, agent: Agent) -> dict[str, Any]:
+        """Return the results of the deterministic policy on the episodes of evaluation."""
+        results = summarize(run_suite(self.eval_env, agent.policy(), self.eval_seeds))
+        return {key: results[key] for key in EVALUATED}
+
+    def _save(self, path: Path) -> None:
+        """Write the agent, with what resuming the run needs to know."""
+        run: dict[str, Any] = {"settings": self.deciding, "suite": suite(self.config)}
+        if self.evaluation:
+            run["score"] = list(_score(self.evaluation))
+        save_agent(path, self.agent, self.collector.state_dict(), run=run)
+        self.run.saved = (self.agent.timesteps, path)
+
+    def _best_score(self) -> Score:
+        """Return the score of the `best.pt` that is there, on the episodes of this run's evaluations."""
+        score = best_score(self.config.folder, self.config)
+        if score is None:
+            best, _ = load_agent(self.config.folder / "best.pt", self.device)
+            score = _score(self._evaluated(best))
+        return score
+
+    @property
+    def final(self) -> Path:
+        """Where the agent goes in the end."""
+        config = self.config
+        return Path(config.save_path) if config.save_path else config.folder / "final.pt"
+
+    def _make_env(self, num_envs: int, autoreset_mode: str) -> TaskVectorEnv:
+        config = self.config
+        return make_vec_env(
+            config.env_name,
+            num_envs,
+            autoreset_mode=autoreset_mode,
+            num_threads=config.num_threads,
+            reward=config.reward,
+            **{"cameras": [], **config.env},
+        )
+
+    def _make_agent(self) -> tuple[Agent, State | None]:
+        """Return a new agent, or the one to resume with and where its environments were."""
+        config = self.config
+        if config.resume_from:
+            # nobody else may be writing what this run resumes from
+            self.run.lock.take(create=False)
+            self.resumed = self._checkpoint(config.resume_from)
+        if self.resumed is None:
+            space = self.env.single_observation_space
+            extractor = StateExtractor(
+                self.agent_config.state_keys, self.agent_config.relative_positions
+            )
+            example = {key: part.sample() for key, part in space.items()}
+            sizes = extractor(example).shape[-1], self.env.contract.action_dim
+            return self.agent_class(*sizes, self.agent_config, self.device, self.processes), None
+        path = str(self.resumed)
+        check_same_run(load_checkpoint(path), self.deciding, path)
+        agent, envs = load_agent(path, self.device, self.processes)
+        self.run.resume(self.resumed, agent.timesteps)
+        agent.config = self.agent_config
+        return agent, envs
+
+    def _checkpoint(self, wanted: str) -> Path | None:
+        """Return the file that `resume_from` means; None for a new run."""
+        if wanted != "auto":
+            return find_checkpoint(wanted, resume=True)
+        return self.run.newest()
+
+    def _open_log(self) -> RunLog | _SilentLog:
+        config = self.config
+        if not self.processes.is_main:
+            return _SilentLog()
+        wandb = {"project": config.wandb_project, "name": config.name, "config": asdict(config)}
+        return RunLog(
+            config.folder,
+            self.agent.timesteps,
+            config.use_tensorboard,
+            wandb if config.use_wandb else None,
+        )
+
+
+def _score(evaluation: Mapping[str, Any]) -> Score:
+    """Return what agents are ranked by."""
+    reward = evaluation["mean_reward"]
+    return evaluation["success_rate"], reward if math.isfinite(reward) else -math.inf
+
+
+class _SilentLog:
+    """The log of processes other than the main one, which records nothing."""
+
+    def __enter__(self) -> _SilentLog:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+    def record(self, step: int, values: Mapping[str, float]) -> None:
+        pass
+
+
+def means(window: list[Metrics]) -> Metrics:
+    """Return the mean of each metric over the updates that have it; NaN counts as absent."""
+    values: dict[str, list[float]] = {}
+    for metrics in window:
+        for key, value in metrics.items():
+            if not math.isnan(value):
+                values.setdefault(key, []).append(value)
+    return {key: float(np.mean(present)) for key, present in values.items()}
