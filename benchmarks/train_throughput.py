@@ -65,7 +65,7 @@ def write_dataset(path: Path, episodes: int, image_size: int = 0) -> Path:
         zeros = np.zeros(EPISODE_STEPS)
         return Episode(obs, actions, zeros.astype(np.float32), zeros > 0, zeros[:, None])
 
-    with EpisodeWriter(path, EnvContract("synthetic")) as writer:
+    with EpisodeWriter(path, EnvContract("synthetic", {}, {}, {}, 4, 0.05)) as writer:
         writer.add_all((i, episode(i)) for i in range(episodes))
     return path
 

@@ -9,7 +9,7 @@ difference.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from simscaleai.errors import UserError
@@ -27,19 +27,27 @@ class EnvContract:
       obs_dtypes: {key: NumPy dtype name}.
       action_dim: width of an action; every entry lies in [-1, 1].
       control_dt: seconds between two actions.
+      action_names: of an action's entries, in words; empty where they are not known.
+      action_units: what 1 means, for each entry; likewise.
     """
 
     env_name: str
-    env_config: dict[str, Any] = field(default_factory=dict)
-    obs_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    obs_dtypes: dict[str, str] = field(default_factory=dict)
-    action_dim: int = 4
-    control_dt: float = 0.05
+    env_config: dict[str, Any]
+    obs_shapes: dict[str, tuple[int, ...]]
+    obs_dtypes: dict[str, str]
+    action_dim: int
+    control_dt: float
+    action_names: tuple[str, ...] = ()
+    action_units: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values only."""
         data = asdict(self)
         data["obs_shapes"] = {k: list(v) for k, v in self.obs_shapes.items()}
+        data["action_names"], data["action_units"] = (
+            list(self.action_names),
+            list(self.action_units),
+        )
         return data
 
     @classmethod
@@ -50,14 +58,19 @@ class EnvContract:
           UserError: a field is missing or of the wrong type.
         """
         known = {k: data[k] for k in cls.__dataclass_fields__ if k in data}
-        read = cls(**{"env_name": None, **known})
+        read = cls(**{**dict.fromkeys(cls.__dataclass_fields__), **known})
         for name, kind in (("env_name", str), ("env_config", dict), ("action_dim", int)):
             if not isinstance(getattr(read, name), kind):
                 raise UserError(f"A contract's {name} is {getattr(read, name)!r}; it is damaged.")
         if not isinstance(read.control_dt, int | float) or not 0 < read.control_dt < math.inf:
             raise UserError(f"A contract's control_dt is {read.control_dt!r} s; it is damaged.")
         shapes, dtypes = read_shapes(read.obs_shapes, read.obs_dtypes)
-        return replace(read, obs_shapes=shapes, obs_dtypes=dtypes)
+        names, units = (
+            _labels(known.get(k), read.action_dim) for k in ("action_names", "action_units")
+        )
+        return replace(
+            read, obs_shapes=shapes, obs_dtypes=dtypes, action_names=names, action_units=units
+        )
 
     def differences(self, env: EnvContract) -> list[str]:
         """What the environment `env` lacks or does otherwise, one sentence each; empty if it fits.
@@ -79,6 +92,10 @@ class EnvContract:
                 )
         if self.action_dim != env.action_dim:
             found.append(f"actions have {env.action_dim} entries, expected {self.action_dim}")
+        elif self.action_names and env.action_names and self.action_names != env.action_names:
+            found.append(
+                f"actions are ({', '.join(env.action_names)}), expected ({', '.join(self.action_names)})"
+            )
         if abs(self.control_dt - env.control_dt) > 1e-9:
             found.append(f"control_dt is {env.control_dt} s, expected {self.control_dt} s")
         return found
@@ -100,3 +117,10 @@ class EnvContract:
                 f"The environment {env.env_name!r} does not fit the policy trained on"
                 f" {self.env_name!r}: " + "; ".join(found) + "."
             )
+
+
+def _labels(values: Any, width: int) -> tuple[str, ...]:
+    """Words for the entries of an action of `width`; empty where a file has none."""
+    if not isinstance(values, list | tuple) or len(values) != width:
+        return ()
+    return tuple(values) if all(isinstance(value, str) for value in values) else ()

@@ -67,7 +67,7 @@ def _columns(contract: EnvContract) -> tuple[list[int], list[int], int] | None:
     if contract.env_config.get(SCENE_PATH):
         return None
     try:
-        env = make_vec_env(contract.env_name, 1)
+        env = make_vec_env(contract.env_name, 1, robot=contract.env_config.get("robot", "panda"))
     except UserError:  # not registered here
         return None
     model, width = env.model, env.states().shape[1]

@@ -74,6 +74,7 @@ def generate_dataset(
     depth: bool = False,
     segmentation: bool = False,
     next_obs: bool = False,
+    robot: str | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run episodes and write them to one HDF5 file.
@@ -104,6 +105,7 @@ def generate_dataset(
       depth: also record `depth/<camera>`, float32 in m.
       segmentation: also record `segmentation/<camera>`, int32 geom ids, -1 for none.
       next_obs: also record `next_obs`, the observation after each action, that after the last one included.
+      robot: the name of a registered robot; by default that of `env_kwargs`, or the Panda.
       env_kwargs: further settings of the environment (`SimConfig` fields).
 
     Returns:
@@ -123,9 +125,10 @@ def generate_dataset(
     began = time.perf_counter()
     output = Path(output_path)
     folder = PartsFolder(output)
+    given = {**(env_kwargs or {}), **({} if robot is None else {"robot": robot})}
     job = Job(
         env_name=env_name,
-        env_kwargs=_settings(env_name, env_kwargs, cameras, image_size, depth, segmentation),
+        env_kwargs=_settings(env_name, given, cameras, image_size, depth, segmentation),
         randomization=randomize or ("default" if domain_randomization else None),
         max_steps=max_steps,
         policy_type=resolve_policy(policy_type),

@@ -43,6 +43,7 @@ from simscaleai.sim.cameras import scene_cameras
 from simscaleai.sim.factory import gym_id, make_vec_env
 from simscaleai.sim.randomization import Randomizer
 from simscaleai.sim.spaces import camera_observations
+from simscaleai.sim.task_setup import task_randomizer
 from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.episode import OBS, Episode
 from simscaleai.storage.episode_writer import EpisodeWriter
@@ -224,7 +225,9 @@ class _Painter:
         self._randomizer: Randomizer | None = None
         self._shown: dict[str, str] = {}
         if randomize is not None or self._env.config.domain_randomization:
-            self._randomizer = Randomizer(self._env.sim, randomize or "default")
+            self._randomizer = task_randomizer(
+                self._env.task, self._env.sim, randomize or "default"
+            )
 
     def shown(self, recorded: str) -> str:
         """The hash of the model that is drawn, for episodes of a recorded one: the same if it is that."""

@@ -23,6 +23,7 @@ from typing import Any
 from simscaleai.errors import UserError
 from simscaleai.rollout.policies import NAMES
 from simscaleai.sim.factory import added_envs, register_env
+from simscaleai.sim.robots.robot import Robot, added_robots, register_robot
 
 _NAME = "simscaleai-datagen"
 _MODELS = "simscaleai.models.registry"
@@ -32,11 +33,12 @@ UNGUARDED = 96
 
 @dataclass(frozen=True)
 class Order:
-    """A job with the environments and models that it needs and that are not built in, by name."""
+    """A job with the environments, models and robots that it needs and that are not built in, by name."""
 
     job: Any
     envs: dict[str, Any]
     models: dict[str, Any]
+    robots: tuple[Robot, ...] = ()
 
     @property
     def needs_main(self) -> bool:
@@ -58,6 +60,8 @@ class Order:
 
     def register(self) -> None:
         """In the process: give everything its name, if that has not been done by importing it."""
+        for robot in self.robots:
+            register_robot(robot)
         for name, cls in self.envs.items():
             register_env(name, cls)
         for name, cls in self.models.items():
@@ -72,10 +76,11 @@ class Order:
 def order(job: Any) -> Order:
     """What a worker process is given to do `job` (`workers.Job`); checked."""
     envs = {name: cls for name, cls in added_envs().items() if name == job.env_name}
+    robots = tuple(added_robots().values())
     models = {}
     if job.policy_type not in NAMES and _MODELS in sys.modules:
         models = sys.modules[_MODELS].added_models()
-    made = Order(job, envs, models)
+    made = Order(job, envs, models, robots)
     made.check()
     return made
 

@@ -32,8 +32,9 @@ from simscaleai.errors import UserError
 from simscaleai.rendering import Images, Renderer, RenderState, Window, open_window
 from simscaleai.sim.actions import ActionCheck
 from simscaleai.sim.copies import copyable_state, deep_copy, restore
+from simscaleai.sim.parameters import ANY_MODEL
 from simscaleai.sim.physics import SingleSim, instabilities
-from simscaleai.sim.randomization import ANY_MODEL, Randomizer
+from simscaleai.sim.randomization import Randomizer
 from simscaleai.sim.scene import check_timing, frame_rate, load_model
 
 
@@ -67,6 +68,8 @@ class SimConfig(Converted):
       domain_randomization: whether every episode runs on slightly different physics and looks.
       seed: seeds the first reset; an argument of `reset` wins.
       randomization_level: "light", "default" or "heavy".
+      robot: the name of a robot, see `sim.robots.robot`; for environments that are made from a `Task`.
+      controller: what an action is: "end_effector" or "joint", see `sim.robots.controllers`.
       ik: how a displacement of the hand becomes joint targets: "dls" or "jacobian_transpose".
       render_engine: "warp", "gl", or "auto" for what works here; see `rendering`.
       observe_depth: also observe `depth/<camera>` of every camera, (H, W) float32 in m. (`render_depth`
@@ -86,6 +89,8 @@ class SimConfig(Converted):
     render_engine: str = "auto"
     observe_depth: bool = False
     observe_segmentation: bool = False
+    robot: str = "panda"
+    controller: str = "end_effector"
 
 
 class BaseRobotEnv(gymnasium.Env, abc.ABC):
@@ -103,7 +108,7 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         self.render_mode = render_mode
         self.substeps = check_timing(config.dt, config.control_dt, config.max_episode_steps)
         self.metadata = {**self.metadata, "render_fps": frame_rate(config.control_dt)}
-        self.model = load_model(self._scene_path(), config.dt)
+        self.model = self._load_model()
         self.data = mujoco.MjData(self.model)
         self._seed: int | None = None
         self._episode = 0
@@ -304,6 +309,9 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         if not self.config.xml_path:
             raise UserError("SimConfig.xml_path is empty; give this environment a scene file.")
         return self.config.xml_path
+
+    def _load_model(self) -> mujoco.MjModel:
+        return load_model(self._scene_path(), self.config.dt)
 
     def _begin_episode(self) -> None:
         """Called once the state of a new episode is complete."""

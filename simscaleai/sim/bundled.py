@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.errors import UserError
-from simscaleai.sim.robots import panda
+from simscaleai.sim.robots.panda import PANDA
 
 ASSETS = Path(__file__).parent / "assets"
 ROBOT = "panda.xml"
@@ -56,7 +56,7 @@ def take_mark(spec: mujoco.MjSpec) -> bool:
 def keep_angles(spec: mujoco.MjSpec) -> None:
     """Put the ranges of the arm's joints, which the file has in rad, into the unit of the scene."""
     if spec.compiler.degree:
-        for name in panda.ARM_JOINTS:
+        for name in PANDA.arm_joints:
             spec.joint(name).range = np.degrees(spec.joint(name).range)
 
 

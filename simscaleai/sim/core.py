@@ -29,6 +29,7 @@ from simscaleai.sim.physics import EnvIds, Sim
 from simscaleai.sim.randomization import Randomizer
 from simscaleai.sim.spaces import action_space, camera_observations, env_contract, observation_space
 from simscaleai.sim.task import Task
+from simscaleai.sim.task_setup import task_randomizer
 
 ObsDict = dict[str, NDArray[Any]]
 
@@ -58,7 +59,7 @@ class TaskCore:
         self.substeps = substeps
         self.randomizer: Randomizer | None = None
         if config.domain_randomization:
-            self.randomizer = Randomizer(sim, config.randomization_level)
+            self.randomizer = task_randomizer(task, sim, config.randomization_level)
         self.observation_space = observation_space(task, sim, config)
         self.action_space = action_space(task)
         self.seeds: list[int] | None = None
@@ -71,7 +72,7 @@ class TaskCore:
     @property
     def contract(self) -> EnvContract:
         """What a policy relies on here."""
-        return env_contract(self.task.name, self.config, self.observation_space)
+        return env_contract(self.task, self.config, self.observation_space)
 
     def instruction(self, env_id: int) -> str:
         """Return the instruction of the present episode: a function of its seed and number."""

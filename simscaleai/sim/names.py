@@ -57,6 +57,17 @@ def _servo(model: mujoco.MjModel, actuator: int) -> bool:
     return bool(gain > 0 and model.actuator_biasprm[actuator, 1] == -gain)
 
 
+def _one_number(model: mujoco.MjModel, joint: int) -> bool:
+    return _slide(model, joint) or _hinge(model, joint)
+
+
+def _gripper_servo(model: mujoco.MjModel, actuator: int) -> bool:
+    """Whether the actuator takes a position in whatever unit: its force falls as the gripper follows."""
+    return bool(
+        model.actuator_gainprm[actuator, 0] != 0 and model.actuator_biasprm[actuator, 1] < 0
+    )
+
+
 def _joint_servo(model: mujoco.MjModel, actuator: int) -> bool:
     joint = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_JOINT, model.actuator(actuator).name)
     on_joint = model.actuator_trntype[actuator] == mujoco.mjtTrn.mjTRN_JOINT
@@ -75,6 +86,8 @@ _KINDS: Mapping[str, tuple[str, mujoco.mjtObj, Callable[[mujoco.MjModel, int], b
         mujoco.mjtObj.mjOBJ_ACTUATOR,
         _joint_servo,
     ),
+    "finger": ("slide or hinge joints", mujoco.mjtObj.mjOBJ_JOINT, _one_number),
+    "gripper servo": ("position actuators", mujoco.mjtObj.mjOBJ_ACTUATOR, _gripper_servo),
     "site": ("sites", mujoco.mjtObj.mjOBJ_SITE, _any),
     "sensor": ("sensors", mujoco.mjtObj.mjOBJ_SENSOR, _any),
 }

@@ -1,9 +1,12 @@
-"""From a scene file to a compiled model."""
+"""From a scene file, and a robot that is attached to it, to a compiled model."""
 
 from __future__ import annotations
 
 import logging
 import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from simscaleai.guards import guarded, regular_file
 from simscaleai.sim import bundled
 from simscaleai.sim.bundled import bundled_files, check_unchanged, keep_angles, take_mark
 from simscaleai.sim.finite import check_finite
-from simscaleai.sim.robots import panda
+from simscaleai.sim.robots.robot import Robot
 from simscaleai.sim.scene_sizes import check_pictures, check_sizes
 
 ASSETS = bundled.ASSETS
@@ -28,16 +31,23 @@ logger = logging.getLogger(__name__)
 STICK = 1.9
 
 
-def load_model(path: str | Path, dt: float) -> mujoco.MjModel:
+MOUNT = "robot"
+"""The body of a scene that a robot is attached to."""
+
+
+def load_model(path: str | Path, dt: float, robot: Robot | None = None) -> mujoco.MjModel:
     """Compile a scene for a physics timestep of `dt` seconds.
 
-    A scene anywhere may `<include file="panda.xml"/>` (the robot) and `scene.xml` (table, lights, cameras).
+    A scene anywhere may `<include file="scene.xml"/>` (table, lights, cameras) and other bundled files.
+    `robot` is attached to its body "robot", or at the origin of the world; not to a scene that has the robot
+    already. The scene's options count, and where it leaves MuJoCo's defaults, those of the robot's file.
     Explicit contact pairs (`<pair>`) of the robot's finger pads become sticking ones: their friction
     reference damps slip by `STICK` per substep, which keeps held objects from creeping at any timestep.
 
     Args:
       path: an MJCF file.
       dt: > 0, s; see `check_timing`.
+      robot: None for a scene that has all it needs.
 
     Raises:
       MissingFileError: there is no such file.
@@ -48,30 +58,32 @@ def load_model(path: str | Path, dt: float) -> mujoco.MjModel:
     if not path.is_file():
         raise MissingFileError(f"There is no scene file {str(path)!r}; give an MJCF (.xml) file.")
     with guarded(f"The scene {str(path)!r}", "give an MJCF file that MuJoCo can compile"):
-        model = _compiled(path)
+        model = _compiled(path, robot)
     if newton_in_doubt(model):
         _warn_of_newton()
     model.opt.timestep = dt
     # a simulation that has become unstable is finite again at the end of the step that says so
     model.opt.disableflags &= ~mujoco.mjtDisableBit.mjDSBL_AUTORESET.value
-    pads = [mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, name) for name in panda.PADS]
+    roles = robot.geoms if robot is not None else {}
+    names = [roles.get(role, role) for role in ("left_pad", "right_pad")]
+    pads = [mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, name) for name in names]
     of_pads = np.isin(model.pair_geom1, pads) | np.isin(model.pair_geom2, pads)
     # direct form: (-stiffness, -damping); friction has no position to return to
     model.pair_solreffriction[of_pads] = (-1e-9, -STICK / dt)
     return model
 
 
-def _compiled(path: Path) -> mujoco.MjModel:
-    """The model of a scene, after every check."""
-    files = _bundled_beside(path)
-    check_sizes(path, files)
+def _compiled(path: Path, robot: Robot | None) -> mujoco.MjModel:
+    """The model of a scene with its robot, after every check."""
     try:
-        spec = mujoco.MjSpec.from_file(str(path), include=files, assets=files)
+        spec = _parsed(path)
         has_robot = take_mark(spec)
         if has_robot:
             keep_angles(spec)
-        check_pictures(path, spec)
-        model = spec.compile()
+        with _silent():
+            if robot is not None and not _has_any(spec, robot):
+                _attach(spec, robot)
+            model = spec.compile()
     except UserError:
         raise
     except (ValueError, RuntimeError, mujoco.FatalError, mujoco.UnexpectedError) as error:
@@ -81,6 +93,76 @@ def _compiled(path: Path) -> mujoco.MjModel:
     if has_robot:
         check_unchanged(model)
     return model
+
+
+def _parsed(path: Path) -> mujoco.MjSpec:
+    """A file as MuJoCo reads it; UserError if it asks for too much memory."""
+    files = _bundled_beside(path)
+    check_sizes(path, files)
+    spec = mujoco.MjSpec.from_file(str(path), include=files, assets=files)
+    check_pictures(path, spec)
+    return spec
+
+
+def _has_any(spec: mujoco.MjSpec, robot: Robot) -> bool:
+    """Whether a scene has a part of the robot, so that it is meant to bring all of it."""
+    return any(getattr(spec, kind)(name) is not None for kind, name in robot.names())
+
+
+def _attach(scene: mujoco.MjSpec, robot: Robot) -> None:
+    """Put the robot into the scene, under its own names, and let the scene's roles mean its geoms.
+
+    Raises:
+      MissingFileError: there is no such MJCF.
+    """
+    path = regular_file(robot.path, "robot", folder=True)
+    if not path.is_file():
+        raise MissingFileError(f"There is no file {str(path)!r} of the robot {robot.name!r}.")
+    arm = _parsed(path)
+    if robot.ee_body:
+        body = arm.body(robot.ee_body)
+        if body is None:
+            raise UserError(f"The robot {robot.name!r} has no body {robot.ee_body!r} for ee_body.")
+        body.add_site(name=robot.ee_site, pos=robot.ee_pos, quat=robot.ee_quat)
+    for key in list(
+        arm.keys
+    ):  # states of the robot alone, which a scene with more joints cannot have
+        arm.delete(key)
+    mount = scene.body(MOUNT)
+    base = (mount if mount is not None else scene.worldbody).add_frame()
+    _take_options(scene.option, arm.option)
+    scene.attach(arm, frame=base, prefix="", suffix="")
+    roles = robot.geoms
+    for pair in scene.pairs:
+        pair.geomname1 = roles.get(pair.geomname1, pair.geomname1)
+        pair.geomname2 = roles.get(pair.geomname2, pair.geomname2)
+    for sensor in scene.sensors:
+        sensor.objname = roles.get(sensor.objname, sensor.objname)
+        sensor.refname = roles.get(sensor.refname, sensor.refname)
+
+
+def _take_options(scene: mujoco.MjOption, robot: mujoco.MjOption) -> None:
+    """Give the scene the robot's options where it leaves MuJoCo's defaults, and the robot's flags too."""
+    default = mujoco.MjSpec().option
+    for name in (name for name in dir(default) if not name.startswith("_")):
+        own, taken = getattr(scene, name), getattr(robot, name)
+        if name in ("disableflags", "enableflags"):
+            setattr(scene, name, own | taken)
+        elif np.array_equal(own, getattr(default, name)):
+            setattr(scene, name, taken)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """MuJoCo warns of what is meant here: names without a prefix, and options of the scene that count."""
+    previous = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda text: None)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Attach")
+            yield
+    finally:
+        mujoco.set_mju_user_warning(previous)
 
 
 def newton_in_doubt(model: mujoco.MjModel, version: str = mujoco.__version__) -> bool:

@@ -81,15 +81,17 @@ def action_space(task: Task) -> spaces.Box:
     return spaces.Box(-1.0, 1.0, (task.controller.action_dim,), np.float32)
 
 
-def env_contract(name: str, config: Any, space: spaces.Dict) -> EnvContract:
+def env_contract(task: Task, config: Any, space: spaces.Dict) -> EnvContract:
     """What a policy relies on, for an environment made from `config` (a `SimConfig`)."""
     settings = asdict(config)
     del settings["seed"], settings["render_engine"]  # which episodes, and how they are drawn
     return EnvContract(
-        env_name=name,
+        env_name=task.name,
         env_config=settings,
         obs_shapes={key: tuple(box.shape or ()) for key, box in sorted(space.items())},
         obs_dtypes={key: str(box.dtype) for key, box in sorted(space.items())},
-        action_dim=4,
+        action_dim=task.controller.action_dim,
         control_dt=config.control_dt,
+        action_names=task.controller.action_names,
+        action_units=task.controller.action_units,
     )

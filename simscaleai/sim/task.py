@@ -24,8 +24,9 @@ from simscaleai.errors import UserError, unknown_name
 from simscaleai.policy import Policy
 from simscaleai.sim.arrays import Array
 from simscaleai.sim.names import check_names
+from simscaleai.sim.parameters import SCENE, Parameter, object_parameters
 from simscaleai.sim.physics import EnvIds, Sim
-from simscaleai.sim.robots.controllers import EndEffectorController
+from simscaleai.sim.robots.controllers import Controller
 
 
 class Task(ABC):
@@ -42,6 +43,8 @@ class Task(ABC):
       mocap_bodies, free_bodies: names of bodies that the scene must have, which the task places: with
         mocap="true", and with a free joint.
       bodies, sensors: names of others that the scene must have.
+      randomization: what varies of its objects; by default looks, friction and mass of all that can move, and
+        size and place of `free_bodies`.
       stages: failure stages, from the first that an episode can miss to the last; see `stage`.
       categories: names of kinds of episodes, which evaluation also counts apart; see `category`.
     """
@@ -59,8 +62,9 @@ class Task(ABC):
     free_bodies: ClassVar[tuple[str, ...]] = ()
     bodies: ClassVar[tuple[str, ...]] = ()
     sensors: ClassVar[tuple[str, ...]] = ()
+    randomization: ClassVar[tuple[Parameter, ...] | None] = None
 
-    def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
+    def __init__(self, model: mujoco.MjModel, controller: Controller) -> None:
         needs = {
             "mocap": self.mocap_bodies,
             "free": self.free_bodies,
@@ -70,7 +74,7 @@ class Task(ABC):
         remedy = "add them, or use the task's own scene"
         check_names(model, f"the task {self.name!r}", needs, remedy)
         self.model = model
-        self.controller = EndEffectorController(model, control_dt, ik)
+        self.controller = controller
         self._reward: Any = None
         self._phrasings = self.instructions
 
@@ -91,7 +95,7 @@ class Task(ABC):
 
     @abstractmethod
     def reward_terms(self, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
-        """{term: (n,)} before weighting, from this step's `info` and action (n, 4).
+        """{term: (n,)} before weighting, from this step's `info` and action (n, action_dim).
 
         Except for the bonus of success every term is <= 0 at every step: the best that a policy can
         do is to finish soon.
@@ -100,6 +104,13 @@ class Task(ABC):
     @abstractmethod
     def expert(self) -> Policy:
         """A scripted policy that solves the task."""
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Everything that varies under domain randomization: room, objects and robot."""
+        declared = self.randomization
+        objects = object_parameters(self.free_bodies) if declared is None else declared
+        return (*SCENE, *objects, *self.controller.robot.parameters)
 
     def post_step(self, sim: Sim) -> None:  # noqa: B027 - most tasks have none
         """Bring `sim.task_state` up to date with the state after a control step."""

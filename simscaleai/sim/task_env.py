@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import mujoco
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -17,8 +18,10 @@ from simscaleai.rendering import Renderer
 from simscaleai.sim.base_env import BaseRobotEnv, SimConfig
 from simscaleai.sim.core import ObsDict, TaskCore
 from simscaleai.sim.physics import SingleSim
-from simscaleai.sim.scene import ASSETS
+from simscaleai.sim.robots.robot import find_robot
+from simscaleai.sim.scene import ASSETS, load_model
 from simscaleai.sim.task import Task
+from simscaleai.sim.task_setup import make_task
 
 _ENV = np.zeros(1, dtype=np.intp)  # the env ids of the only one
 
@@ -42,6 +45,9 @@ class TaskEnv(BaseRobotEnv):
 
     def _scene_path(self) -> str:
         return self.config.xml_path or str(ASSETS / self.task_class.xml)
+
+    def _load_model(self) -> mujoco.MjModel:
+        return load_model(self._scene_path(), self.config.dt, find_robot(self.config.robot))
 
     @property
     def sim(self) -> SingleSim:
@@ -81,7 +87,7 @@ class TaskEnv(BaseRobotEnv):
     def _build_observation_space(self) -> spaces.Dict:
         config = self.config
         self._renderer = Renderer(self.model, config.cameras, engine=config.render_engine)
-        task = self.task_class(self.model, config.control_dt, config.ik)
+        task = make_task(self.task_class, self.model, config)
         sim = SingleSim(self.model, self.data)
         self.core = TaskCore(task, sim, config, self._renderer, self.substeps)
         self._randomizer, self._draws = self.core.randomizer, self.core.draws

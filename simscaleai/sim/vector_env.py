@@ -32,8 +32,10 @@ from simscaleai.sim.autoreset import STEP, StepResult, find_autoreset_mode, vect
 from simscaleai.sim.base_env import SimConfig
 from simscaleai.sim.core import ObsDict, TaskCore
 from simscaleai.sim.physics import BatchSim, EnvIds
+from simscaleai.sim.robots.robot import find_robot
 from simscaleai.sim.scene import ASSETS, check_timing, frame_rate, load_model
 from simscaleai.sim.task import Task
+from simscaleai.sim.task_setup import make_task
 from simscaleai.sim.vector_attributes import VectorAttributes
 
 _ENV_BYTES = 2000  # of state and derived fields, at the least
@@ -66,13 +68,15 @@ class TaskVectorEnv(VectorAttributes, VectorEnv):
         self.config = config
         self.autoreset_mode = find_autoreset_mode(autoreset_mode)
         self.substeps = check_timing(config.dt, config.control_dt, config.max_episode_steps)
-        self.model = load_model(config.xml_path or ASSETS / task_class.xml, config.dt)
+        self.model = load_model(
+            config.xml_path or ASSETS / task_class.xml, config.dt, find_robot(config.robot)
+        )
         engine = config.render_engine
         renderer = Renderer(
             self.model, config.cameras, num_envs, engine=engine, threads=num_threads
         )
         self.core = TaskCore(
-            task_class(self.model, config.control_dt, config.ik),
+            make_task(task_class, self.model, config),
             BatchSim(self.model, num_envs, num_threads),
             config,
             renderer,

@@ -49,6 +49,8 @@ class PointEnv(VectorEnv):
             {"max_episode_steps": max_steps},
             {"position": (3,), "target": (3,)},
             {"position": "float32", "target": "float32"},
+            4,
+            0.05,
         )
         self.position = np.zeros((num_envs, 3))
         self.target = np.zeros((num_envs, 3))

@@ -33,8 +33,12 @@ def test_a_state_that_jumps(tmp_path: Path) -> None:
     ]
 
 
+def contract(name: str, **config: str) -> EnvContract:
+    return EnvContract(name, config, {}, {}, 4, 0.05)
+
+
 def test_joints_and_their_speeds() -> None:
-    joints = Continuity(EnvContract("pick_place"))
+    joints = Continuity(contract("pick_place"))
     states = np.zeros((2, 1 + 16 + 15 + 7))  # 7 joints, 2 fingers and a free cube; one mocap body
     assert not joints.jumps(states)
     for position, velocity in ((1, 17), (7, 23), (9, 25), (10, 26), (12, 28)):
@@ -48,9 +52,17 @@ def test_joints_and_their_speeds() -> None:
     assert not joints.jumps(turned)
 
 
+def test_joints_of_the_robot_that_the_contract_names() -> None:
+    joints = Continuity(contract("pick_place", robot="ur5e"))
+    states = np.zeros((2, 1 + 15 + 14 + 7))  # 6 joints, 2 fingers and a free cube; one mocap body
+    states[1, 6] = 0.5
+    assert joints.jumps(states)
+    assert not Continuity(contract("pick_place", robot="unknown")).jumps(states)
+
+
 def test_what_is_not_known_is_not_judged() -> None:
     states = np.arange(12.0).reshape(3, 4)[::-1]
-    for contract in (None, EnvContract("unknown"), EnvContract("reach", {"xml_path": "a.xml"})):
-        assert not Continuity(contract).jumps(states)
+    for known in (None, contract("unknown"), contract("reach", xml_path="a.xml")):
+        assert not Continuity(known).jumps(states)
     assert Continuity(None).error(states) is None
-    assert "runs back" in (Continuity(EnvContract("unknown")).error(states) or "")
+    assert "runs back" in (Continuity(contract("unknown")).error(states) or "")

@@ -409,7 +409,7 @@ def test_batch_width():
 
 
 def test_images_narrow_the_batch():
-    contract = generator.EnvContract("x", {}, {"image": (128, 128, 3)}, {"image": "uint8"})
+    contract = generator.EnvContract("x", {}, {"image": (128, 128, 3)}, {"image": "uint8"}, 4, 0.05)
     # 512 MiB / (128 * 128 * 3 B * 200 steps) = 54.6 rows
     assert generator._affordable(64, contract, 200) == 54
     assert generator._affordable(64, contract, 20_000) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from simscaleai.datagen import content_hash, generate_dataset, render_dataset, validate_dataset
 from simscaleai.datagen.recipe import differences, is_model, model_sha256
+from simscaleai.sim.robots.panda import PANDA
 from simscaleai.sim.scene import ASSETS, load_model
 from simscaleai.storage import episode_writer
 from simscaleai.storage.episode import combine_digests
@@ -21,7 +23,7 @@ from simscaleai.storage.episodes import open_dataset
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The scene of `reach` in two folders, as two installations have it."""
+    """The scene of `reach` and its robot in two folders, as two installations have them."""
     found = []
     for name in ("a", "another/and longer"):
         folder = tmp_path_factory.mktemp("place") / name
@@ -31,10 +33,11 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_two_folders_agree(places: list[Path]) -> None:
-    models = [load_model(path, 0.002) for path in places]
+    robots = [replace(PANDA, mjcf=path.parent / "panda.xml") for path in places]
+    models = [load_model(*pair) for pair in zip(places, (0.002, 0.002), robots, strict=True)]
     assert models[0].paths != models[1].paths
     assert model_sha256(models[0]) == model_sha256(models[1])
-    assert model_sha256(load_model(ASSETS / "reach.xml", 0.002)) == model_sha256(models[0])
+    assert model_sha256(load_model(ASSETS / "reach.xml", 0.002, PANDA)) == model_sha256(models[0])
 
 
 @pytest.mark.parametrize(
@@ -52,7 +55,7 @@ def test_two_folders_agree(places: list[Path]) -> None:
     ],
 )
 def test_every_part_counts(change: str) -> None:
-    model = load_model(ASSETS / "reach.xml", 0.002)
+    model = load_model(ASSETS / "reach.xml", 0.002, PANDA)
     before = model_sha256(model)
     exec(change, {"model": model})
     assert model_sha256(model) != before
@@ -67,7 +70,7 @@ def test_names_count() -> None:
 
 
 def test_hashes_of_earlier_versions_are_known(places: list[Path]) -> None:
-    model = load_model(places[0], 0.002)
+    model = load_model(places[0], 0.002, PANDA)
     buffer = np.zeros(mujoco.mj_sizeModel(model), np.uint8)
     mujoco.mj_saveModel(model, None, buffer)
     assert is_model(model, hashlib.sha256(buffer.data).hexdigest())
@@ -130,6 +133,6 @@ def test_pictures_of_an_edited_scene_name_the_scene_that_they_show(
         scene.read_text().replace("</worldbody>", '<geom size="1" pos="0 0 9"/></worldbody>')
     )
     assert render_dataset(source, drawn, ["front_cam"], 8, overwrite=True)["edited_scene"] == 2
-    model = load_model(scene, 0.005)
+    model = load_model(scene, 0.005, PANDA)
     with open_dataset(drawn) as data:
         assert all(is_model(model, data.episode_attribute(i, "model_sha256")) for i in range(2))

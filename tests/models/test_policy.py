@@ -100,7 +100,7 @@ def test_misfitting_observations_are_all_named() -> None:
 
 def test_contract_is_narrowed_to_what_the_policy_reads() -> None:
     shapes = {**{k: (d,) for k, d in WIDTHS.items()}, "image": (8, 8, 3)}
-    contract = EnvContract("reach", {}, shapes, dict.fromkeys(shapes, "float32"))
+    contract = EnvContract("reach", {}, shapes, dict.fromkeys(shapes, "float32"), 4, 0.05)
     found = make_policy(contract).contract
     assert found is not None and set(found.obs_shapes) == set(found.obs_dtypes) == set(WIDTHS)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from simscaleai.sim import make_env
+from simscaleai.sim.robots.panda import PANDA
 from simscaleai.sim.scene import ASSETS, load_model
 
 ROBOT = '<include file="panda.xml"/>'
@@ -47,7 +48,7 @@ def test_a_users_settings_leave_the_robot_as_it_is(
             mention,
         )
         return
-    changed, bundled = load_model(path, 0.002), load_model(ASSETS / "reach.xml", 0.002)
+    changed, bundled = load_model(path, 0.002), load_model(ASSETS / "reach.xml", 0.002, PANDA)
     assert changed.ntext == 0  # no mark is left
     for name in ("joint2", "joint4", "finger_joint1"):
         np.testing.assert_allclose(changed.joint(name).range, bundled.joint(name).range, rtol=1e-12)

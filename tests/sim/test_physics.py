@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from simscaleai.sim.physics import FIELDS, BatchSim, Sim, SingleSim, state_size
+from simscaleai.sim.robots.panda import PANDA
 from simscaleai.sim.scene import ASSETS, load_model
 
 ALL = np.arange(1)
 
 
 def sims() -> list[Sim]:
-    single, batch = (load_model(ASSETS / "pick_place.xml", 0.005) for _ in range(2))
+    single, batch = (load_model(ASSETS / "pick_place.xml", 0.005, PANDA) for _ in range(2))
     made = [SingleSim(single, mujoco.MjData(single)), BatchSim(batch, 1, 1)]
     for sim in made:
         sim.reset(ALL)
@@ -73,7 +74,7 @@ def test_states_are_time_positions_velocities_and_mocap() -> None:
 
 
 def test_only_the_given_rows_move() -> None:
-    sim = BatchSim(load_model(ASSETS / "reach.xml", 0.005), 4, 2)
+    sim = BatchSim(load_model(ASSETS / "reach.xml", 0.005, PANDA), 4, 2)
     sim.reset(np.arange(4))
     sim.forward(np.arange(4))
     start = sim.states()
@@ -86,7 +87,7 @@ def test_only_the_given_rows_move() -> None:
 
 
 def test_parameters_belong_to_their_row() -> None:
-    sim = BatchSim(load_model(ASSETS / "pick_place.xml", 0.005), 2, 1)
+    sim = BatchSim(load_model(ASSETS / "pick_place.xml", 0.005, PANDA), 2, 1)
     body = sim.model.body("object").id
     mass = sim.parameter("body_mass")
     mass[1, body] *= 2

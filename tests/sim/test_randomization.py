@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from simscaleai.sim import make_env, make_vec_env
-from simscaleai.sim.randomization import LEVELS, PARAMETERS, SPHERES, Parameter, Selection, Target
-from simscaleai.sim.robots import panda
+from simscaleai.sim.parameters import GeomsOf, Parameter, Selection, Target
+from simscaleai.sim.randomization import LEVELS
+from simscaleai.sim.robots.panda import PANDA
 
 FAST: dict[str, Any] = {"cameras": [], "dt": 0.005}
+PARAMETERS = make_env("pick_place", **FAST).task.parameters
 WIDTHS = {p.name: np.array(p.width) for p in PARAMETERS}
 
 
@@ -93,7 +95,7 @@ def elements(model: mujoco.MjModel, target: Target) -> tuple[Any, ...]:
     """Index of a target's elements in its model field, independent of the code under test."""
     kinds = {"body": "body", "geom": "geom", "pair": "pair", "light": "light", "mat": "material"}
     prefix = target.field.split("_")[0]
-    names = SELECTED[prefix] if isinstance(target.names, Selection) else target.names
+    names = SELECTED[prefix] if isinstance(target.names, Selection | GeomsOf) else target.names
     if prefix == "dof":
         rows = [int(model.joint(name).dofadr[0]) for name in names]
     elif prefix == "actuator":
@@ -101,8 +103,7 @@ def elements(model: mujoco.MjModel, target: Target) -> tuple[Any, ...]:
     else:
         enum = getattr(mujoco.mjtObj, f"mjOBJ_{kinds[prefix].upper()}")
         rows = [mujoco.mj_name2id(model, enum, name) for name in names]
-    rows = [row for row in rows if row >= 0]  # the others are in other scenes
-    assert rows or target.names == SPHERES, target
+    assert rows and min(rows) >= 0, target
     if getattr(model, target.field).ndim == 1:
         return (rows,)
     columns = target.columns or range(getattr(model, target.field).shape[1])
@@ -224,7 +225,7 @@ def test_every_joint_stays_within_its_range() -> None:
         "pick_place", 100, dt=0.005, domain_randomization=True, randomization_level="heavy"
     )
     envs.reset(seed=0)
-    low, high = envs.model.jnt_range[: len(panda.ARM_JOINTS)].T
+    low, high = envs.model.jnt_range[: len(PANDA.arm_joints)].T
     arm = envs.sim.qpos[:, envs.task.controller.qpos]
     assert ((arm > low) & (arm < high)).all()
 

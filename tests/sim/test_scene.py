@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import pytest
 from simscaleai.errors import MissingFileError
 from simscaleai.sim import SimConfig, make_env, make_vec_env
 from simscaleai.sim import scene as scene_module
+from simscaleai.sim.robots.panda import PANDA
 from simscaleai.sim.scene import ASSETS, check_timing, load_model, newton_in_doubt
 from simscaleai.sim.task_env import TaskEnv
 from simscaleai.sim.tasks.reach import Reach
 
 TARGET = '<body name="target" mocap="true"><geom size=".01" contype="0" conaffinity="0"/></body>'
-PANDA = (ASSETS / "panda.xml").read_text()
+PANDA_XML = (ASSETS / "panda.xml").read_text()
 OWN = """<mujoco model="mine">
   <include file="panda.xml"/>
   <include file="scene.xml"/>
@@ -56,7 +58,7 @@ def test_a_file_beside_the_scene_comes_before_the_bundled_one(
 
 def test_timestep_and_sticking_pairs_follow_dt() -> None:
     for dt in (0.001, 0.005):
-        model = load_model(ASSETS / "pick_place.xml", dt)
+        model = load_model(ASSETS / "pick_place.xml", dt, PANDA)
         assert model.opt.timestep == dt
         assert model.npair == 2
         # 1.9 of the slip speed is taken away per substep
@@ -93,13 +95,35 @@ def test_a_broken_scene(
     refused(lambda: make_env("reach", cameras=[], xml_path=path), path, "MuJoCo")
 
 
-def test_a_scene_without_a_panda(scene: Callable[[str], str], refused: Callable[..., str]) -> None:
-    path = scene(f"<mujoco><worldbody>{TARGET}</worldbody></mujoco>")
-    for make in (
-        lambda: make_env("reach", cameras=[], xml_path=path),
-        lambda: make_vec_env("reach", 2, xml_path=path),
-    ):
-        refused(make, "the Panda", "joint1", "site", '<include file="panda.xml"/>')
+def test_a_scene_without_a_robot_gets_the_configured_one(scene: Callable[[str], str]) -> None:
+    place = '<body name="robot" pos="0.1 0 0.2"/>'
+    for mount, at in (("", (0, 0, 0)), (place, (0.1, 0, 0.2))):
+        path = scene(f"<mujoco><worldbody>{TARGET}{mount}</worldbody></mujoco>")
+        env = make_env("reach", cameras=[], xml_path=path)
+        assert env.model.nu == 8 and env.model.opt.cone == mujoco.mjtCone.mjCONE_ELLIPTIC
+        env.reset(seed=0)
+        np.testing.assert_allclose(env.data.body("link0").xpos, at, atol=1e-12)
+
+
+def test_a_scene_with_the_robot_gets_no_second_one(scene: Callable[[str], str]) -> None:
+    model = make_env("reach", cameras=[], xml_path=scene(OWN)).model
+    assert model.nu == 8 and model.njnt == 9
+
+
+def test_options_of_the_scene_count_before_those_of_the_robot(scene: Callable[[str], str]) -> None:
+    option = '<option cone="pyramidal" impratio="3"/>'
+    path = scene(f"<mujoco>{option}<worldbody>{TARGET}</worldbody></mujoco>")
+    assert make_env("reach", cameras=[], xml_path=path).model.opt.impratio == 3
+
+
+def test_attaching_is_silent(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where MuJoCo would write its log
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_env("reach", cameras=[])
+    assert capfd.readouterr() == ("", "") and not list(tmp_path.iterdir())
 
 
 def test_a_scene_without_what_the_task_needs(
@@ -203,11 +227,11 @@ OTHER_NAMES = {
 def test_a_robot_of_another_make(
     mention: str, scene: Callable[..., str], refused: Callable[..., str]
 ) -> None:
-    text = PANDA.replace(*OTHER_NAMES[mention])
+    text = PANDA_XML.replace(*OTHER_NAMES[mention])
     if mention == "joint3":
         text = text.replace('joint="joint3"', 'joint="elbow_roll"')
     if mention == "follow each other":  # a second arm's actuator among those of the first
-        text = PANDA.replace(
+        text = PANDA_XML.replace(
             '<position name="joint2"', '<motor joint="joint1"/>\n    <position name="joint2"'
         )
     scene(text, "panda.xml")
@@ -216,7 +240,7 @@ def test_a_robot_of_another_make(
         lambda: make_env("reach", cameras=[], xml_path=path),
         lambda: make_vec_env("reach", 2, xml_path=path),
     ):
-        refused(make, mention, "joint1" if mention == "follow each other" else "panda.xml")
+        refused(make, mention, "joint1" if mention == "follow each other" else "robot 'panda'")
 
 
 NOT_AS_NEEDED = {

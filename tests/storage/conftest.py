@@ -13,6 +13,8 @@ CONTRACT = EnvContract(
     {"dt": 0.002},
     {"ee_pos": (3,), "image": (8, 6, 3)},
     {"ee_pos": "float32", "image": "uint8"},
+    4,
+    0.05,
 )
 
 

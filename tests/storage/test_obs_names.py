@@ -20,7 +20,7 @@ def contract_of(cameras: list[str], *, depth: bool = False) -> EnvContract:
         shapes |= {f"images/{c}": (8, 6, 3) for c in cameras}
     if depth:
         shapes |= {f"depth/{c}": (8, 6) for c in cameras}
-    return EnvContract("reach", {"cameras": [{"name": c} for c in cameras]}, shapes)
+    return EnvContract("reach", {"cameras": [{"name": c} for c in cameras]}, shapes, {}, 4, 0.05)
 
 
 def episode_of(contract: EnvContract, example):

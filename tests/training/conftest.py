@@ -49,7 +49,7 @@ def make_dataset(tmp_path: Path) -> Callable[..., Path]:
         dtypes = dict.fromkeys(WIDTHS, "float32")
         if image_size:
             shapes["image"], dtypes["image"] = (image_size, image_size, 3), "uint8"
-        about = EnvContract("pick_place", {"dt": 0.005}, shapes, dtypes)
+        about = EnvContract("pick_place", {"dt": 0.005}, shapes, dtypes, 4, 0.05)
         with h5py.File(path, "w") as file:
             data = file.create_group("data")
             data.attrs["total"] = sum(LENGTHS)

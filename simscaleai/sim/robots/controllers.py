@@ -1,26 +1,33 @@
-"""From an action (n, 4) to joint and gripper targets, `ctrl` (n, 8).
+"""Controllers by name: from an action (n, action_dim) in [-1, 1] to joint and gripper targets, `ctrl`.
 
-The action is a displacement of the tool centre point (5 cm per control step at 1) and a movement of
-the fingers (+1 opens, -1 closes them fully in one step). The hand keeps pointing straight down. The
-joints' own position servos follow the targets; how far the hand gets within one control step is
+`EndEffectorController`: a displacement of the tool centre point (5 cm per control step at 1) and a
+movement of the fingers (+1 opens, -1 closes them fully in one step). The hand keeps pointing straight down.
+The joints' own position servos follow the targets; how far the hand gets within one control step is
 physics.
 
 A displacement is measured from where the hand is, plus what was left of the last one up to
 `CARRY` metres: so a zero action holds still under load instead of sagging, and an obstacle cannot
 wind the target up.
+
+`JointController`: a change of each joint's angle, 1 being as far as the joint may turn in one control step,
+and the same movement of the fingers.
 """
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from simscaleai.errors import UserError, unknown_name
+from simscaleai.errors import unknown_name
+from simscaleai.registry import Registry
 from simscaleai.sim.arrays import Array, array_namespace, clip
-from simscaleai.sim.names import check_names
 from simscaleai.sim.physics import EnvIds, Sim
-from simscaleai.sim.robots import kinematics, panda
+from simscaleai.sim.robots import kinematics
+from simscaleai.sim.robots.arm import Arm
+from simscaleai.sim.robots.robot import Robot
 
 MAX_DISPLACEMENT = 0.05  # m per control step at |action| = 1
 CARRY = 0.005  # m
@@ -33,80 +40,113 @@ IK_METHODS = tuple(ROTATION_WEIGHT)
 _POINTING_DOWN = np.array([1.0, 0, 0, 0, -1, 0, 0, 0, -1])
 
 
-class EndEffectorController:
-    """Moves the tool centre point of the Panda in `model`; `ik` is one of `IK_METHODS`."""
+class Controller(Arm, ABC):
+    """Turns actions into controls of an arm; the last entry of an action moves the gripper.
 
-    action_dim = 4
+    Attributes:
+      action_names: of the entries of an action, in words.
+      action_units: what 1 means, for each entry.
+    """
 
-    def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
+    action_names: tuple[str, ...]
+    action_units: tuple[str, ...]
+
+    def __init__(
+        self, model: mujoco.MjModel, robot: Robot, control_dt: float, ik: str = "dls"
+    ) -> None:
         if ik not in IK_METHODS:
             raise unknown_name("ik method", ik, IK_METHODS)
+        super().__init__(model, robot)
         self.ik = ik
-        needs = {
-            "hinge": panda.ARM_JOINTS,
-            "slide": panda.FINGER_JOINTS,
-            "joint servo": panda.ARM_JOINTS,
-            "servo": (panda.GRIPPER_ACTUATOR,),
-            "site": (panda.EE_SITE,),
-        }
-        remedy = 'write <include file="panda.xml"/> in it, or give those of your robot these names'
-        check_names(model, "the Panda", needs, remedy)
-        self.site = model.site(panda.EE_SITE).id
-        self.joints = _consecutive([model.joint(name).id for name in panda.ARM_JOINTS], "joints")
-        # hinges have one number each, so these follow each other as the joints do
-        self.qpos, self.qvel = (
-            slice(int(adr[self.joints.start]), int(adr[self.joints.start]) + 7)
-            for adr in (model.jnt_qposadr, model.jnt_dofadr)
-        )
-        self.fingers = [int(model.joint(name).qposadr[0]) for name in panda.FINGER_JOINTS]
-        self.ctrl = _consecutive([model.actuator(n).id for n in panda.ARM_JOINTS], "actuators")
-        self.gripper = model.actuator(panda.GRIPPER_ACTUATOR).id
-        self.low, self.high = self._ranges(model)
-        self.max_step = np.array(panda.VELOCITY_LIMITS) * control_dt
-        self.home = np.array(panda.HOME_ARM)
-        self.workspace = np.array(panda.WORKSPACE_LOW), np.array(panda.WORKSPACE_HIGH)
+        self.max_step = np.array(robot.velocity_limits) * control_dt  # (j,) rad
         self.rotation_error = kinematics.rotation_error_map(_POINTING_DOWN)
         self.weights = np.array([1.0] * 3 + [ROTATION_WEIGHT[ik]] * 3)
         self.damping = DAMPING**2 * np.eye(6)
+        hand = robot.gripper
+        self._grip = hand.ctrl_open - hand.ctrl_closed
+        self._grip_range = sorted((hand.ctrl_closed, hand.ctrl_open))
 
-    def _ranges(self, model: mujoco.MjModel) -> NDArray[np.float64]:
-        """Between which joint targets (2, 7) the servos may be sent: theirs, or that of the joint."""
-        ranges = np.tile([[-np.inf], [np.inf]], 7)
-        for limited, limits in (
-            (model.jnt_limited[self.joints], model.jnt_range[self.joints]),
-            (model.actuator_ctrllimited[self.ctrl], model.actuator_ctrlrange[self.ctrl]),
-        ):
-            ranges = np.where(limited, limits.T, ranges)
-        return ranges
+    @abstractmethod
+    def apply(self, sim: Sim, action: NDArray[np.float64], env_ids: EnvIds | None = None) -> None:
+        """Write `sim.ctrl` for actions (n, action_dim) in [-1, 1]; env_ids left out keep theirs."""
 
-    def reset(self, sim: Sim, rows: EnvIds) -> None:
-        """Start from where the hand of `rows` is, holding still."""
-        sim.ctrl[rows, self.ctrl] = sim.qpos[rows, self.qpos]
-        sim.ctrl[rows, self.gripper] = sim.qpos[rows, self.fingers[0]]
-        setpoint = sim.task_state.setdefault("setpoint", np.zeros((sim.n, 3)))
-        setpoint[rows] = sim.site_xpos[rows, self.site]
+    @abstractmethod
+    def encode(self, displacement: Array, gripper: Array | float = 0.0) -> NDArray[np.float32]:
+        """Return the actions (n, action_dim) that come closest to a displacement of the hand.
 
-    def apply(self, sim: Sim, action: NDArray[np.float64], rows: EnvIds | None = None) -> None:
-        """Write `sim.ctrl` for actions (n, 4) in [-1, 1]; rows left out keep theirs."""
-        setpoint, ctrl = self.targets(
-            action,
-            sim.task_state["setpoint"],
+        Args:
+          displacement: (n, 3) m, world frame.
+          gripper: (n,) or one number; +1 opens, -1 closes.
+        """
+
+    @property
+    def action_dim(self) -> int:
+        """Width of an action."""
+        return len(self.action_names)
+
+    def reset(self, sim: Sim, env_ids: EnvIds) -> None:
+        """Start from where the arm of `env_ids` is, holding still."""
+        sim.ctrl[env_ids, self.ctrl] = sim.qpos[env_ids, self.qpos]
+        sim.ctrl[env_ids, self.gripper] = self.gripper_ctrl(sim.qpos[env_ids])
+
+    def write(self, sim: Sim, targets: Array, gripper: Array, env_ids: EnvIds | None) -> None:
+        """Send the joints to targets (n, j) and the fingers by gripper (n,) of their travel."""
+        fingers = clip(sim.ctrl[:, self.gripper] + self._grip * gripper, *self._grip_range)
+        if env_ids is None:
+            sim.ctrl[:, self.ctrl] = targets
+            sim.ctrl[:, self.gripper] = fingers
+        else:
+            sim.ctrl[env_ids, self.ctrl] = targets[env_ids]
+            sim.ctrl[env_ids, self.gripper] = fingers[env_ids]
+
+    def joint_step(
+        self, move: Array, q: Array, position: Array, xmat: Array, axes: Array, anchors: Array
+    ) -> Array:
+        """Joint steps (n, j) rad, within the velocity limits, that move the hand by `move` (n, 3) m."""
+        xp = array_namespace(q)
+        # one product per row: the result must not depend on n
+        rotation = (xmat[:, None, :] @ self.rotation_error)[:, 0]
+        error = xp.concat((move, rotation), axis=-1)  # (n, 6)
+        posture = POSTURE_GAIN * (self.home - q)
+        jacobian_t = kinematics.geometric_jacobian(axes, anchors, position)  # (n, j, 6)
+        jacobian_t, error = jacobian_t * self.weights, error * self.weights
+        if self.ik == "dls":
+            step = kinematics.damped_least_squares(jacobian_t, error, posture, self.damping)
+        else:
+            step = kinematics.jacobian_transpose(jacobian_t, error)
+        # all joints slow down together, so that the hand keeps its direction
+        excess = (abs(step) / self.max_step).max(axis=-1, keepdims=True)
+        return step / xp.maximum(excess, 1.0)
+
+    def pose(self, sim: Sim) -> tuple[Array, Array, Array, Array, Array]:
+        """Joint angles, place and orientation of the hand, axes and anchors of the joints; lead with n."""
+        return (
             sim.qpos[:, self.qpos],
             sim.site_xpos[:, self.site],
             sim.site_xmat[:, self.site],
             sim.xaxis[:, self.joints],
             sim.xanchor[:, self.joints],
         )
-        fingers = sim.ctrl[:, self.gripper] + panda.FINGER_TRAVEL * action[:, 3]
-        fingers = clip(fingers, 0.0, panda.FINGER_TRAVEL)
-        if rows is None:
+
+
+class EndEffectorController(Controller):
+    """Moves the tool centre point of `robot` in `model`; `ik` is one of `IK_METHODS`."""
+
+    action_names = ("Δx", "Δy", "Δz", "gripper")
+    action_units = ("1 is 5 cm", "1 is 5 cm", "1 is 5 cm", "1 opens, -1 closes")
+
+    def reset(self, sim: Sim, env_ids: EnvIds) -> None:
+        super().reset(sim, env_ids)
+        setpoint = sim.task_state.setdefault("setpoint", np.zeros((sim.n, 3)))
+        setpoint[env_ids] = sim.site_xpos[env_ids, self.site]
+
+    def apply(self, sim: Sim, action: NDArray[np.float64], env_ids: EnvIds | None = None) -> None:
+        setpoint, targets = self.targets(action, sim.task_state["setpoint"], *self.pose(sim))
+        if env_ids is None:
             sim.task_state["setpoint"][:] = setpoint
-            sim.ctrl[:, self.ctrl] = ctrl
-            sim.ctrl[:, self.gripper] = fingers
         else:
-            sim.task_state["setpoint"][rows] = setpoint[rows]
-            sim.ctrl[rows, self.ctrl] = ctrl[rows]
-            sim.ctrl[rows, self.gripper] = fingers[rows]
+            sim.task_state["setpoint"][env_ids] = setpoint[env_ids]
+        self.write(sim, targets, action[:, 3], env_ids)
 
     def targets(
         self,
@@ -118,31 +158,71 @@ class EndEffectorController:
         axes: Array,
         anchors: Array,
     ) -> tuple[Array, Array]:
-        """The new setpoint (n, 3) and arm joint targets (n, 7); all arguments lead with n."""
-        xp = array_namespace(q)
+        """The new setpoint (n, 3) and arm joint targets (n, j); all arguments lead with n."""
         left = clip(setpoint - position, -CARRY, CARRY)
         setpoint = position + left + MAX_DISPLACEMENT * action[:, :3]
         setpoint = clip(setpoint, *self.workspace)
-        # one product per row: the result must not depend on n
-        rotation = (xmat[:, None, :] @ self.rotation_error)[:, 0]
-        error = xp.concat((setpoint - position, rotation), axis=-1)
-        posture = POSTURE_GAIN * (self.home - q)
-        jacobian_t = kinematics.geometric_jacobian(axes, anchors, position)
-        jacobian_t, error = jacobian_t * self.weights, error * self.weights
-        if self.ik == "dls":
-            step = kinematics.damped_least_squares(jacobian_t, error, posture, self.damping)
-        else:
-            step = kinematics.jacobian_transpose(jacobian_t, error)
-        # all joints slow down together, so that the hand keeps its direction
-        excess = (abs(step) / self.max_step).max(axis=-1, keepdims=True)
-        return setpoint, clip(q + step / xp.maximum(excess, 1.0), self.low, self.high)
+        step = self.joint_step(setpoint - position, q, position, xmat, axes, anchors)
+        return setpoint, clip(q + step, self.low, self.high)
+
+    def encode(self, displacement: Array, gripper: Array | float = 0.0) -> NDArray[np.float32]:
+        action = np.empty((len(displacement), 4), dtype=np.float32)
+        action[:, :3] = np.clip(displacement / MAX_DISPLACEMENT, -1, 1)
+        action[:, 3] = gripper
+        return action
 
 
-def _consecutive(ids: list[int], what: str) -> slice:
-    """The ids as a slice, which is cheaper than a list; UserError if they do not follow each other."""
-    if ids != list(range(ids[0], ids[0] + len(ids))):
-        raise UserError(
-            f"The {what} {panda.ARM_JOINTS[0]} to {panda.ARM_JOINTS[-1]} must follow each other in the"
-            " scene; put them in this order, with no other between them."
+class JointController(Controller):
+    """Turns each joint by itself.
+
+    Trap: `encode` solves the arm's inverse kinematics where the arm is now, so it is for the env_ids of the
+    environment whose controller this is, at their present state.
+    """
+
+    def __init__(
+        self, model: mujoco.MjModel, robot: Robot, control_dt: float, ik: str = "dls"
+    ) -> None:
+        super().__init__(model, robot, control_dt, ik)
+        self.action_names = (*robot.arm_joints, "gripper")
+        degrees = np.degrees(self.max_step)
+        self.action_units = (*(f"1 is {angle:.3g}°" for angle in degrees), "1 opens, -1 closes")
+
+    def reset(self, sim: Sim, env_ids: EnvIds) -> None:
+        super().reset(sim, env_ids)
+        self._sim = sim
+
+    def apply(self, sim: Sim, action: NDArray[np.float64], env_ids: EnvIds | None = None) -> None:
+        # from the last target, so that a zero action holds still; servos lag by less than one step
+        q, target = sim.qpos[:, self.qpos], sim.ctrl[:, self.ctrl]
+        base = clip(target, q - self.max_step, q + self.max_step)
+        targets = clip(base + action[:, :-1] * self.max_step, self.low, self.high)
+        self.write(sim, targets, action[:, -1], env_ids)
+
+    def encode(self, displacement: Array, gripper: Array | float = 0.0) -> NDArray[np.float32]:
+        q, *rest = self.pose(self._sim)
+        largest = MAX_DISPLACEMENT / np.maximum(
+            abs(displacement).max(axis=-1, keepdims=True), MAX_DISPLACEMENT
         )
-    return slice(ids[0], ids[0] + len(ids))
+        step = self.joint_step(displacement * largest, q, *rest)
+        left = np.clip(self._sim.ctrl[:, self.ctrl] - q, -self.max_step, self.max_step)
+        action = np.empty((len(displacement), self.action_dim), dtype=np.float32)
+        action[:, :-1] = np.clip((step - left) / self.max_step, -1, 1)
+        action[:, -1] = gripper
+        return action
+
+
+_CONTROLLERS = Registry(
+    "controller",
+    {
+        "end_effector": "simscaleai.sim.robots.controllers:EndEffectorController",
+        "joint": "simscaleai.sim.robots.controllers:JointController",
+    },
+)
+
+
+def make_controller(
+    name: str, model: mujoco.MjModel, robot: Robot, control_dt: float, ik: str
+) -> Controller:
+    """Make the controller of this name; UserError lists the known ones."""
+    made: Controller = _CONTROLLERS.get(name)(model, robot, control_dt, ik)
+    return made

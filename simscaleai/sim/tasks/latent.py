@@ -14,14 +14,15 @@ import numpy as np
 
 from simscaleai.sim.arrays import Array, array_namespace
 from simscaleai.sim.physics import EnvIds, Sim
+from simscaleai.sim.robots.controllers import Controller
 from simscaleai.sim.task import Task
 
 
 class LatentTask(Task):
     """See the module docstring; `mocap_bodies` of a subclass name "latent" too."""
 
-    def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
-        super().__init__(model, control_dt, ik)
+    def __init__(self, model: mujoco.MjModel, controller: Controller) -> None:
+        super().__init__(model, controller)
         self._latent_id = self.mocap_id("latent")
 
     def begin(self, sim: Sim, env_ids: EnvIds) -> None:

@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 from simscaleai.policy import Policy
 from simscaleai.sim.arrays import Array, clip, closeness, float32, norm
 from simscaleai.sim.physics import Sim
-from simscaleai.sim.robots import panda
-from simscaleai.sim.robots.controllers import MAX_DISPLACEMENT
+from simscaleai.sim.robots.controllers import Controller
 from simscaleai.sim.task import Task
-from simscaleai.sim.tasks.reach import start_configuration
 
 THRESHOLD = 0.03  # m between cube and target
 LIFT_HEIGHT = 0.03  # m above where the cube rests that counts as lifted
@@ -52,17 +50,16 @@ class PickPlace(Task):
     }
     stages: ClassVar[tuple[str, ...]] = ("never_reached", "missed_grasp", "dropped", "misplaced")
 
-    def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
-        super().__init__(model, control_dt, ik)
+    def __init__(self, model: mujoco.MjModel, controller: Controller) -> None:
+        super().__init__(model, controller)
         self.target = self.mocap_id("target")
-        self.finger_dof = int(model.joint(panda.FINGER_JOINTS[0]).dofadr[0])
         self.grip_region = np.array(GRIP_REGION)
         joints = [int(model.body(name).jntadr[0]) for name in self.free_bodies]
         starts = model.jnt_qposadr[joints].tolist()
         self.positions = [slice(start, start + 3) for start in starts]
         self.quaternions = [slice(start + 3, start + 7) for start in starts]
         self.position, self.quaternion = self.positions[0], self.quaternions[0]
-        self.start = start_configuration(model)
+        self.start = controller.start(model)
 
     def initial_state(self, u: Array) -> dict[str, Array]:
         cube = CUBE_LOW + u[:, 0:2] * (CUBE_HIGH - CUBE_LOW)
@@ -95,10 +92,9 @@ class PickPlace(Task):
 
     def observe(self, sim: Sim) -> dict[str, Array]:
         arm = self.controller
-        left, right = arm.fingers
         return {
             "ee_pos": float32(sim.site_xpos[:, arm.site]),
-            "gripper_state": float32((sim.qpos[:, left] + sim.qpos[:, right])[:, None]),
+            "gripper_state": float32(arm.opening(sim)[:, None]),
             "joint_pos": float32(sim.qpos[:, arm.qpos]),
             "joint_vel": float32(sim.qvel[:, arm.qvel]),
             "object_pos": float32(sim.qpos[:, self.position]),
@@ -132,8 +128,8 @@ class PickPlace(Task):
         hand = sim.site_xmat[:, self.controller.site]
         n = len(hand)
         local = abs((to_cube[:, None, :] @ hand.reshape(n, 3, 3))[:, 0])  # in the hand's frame
-        finger, speed = self.controller.fingers[0], sim.qvel[:, self.finger_dof]
-        blocked = sim.qpos[:, finger] - sim.ctrl[:, self.controller.gripper] > SQUEEZE
+        blocked = self.controller.squeeze(sim) > SQUEEZE
+        speed = self.controller.finger_speed(sim)
         between = (local < self.grip_region).all(axis=1)
         return blocked & between & (abs(speed) < STOPPED)
 
@@ -154,7 +150,7 @@ class PickPlace(Task):
         return np.where(~reached, 0, np.where(~held, 1, np.where(~summary["grasped"], 2, 3)))
 
     def expert(self) -> Policy:
-        return PickPlaceExpert()
+        return PickPlaceExpert(self.controller)
 
 
 def height_above_table(position: Array) -> Array:
@@ -204,6 +200,9 @@ class PickPlaceExpert:
         0.15  # share of the cube's width that its true one may differ and still count as gripped
     )
 
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+
     def reset(
         self,
         mask: NDArray[np.bool_],
@@ -241,10 +240,7 @@ class PickPlaceExpert:
         carry[:, 2] = np.where(resting, self.pull, carry[:, 2] + over)
 
         move = np.where(gripped[:, None], carry, np.where(near[:, None], cube - ee, approach))
-        action = np.empty((len(ee), 4), dtype=np.float32)
-        action[:, :3] = np.clip(move / MAX_DISPLACEMENT, -1, 1)
-        action[:, 3] = np.where(near, -1.0, 1.0)
-        return action
+        return self._controller.encode(move, np.where(near, -1.0, 1.0))
 
 
 def _norm2(x: NDArray[Any]) -> NDArray[Any]:

@@ -75,4 +75,6 @@ class PickPlaceColor(ColorTask, PickPlace):
         return np.stack([sim.qpos[:, position] for position in self.positions], axis=1)
 
     def expert(self) -> Policy:
-        return ColorExpert(PickPlaceExpert(), self, {"object_pos": "pos", "object_quat": "quat"})
+        return ColorExpert(
+            PickPlaceExpert(self.controller), self, {"object_pos": "pos", "object_quat": "quat"}
+        )

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from simscaleai.policy import Policy
 from simscaleai.sim.arrays import Array, closeness, float32, norm
 from simscaleai.sim.physics import Sim
-from simscaleai.sim.robots import panda
-from simscaleai.sim.robots.controllers import MAX_DISPLACEMENT
+from simscaleai.sim.robots.controllers import Controller
 from simscaleai.sim.task import Task
 
 THRESHOLD = 0.02  # m; for the bonus, for success and for the end alike
@@ -33,10 +32,10 @@ class Reach(Task):
     stages: ClassVar[tuple[str, ...]] = ("never_reached",)
     threshold = THRESHOLD
 
-    def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
-        super().__init__(model, control_dt, ik)
+    def __init__(self, model: mujoco.MjModel, controller: Controller) -> None:
+        super().__init__(model, controller)
         self.target = self.mocap_id(self.mocap_bodies[0])
-        self.start = start_configuration(model)
+        self.start = controller.start(model)
 
     def initial_state(self, u: Array) -> dict[str, Array]:
         qpos = np.broadcast_to(self.start, (len(u), self.model.nq))
@@ -70,11 +69,14 @@ class Reach(Task):
         }
 
     def expert(self) -> Policy:
-        return ReachExpert()
+        return ReachExpert(self.controller)
 
 
 class ReachExpert:
     """Goes straight to the target."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
 
     def reset(
         self,
@@ -85,19 +87,4 @@ class ReachExpert:
         """Remembers nothing."""
 
     def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        move = (obs["target_pos"] - obs["ee_pos"]) / MAX_DISPLACEMENT
-        action = np.zeros((len(move), 4), dtype=np.float32)
-        action[:, :3] = np.clip(move, -1, 1)
-        return action
-
-
-def start_configuration(
-    model: mujoco.MjModel, arm: Sequence[float] = panda.HOME_ARM
-) -> NDArray[np.float64]:
-    """qpos (nq,) with the arm at `arm` (rad) and the gripper open; everything else as in the scene."""
-    qpos = model.qpos0.copy()
-    for name, angle in zip(panda.ARM_JOINTS, arm, strict=True):
-        qpos[model.joint(name).qposadr[0]] = angle
-    for name in panda.FINGER_JOINTS:
-        qpos[model.joint(name).qposadr[0]] = panda.FINGER_TRAVEL
-    return qpos
+        return self._controller.encode(obs["target_pos"] - obs["ee_pos"])

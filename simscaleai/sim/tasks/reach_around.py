@@ -7,7 +7,6 @@ state go both ways. Their mean leads into the post, and who touches the post doe
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,13 +17,13 @@ from numpy.typing import NDArray
 from simscaleai.policy import Policy
 from simscaleai.sim.arrays import Array, array_namespace, float32
 from simscaleai.sim.physics import Sim
-from simscaleai.sim.robots.controllers import MAX_DISPLACEMENT
+from simscaleai.sim.robots.controllers import MAX_DISPLACEMENT, Controller
 from simscaleai.sim.tasks.latent import LatentTask
-from simscaleai.sim.tasks.reach import Reach, start_configuration
+from simscaleai.sim.tasks.reach import Reach
 
-# Joint angles (rad) with the tool centre point at x = 0.33, y = 0, z = 0.30 m, pointing straight down; found
-# as `panda.HOME_ARM` was. The hand has a way to go before it must be aside: who heads for the middle arrives.
-START_ARM = (0.0, -0.6697053367, 0.0, -2.7667897596, 0.0, 2.0970844229, math.pi / 4)
+# The tool centre point at x = 0.33, y = 0, z = 0.30 m. The hand has a way to go before it must be aside: who
+# heads for the middle arrives.
+START_POSE = "near"
 POST_X = (0.555, 0.575)  # m
 TARGET_LOW, TARGET_HIGH = np.array([0.70, 0.26]), np.array([0.74, 0.34])  # m, x and z
 TOUCH = 0.001  # m between hand and post that counts as touching
@@ -46,9 +45,9 @@ class ReachAround(LatentTask, Reach):
     stages = ("never_reached", "hit_post")
     categories = ("left", "right", "neither")
 
-    def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
-        super().__init__(model, control_dt, ik)
-        self.start = start_configuration(model, START_ARM)
+    def __init__(self, model: mujoco.MjModel, controller: Controller) -> None:
+        super().__init__(model, controller)
+        self.start = controller.start(model, START_POSE)
         self.post = self.mocap_id("post")
         self.distances = [int(model.sensor(name).adr[0]) for name in SENSORS]
 
@@ -119,7 +118,6 @@ class ReachAroundExpert:
         forward = np.where(clear, self.back + 0.03, -self.front)
         goal = np.column_stack((post[:, 0] + forward, side * self.aside, target[:, 2]))
         move = np.where(behind[:, None], target, goal) - ee
-        action = np.zeros((len(ee), 4), dtype=np.float32)
         # all components slow down together: the way is straight
-        action[:, :3] = move / np.maximum(abs(move).max(axis=1, keepdims=True), MAX_DISPLACEMENT)
-        return action
+        longest = np.maximum(abs(move).max(axis=1, keepdims=True), MAX_DISPLACEMENT)
+        return self._task.controller.encode(move * (MAX_DISPLACEMENT / longest))

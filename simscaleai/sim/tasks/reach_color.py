@@ -7,7 +7,16 @@ import numpy as np
 
 from simscaleai.policy import Policy
 from simscaleai.sim.arrays import Array, float32, norm
+from simscaleai.sim.parameters import (
+    OBJECTS,
+    RGB,
+    GeomsOf,
+    Parameter,
+    Target,
+    object_parameters,
+)
 from simscaleai.sim.physics import Sim
+from simscaleai.sim.robots.controllers import Controller
 from simscaleai.sim.tasks.colors import COLORS, ColorExpert, ColorTask, drawn, others, pick, spread
 from simscaleai.sim.tasks.reach import Reach, ReachExpert
 
@@ -48,9 +57,18 @@ class ReachColor(ColorTask, Reach):
     reward_weights = {**Reach.reward_weights, "wrong": 0.5}
     stages = ("never_reached", "wrong_object")
     threshold = RADIUS
+    randomization = (
+        Parameter(
+            "object_colour",
+            "add",
+            (0.15,) * 3,
+            (Target("geom_rgba", OBJECTS, RGB), Target("geom_rgba", GeomsOf(spheres), RGB)),
+        ),
+        *(p for p in object_parameters() if p.name != "object_colour"),
+    )
 
-    def __init__(self, model: mujoco.MjModel, control_dt: float, ik: str = "dls") -> None:
-        super().__init__(model, control_dt, ik)
+    def __init__(self, model: mujoco.MjModel, controller: Controller) -> None:
+        super().__init__(model, controller)
         self.ids = [self.mocap_id(name) for name in self.spheres]
 
     def initial_state(self, u: Array) -> dict[str, Array]:
@@ -82,4 +100,4 @@ class ReachColor(ColorTask, Reach):
         sim.task_state["wrong"] |= (reached & others(self.latent(sim))).any(axis=1)
 
     def expert(self) -> Policy:
-        return ColorExpert(ReachExpert(), self, {"target_pos": "pos"})
+        return ColorExpert(ReachExpert(self.controller), self, {"target_pos": "pos"})

@@ -14,6 +14,7 @@ from simscaleai.tools.commands.options import (
     Env,
     ImageSize,
     Randomize,
+    RobotName,
     Segmentation,
     names,
 )
@@ -44,6 +45,7 @@ def datagen(
             help="scripted (the expert), random, a checkpoint, a run, or module:function."
         ),
     ] = "scripted",
+    robot: RobotName = None,
     randomize: Randomize = None,
     only_success: Annotated[
         bool, typer.Option("--only-success", help="Keep successful episodes alone.")
@@ -90,6 +92,7 @@ def datagen(
         depth=depth,
         segmentation=segmentation,
         next_obs=next_obs,
+        robot=robot,
         resume=resume,
         overwrite=overwrite,
     )

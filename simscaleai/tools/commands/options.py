@@ -9,6 +9,10 @@ import typer
 from simscaleai.tools.app import RANDOMIZE
 
 Env = Annotated[str, typer.Option("--env-name", help="Environment; see `simscale list-envs`.")]
+RobotName = Annotated[
+    str | None,
+    typer.Option("--robot", help="Robot: panda (the default), ur5e, or one of your own."),
+]
 Cameras = Annotated[
     str,
     typer.Option(metavar="NAMES", help="Cameras to record, such as wrist_cam,front_cam."),

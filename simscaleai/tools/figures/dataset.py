@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 BINS = 30
 LARGEST = 1e30  # value that an axis is made for
-ACTION = ("Δx", "Δy", "Δz", "gripper")  # of the action that every environment here takes
-SCALE = ("1 is 5 cm", "1 is 5 cm", "1 is 5 cm", "1 opens, -1 closes")
 
 
 class _Group(NamedTuple):
@@ -56,6 +54,7 @@ def plot_dataset(dataset: str | Path) -> Figure:
         rewarded = all("rewards" in data.keys(i) for i in everything)
         rewards = [data.read(i, "rewards") for i in everything] if rewarded else []
         names = action_names(data, actions.shape[1])
+        units = action_units(data, actions.shape[1])
         title = f"{name_of(data)}: {len(everything):,} episodes, {lengths.sum():,} steps"
         require_drawable(
             data, {"actions": actions, "rewards": np.concatenate(rewards or [np.empty(0)])}
@@ -88,9 +87,8 @@ def plot_dataset(dataset: str | Path) -> Figure:
             axes.remove()
             continue
         _share(axes, actions[:, i], (-limit, limit))
-        known = tuple(names) == ACTION
-        axes.set(title=f"Action: {names[i]}" if known else f"Action, entry {i}")
-        axes.set_xlabel(SCALE[i] if known else "value")
+        axes.set(title=f"Action, entry {i}" if names[i] == str(i) else f"Action: {names[i]}")
+        axes.set_xlabel(units[i])
         if i % columns == 0:
             axes.set_ylabel("steps (%)")
     return figure
@@ -114,8 +112,14 @@ def name_of(data: EpisodeFile) -> str:
 
 def action_names(data: EpisodeFile, width: int) -> list[str]:
     """What the entries of the action are, by number in a file of another tool."""
-    known = data.contract is not None and width == len(ACTION)
-    return list(ACTION) if known else [str(i) for i in range(width)]
+    names = () if data.contract is None else data.contract.action_names
+    return list(names) if len(names) == width else [str(i) for i in range(width)]
+
+
+def action_units(data: EpisodeFile, width: int) -> list[str]:
+    """Return what 1 means for each entry of the action; "value" where that is not known."""
+    units = () if data.contract is None else data.contract.action_units
+    return list(units) if len(units) == width else ["value"] * width
 
 
 def as_matrix(values: NDArray[Any]) -> NDArray[Any]:

@@ -52,7 +52,8 @@ def policy() -> ModelPolicy:
     spec = ObsSpec(dict(SHAPES), dict.fromkeys(SHAPES, "float32"))
     model = create_model("bc", state_dim=6, hidden_dim=8, n_layers=2)
     one = Statistics(*(torch.full((6,), v) for v in (0.0, 1.0, -1.0, 1.0, -1.0, 1.0)))
-    contract = EnvContract("reach", {"dt": 0.005}, dict(SHAPES), dict.fromkeys(SHAPES, "float32"))
+    dtypes = dict.fromkeys(SHAPES, "float32")
+    contract = EnvContract("reach", {"dt": 0.005}, dict(SHAPES), dtypes, 4, 0.05)
     return ModelPolicy(model, spec, Normalizer({"state": one}), contract)
 
 

@@ -36,7 +36,7 @@ def write(path: Path, plain: bool) -> None:
     """Three episodes of five steps, in one of the two layouts."""
     rng = np.random.default_rng(0)
     dtypes = {k: "uint8" if k.startswith("image") else "float32" for k in SHAPES}
-    contract = EnvContract("reach", {"dt": 0.005}, dict(SHAPES), dtypes).to_dict()
+    contract = EnvContract("reach", {"dt": 0.005}, dict(SHAPES), dtypes, 4, 0.05).to_dict()
     with h5py.File(path, "w") as file:
         top = file if plain else file.create_group("data")
         if not plain:

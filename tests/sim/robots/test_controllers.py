@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from simscaleai.sim import make_env, make_vec_env
-from simscaleai.sim.robots import panda
 from simscaleai.sim.robots.controllers import IK_METHODS, MAX_DISPLACEMENT
+from simscaleai.sim.robots.panda import PANDA
 
 DOWN = np.diag([1.0, -1.0, -1.0])
 
@@ -90,8 +90,8 @@ def test_the_hand_goes_to_a_goal_and_stays_pointing_down(env: Any) -> None:
 def test_the_gripper_opens_at_plus_one_and_closes_at_minus_one() -> None:
     env = make_env("reach", cameras=[], dt=0.005)
     env.reset(seed=0)
-    fingers = [env.model.joint(name).qposadr[0] for name in panda.FINGER_JOINTS]
-    for command, opening in ((-1.0, 0.0), (1.0, panda.FINGER_TRAVEL), (0.0, panda.FINGER_TRAVEL)):
+    fingers = [env.model.joint(name).qposadr[0] for name in PANDA.gripper.joints]
+    for command, opening in ((-1.0, 0.0), (1.0, PANDA.gripper.travel), (0.0, PANDA.gripper.travel)):
         for _ in range(30):
             env.step(np.array([0, 0, 0, command], np.float32))
         np.testing.assert_allclose(env.data.qpos[fingers], opening, atol=1e-3)
@@ -107,7 +107,7 @@ def test_commands_stay_within_limits_whatever_the_action(env: Any) -> None:
         assert (ctrl[:, controller.ctrl] >= controller.low).all()
         assert (ctrl[:, controller.ctrl] <= controller.high).all()
         step = np.abs(ctrl[:, controller.ctrl] - before)
-        assert (step <= np.array(panda.VELOCITY_LIMITS) * 0.05 + 1e-12).all()
+        assert (step <= np.array(PANDA.velocity_limits) * 0.05 + 1e-12).all()
         assert ((ctrl[:, controller.gripper] >= 0) & (ctrl[:, controller.gripper] <= 0.04)).all()
 
 
@@ -118,9 +118,9 @@ def test_the_hand_stays_in_the_workspace() -> None:
     away = np.hstack((np.vstack((np.eye(3), -np.eye(3))), np.ones((6, 1))))
     for _ in range(60):
         env.step(away)
-        assert (hand(env) > np.array(panda.WORKSPACE_LOW) - 0.01).all()
-        assert (hand(env) < np.array(panda.WORKSPACE_HIGH) + 0.01).all()
-    assert hand(env)[5, 2] == pytest.approx(panda.WORKSPACE_LOW[2], abs=2e-3)  # above the table
+        assert (hand(env) > np.array(PANDA.workspace[0]) - 0.01).all()
+        assert (hand(env) < np.array(PANDA.workspace[1]) + 0.01).all()
+    assert hand(env)[5, 2] == pytest.approx(PANDA.workspace[0][2], abs=2e-3)  # above the table
 
 
 def test_an_obstacle_does_not_wind_the_target_up() -> None:

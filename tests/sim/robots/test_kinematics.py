@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from simscaleai.sim.robots import panda
 from simscaleai.sim.robots.kinematics import (
     damped_least_squares,
     geometric_jacobian,
     jacobian_transpose,
     rotation_error_map,
 )
+from simscaleai.sim.robots.panda import PANDA
 from simscaleai.sim.scene import ASSETS, load_model
 
 DOWN = np.diag([1.0, -1.0, -1.0])
@@ -19,11 +19,11 @@ DOWN = np.diag([1.0, -1.0, -1.0])
 
 def arms(n: int) -> tuple[np.ndarray, ...]:
     """Axes (n, 7, 3), anchors (n, 7, 3), tool (n, 3) and MuJoCo's Jacobians (n, 6, 7), at random postures."""
-    model = load_model(ASSETS / "reach.xml", 0.002)
+    model = load_model(ASSETS / "reach.xml", 0.002, PANDA)
     data = mujoco.MjData(model)
     rng = np.random.default_rng(0)
     low, high = model.jnt_range[:7].T
-    site = model.site(panda.EE_SITE).id
+    site = model.site(PANDA.ee_site).id
     found = []
     for _ in range(n):
         data.qpos[:7] = rng.uniform(low, high)

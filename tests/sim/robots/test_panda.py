@@ -6,7 +6,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from simscaleai.sim.robots import panda
+from simscaleai.sim import scene as scene_module
+from simscaleai.sim.robots.panda import PANDA
 from simscaleai.sim.scene import ASSETS, load_model
 
 # Franka Control Interface, "Limits for Panda"
@@ -40,7 +41,7 @@ TOOL = 0.1034  # m, from the flange to between the fingertips
 
 @pytest.fixture(scope="module")
 def model() -> mujoco.MjModel:
-    return load_model(ASSETS / "reach.xml", 0.002)
+    return load_model(ASSETS / "reach.xml", 0.002, PANDA)
 
 
 def at(model: mujoco.MjModel, q: np.ndarray) -> mujoco.MjData:
@@ -91,11 +92,11 @@ def test_forward_kinematics_follow_the_dh_table(model: mujoco.MjModel) -> None:
             np.testing.assert_allclose(body.xpos, frame[:3, 3], atol=1e-9)
             np.testing.assert_allclose(body.xmat.reshape(3, 3), frame[:3, :3], atol=1e-9)
         tool = frames[-1] @ (0, 0, FLANGE + TOOL, 1)
-        np.testing.assert_allclose(data.site(panda.EE_SITE).xpos, tool[:3], atol=1e-9)
+        np.testing.assert_allclose(data.site(PANDA.ee_site).xpos, tool[:3], atol=1e-9)
 
 
 def test_home_points_straight_down_at_the_documented_point(model: mujoco.MjModel) -> None:
-    site = at(model, np.array(panda.HOME_ARM)).site(panda.EE_SITE)
+    site = at(model, np.array(PANDA.home)).site(PANDA.ee_site)
     np.testing.assert_allclose(site.xpos, (0.45, 0.0, 0.30), atol=1e-6)
     np.testing.assert_allclose(site.xmat, np.diag([1.0, -1.0, -1.0]).reshape(9), atol=1e-6)
 
@@ -105,7 +106,7 @@ def test_limits_and_masses_are_the_published_ones(model: mujoco.MjModel) -> None
         joint = model.joint(name)
         assert model.jnt_limited[joint.id]
         np.testing.assert_allclose(joint.range, limits)
-    for name, torque in zip(panda.ARM_JOINTS, TORQUE_LIMITS, strict=True):
+    for name, torque in zip(PANDA.arm_joints, TORQUE_LIMITS, strict=True):
         np.testing.assert_allclose(model.jnt_actfrcrange[model.joint(name).id], (-torque, torque))
     for i, mass in enumerate(LINK_MASSES):
         assert float(model.body(f"link{i}").mass[0]) == pytest.approx(mass)
@@ -118,7 +119,7 @@ def test_gravity_is_compensated(model: mujoco.MjModel) -> None:
     rng = np.random.default_rng(1)
     for _ in range(3):
         # a random posture near home, which touches nothing
-        q = np.array(panda.HOME_ARM) + rng.uniform(-0.3, 0.3, 7)
+        q = np.array(PANDA.home) + rng.uniform(-0.3, 0.3, 7)
         data = at(model, q)
         data.ctrl[:7] = q
         mujoco.mj_step(model, data, 500)
@@ -126,9 +127,9 @@ def test_gravity_is_compensated(model: mujoco.MjModel) -> None:
 
 
 def test_without_compensation_the_arm_would_sag() -> None:
-    model = load_model(ASSETS / "reach.xml", 0.002)
+    model = load_model(ASSETS / "reach.xml", 0.002, PANDA)
     model.body_gravcomp[:] = 0
-    q = np.array(panda.HOME_ARM)
+    q = np.array(PANDA.home)
     data = at(model, q)
     data.ctrl[:7] = q
     mujoco.mj_step(model, data, 500)
@@ -136,11 +137,11 @@ def test_without_compensation_the_arm_would_sag() -> None:
 
 
 def test_fingers_move_together_even_when_one_is_pushed(model: mujoco.MjModel) -> None:
-    data = at(model, np.array(panda.HOME_ARM))
-    data.ctrl[:7] = panda.HOME_ARM
+    data = at(model, np.array(PANDA.home))
+    data.ctrl[:7] = PANDA.home
     finger = model.body("left_finger").id
     for opening in (0.04, 0.0, 0.02):
-        data.ctrl[model.actuator(panda.GRIPPER_ACTUATOR).id] = opening
+        data.ctrl[model.actuator(PANDA.gripper.actuator).id] = opening
         for push in (0.0, -20.0):  # N, along the finger's travel: inwards
             data.xfrc_applied[finger, :3] = data.body("left_finger").xmat.reshape(3, 3)[:, 1] * push
             mujoco.mj_step(model, data, 500)
@@ -152,20 +153,22 @@ def test_fingers_move_together_even_when_one_is_pushed(model: mujoco.MjModel) ->
 
 @pytest.mark.parametrize("scene", ["reach.xml", "pick_place.xml"])
 def test_visual_geoms_do_not_change_dynamics(scene: str) -> None:
-    seen = load_model(ASSETS / scene, 0.002)
-    spec = mujoco.MjSpec.from_file(str(ASSETS / scene))
-    for geom in list(spec.geoms):
-        if geom.group == 2:
-            spec.delete(geom)
-    bare = spec.compile()
+    seen = load_model(ASSETS / scene, 0.002, PANDA)
+    with scene_module._silent():
+        spec = scene_module._parsed(ASSETS / scene)
+        scene_module._attach(spec, PANDA)
+        for geom in list(spec.geoms):
+            if geom.group == 2:
+                spec.delete(geom)
+        bare = spec.compile()
     assert bare.ngeom < seen.ngeom / 2
     bare.opt.timestep = seen.opt.timestep
     bare.pair_solreffriction[:] = seen.pair_solreffriction
     rng = np.random.default_rng(0)
-    ctrl = np.array(panda.HOME_ARM) + rng.uniform(-0.5, 0.5, (10, 7))
+    ctrl = np.array(PANDA.home) + rng.uniform(-0.5, 0.5, (10, 7))
     ended = []
     for model in (seen, bare):
-        data = at(model, np.array(panda.HOME_ARM))
+        data = at(model, np.array(PANDA.home))
         for target in ctrl:
             data.ctrl[:7], data.ctrl[7] = target, 0.04 * abs(target[0])
             mujoco.mj_step(model, data, 10)
