@@ -79,6 +79,51 @@ def test_imports_go_down(path: Path) -> None:
         assert library not in FORBIDDEN.get(home, set()), f"{path} imports {name}"
 
 
+def module_name(path: Path) -> str:
+    """.../simscaleai/sim/__init__.py -> 'simscaleai.sim'."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def graph(paths: list[Path]) -> dict[str, set[str]]:
+    """{module: modules that it imports}, wherever in the file, also for type checkers alone.
+
+    `from package import name` counts for the package only where the name is no module of its own.
+    """
+    known = {module_name(path) for path in paths}
+    found: dict[str, set[str]] = {}
+    for path in paths:
+        targets = {name if name in known else name.rpartition(".")[0] for name in imports(path)}
+        found[module_name(path)] = (targets & known) - {module_name(path)}
+    return found
+
+
+def circle(edges: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a circle, first and last the same; [] if there is none."""
+    done: set[str] = set()
+
+    def visit(module: str, way: list[str]) -> list[str]:
+        if module in way:
+            return [*way[way.index(module) :], module]
+        if module not in done:
+            for target in sorted(edges[module]):
+                if found := visit(target, [*way, module]):
+                    return found
+            done.add(module)
+        return []
+
+    return next((found for module in sorted(edges) if (found := visit(module, []))), [])
+
+
+def test_circles_are_found() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+
+
+def test_no_modules_import_each_other() -> None:
+    assert circle(graph(MODULES)) == []
+
+
 # A training loop that never imports `sim` is what lets closed-loop evaluation come in as a function.
 @pytest.mark.parametrize(
     ("modules", "absent"),
