@@ -16,7 +16,7 @@ An agent decides and learns; it steps no environment and writes no file. `learn`
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, fields
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
@@ -30,33 +30,12 @@ from simscaleai.distributed import Processes
 from simscaleai.errors import unknown_name
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.registry import Registry
+from simscaleai.rl.agents.metric_group import MetricGroup
 from simscaleai.rl.agents.state_extractor import StateExtractor
 from simscaleai.rl.agents.vec_env_adapter import Transition
 
 State = dict[str, Any]  # nested plain values and tensors, as `load_checkpoint` gives them back
 Metrics = dict[str, float]
-
-
-@dataclass(frozen=True)
-class MetricGroup:
-    """Metrics that are drawn in one panel.
-
-    Attributes:
-      title, ylabel: of the panel.
-      labels: {metric: label of its curve}.
-      log: whether the axis is logarithmic, where the values allow it.
-      from_zero: whether the axis starts at 0.
-      reference: a value to draw a horizontal line at; None for none.
-      progress: {metric: format}, such as "KL {:.3f}", of those shown beside the progress bar.
-    """
-
-    title: str
-    ylabel: str
-    labels: dict[str, str]
-    log: bool = False
-    from_zero: bool = False
-    reference: float | None = None
-    progress: dict[str, str] = field(default_factory=dict)
 
 
 class AgentConfig(Protocol):

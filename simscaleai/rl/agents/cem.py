@@ -24,7 +24,8 @@ from simscaleai.errors import UserError
 from simscaleai.models.fitting import check_fit, require_fit
 from simscaleai.models.mlp import MLPPolicy
 from simscaleai.rl.agents.actor_critic import create_actor
-from simscaleai.rl.agents.agent import MetricGroup, Metrics, State, register_agent
+from simscaleai.rl.agents.agent import Metrics, State, register_agent
+from simscaleai.rl.agents.metric_group import MetricGroup
 from simscaleai.rl.agents.mlp_agent import MLPAgent
 from simscaleai.rl.agents.running_mean_std import RunningMeanStd
 from simscaleai.rl.agents.vec_env_adapter import Transition

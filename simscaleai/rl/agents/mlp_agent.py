@@ -21,8 +21,9 @@ from simscaleai.models.mlp import MLPPolicy
 from simscaleai.models.normalization import Normalizer, Statistics
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.observations import ObsSpec
-from simscaleai.rl.agents.agent import MetricGroup, Metrics, State
+from simscaleai.rl.agents.agent import Metrics, State
 from simscaleai.rl.agents.agent_checkpoint import load_agent, restore_agent, save_agent
+from simscaleai.rl.agents.metric_group import MetricGroup
 from simscaleai.rl.agents.running_mean_std import RunningMeanStd
 from simscaleai.rl.agents.state_extractor import StateExtractor
 from simscaleai.rl.agents.vec_env_adapter import Transition

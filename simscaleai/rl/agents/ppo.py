@@ -31,7 +31,8 @@ from simscaleai.models.fitting import check_fit, check_slots, require_fit
 from simscaleai.models.mlp import MLPPolicy
 from simscaleai.models.sizes import within_memory
 from simscaleai.rl.agents.actor_critic import ActorCritic
-from simscaleai.rl.agents.agent import MetricGroup, Metrics, State, register_agent
+from simscaleai.rl.agents.agent import Metrics, State, register_agent
+from simscaleai.rl.agents.metric_group import MetricGroup
 from simscaleai.rl.agents.mlp_agent import MLPAgent
 from simscaleai.rl.agents.ppo_config import PPOConfig
 from simscaleai.rl.agents.ppo_metrics import METRIC_GROUPS

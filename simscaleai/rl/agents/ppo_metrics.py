@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simscaleai.rl.agents.agent import MetricGroup
+from simscaleai.rl.agents.metric_group import MetricGroup
 
 METRIC_GROUPS = (
     MetricGroup("Policy loss", "clipped surrogate", {"policy_loss": "policy loss"}),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simscaleai.config import load_config
 from simscaleai.errors import UserError
 from simscaleai.evaluation.statistics import wilson_interval
+from simscaleai.rl.agents.metric_group import MetricGroup
 from simscaleai.tools.figures.metrics import Metrics, Series, read_metrics
 from simscaleai.tools.figures.style import (
     BLUE,
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
 SMOOTH = 50  # a smoothed curve averages over a fiftieth of the records on either side
 REWARD = "reward/"
+COLUMNS = 3
 
 
 @styled
@@ -82,7 +87,7 @@ def plot_training(run: str | Path) -> Figure:
 
 @styled
 def plot_rl(run: str | Path) -> Figure:
-    """Return, success, length, losses, diagnostics and reward terms of a run of reinforcement learning.
+    """Plot return, success, length, the metrics that the agent names, and reward terms of a run of RL.
 
     Args:
       run: its folder, or the name of one in `runs/`.
@@ -91,52 +96,73 @@ def plot_rl(run: str | Path) -> Figure:
       UserError: there is no such run, it recorded nothing, or it is a training run on a dataset.
     """
     metrics = read_metrics(run)
-    if "policy_loss" not in metrics.series:
+    if "timesteps" not in metrics.series:
         raise UserError(
             f"{metrics.folder} is not a run of reinforcement learning; see it with"
             " `simscale viz-training`."
         )
+    agent: Any = metrics.config.get("agent")
+    name = str(agent["name"]).upper() if isinstance(agent, dict) and "name" in agent else "RL"
     task = metrics.config.get("env_name")
-    title = f"PPO on {task}: {metrics.folder.name}" if task else f"PPO: {metrics.folder.name}"
-    figure = new_figure(10.6, 7.4, title)
-    grid = figure.subplots(3, 3, sharex=True)
+    title = f"{name} on {task}" if task else name
+    groups = metric_groups(metrics)
+    n_rows = -(-(len(groups) + 4) // COLUMNS)  # return, success, length and reward terms besides
+    figure = new_figure(10.6, 2.5 * n_rows, f"{title}: {metrics.folder.name}")
+    panels = list(figure.subplots(n_rows, COLUMNS, sharex=True, squeeze=False).flat)
+    _episodes(panels, metrics)
+    for axes, group in zip(panels[3:], groups, strict=False):
+        _group(axes, metrics, group)
+    _reward_terms(panels[3 + len(groups)], metrics)
+    for axes in panels[4 + len(groups) :]:
+        axes.remove()
+    used = panels[: 4 + len(groups)]
+    for axes in used[-COLUMNS:]:  # the lowest of each column
+        axes.set_xlabel("environment steps")
+        axes.tick_params(labelbottom=True)
+    _finish(used)
+    return figure
 
-    _both(grid[0, 0], metrics, "episode_reward", "eval_mean_reward")
-    grid[0, 0].set(title="Return", ylabel="sum of rewards of an episode")
+
+def metric_groups(metrics: Metrics) -> list[MetricGroup]:
+    """Return the groups of metrics that the run's agent has named; those that cannot be read are left out."""
+    groups = []
+    recorded = metrics.info.get("metric_groups")
+    for values in recorded if isinstance(recorded, list) else ():
+        if isinstance(values, dict):
+            with suppress(UserError):
+                groups.append(load_config(MetricGroup, **{str(k): v for k, v in values.items()}))
+    return groups
+
+
+def _episodes(panels: list[Axes], metrics: Metrics) -> None:
+    """Draw what episodes of every agent have: return, success and length."""
+    returns, success, length = panels[:3]
+    _both(returns, metrics, "episode_reward", "eval_mean_reward")
+    returns.set(title="Return", ylabel="sum of rewards of an episode")
     if "eval_success_rate" in metrics.series:
-        _success(grid[0, 1], metrics.series["eval_success_rate"], _eval_episodes(metrics))
+        _success(success, metrics.series["eval_success_rate"], _eval_episodes(metrics))
     elif "success_rate" in metrics.series:
         series = metrics.series["success_rate"]
-        _smoothed(grid[0, 1], Series(series.steps, 100 * series.values), "training", BLUE)
-        grid[0, 1].set(title="Success in training", ylabel="episodes (%)", ylim=(-3, 103))
-    _both(grid[0, 2], metrics, "episode_length", "eval_mean_length")
-    grid[0, 2].set(title="Length of an episode", ylabel="control steps", ylim=(0, None))
+        _smoothed(success, Series(series.steps, 100 * series.values), "training", BLUE)
+        success.set(title="Success in training", ylabel="episodes (%)", ylim=(-3, 103))
+    _both(length, metrics, "episode_length", "eval_mean_length")
+    length.set(title="Length of an episode", ylabel="control steps", ylim=(0, None))
 
-    _one(grid[1, 0], metrics, "policy_loss", "Policy loss", "clipped surrogate")
-    _one(grid[1, 1], metrics, "value_loss", "Value loss", "squared error")
-    if (value := metrics.get("value_loss")) is not None:
-        _log(grid[1, 1], value)
-    _one(grid[1, 2], metrics, "explained_variance", "Explained variance of the value", "share")
-    grid[1, 2].axhline(1.0, color="#9A9A9A", linewidth=0.8, linestyle="--", zorder=1)
 
-    for name, label, colour in (
-        ("clip_fraction", "samples clipped (share)", ORANGE),
-        ("approx_kl", "KL divergence (nats)", BLUE),
-    ):
-        if name in metrics.series:
-            _smoothed(grid[2, 0], metrics.series[name], label, colour)
-            _log(grid[2, 0], metrics.series[name])
-    grid[2, 0].set(title="Step of the policy", ylabel="per update")
-    if grid[2, 0].lines:
-        grid[2, 0].legend()
-    _one(grid[2, 1], metrics, "action_std", "Noise of the actions", "standard deviation")
-    grid[2, 1].set_ylim(0, None)
-    _reward_terms(grid[2, 2], metrics)
-
-    for axes in grid[2]:
-        axes.set_xlabel("environment steps")
-    _finish(list(grid.flat))
-    return figure
+def _group(axes: Axes, metrics: Metrics, group: MetricGroup) -> None:
+    """Draw a group of an agent's metrics in its panel."""
+    present = [(name, label) for name, label in group.labels.items() if name in metrics.series]
+    for (name, label), color in zip(present, itertools.cycle((BLUE, ORANGE, *CYCLE)), strict=False):
+        _smoothed(axes, metrics.series[name], label, color)
+        if group.log:
+            _log(axes, metrics.series[name])
+    axes.set(title=group.title, ylabel=group.ylabel)
+    if group.from_zero:
+        axes.set_ylim(0, None)
+    if group.reference is not None:
+        axes.axhline(group.reference, color="#9A9A9A", linewidth=0.8, linestyle="--", zorder=1)
+    if len(present) > 1:
+        axes.legend()
 
 
 def smooth(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
@@ -169,12 +195,6 @@ def _both(axes: Axes, metrics: Metrics, training: str, evaluation: str) -> None:
         _points(axes, metrics.series[evaluation], "evaluation", RED)
     if axes.lines:
         axes.legend()
-
-
-def _one(axes: Axes, metrics: Metrics, name: str, title: str, unit: str) -> None:
-    if name in metrics.series:
-        _smoothed(axes, metrics.series[name], title, BLUE)
-    axes.set(title=title, ylabel=unit)
 
 
 def _success(axes: Axes, series: Series, episodes: int | None) -> None:

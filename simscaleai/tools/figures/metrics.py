@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from simscaleai.errors import MissingFileError, UserError
 from simscaleai.storage.find_checkpoint import RUNS
 from simscaleai.tracking.log import METRICS_FILE
-from simscaleai.tracking.run_info import CONFIG_FILE
+from simscaleai.tracking.run_info import CONFIG_FILE, INFO_FILE
 from simscaleai.yaml_text import read_yaml
 
 
@@ -34,11 +34,13 @@ class Metrics:
       folder: of the run.
       series: {name: its values}, in the order in which names first appear.
       config: the run's settings, {} if they cannot be read.
+      info: what `run_info.json` says of the newest start, {} if it cannot be read.
     """
 
     folder: Path
     series: dict[str, Series]
     config: dict[str, Any]
+    info: dict[str, Any] = field(default_factory=dict)
 
     def get(self, *names: str) -> Series | None:
         """The first of these that was recorded."""
@@ -73,7 +75,8 @@ def read_metrics(run: str | Path) -> Metrics:
     if not found:
         raise UserError(f"{path} holds no numbers; the run stopped before it recorded any.")
     series = {name: Series(np.array(s), np.array(v)) for name, (s, v) in found.items()}
-    return Metrics(path.parent, series, _config(path.with_name(CONFIG_FILE)))
+    config, info = _config(path.with_name(CONFIG_FILE)), _info(path.with_name(INFO_FILE))
+    return Metrics(path.parent, series, config, info)
 
 
 def _find(run: Path) -> Path:
@@ -97,3 +100,12 @@ def _config(path: Path) -> dict[str, Any]:
     except UserError:  # whatever is wrong with it, the curves do not depend on it
         return {}
     return {str(k): v for k, v in config.items()} if isinstance(config, dict) else {}
+
+
+def _info(path: Path) -> dict[str, Any]:
+    try:
+        starts = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    newest = starts[-1] if isinstance(starts, list) and starts else None
+    return newest if isinstance(newest, dict) else {}

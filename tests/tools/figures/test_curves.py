@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 
 from simscaleai.errors import UserError
 from simscaleai.evaluation.statistics import wilson_interval
+from simscaleai.rl.agents.metric_group import MetricGroup
+from simscaleai.rl.agents.ppo_metrics import METRIC_GROUPS
 from simscaleai.tools.figures.curves import plot_rl, plot_training, smooth
 from simscaleai.tracking import RunLog
 
@@ -38,10 +42,16 @@ def training(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def rl(tmp_path: Path) -> Path:
+    groups = [asdict(group) for group in METRIC_GROUPS]
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "run_info.json").write_text(
+        json.dumps([{}, {"metric_groups": [*groups, {"title": "broken"}, 3]}])
+    )
     numbers = {"value_loss": 1.0, "approx_kl": 0.01, "clip_fraction": 0.1, "action_std": 0.5}
     return write(
         tmp_path / "b",
         lambda step: {
+            "timesteps": step,
             "policy_loss": -0.01,
             "explained_variance": 0.5,
             "episode_reward": step / 100,
@@ -51,7 +61,7 @@ def rl(tmp_path: Path) -> Path:
             **numbers,
         },
         lambda step: {"eval_success_rate": 0.5, "eval_mean_reward": 7.0, "eval_mean_length": 9.0},
-        "env_name: reach\neval_episodes: 10",
+        "env_name: reach\neval_episodes: 10\nagent: {name: ppo}",
     )
 
 
@@ -97,6 +107,27 @@ def test_rl(rl: Path) -> None:
     assert set(lines(found["Terms of the reward"])) >= {"reach", "success"}
     assert found["Success of 10 episodes in closed loop"].get_ylim()[1] > 100
     assert all(axes.get_ylabel() and axes.lines for axes in found.values())
+    assert set(lines(found["Step of the policy"])) >= {
+        "fraction of samples clipped",
+        "KL divergence (nats)",
+    }
+    assert found["Step of the policy"].get_yscale() == "log"
+    assert found["Noise of the actions"].get_ylim()[0] == 0
+    assert found["Explained variance of the value"].lines[-1].get_ydata() == [1.0, 1.0]
+
+
+def test_rl_of_another_agent(rl: Path) -> None:
+    groups = [asdict(MetricGroup("Value loss", "mine", {"value_loss": "error", "no": "absent"}))]
+    (rl / "run_info.json").write_text(json.dumps([{"metric_groups": groups}]))
+    (rl / "config.yaml").write_text("agent: {name: mine}")
+    figure = plot_rl(rl)
+    assert figure.get_suptitle() == "MINE: b"
+    found = panels(figure)
+    titles = ["Return", "Success in closed loop", "Length of an episode"]
+    assert list(found) == [*titles, "Value loss", "Terms of the reward"]
+    assert list(lines(found["Value loss"]))[-1] == "error"
+    assert found["Terms of the reward"].get_xlabel() == found["Length of an episode"].get_xlabel()
+    assert found["Return"].get_xlabel() == ""
 
 
 def test_a_run_of_few_records(tmp_path: Path) -> None:
@@ -104,7 +135,7 @@ def test_a_run_of_few_records(tmp_path: Path) -> None:
     found = panels(plot_training(tmp_path))
     assert found["Loss"].get_yscale() == "linear"
     assert lines(found["Error of the action"])["training"].get_ydata().tolist() == [1.0]
-    (tmp_path / "metrics.jsonl").write_text('{"step": 5, "policy_loss": 0.1, "success_rate": 0.5}')
+    (tmp_path / "metrics.jsonl").write_text('{"step": 5, "timesteps": 5, "success_rate": 0.5}')
     found = panels(plot_rl(tmp_path))
     assert lines(found["Success in training"])["training"].get_ydata().tolist() == [50.0]
 
