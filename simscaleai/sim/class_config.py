@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from simscaleai.config import change_config, load_config
 from simscaleai.errors import UserError
-from simscaleai.sim.base_env import BaseRobotEnv, SimConfig
+from simscaleai.sim.base_env import BaseRobotEnv, CameraConfig, SimConfig
 from simscaleai.sim.task_env import TaskEnv
 
 
 def sim_config(config: SimConfig | str | Path | None = None, **values: Any) -> SimConfig:
     """A checked `SimConfig` from a `SimConfig` or a YAML file, and field values that override it."""
+    _check_cameras(values)
     if isinstance(config, SimConfig):
         return change_config(config, **values)
     return load_config(SimConfig, config, **values)
@@ -34,9 +36,21 @@ def class_config(
         return None
     own = _own(cls)
     if not isinstance(config, SimConfig):
+        _check_cameras(values)
         return change_config(own, config, **values)
     given = sim_config(config, **values)
     return given if given.xml_path else replace(given, xml_path=own.xml_path)
+
+
+def _check_cameras(values: Mapping[str, Any]) -> None:
+    """Say what `cameras` takes: a name alone does not say how large its images are."""
+    cameras = values.get("cameras", [])
+    listed = isinstance(cameras, Sequence) and not isinstance(cameras, str)
+    if not listed or not all(isinstance(camera, CameraConfig | Mapping) for camera in cameras):
+        raise UserError(
+            f"cameras is {cameras!r}; give a list of CameraConfig, such as"
+            " [CameraConfig('front_cam', width=64, height=64)], or [] for no images."
+        )
 
 
 def _has_own(cls: type) -> bool:

@@ -255,3 +255,14 @@ def test_a_class_whose_own_scene_is_not_there(
     refused(lambda: make_env("push"), "path/to/push.xml")
     scene = str(tmp_path / "push.xml")
     assert make_env("push", xml_path=scene, dt=0.01).config == SimConfig(scene, dt=0.01)
+
+
+@pytest.mark.parametrize(
+    "cameras", ["front_cam", ["front_cam"], None, CameraConfig("front_cam"), [None], 3]
+)
+def test_cameras_that_are_no_list_of_settings_are_named(
+    cameras: Any, refused: Callable[..., str]
+) -> None:
+    wanted = ("cameras is", "list of CameraConfig", "[] for no images")
+    refused(lambda: make_env("reach", cameras=cameras), *wanted)
+    refused(lambda: make_vec_env("reach", 2, cameras=cameras), *wanted)
