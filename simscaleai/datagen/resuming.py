@@ -23,7 +23,7 @@ from simscaleai.datagen.parts import PartsFolder
 from simscaleai.datagen.recipe import differences
 from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.storage.atomic import atomic_path
-from simscaleai.storage.disk import CannotWriteError, told
+from simscaleai.storage.disk import CannotWriteError, name_disk_errors
 from simscaleai.storage.episodes import open_dataset
 
 
@@ -67,7 +67,7 @@ def begin(
             raise _other_run(folder.path, found)
         unfinished = None
     try:
-        with told(folder.path):
+        with name_disk_errors(folder.path):
             folder.open(recipe, keep=unfinished is not None)
     except CannotWriteError:
         _drop_empty(folder)
@@ -92,7 +92,7 @@ def kept(folder: PartsFolder) -> Iterator[None]:
         found = "No episode was set aside yet; run the same command again."
         if folder.exists():
             found = f"{len(folder.finished())} finished episodes are kept in {folder.path}; {go_on}"
-        raise error.and_so(found) from error
+        raise error.with_sentence(found) from error
     except KeyboardInterrupt:
         raise Interrupted(
             f"Stopped: {len(folder.finished())} finished episodes are kept in {folder.path}; {go_on}"

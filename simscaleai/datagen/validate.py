@@ -31,7 +31,7 @@ from simscaleai.storage.episode import (
     episode_digest,
 )
 from simscaleai.storage.episodes import EpisodeFile, open_dataset
-from simscaleai.storage.masks import SPLITS
+from simscaleai.storage.split_masks import SPLITS
 
 _SHOWN = 5
 _OTHER_PICTURES = ("depth", "segmentation")  # which are for models that say so
@@ -116,7 +116,7 @@ class _Validation:
         if found and stored not in (
             None,
             found,
-            _content_hash(data, [*checksums.values()], with_place=True),
+            _content_hash(data, [*checksums.values()], with_path=True),
         ):
             self._changed([*checksums.values()])
         return Report(
@@ -307,7 +307,7 @@ def _content_hash(
     checksums: Sequence[str],
     masks: Mapping[str, Sequence[int]] | None = None,
     *,
-    with_place: bool = False,
+    with_path: bool = False,
 ) -> str:
     """The hash of a file whose episodes have these checksums, with its own masks or others."""
     masks = data.splits() if masks is None else masks
@@ -316,7 +316,7 @@ def _content_hash(
     for i, checksum in enumerate(checksums):
         about = {k: data.episode_attribute(i, k) for k in (*IDENTITY, "model_sha256")}
         digests.append(episode_digest(checksum, about, [m for m in splits if i in splits[m]]))
-    return combine_digests(digests, data.attribute("env_args", "{}"), with_place=with_place)
+    return combine_digests(digests, data.attribute("env_args", "{}"), with_path=with_path)
 
 
 def _sentences(found: dict[str, list[str]]) -> list[str]:

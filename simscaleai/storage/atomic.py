@@ -3,10 +3,10 @@
     with atomic_path("runs/final.pt") as temporary:
         write_everything_to(temporary)
 
-The temporary file lies in the folder of the final one, so that the last step is a rename on one file
-system. What was at the final path stays readable until that rename, and after it only the new file
-is. A process killed in between leaves a file named `.<name>.<host>-<process>-<random>.tmp`, which goes
-away when the next file is written in its folder.
+The temporary file is in the folder of the final one, so that the last step is a rename within one file
+system. Until then the old file stays readable; afterwards only the new one is. A process killed in between
+leaves a file `.<name>.<host>-<process>-<random>.tmp`, which is deleted when the next file is written in
+its folder.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _TEMPORARY = re.compile(r"^\..+\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]
 
 @contextmanager
 def atomic_path(final: str | Path) -> Iterator[Path]:
-    """Yield a path to write to; it becomes `final` if the block ends well, else it is removed.
+    """Yield a path to write to; it is renamed to `final` if the block succeeds, else removed.
 
-    The folder of `final` is created. A file already at `final` is replaced: whoever must not replace
-    one asks before. The data is on disk (fsync of file and folder) when the block has ended.
+    The folder of `final` is created. An existing file is replaced: the caller checks if that is not wanted.
+    The data is on disk (fsync of file and folder) when the block has ended.
 
     Raises:
-      CannotWriteError: the disk is full or the like; from within the block too, whatever library found it.
+      CannotWriteError: the disk is full or the like, also if a library in the block failed for that.
     """
     final = Path(final)
     temporary = temporary_for(final)
@@ -58,9 +58,9 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
 
 
 def require_writable(final: str | Path, remedy: str = "choose another place") -> None:
-    """Raise UserError if no file can be written at `final`: ask before the work whose result it will hold.
+    """Raise UserError if no file can be written at `final`.
 
-    Nothing is left there, no folder either.
+    Call it before long work. Nothing is left there.
     """
     final = Path(final)
     if final.is_dir():
@@ -79,10 +79,9 @@ def require_writable(final: str | Path, remedy: str = "choose another place") ->
 
 
 def replace_folder(temporary: Path, final: Path) -> None:
-    """Give a finished folder, whose larger files are synced already, the name that it is to have.
+    """Rename a finished folder, whose larger files are synced already, to `final`.
 
-    A folder that has this name goes away. In between there is none, for a moment: a file is replaced at
-    once, a folder cannot be.
+    An existing folder is removed first: unlike a file, a folder cannot be replaced in one step.
     """
     for path in temporary.iterdir():
         sync(path)
@@ -94,22 +93,22 @@ def replace_folder(temporary: Path, final: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder; whoever looks sees all of it or none."""
+    """Delete a folder; other processes see all of it or nothing."""
     aside = temporary_for(path)
     os.rename(path, aside)
     shutil.rmtree(aside)
 
 
 def temporary_for(final: Path) -> Path:
-    """A new name beside `final`, which says who is writing."""
+    """Return a new path beside `final` that names host and process."""
     host = zlib.crc32(socket.gethostname().encode())
     token = f"{host:08x}-{os.getpid()}-{secrets.token_hex(4)}"
     return final.with_name(f".{final.name}.{token}{SUFFIX}")
 
 
 def clean(folder: Path) -> None:
-    """Delete temporary files and folders in `folder`, if there is one, of processes here that are gone."""
-    with suppress(OSError):  # no folder, one that cannot be read, or others delete the same
+    """Delete temporary files and folders in `folder` of processes of this machine that have ended."""
+    with suppress(OSError):  # no folder, not readable, or another process deletes the same
         names = [p for p in folder.iterdir() if p.name.endswith(SUFFIX)]
         for path in [p for p in names if _is_leftover(p.name)]:
             if path.is_dir() and not path.is_symlink():
@@ -119,7 +118,7 @@ def clean(folder: Path) -> None:
 
 
 def _is_leftover(name: str) -> bool:
-    """Whether it is a temporary file's name, of a process of this machine that is gone."""
+    """Return whether this names a temporary file of a process of this machine that has ended."""
     found = _TEMPORARY.search(name)
     if os.name != "posix" or found is None:
         return False
@@ -135,7 +134,7 @@ def _is_leftover(name: str) -> bool:
 
 
 def leftovers(final: str | Path) -> list[Path]:
-    """Temporary files of `final` that killed processes left, or that another one is writing now."""
+    """Return the temporary files of `final`, left by killed processes or being written now."""
     final = Path(final)
     start = f".{final.name}."
     if not final.parent.is_dir():
@@ -146,7 +145,7 @@ def leftovers(final: str | Path) -> list[Path]:
 
 
 def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on disk before going on."""
+    """Flush a file, or the entries of a folder, to disk (fsync)."""
     if os.name != "posix" and path.is_dir():  # a folder cannot be opened there
         return
     handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)

@@ -1,11 +1,11 @@
 """Checkpoints: plain values and tensors, written whole and read as untrusted input.
 
 A payload is made of dicts, lists, tuples, strings, numbers, None and tensors; nothing else goes in, and
-so nothing that could run code comes out. It is one file, or a folder that several processes wrote
-(`storage.sharded`); reading one is the same. This is the only place that calls `torch.load`.
+so nothing that could run code comes out. A checkpoint is one file, or a folder that several processes wrote
+(`storage.sharded_checkpoint`); both are read in the same way. No other module calls `torch.load`.
 
 `torch.load(weights_only=True)` runs no code, but it still calls a few harmless types with arguments from the
-file, and a `bytearray` of a terabyte is one of them. So the names in the file are looked at before.
+file, and a `bytearray` of a terabyte is one of them. So the names in the pickle are checked before.
 """
 
 from __future__ import annotations
@@ -24,11 +24,17 @@ from simscaleai.errors import UserError
 from simscaleai.guards import guarded, regular_file
 from simscaleai.storage.atomic import atomic_path, temporary_for
 from simscaleai.storage.find_checkpoint import find_checkpoint
-from simscaleai.storage.sharded import INDEX_FILE, PLAIN_FILE, ShardedFolder, flatten, unflatten
+from simscaleai.storage.sharded_checkpoint import (
+    INDEX_FILE,
+    PLAIN_FILE,
+    ShardedCheckpoint,
+    flatten,
+    unflatten,
+)
 
 FORMAT_VERSION = 1
 
-# What a tensor of plain numbers is made with, in the file that `torch.save` writes.
+# Names that `torch.save` writes for tensors of plain numbers.
 _ALLOWED = re.compile(
     r"torch\._utils _rebuild_tensor_v2|collections OrderedDict|torch [A-Z][A-Za-z0-9]*Storage"
 )
@@ -49,7 +55,7 @@ def save_checkpoint(path: str | Path, payload: dict[str, Any]) -> Path:
 
 
 def require_storable(payload: dict[str, Any]) -> None:
-    """Raise UserError if `payload` could not be saved: ask before the work that is to be saved."""
+    """Raise UserError if `payload` could not be saved; call it before the work that is to be saved."""
     stray = _stray(payload)
     if stray:
         raise UserError(
@@ -61,13 +67,13 @@ def require_storable(payload: dict[str, Any]) -> None:
 def save_sharded_checkpoint(
     path: str | Path, payload: dict[str, Any], tensors: Mapping[str, Any]
 ) -> Path:
-    """Write a checkpoint folder, every process its part; return the path.
+    """Write a checkpoint folder, every process its own shards; return the path.
 
     Args:
       path: the folder, on a file system that all processes see.
-      payload: plain values and tensors; that of the main process counts.
-      tensors: nested dicts of tensors that may be DTensors, of the same names on every process; they come
-        back as further entries of the payload.
+      payload: plain values and tensors; only the main process's is written.
+      tensors: nested dicts of tensors or DTensors, of the same names on every process; they are loaded as
+        further entries of the payload.
     """
     from simscaleai.storage.dcp import write_folder
 
@@ -81,8 +87,8 @@ def save_sharded_checkpoint(
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a payload of `save_checkpoint` or `save_sharded_checkpoint`, tensors whole and on the CPU.
 
-    They are mapped from the file: it must stay as it is while they are in use. Of a run's folder, it is the
-    checkpoint that `find_checkpoint` finds.
+    Tensors are memory-mapped: the file must not change while they are in use. For a run's folder,
+    `find_checkpoint` chooses the checkpoint.
 
     Raises:
       UserError: it is missing, damaged, of another format, or holds more than plain values.
@@ -100,15 +106,15 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         return {**payload, **unflatten(folder.read())}
 
 
-def load_sharded_checkpoint(path: str | Path) -> tuple[dict[str, Any], ShardedFolder]:
-    """The payload of `save_sharded_checkpoint`, and its tensors, not read yet."""
+def load_sharded_checkpoint(path: str | Path) -> tuple[dict[str, Any], ShardedCheckpoint]:
+    """Return the payload of `save_sharded_checkpoint`, and a reader of its tensors."""
     path = find_checkpoint(path)
-    folder = ShardedFolder(path)
+    folder = ShardedCheckpoint(path)
     return _load_file(regular_file(path / PLAIN_FILE, "checkpoint")), folder
 
 
 def point_at(pointer: Path, target: Path) -> None:
-    """Have `pointer` lead to `target` beside it: a link, or a file with its name where there are no links."""
+    """Make `pointer` a symbolic link to `target` beside it, or a file with its name without links."""
     temporary = temporary_for(pointer)
     try:
         temporary.symlink_to(target.name)
@@ -125,7 +131,7 @@ def _load_file(path: Path) -> dict[str, Any]:
 
 
 def _checked(payload: Any, path: Path) -> dict[str, Any]:
-    """The payload, if it is of this format and nothing else is in it."""
+    """Return the payload if it has this format and holds nothing else; else raise UserError."""
     version = payload.get("format_version") if isinstance(payload, dict) else None
     if version != FORMAT_VERSION:
         found = "none" if version is None else repr(version)
@@ -140,10 +146,9 @@ def _checked(payload: Any, path: Path) -> dict[str, Any]:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse anything but an undamaged, uncompressed zip archive, reading it in small pieces.
+    """Raise UserError for anything but an undamaged, uncompressed zip archive, which is read block by block.
 
-    Torch stores its records uncompressed. With compression refused, what is unpacked is never larger
-    than the file itself.
+    Torch stores its records uncompressed. Without compression, nothing that is read is larger than the file.
     """
     problem: str | None = None
     try:
@@ -156,7 +161,7 @@ def _check_archive(path: Path) -> None:
                 problem = "its records claim to be larger than the file"
             elif min((e.header_offset for e in entries), default=0):
                 problem = (
-                    "something lies before its first record"  # readers would disagree about it
+                    "there is something before its first record"  # readers would disagree about it
                 )
             elif (damaged := archive.testzip()) is not None:
                 problem = f"its record {damaged!r} is damaged"
@@ -174,7 +179,7 @@ def _check_archive(path: Path) -> None:
 
 
 def _foreign_name(archive: zipfile.ZipFile) -> str | None:
-    """Describe something that the pickle in the archive names and that no plain value needs, or None."""
+    """Describe a name in the archive's pickle that no plain value needs; None if there is none."""
     for entry in archive.infolist():
         if not entry.filename.lower().endswith(".pkl"):
             continue
@@ -187,8 +192,8 @@ def _foreign_name(archive: zipfile.ZipFile) -> str | None:
 
 
 def _stray(payload: Any) -> str | None:
-    """Describe something in `payload` that a checkpoint must not hold, or return None."""
-    seen: set[int] = set()  # containers may be shared or hold themselves
+    """Describe something in `payload` that a checkpoint must not hold; None if there is nothing."""
+    visited: set[int] = set()  # containers may be shared or hold themselves
     todo: list[tuple[str, Any]] = [("payload", payload)]
     while todo:
         where, value = todo.pop()
@@ -200,9 +205,9 @@ def _stray(payload: Any) -> str | None:
             if value.numel() * value.element_size() > backed:
                 return f"a tensor at {where} that claims more than its {backed} bytes"
         elif type(value) in (dict, list, tuple):
-            if id(value) in seen:
+            if id(value) in visited:
                 continue
-            seen.add(id(value))
+            visited.add(id(value))
             keyed = value.items() if isinstance(value, dict) else enumerate(value)
             for key, entry in keyed:
                 if type(key) not in (str, int):

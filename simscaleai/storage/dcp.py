@@ -1,11 +1,12 @@
-"""Writing and reading `storage.sharded` folders through `torch.distributed.checkpoint`.
+"""Write and read `storage.sharded_checkpoint` folders through `torch.distributed.checkpoint`.
 
-Apart from that module because importing this takes the better part of a second, which a run in one process
-need not wait for.
+In a module of its own because `torch.distributed.checkpoint` takes most of a second to import, and a run in
+one process does not need it.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import zlib
@@ -39,24 +40,30 @@ from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
 from simscaleai.storage.atomic import replace_folder, sync, temporary_for
-from simscaleai.storage.disk import told
-from simscaleai.storage.sharded import ALIGNMENT, Entry, Part, ShardedFolder, write_index
+from simscaleai.storage.disk import name_disk_errors
+from simscaleai.storage.sharded_checkpoint import (
+    ALIGNMENT,
+    Entry,
+    ShardedCheckpoint,
+    TensorShard,
+    write_index,
+)
 
 
 def write_folder(
     path: Path, tensors: Mapping[str, torch.Tensor], write_plain: Callable[[Path], None]
 ) -> None:
-    """Write a checkpoint folder, every process its part; it appears whole or not at all.
+    """Write a checkpoint folder, every process its own shards; it appears whole or not at all.
 
     Args:
       path: the folder, on a file system that all processes see.
-      tensors: the same names on every process; DTensors are written in parts, others by one process.
-      write_plain: called on the main process with the folder in the making, to put the rest into it.
+      tensors: the same names on every process; a DTensor is written in shards, any other by one process.
+      write_plain: called on the main process with the temporary folder, to write everything else into it.
     """
     planner = DefaultSavePlanner(flatten_state_dict=False)
     writer = _Writer(path, write_plain)
     try:
-        with told(path), _own_errors():
+        with name_disk_errors(path), _own_errors():
             dcp.save(dict(tensors), storage_writer=writer, planner=planner)
     except BaseException:
         if writer.folder is not None:
@@ -64,11 +71,11 @@ def write_folder(
         raise
 
 
-def read_into(folder: ShardedFolder, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Fill `tensors` from the folder, each process its own parts of them; all processes call it.
+def read_into(folder: ShardedCheckpoint, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Fill `tensors` from the folder, each process its own shards; a collective operation.
 
     Raises:
-      UserError: bytes are damaged.
+      UserError: the files are damaged.
     """
     planner = DefaultLoadPlanner(flatten_state_dict=False)
     with _own_errors():
@@ -77,7 +84,7 @@ def read_into(folder: ShardedFolder, tensors: Mapping[str, torch.Tensor]) -> Non
 
 @contextmanager
 def _own_errors() -> Iterator[None]:
-    """Raise what went wrong on some process, in place of an exception that holds it."""
+    """Raise the first error of a process in place of the CheckpointException that wraps it."""
     try:
         yield
     except CheckpointException as error:
@@ -86,7 +93,7 @@ def _own_errors() -> Iterator[None]:
 
 
 class _Writer(StorageWriter):
-    """Called in the order of the methods; those without a word are called on every process."""
+    """Torch calls the methods in this order, and on every process unless they say otherwise."""
 
     def __init__(self, path: Path, write_plain: Callable[[Path], None]) -> None:
         self.path, self.write_plain = path, write_plain
@@ -102,7 +109,7 @@ class _Writer(StorageWriter):
         return plan
 
     def prepare_global_plan(self, plans: list[SavePlan]) -> list[SavePlan]:
-        """On the main process: make the folder, and tell each process its file in it."""
+        """On the main process: make the temporary folder, and name the file of each process in it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         folder = temporary_for(self.path)
         folder.mkdir()
@@ -121,8 +128,8 @@ class _Writer(StorageWriter):
                 tensor = planner.resolve_data(item)
                 assert isinstance(tensor, torch.Tensor) and item.tensor_data is not None
                 values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-                file.write(bytes(-file.tell() % ALIGNMENT))
-                part = Part(
+                file.write(bytes(-file.tell() % ALIGNMENT))  # padding
+                shard = TensorShard(
                     tuple(item.tensor_data.chunk.offsets),
                     tuple(item.tensor_data.chunk.sizes),
                     path.name,
@@ -131,21 +138,21 @@ class _Writer(StorageWriter):
                     zlib.crc32(values.data),
                 )
                 file.write(values.data)
-                results.append(WriteResult(item.index, values.nbytes, part))
+                results.append(WriteResult(item.index, values.nbytes, shard))
         sync(path)
         done: Future[list[WriteResult]] = Future()
         done.set_result(results)
         return done
 
     def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
-        """On the main process, after all have written."""
-        parts: dict[str, list[Part]] = {}
-        for result in (r for of_one in results for r in of_one):
-            parts.setdefault(result.index.fqn, []).append(result.storage_data)
+        """On the main process, after all have written: write the index and publish the folder."""
+        shards: dict[str, list[TensorShard]] = {}
+        for result in itertools.chain.from_iterable(results):
+            shards.setdefault(result.index.fqn, []).append(result.storage_data)
         entries = {}
-        for name, about in metadata.state_dict_metadata.items():
-            assert isinstance(about, TensorStorageMetadata)
-            entries[name] = Entry(about.properties.dtype, tuple(about.size), tuple(parts[name]))
+        for name, tensor in metadata.state_dict_metadata.items():
+            assert isinstance(tensor, TensorStorageMetadata)
+            entries[name] = Entry(tensor.properties.dtype, tuple(tensor.size), tuple(shards[name]))
         assert self.folder is not None
         self.write_plain(self.folder)
         write_index(self.folder, entries)
@@ -157,7 +164,7 @@ class _Writer(StorageWriter):
 
 
 class _Reader(StorageReader):
-    def __init__(self, folder: ShardedFolder) -> None:
+    def __init__(self, folder: ShardedCheckpoint) -> None:
         self.folder = folder
 
     def reset(self, checkpoint_id: str | os.PathLike[str] | None = None) -> None:
@@ -171,7 +178,7 @@ class _Reader(StorageReader):
                     torch.Size(entry.shape),
                     [
                         ChunkStorageMetadata(torch.Size(p.offset), torch.Size(p.shape))
-                        for p in entry.parts
+                        for p in entry.shards
                     ],
                 )
                 for name, entry in self.folder.entries.items()
@@ -192,9 +199,10 @@ class _Reader(StorageReader):
     def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
         for item in plan.items:
             name, offset = item.storage_index.fqn, item.storage_index.offset
-            parts = self.folder.entries[name].parts
-            part = next(p for p in parts if p.offset == tuple(offset or ()))
-            values = self.folder.part(name, part)
+            shards = self.folder.entries[name].shards
+            shard = next(p for p in shards if p.offset == tuple(offset or ()))
+            values = self.folder.shard(name, shard)
+            # the process may want a box within the shard
             for axis, (start, length) in enumerate(
                 zip(item.storage_offsets, item.lengths, strict=True)
             ):

@@ -1,11 +1,10 @@
-"""Files that cannot be written: one error for it, whatever library ran into it.
+"""Files that cannot be written: one error for them, whatever library failed.
 
-    with told("runs/a/metrics.jsonl"):
+    with name_disk_errors("runs/a/metrics.jsonl"):
         file.write(line)            # raises CannotWriteError when the disk is full
 
-HDF5, torch, NumPy and ffmpeg each have their own words for a disk that takes no more, if they have any. So an
-error while a file is being written is looked through for the system's own reason, and if it has none, the
-disk is asked.
+HDF5, torch, NumPy and ffmpeg report a full disk each in their own way, or not at all. So an error raised
+while a file is written is searched for an `errno`, and without one a small write to the disk is tried.
 """
 
 from __future__ import annotations
@@ -36,22 +35,22 @@ _HDF5 = re.compile(r"errno = (\d+)")
 
 
 class CannotWriteError(UserError, OSError):
-    """The disk does not take what should be written."""
+    """The disk is full, read-only or the like."""
 
-    def and_so(self, sentence: str) -> CannotWriteError:
-        """The same error with a further sentence, such as what is kept."""
+    def with_sentence(self, sentence: str) -> CannotWriteError:
+        """Return the same error with one more sentence, such as what was saved."""
         return CannotWriteError(f"{self} {sentence}")
 
 
 def cannot_write(
     error: BaseException, path: str | Path, at: Path | None = None
 ) -> CannotWriteError | None:
-    """The error for a disk that does not take more, if `error` comes from that; else None.
+    """Return a CannotWriteError if a full disk or the like caused `error`; else None.
 
     Args:
       error: what was raised while something was written.
-      path: what to call the file.
-      at: the file that was being written, to ask the disk by if `error` does not say.
+      path: name of the file in the message.
+      at: the file that was being written, for a trial write if `error` has no `errno`.
     """
     number = _reason(error)
     if number is None and at is not None and isinstance(error, Exception):
@@ -63,8 +62,8 @@ def cannot_write(
 
 
 @contextmanager
-def told(path: str | Path) -> Iterator[None]:
-    """Raise CannotWriteError where the block fails since the disk does not take what it writes."""
+def name_disk_errors(path: str | Path) -> Iterator[None]:
+    """Raise CannotWriteError if the block fails because the disk is full or the like."""
     try:
         yield
     except Exception as error:
@@ -75,14 +74,14 @@ def told(path: str | Path) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> int | None:
-    """The number of one of `REASONS` in an error, or in one that led to it."""
-    seen: list[BaseException] = []
+    """Return an `errno` of `REASONS` from an error or its causes; None if there is none."""
+    visited: list[BaseException] = []
     todo: list[BaseException | None] = [error]
     while todo:
         one = todo.pop()
-        if one is None or one in seen:
+        if one is None or one in visited:
             continue
-        seen.append(one)
+        visited.append(one)
         number = getattr(one, "errno", None)
         if number is None and (found := _HDF5.search(str(one))):
             number = int(found[1])
@@ -93,7 +92,7 @@ def _reason(error: BaseException) -> int | None:
 
 
 def _probe(path: Path) -> int | None:
-    """Why no more can be written to `path`, if so; what is written here is cut off again."""
+    """Return the `errno` of a trial write to `path`, None if it succeeds; the file is truncated back."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_APPEND)
     except OSError as error:

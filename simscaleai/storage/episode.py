@@ -1,8 +1,8 @@
-"""One recorded episode, and what identifies its content.
+"""One recorded episode, and hashes of its content.
 
-Row t of every array belongs together: the observation and physics state before action t, action t,
-and the reward and done flag that followed. Digests here depend on values alone: not on compression,
-chunks, the order of episodes or the name an episode has in its file.
+Step t of every array belongs together: the observation and physics state before action t, action t, and the
+reward and done flag that followed. Hashes depend on values alone: not on compression, chunks, the order of
+episodes or the name of an episode in its file.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai import seeding
+from simscaleai.array_types import Array, ArrayDict, BoolArray, FloatArray
 
 SCHEMA_VERSION = 1
 OBS = "obs/"
 NEXT_OBS = "next_obs/"
 SCENE_PATH = "xml_path"
-"""The setting of an environment that says where its scene lies."""
+"""The setting of an environment with the path of its scene."""
 
 IDENTITY = ("seed", "success", "policy", "language", "randomization", "mujoco_version")
 """Attributes that belong to an episode's content, beside its arrays and `model_sha256`."""
@@ -41,19 +42,19 @@ class Episode:
       next_obs: {key: (T, ...)} after each action, of the same keys as `obs`; empty where it was not recorded.
       index: which episode of its run this is (not stored); `seed` is what it ran on.
       success: whether the task was solved.
-      policy: who acted: "random", "scripted" or a checkpoint.
+      policy: "random", "scripted" or a checkpoint.
       language: the instruction.
       randomization: {parameter: sampled value} as JSON values; empty when it was off.
-      mujoco_version, model_sha256: which physics, of which compiled model.
-      diverged: whether the physics became unstable (not stored: such an episode is no data).
+      mujoco_version, model_sha256: version of MuJoCo, and hash of the compiled model.
+      diverged: whether the physics became unstable (not stored: such an episode is left out).
     """
 
-    obs: dict[str, NDArray[Any]]
+    obs: ArrayDict
     actions: NDArray[np.float32]
     rewards: NDArray[np.float32]
-    dones: NDArray[np.bool_]
-    states: NDArray[np.float64]
-    next_obs: dict[str, NDArray[Any]] = field(default_factory=dict)
+    dones: BoolArray
+    states: FloatArray
+    next_obs: ArrayDict = field(default_factory=dict)
     index: int = 0
     seed: int = 0
     success: bool = False
@@ -67,8 +68,8 @@ class Episode:
     def __len__(self) -> int:
         return len(self.actions)
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """{path below the demo's group: array}, in sorted order."""
+    def arrays(self) -> ArrayDict:
+        """Return {path below the demo's group: array}, in sorted order."""
         named = {OBS + k: v for k, v in self.obs.items()}
         named |= {NEXT_OBS + k: v for k, v in self.next_obs.items()}
         named |= {
@@ -80,7 +81,7 @@ class Episode:
         return dict(sorted(named.items()))
 
     def attributes(self) -> dict[str, Any]:
-        """The attributes of the demo's group that describe the episode."""
+        """Return the attributes of the demo's group that describe the episode."""
         return {
             "num_samples": len(self),
             "seed": self.seed,
@@ -95,7 +96,7 @@ class Episode:
 
 @dataclass(frozen=True)
 class EpisodeMeta:
-    """One episode before its arrays are read.
+    """Description of an episode, known before its arrays are read.
 
     Attributes:
       name: its group, such as "demo_0".
@@ -111,8 +112,8 @@ class EpisodeMeta:
     language: str
 
 
-def array_checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256 over names, dtypes, shapes and little-endian values, in sorted order of names."""
+def array_checksum(arrays: Mapping[str, Array]) -> str:
+    """Return the SHA-256 of names, dtypes, shapes and little-endian values, in sorted order of names."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         value = arrays[name]
@@ -123,29 +124,29 @@ def array_checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 
 def episode_digest(checksum: str, attributes: Mapping[str, Any], masks: Iterable[str]) -> str:
-    """SHA-256 of an episode: its arrays' checksum, its attributes and the splits it is in."""
+    """Return the SHA-256 of an episode: checksum of its arrays, its attributes and its splits."""
     content = [checksum, sorted(masks), *(attributes.get(k) for k in (*IDENTITY, "model_sha256"))]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def combine_digests(digests: Iterable[str], env_args: str, *, with_place: bool = False) -> str:
-    """The content hash of a file: of its episodes in any order, and of its environment.
+def combine_digests(digests: Iterable[str], env_args: str, *, with_path: bool = False) -> str:
+    """Return the content hash of a file: of its episodes in any order, and of its environment.
 
-    Where the environment's scene lies is no content: `model_sha256` of the episodes says what it is.
-    Earlier versions hashed that, too (`with_place`).
+    The path of the scene is left out: `model_sha256` of the episodes identifies it. Earlier versions hashed
+    the path too (`with_path`).
     """
-    content = json.dumps([sorted(digests), env_args if with_place else _without_place(env_args)])
+    content = json.dumps([sorted(digests), env_args if with_path else _without_path(env_args)])
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _without_place(env_args: str) -> str:
-    """JSON text without the path of a scene; unchanged where there is none."""
+def _without_path(env_args: str) -> str:
+    """Return JSON text without the path of a scene; unchanged if there is none."""
     try:
         values = json.loads(env_args)
     except (ValueError, RecursionError):  # of another tool
         return env_args
-    placeless = _no_scene_path(values)
-    return env_args if placeless == values else json.dumps(placeless, sort_keys=True)
+    without_path = _no_scene_path(values)
+    return env_args if without_path == values else json.dumps(without_path, sort_keys=True)
 
 
 def _no_scene_path(value: Any) -> Any:
@@ -155,7 +156,7 @@ def _no_scene_path(value: Any) -> Any:
 
 
 def split_episodes(count: int, seed: int, valid_fraction: float) -> dict[str, list[int]]:
-    """Positions 0..count-1 as sorted lists {"train": ..., "valid": ...}; the same at every call.
+    """Split positions 0..count-1 into sorted lists {"train": ..., "valid": ...}, deterministically.
 
     The validation part has round(count * valid_fraction) episodes, but at least one where there are
     two or more and the fraction is not 0; the training part is never empty.

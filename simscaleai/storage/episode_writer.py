@@ -1,18 +1,17 @@
-"""Writing a dataset: one HDF5 file in the robomimic layout.
+"""Write a dataset: one HDF5 file in the robomimic layout.
 
     with atomic_path("data/reach.h5") as temporary:
         with EpisodeWriter(temporary, contract, seed=42) as writer:
             writer.add_all(enumerate(episodes))
 
-Episodes of a state-only task hold a few kB in a dozen datasets, so that HDF5's own bookkeeping is
-most of the cost of a file. Hence: the low-level interface, prepared properties, structures of HDF5
-1.10 (a chunk index without a B-tree: half the size), and chunks that are filtered on a thread pool
-and handed over ready-made.
+An episode of a state-only task holds a few kB in a dozen HDF5 datasets, so HDF5's own bookkeeping is most of
+the cost. Therefore: the low-level interface, reused property lists, the HDF5 1.10 format (a chunk index
+without a B-tree, half the size), and chunks that are compressed on a thread pool and written as they are.
 
 Chunks: a vector dataset is one chunk per episode (up to 64 KiB, then a few), an image dataset one
 chunk per frame, so that reading one training sample touches few bytes. All are byte-shuffled and
-gzipped, which any HDF5 library undoes. Observations have the names of `obs_names`, under which a picture that
-has two is stored once; where everything lies is written once more, in one table (`index`).
+gzipped, which any HDF5 library undoes. Observations have the names of `obs_names`; an image that has
+two names is stored once. An index of all chunks follows in one table (`index`).
 """
 
 from __future__ import annotations
@@ -30,12 +29,11 @@ from typing import Any
 import h5py
 import numpy as np
 from h5py import h5a, h5d, h5f, h5g, h5p, h5s, h5t, h5z
-from numpy.typing import NDArray
 
+from simscaleai.array_types import Array
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.storage import index
-from simscaleai.storage.chunks import Chunks, Layout, stored_chunks
 from simscaleai.storage.episode import (
     NEXT_OBS,
     OBS,
@@ -46,16 +44,17 @@ from simscaleai.storage.episode import (
     episode_digest,
     split_episodes,
 )
+from simscaleai.storage.hdf5_chunks import Chunks, Layout, stored_chunks
 from simscaleai.storage.obs_names import file_names, has_channel
 
 _GZIP_LEVEL = 1  # higher levels save 1 % of a file of floats
 _VECTOR_CHUNK_BYTES = 64 * 1024
-_BLOCK = 32  # episodes compressed at a time
-_META_BLOCK_BYTES = 2**16  # HDF5's own structures, written side by side
+_BLOCK = 32  # episodes that are compressed together
+_META_BLOCK_BYTES = 2**16  # HDF5 allocates its own structures in blocks of this size
 _ROBOMIMIC_GYM = 2  # robomimic's EnvType for Gymnasium environments
 _FILTERS = (h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE)
 
-Packed = tuple[Episode, str, dict[str, tuple[NDArray[Any], list[bytes]]]]
+Packed = tuple[Episode, str, dict[str, tuple[Array, list[bytes]]]]
 """An episode, its checksum and {path in the file: (values, filtered chunks)}."""
 
 
@@ -63,10 +62,10 @@ class EpisodeWriter:
     """Writes episodes to a new file; masks and totals follow when the `with` block ends well.
 
     Args:
-      path: file to write; one that is there is replaced (give a temporary path, and rename).
+      path: file to write; an existing one is replaced (give a temporary path, and rename).
       contract: the environment that made the episodes.
-      seed, valid_fraction: what decides which episodes are in /mask/train and /mask/valid.
-      splits: {mask: positions} instead, where that is decided already.
+      seed, valid_fraction: they decide which episodes are in /mask/train and /mask/valid.
+      splits: {mask: positions}, in place of `seed` and `valid_fraction`.
       attributes: further attributes of /data: text, numbers.
       env_id: the environment's name for Gymnasium; by default that of the contract.
     """
@@ -112,14 +111,14 @@ class EpisodeWriter:
         self._layouts: dict[tuple[tuple[int, ...], int], h5p.PropDCID] = {}
 
     def add(self, position: int, episode: Episode) -> None:
-        """Write /data/demo_<position>; in any order, each position once, none left out."""
+        """Write /data/demo_<position>; positions come in any order, each once and without gaps."""
         self._write(position, _pack(episode, self._names))
 
     def add_all(self, episodes: Iterable[tuple[int, Episode]]) -> None:
         """`add` many (position, episode), compressing on all cores.
 
-        In turns of a block: threads that compress would starve beside one that drives HDF5, which
-        holds Python's lock.
+        Compressing and writing take turns, block by block: HDF5 calls hold the GIL, and compressing threads
+        would starve beside them.
         """
         remaining = iter(episodes)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -130,7 +129,7 @@ class EpisodeWriter:
 
     @property
     def content_hash(self) -> str:
-        """What `datagen.content_hash` finds in the finished file."""
+        """The `datagen.content_hash` of the finished file."""
         return self._hash(self._masks())
 
     def _hash(self, masks: Mapping[str, set[int]]) -> str:
@@ -150,7 +149,7 @@ class EpisodeWriter:
             index.seal(self._path, *table)
 
     def _finish(self) -> tuple[index.Index, int] | None:
-        """Write what concerns all episodes; return the index and the byte where its place is."""
+        """Write masks and totals; return the index and the byte at which room for it is reserved."""
         count = len(self._written)
         assert sorted(self._written) == list(range(count)), "positions must be 0..count-1"
         masks = h5g.create(self._file, b"mask")
@@ -169,7 +168,7 @@ class EpisodeWriter:
         return self._reserve_index()
 
     def _reserve_index(self) -> tuple[index.Index, int] | None:
-        """Leave room for the index; None where episodes are not alike, and the file will have none."""
+        """Reserve room for the index; None if episodes differ in their arrays: the file then has no index."""
         order = range(len(self._written))
         if not order or any(self._chunks[i].keys() != self._chunks[0].keys() for i in order):
             return None
@@ -214,7 +213,7 @@ class EpisodeWriter:
             h5a.create(group, name.encode(), self._type(scalar.dtype), self._scalar).write(scalar)
 
     def _write_array(
-        self, group: h5g.GroupID, name: bytes, value: NDArray[Any], chunks: list[bytes]
+        self, group: h5g.GroupID, name: bytes, value: Array, chunks: list[bytes]
     ) -> Chunks:
         kind = self._type(value.dtype)
         space = h5s.create_simple(value.shape)
@@ -232,7 +231,7 @@ class EpisodeWriter:
             self._types[dtype] = h5t.py_create(dtype, logical=True)
         return self._types[dtype]
 
-    def _layout(self, value: NDArray[Any]) -> h5p.PropDCID:
+    def _layout(self, value: Array) -> h5p.PropDCID:
         chunk = _chunk_shape(value)
         key = (chunk, value.itemsize)
         if key not in self._layouts:
@@ -247,24 +246,24 @@ class EpisodeWriter:
 
 
 def _group(groups: dict[str, h5g.GroupID], folder: str) -> h5g.GroupID:
-    """The group `folder` ("obs", "obs/images") below groups[""], made on first use."""
+    """Return the group `folder` ("obs", "obs/images") below groups[""], made on first use."""
     if folder not in groups:
         parent, _, leaf = folder.rpartition("/")
         groups[folder] = h5g.create(_group(groups, parent), leaf.encode())
     return groups[folder]
 
 
-def _chunk_shape(value: NDArray[Any]) -> tuple[int, ...]:
-    """Steps per chunk, then the whole of the other axes."""
-    row = max(value[0].nbytes, 1)
+def _chunk_shape(value: Array) -> tuple[int, ...]:
+    """Return the chunk shape: steps per chunk, then the other axes whole."""
+    step_nbytes = max(value[0].nbytes, 1)
     is_image = value.ndim > 2
-    steps = 1 if is_image else max(1, min(len(value), _VECTOR_CHUNK_BYTES // row))
+    steps = 1 if is_image else max(1, min(len(value), _VECTOR_CHUNK_BYTES // step_nbytes))
     return (steps, *value.shape[1:])
 
 
 def _pack(episode: Episode, names: Mapping[str, str]) -> Packed:
     arrays = episode.arrays()
-    packed: dict[str, tuple[NDArray[Any], list[bytes]]] = {}
+    packed: dict[str, tuple[Array, list[bytes]]] = {}
     for name, value in arrays.items():
         assert len(value) == len(episode) > 0, (name, value.shape, len(episode))
         assert not name.endswith("/") and name != OBS
@@ -281,16 +280,25 @@ def _pack(episode: Episode, names: Mapping[str, str]) -> Packed:
     return episode, array_checksum(arrays), packed
 
 
-def _filter(value: NDArray[Any]) -> list[bytes]:
-    """The chunks of an array as HDF5's shuffle and gzip filters would store them."""
+def _filter(value: Array) -> list[bytes]:
+    """Return the chunks of an array as HDF5's shuffle and gzip filters would store them."""
     step = _chunk_shape(value)[0]
     chunks = []
     for start in range(0, len(value), step):
-        part = np.ascontiguousarray(value[start : start + step])
-        if len(part) < step:  # HDF5 stores whole chunks: the last one is filled up
-            part = np.concatenate([part, np.zeros((step - len(part), *part.shape[1:]), part.dtype)])
-        raw = part.reshape(-1).view(np.uint8)
-        if part.itemsize > 1:
-            raw = np.ascontiguousarray(raw.reshape(-1, part.itemsize).T)
+        block = np.ascontiguousarray(value[start : start + step])
+        if len(block) < step:  # HDF5 stores whole chunks: pad the last one
+            block = np.concatenate(
+                [
+                    block,
+                    np.zeros(
+                        (step - len(block), *block.shape[1:]),
+                        block.dtype,
+                    ),
+                ]
+            )
+        raw = block.reshape(-1).view(np.uint8)
+        if block.itemsize > 1:
+            # byte shuffle: first bytes of all values, then all second bytes, ...
+            raw = np.ascontiguousarray(raw.reshape(-1, block.itemsize).T)
         chunks.append(zlib.compress(raw.data, _GZIP_LEVEL))
     return chunks

@@ -1,4 +1,4 @@
-"""Reading datasets of episodes, ours and those of others.
+"""Read datasets of episodes, our own and those of other tools.
 
     with open_dataset("data/reach.h5") as data:
         for i in data.split("train"):
@@ -12,12 +12,12 @@ Two layouts are read (and only the first is written, by `EpisodeWriter`):
 - plain: /episode_<i>/{observations/<key>, actions, rewards}, attribute `language`.
 
 Both give the same keys: "obs/<key>", "actions", "rewards". Observations may be nested, as
-"obs/object_pose/cube". Pictures of our files have the names that environments give them (`obs_names`). A
-file is untrusted input; what is refused is listed in `simscaleai.storage.hdf5`. Every failure is one
-`UserError` sentence.
+"obs/object_pose/cube". Images of our files have the names that environments give them (`obs_names`). A
+file is untrusted input; `simscaleai.storage.hdf5` lists what is refused. Every failure is one `UserError`
+sentence.
 
-Nothing of an episode stays open after it was read, and a file that has an index (`storage.index`) is opened
-without looking at its episodes at all.
+At most one episode's HDF5 objects are open at a time, and a file with an index (`storage.index`) is opened
+without reading its episodes.
 """
 
 from __future__ import annotations
@@ -32,13 +32,12 @@ from typing import Any
 
 import numpy as np
 from h5py import h5d, h5g
-from numpy.typing import NDArray
 
+from simscaleai.array_types import Array
 from simscaleai.contract import EnvContract
 from simscaleai.convert import as_flag
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.guards import guarded
-from simscaleai.storage.chunks import Chunks, join
 from simscaleai.storage.episode import (
     NEXT_OBS,
     OBS,
@@ -49,15 +48,16 @@ from simscaleai.storage.episode import (
 )
 from simscaleai.storage.episode_writer import EpisodeWriter
 from simscaleai.storage.hdf5 import MissingEntryError, SafeFile
+from simscaleai.storage.hdf5_chunks import Chunks, join
 from simscaleai.storage.index import NAME as INDEX
 from simscaleai.storage.index import Index, unseal
-from simscaleai.storage.masks import Masks
 from simscaleai.storage.obs_names import file_names, has_channel
+from simscaleai.storage.split_masks import Masks
 from simscaleai.storage.vetting import vet
 
 __all__ = ["Episode", "EpisodeFile", "EpisodeMeta", "EpisodeWriter", "open_dataset"]
 
-_MAX_DEPTH = 16  # of groups in groups; hard links can make a circle
+_MAX_DEPTH = 16  # of nested groups; hard links can form a cycle
 _MAX_KEYS = 4096
 
 
@@ -68,8 +68,8 @@ def open_dataset(
 
     Args:
       path: the file.
-      images: {camera: observation}, to read a picture of another tool as `images/<camera>`, the first one as
-        `image` too; "image" is a camera of which there is `image` alone.
+      images: {camera: observation}, to read images of another tool as `images/<camera>`, the first one as
+        `image` too; the camera "image" gives `image` alone.
       use_index: whether to trust the index of the file, where it fits the file.
     """
     vet(path)
@@ -140,7 +140,7 @@ class EpisodeFile:
 
     @property
     def env_args(self) -> dict[str, Any]:
-        """The JSON that robomimic rebuilds an environment from; {} if there is none."""
+        """The JSON from which robomimic rebuilds an environment; {} if there is none."""
         text = self.attribute("env_args", "{}")
         try:
             args = json.loads(text)
@@ -151,15 +151,15 @@ class EpisodeFile:
         return args
 
     def attribute(self, name: str, default: Any = None) -> Any:
-        """An attribute of the whole dataset (/data), such as "total"."""
+        """Return an attribute of the whole dataset (/data), such as "total"."""
         return self._file.attribute(self._top, name, self._label(), default)
 
     def episode_attribute(self, i: int, name: str, default: Any = None) -> Any:
-        """An attribute of episode i, such as "policy"."""
+        """Return an attribute of episode i, such as "policy"."""
         return self._file.attribute(self._group(i), name, self._label(i), default)
 
     def keys(self, i: int) -> list[str]:
-        """What `read` knows for episode i: "actions", "obs/<key>", ...; sorted."""
+        """Return the keys that `read` takes for episode i: "actions", "obs/<key>", ...; sorted."""
         group = self._group(i)
         label = self._label(i)
         named = [
@@ -171,19 +171,19 @@ class EpisodeFile:
         return sorted(named)
 
     def shape(self, i: int, key: str) -> tuple[int, ...]:
-        """Shape of an array, without reading it."""
-        length, *row = self._dataset(i, key)[0].shape
-        return (length, *self._row(key, tuple(row)))
+        """Return the shape of an array without reading it."""
+        length, *step_shape = self._dataset(i, key)[0].shape
+        return (length, *self._step_shape(key, tuple(step_shape)))
 
     def dtype(self, i: int, key: str) -> np.dtype[Any]:
-        """What `read` gives for an array, without reading it."""
+        """Return the dtype that `read` gives, without reading the array."""
         return self._dataset(i, key)[0].dtype.newbyteorder("=")
 
     def columns(self, episodes: Sequence[int], keys: Sequence[str]) -> dict[str, Chunks | None]:
-        """Where the chunks of some arrays lie in the file, over some episodes, one after the other.
+        """Return the chunks of some arrays over some episodes, one after the other.
 
         Args:
-          episodes: positions of episodes that have a step.
+          episodes: positions of episodes with at least one step.
           keys: as for `read`.
 
         Returns:
@@ -196,15 +196,17 @@ class EpisodeFile:
             found = self._find_columns(episodes, keys)
         for key, chunks in found.items():
             if chunks is not None:
-                rows, *row = chunks.layout.shape
-                layout = replace(chunks.layout, shape=(rows, *self._row(key, tuple(row))))
+                steps, *step_shape = chunks.layout.shape
+                layout = replace(
+                    chunks.layout, shape=(steps, *self._step_shape(key, tuple(step_shape)))
+                )
                 found[key] = replace(chunks, layout=layout)
         return found
 
     def _find_columns(
         self, episodes: Sequence[int], keys: Sequence[str]
     ) -> dict[str, Chunks | None]:
-        """`columns` of a file without an index; each episode is opened once for all arrays."""
+        """Return `columns` of a file without an index; each episode is opened once for all arrays."""
         parts: dict[str, list[Chunks]] = {key: [] for key in keys}
         for i in episodes:
             for key in list(parts):
@@ -217,8 +219,8 @@ class EpisodeFile:
         starts = (np.cumsum(lengths) - lengths).tolist()
         return {key: join(parts[key], starts) if key in parts else None for key in keys}
 
-    def read(self, i: int, key: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
-        """Steps start..stop (all by default) of one array of episode i.
+    def read(self, i: int, key: str, start: int = 0, stop: int | None = None) -> Array:
+        """Return steps start..stop (all by default) of one array of episode i.
 
         Args:
           i: position in `episodes`.
@@ -229,10 +231,10 @@ class EpisodeFile:
         """
         dataset, label = self._dataset(i, key)
         values = self._file.read(dataset, label, start, stop)
-        return values.reshape(len(values), *self._row(key, values.shape[1:]))
+        return values.reshape(len(values), *self._step_shape(key, values.shape[1:]))
 
     def checksum(self, i: int) -> str:
-        """`array_checksum` of episode i as it is in the file."""
+        """Return `array_checksum` of episode i as stored in the file."""
         return array_checksum({k: self.read(i, k) for k in self.keys(i)})
 
     @cached_property
@@ -241,11 +243,11 @@ class EpisodeFile:
         return Masks(self._file, self.episodes, self.is_robomimic)
 
     def splits(self) -> dict[str, list[int]]:
-        """{mask: positions, sorted} as stored; {} if the file has no masks."""
+        """Return {mask: positions, sorted} as stored; {} if the file has no masks."""
         return {name: self.masks.read(name)[0] for name in self.masks.names}
 
     def split(self, name: str) -> list[int]:
-        """Positions of the episodes of a split that have a step, sorted; see `Masks.split`."""
+        """Return the sorted positions of a split's episodes with at least one step; see `Masks.split`."""
         return [i for i in self.masks.split(name) if self.episodes[i].length]
 
     def _label(self, i: int | None = None, key: str = "") -> str:
@@ -255,11 +257,14 @@ class EpisodeFile:
         return "/".join([*parts, key] if key else parts) or "/"
 
     def _group(self, i: int) -> h5g.GroupID:
-        """The group of episode i."""
+        """Return the group of episode i."""
         return self._open_group(self.episodes[i].name)
 
     def _open_group(self, name: str, folder: str = "") -> h5g.GroupID:
-        """The group of an episode, or a folder in it; those of one episode at a time are open."""
+        """Return the group of an episode, or a folder in it.
+
+        The groups of one episode at a time stay open.
+        """
         episode, groups = self._opened
         if episode != name:
             groups = {}
@@ -283,7 +288,7 @@ class EpisodeFile:
             )
 
     def _find_index(self, names: list[str]) -> Index | None:
-        """The index, if the file has one that is up to date."""
+        """Return the index if the file has one that is up to date, else None."""
         if not self.is_robomimic or not self._file.has(self._file.root, INDEX):
             return None
         dataset = self._file.dataset(self._file.root, INDEX, INDEX)
@@ -296,7 +301,7 @@ class EpisodeFile:
         return index if index is not None and names == expected[: len(index.lengths)] else None
 
     def _read_contract(self) -> EnvContract | None:
-        """The environment that made the data; None in a file of another tool."""
+        """Return the contract of the environment that made the data; None in a file of another tool."""
         args = self.env_args
         if not isinstance(args.get("contract"), dict):
             return None
@@ -326,7 +331,7 @@ class EpisodeFile:
         )
 
     def _obs_paths(self, i: int) -> list[str]:
-        """Paths of the observations of episode i, as they are in the file."""
+        """Return the paths of the observations of episode i in the file."""
         if self.index is not None:
             return [p.removeprefix(OBS) for p in self.index.columns if p.startswith(OBS)]
         return self._walk_observations(i, self._obs)
@@ -356,7 +361,10 @@ class EpisodeFile:
                 raise self._file.refuse(label, f"holds more than {_MAX_KEYS} arrays")
 
     def _name_observations(self, paths: list[str]) -> dict[str, str]:
-        """{observation: its path in the file}; the cameras of `images` stand for what they name."""
+        """Return {observation.
+
+        Its path in the file}, with the cameras of `images` in place of what they name.
+        """
         images, named = self.images, dict[str, str]()
         if self.contract is not None:
             for key, name in file_names(self.contract).items():
@@ -367,33 +375,37 @@ class EpisodeFile:
         for source in images.values():
             if source not in named:
                 raise unknown_name(f"observation of {self.path} in data.images:", source, named)
-        pictures = {
+        images_by_key = {
             camera if camera == "image" else f"images/{camera}": named[source]
             for camera, source in images.items()
         }
         for source in images.values():
             named.pop(source, None)
-        if pictures and "image" not in named | pictures:
-            pictures["image"] = next(iter(pictures.values()))
-        return named | pictures
+        if images_by_key and "image" not in named | images_by_key:
+            images_by_key["image"] = next(iter(images_by_key.values()))
+        return named | images_by_key
 
     def _keys_of(self, path: str) -> list[str]:
-        """The observations that a path of the file holds."""
+        """Return the observations that a path of the file holds."""
         return [key for key, place in self._paths.items() if place == path] or [path]
 
     def path_of(self, key: str) -> str:
-        """Where an array is, below the group of its episode."""
+        """Return the path of an array below the group of its episode."""
         for prefix, folder in ((OBS, self._obs), (NEXT_OBS, NEXT_OBS[:-1])):
             if key.startswith(prefix):
                 name = key.removeprefix(prefix)
                 return f"{folder}/{self._paths.get(name, name)}"
         return key
 
-    def _row(self, key: str, row: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of one step of an array; pictures that have one channel in the file may have none here."""
+    def _step_shape(self, key: str, step_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of one step: images stored as (H, W, 1) are (H, W) if the contract says so."""
         name = key.removeprefix(OBS).removeprefix(NEXT_OBS)
-        flat = self.contract is not None and self.contract.obs_shapes.get(name) == row[:-1]
-        return row[:-1] if flat and row[-1:] == (1,) and has_channel(name) else row
+        flat = self.contract is not None and self.contract.obs_shapes.get(name) == step_shape[:-1]
+        return (
+            step_shape[:-1]
+            if flat and step_shape[-1:] == (1,) and has_channel(name)
+            else step_shape
+        )
 
     def _dataset(self, i: int, key: str) -> tuple[h5d.DatasetID, str]:
         path = self.path_of(key)
@@ -415,7 +427,7 @@ class EpisodeFile:
 
 
 def _integer(value: Any) -> int | None:
-    """A seed as an attribute has it; None for what is none."""
+    """Return the seed in an attribute; None if it is not an integer."""
     try:
         return None if value is None else int(value)
     except (ValueError, OverflowError):  # a text, NaN

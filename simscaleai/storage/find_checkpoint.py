@@ -4,8 +4,7 @@
     find_checkpoint("a")                      # the same, by the name of the run
     find_checkpoint("runs/a", resume=True)    # the one that was written last
 
-Whoever asks for a checkpoint asks here, so that every command takes the same paths. Nothing is imported that
-takes long.
+Every command finds its checkpoint here, and so takes the same paths. The imports are cheap.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def find_checkpoint(path: str | Path, *, resume: bool = False) -> Path:
 
 
 def checkpoint_sha256(path: str | Path) -> str:
-    """What identifies the content of a checkpoint that `find_checkpoint` found, wherever it is."""
+    """Return a hash of the content of a checkpoint from `find_checkpoint`."""
     path = Path(path)
     if path.is_file():
         return _sha256(path)
@@ -97,7 +96,7 @@ def _in_run(folder: Path, resume: bool) -> Path:
 
 
 def _runs_in(folder: Path) -> Iterator[Path]:
-    """Runs one or two levels below a folder, as of a sweep."""
+    """Yield the runs one or two levels below a folder, such as those of a sweep."""
     for level in ("*", "*/*"):
         places = {
             place.parent

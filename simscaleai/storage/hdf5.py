@@ -1,10 +1,10 @@
-"""Reading HDF5 files from strangers: every object is looked at before it is followed.
+"""Read untrusted HDF5 files: every object is checked before it is followed.
 
-An HDF5 file can name other files (external links, external storage, virtual datasets), run a filter
-plugin, or declare terabytes in a few bytes. Nothing of that is followed here: an object is reached
-through hard links only, and a dataset is opened only if it is plain numbers stored in this file, of
-a size that this file can hold. What is gzipped is unpacked by `chunks`, to that size and no further.
-Each refusal is one `UserError` sentence that names file and object.
+An HDF5 file can name other files (external links, external storage, virtual datasets), run a filter plugin,
+or declare terabytes in a few bytes. All of this is refused: objects are reached through hard links only,
+and a dataset is opened only if it holds plain numbers, stored in this file, of a size that this file can
+hold. Gzipped arrays are decompressed by `hdf5_chunks`, up to that size. Each refusal is one `UserError`
+sentence that names file and object.
 
 Limits: a vector dataset (time, d) at most 256 MiB, an image dataset 4 GiB, a chunk 256 MiB, one read
 1 GiB; what a whole file declares at most 200 times its size (or 256 MiB, whichever is more).
@@ -24,17 +24,17 @@ from typing import Any, TypeVar, cast
 import h5py
 import numpy as np
 from h5py import h5a, h5d, h5g, h5i, h5l, h5o, h5s, h5t, h5z
-from numpy.typing import NDArray
 
+from simscaleai.array_types import Array
 from simscaleai.errors import MissingFileError, UserError
 from simscaleai.guards import reason, regular_file
-from simscaleai.storage.chunks import (
+from simscaleai.storage.hdf5_chunks import (
     FILTERS,
     ChunkError,
     Chunks,
     find_chunks,
     layout_of,
-    read_rows,
+    read_steps,
 )
 
 SAFE_VERSION = (1, 14, 6)  # of the HDF5 library
@@ -56,7 +56,7 @@ class MissingEntryError(UserError):
 
 
 def library_problem(version: tuple[int, ...]) -> str:
-    """Say why an HDF5 library of this version must not read files of strangers; "" where it may."""
+    """Return why an HDF5 library of this version must not read untrusted files; "" if it may."""
     if version >= SAFE_VERSION:
         return ""
     found, needed = (".".join(map(str, v)) for v in (version, SAFE_VERSION))
@@ -70,7 +70,7 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def _bounded(method: _Method) -> _Method:
-    """Turn whatever HDF5 raises in a method of `SafeFile` into a refusal that names the object."""
+    """Turn any exception of HDF5 in a method of `SafeFile` into a UserError that names the object."""
     names = list(inspect.signature(method).parameters)
 
     @wraps(method)
@@ -126,12 +126,12 @@ class SafeFile:
         self.close()
 
     def refuse(self, name: str, why: str) -> UserError:
-        """The error for an object that will not be read."""
+        """Return the error for an object that is refused."""
         return UserError(f"{self.path}: {name!r} {why}; the file is refused.")
 
     @_bounded
     def names(self, group: h5g.GroupID) -> list[str]:
-        """The names of a group's members, whatever they are."""
+        """Return the names of a group's members of any kind."""
         return [_text(name) for name in group]
 
     @_bounded
@@ -140,7 +140,7 @@ class SafeFile:
 
     @_bounded
     def group(self, parent: h5g.GroupID, name: str, label: str) -> h5g.GroupID:
-        """The member group `name` of `parent`; `label` is what errors call it."""
+        """Return the member group `name` of `parent`; errors call it `label`."""
         group = self._open(parent, name, label)
         if not isinstance(group, h5g.GroupID):
             raise self.refuse(label, "is not a group")
@@ -152,7 +152,7 @@ class SafeFile:
 
     @_bounded
     def dataset(self, parent: h5g.GroupID, name: str, label: str) -> h5d.DatasetID:
-        """The member dataset `name` of `parent`, after every check of this module."""
+        """Return the member dataset `name` of `parent`, after every check of this module."""
         dataset = self._open(parent, name, label)
         if not isinstance(dataset, h5d.DatasetID):
             raise self.refuse(label, "is not a dataset")
@@ -162,14 +162,14 @@ class SafeFile:
 
     @_bounded
     def chunks(self, dataset: h5d.DatasetID, label: str) -> Chunks | None:
-        """Where the chunks of a dataset from `dataset` lie; None if only HDF5 can read them."""
+        """Return the chunks of a dataset from `dataset`; None if only HDF5 can read them."""
         return find_chunks(dataset, self.size)
 
     @_bounded
     def read(
         self, dataset: h5d.DatasetID, label: str, start: int = 0, stop: int | None = None
-    ) -> NDArray[Any]:
-        """Rows start..stop of a dataset from `dataset`, as a new array in native byte order."""
+    ) -> Array:
+        """Return steps start..stop of a dataset from `dataset`: a new array in native byte order."""
         length = dataset.shape[0]
         start, stop, _ = slice(start, stop).indices(length)
         shape = (max(stop - start, 0), *dataset.shape[1:])
@@ -184,7 +184,7 @@ class SafeFile:
         layout = layout_of(dataset)
         try:
             if layout is not None and layout.gzipped:
-                return read_rows(dataset, layout, start, out)
+                return read_steps(dataset, layout, start, out)
             if shape[0] == length:
                 dataset.read(h5s.ALL, h5s.ALL, out)
             else:
@@ -197,7 +197,7 @@ class SafeFile:
 
     @_bounded
     def attribute(self, obj: h5g.GroupID, name: str, label: str, default: Any = None) -> Any:
-        """A scalar attribute as str, bool, int or float; `default` if there is none."""
+        """Return a scalar attribute as str, bool, int or float; `default` if there is none."""
         try:
             if not h5a.exists(obj, name.encode()):  # most of other tools' episodes have none
                 return default
@@ -206,7 +206,7 @@ class SafeFile:
                 return number
             attributes = h5py.Group(obj).attrs
             found = attributes.get_id(name)
-            kind = found.get_type()  # before it becomes a dtype: there are types of any size
+            kind = found.get_type()  # checked before it becomes a dtype: types can be huge
             plain = kind.get_class() in _ATTRIBUTE_CLASSES and kind.get_size() <= MAX_TEXT
             value = attributes[name] if plain and found.shape in ((), (1,)) else None
         except Exception as error:  # as in `guards.guarded`
@@ -223,7 +223,7 @@ class SafeFile:
 
     @_bounded
     def strings(self, parent: h5g.GroupID, name: str, label: str, limit: int) -> list[str]:
-        """A dataset (k,) of texts, fixed-length as robomimic writes them or of variable length."""
+        """Return a dataset (k,) of strings, of fixed length (as robomimic writes them) or variable."""
         dataset = self._open(parent, name, label)
         if not isinstance(dataset, h5d.DatasetID):
             raise self.refuse(label, "is not a dataset")
@@ -275,7 +275,7 @@ class SafeFile:
             raise self.refuse(label, "needs a compression plugin; only gzip and lzf are read")
         if filters >= {h5z.FILTER_DEFLATE, h5z.FILTER_LZF}:
             raise self.refuse(label, "is compressed twice, by gzip and by lzf")
-        shape = dataset.shape  # not before the layout is known: it may look into other files
+        shape = dataset.shape  # only now: the shape of a virtual dataset depends on other files
         if not shape:
             raise self.refuse(label, "has no axis of time")
         size = dataset.get_type().get_size()
@@ -293,12 +293,13 @@ class SafeFile:
         self._declared[label] = declared
         if self._total > max(MAX_TOTAL_BYTES, MAX_FILE_RATIO * self.size):
             raise self.refuse(
-                label, f"brings what this file of {self.size} bytes unpacks to {self._total} bytes"
+                label,
+                f"brings the decompressed size of this file of {self.size} bytes to {self._total} bytes",
             )
 
 
 def _number(attribute: h5a.AttrID) -> bool | int | float | None:
-    """A scalar attribute of a plain number, which most are, by the short way; None if it is another."""
+    """Return a scalar attribute that is a number (a fast path, most are); None for any other."""
     if attribute.shape != () or attribute.get_type().get_class() not in (h5t.INTEGER, h5t.FLOAT):
         return None
     value = np.zeros((), attribute.dtype)
@@ -307,7 +308,7 @@ def _number(attribute: h5a.AttrID) -> bool | int | float | None:
 
 
 def _path_of(obj: Any) -> str:
-    """Where an object is in its file, for an error about it."""
+    """Return the path of an object in its file, for an error message."""
     try:
         return _text(h5i.get_name(obj)).lstrip("/") or "/"
     except Exception:  # of a damaged file even that may fail

@@ -1,13 +1,12 @@
-"""Where everything is in a file of episodes, in one table: /index.
+"""The index of a file of episodes: one table, /index, that says where everything is.
 
 HDF5 takes 30 microseconds to say where one array lies, and 20,000 episodes have 200,000 arrays. The writer
-knows it anyway: lengths and attributes of the episodes, and offset and size of every chunk, are read
-in one piece.
+knows all of it: lengths and attributes of the episodes, offset and size of every chunk. Here it is one read.
 
 The table is a cache and never the truth. It holds a checksum over every byte of the file that is neither a
-value of an array nor the table itself: whatever any tool adds, removes, renames or moves afterwards changes
-one of those bytes, and then the table is not used. Values that were written over in their place are read from
-there. Like everything in a file it may lie: what it claims is checked against the limits of `storage.hdf5`.
+value of an array nor the table itself: whatever a tool adds, removes, renames or moves afterwards changes
+one of those bytes, and then the table is not used. Values that were overwritten in place are still found.
+Like everything in a file it is untrusted: what it claims is checked against the limits of `storage.hdf5`.
 """
 
 from __future__ import annotations
@@ -23,18 +22,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simscaleai.storage.chunks import FILTERS, Chunks, Layout, join
+from simscaleai.array_types import BoolArray, IntArray
 from simscaleai.storage.hdf5 import (
     MAX_CHUNK_BYTES,
     MAX_DEFLATE_RATIO,
     MAX_FILE_RATIO,
     MAX_TOTAL_BYTES,
 )
+from simscaleai.storage.hdf5_chunks import FILTERS, Chunks, Layout, join
 
 NAME = "index"
 _MAGIC = b"episodes index 1"
 _BLOCK = 2**22  # bytes read at a time
-_NEAR = 2**14  # bytes between two gaps, up to which both are read at once
+_NEAR = 2**14  # two gaps that are at most so many bytes apart are read at once
 NO_TABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _PER_EPISODE = ("lengths", "seeds", "successes", "languages")
 
@@ -44,65 +44,67 @@ class Column:
     """One array of every episode.
 
     Attributes:
-      layout: of its chunks; an episode with fewer steps than `layout.shape[0]` is one chunk of so many rows.
+      layout: of its chunks; an episode shorter than `layout.shape[0]` steps is one chunk of its own length.
       offsets, sizes: (chunks,) see `Chunks`.
     """
 
     layout: Layout
-    offsets: NDArray[np.int64]
-    sizes: NDArray[np.int64]
+    offsets: IntArray
+    sizes: IntArray
 
-    def rows(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many rows a chunk has in each of the episodes of `lengths`."""
+    def chunk_steps(self, lengths: IntArray) -> IntArray:
+        """Return the steps per chunk in episodes of these lengths."""
         return np.minimum(lengths, self.layout.shape[0])
 
-    def counts(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many chunks each of the episodes has."""
-        return -(-lengths // self.rows(lengths))
+    def counts(self, lengths: IntArray) -> IntArray:
+        """Return the number of chunks of episodes of these lengths."""
+        return -(-lengths // self.chunk_steps(lengths))
 
 
 @dataclass
 class Index:
-    """The episodes of a file in numerical order; all of them have the same arrays, and a step.
+    """The episodes of a file in numerical order; all have the same arrays, and at least one step.
 
     Attributes:
       lengths, seeds, successes: (episodes,) int64, uint64, bool.
-      languages: (episodes,) int64, which one of `texts` is the instruction.
+      languages: (episodes,) int64, position of the instruction in `texts`.
       columns: {path of an array below its episode's group: Column}.
     """
 
-    lengths: NDArray[np.int64]
+    lengths: IntArray
     seeds: NDArray[np.uint64]
-    successes: NDArray[np.bool_]
-    languages: NDArray[np.int64]
+    successes: BoolArray
+    languages: IntArray
     texts: list[str]
     columns: dict[str, Column] = field(default_factory=dict)
 
     def chunks(self, path: str, episodes: Sequence[int]) -> Chunks | None:
-        """The chunks of an array over some episodes; None if it is not listed."""
+        """Return the chunks of an array over some episodes, one after the other; None if it is not listed."""
         column = self.columns.get(path)
         if column is None:
             return None
         wanted = np.asarray(episodes, np.int64)
-        every = column.counts(self.lengths)
+        all_counts = column.counts(self.lengths)
         first, counts, steps = (
-            (np.cumsum(every) - every)[wanted],
-            every[wanted],
+            (np.cumsum(all_counts) - all_counts)[wanted],
+            all_counts[wanted],
             self.lengths[wanted],
         )
         in_episode = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        which = np.repeat(first, counts) + in_episode
-        rows = np.repeat(column.rows(steps), counts)
-        starts = np.repeat(np.cumsum(steps) - steps, counts) + in_episode * rows
-        return Chunks(column.layout, column.offsets[which], column.sizes[which], rows, starts)
+        chunk_ids = np.repeat(first, counts) + in_episode
+        chunk_steps = np.repeat(column.chunk_steps(steps), counts)
+        starts = np.repeat(np.cumsum(steps) - steps, counts) + in_episode * chunk_steps
+        return Chunks(
+            column.layout, column.offsets[chunk_ids], column.sizes[chunk_ids], chunk_steps, starts
+        )
 
     def about(self) -> tuple[list[int], list[int], list[bool], list[str]]:
-        """Length, seed, success and instruction of every episode."""
-        said = [self.texts[i] for i in self.languages.tolist()]
-        return self.lengths.tolist(), self.seeds.tolist(), self.successes.tolist(), said
+        """Return length, seed, success and instruction of every episode."""
+        instructions = [self.texts[i] for i in self.languages.tolist()]
+        return self.lengths.tolist(), self.seeds.tolist(), self.successes.tolist(), instructions
 
     def encode(self) -> bytes:
-        """The table as bytes, of a length that does not depend on offsets and sizes."""
+        """Serialize the table; the number of bytes does not depend on offsets and sizes."""
         arrays = {
             path: {
                 "dtype": column.layout.dtype.str,
@@ -119,17 +121,17 @@ class Index:
 
     @classmethod
     def decode(cls, raw: bytes, file_size: int) -> Index:
-        """Inverse of `encode`.
+        """Parse what `encode` returned.
 
         Raises:
-          one of `NO_TABLE`: the bytes are none, or claim what a file of `file_size` bytes cannot hold.
+          one of `NO_TABLE`: the bytes are no table, or claim what a file of `file_size` bytes cannot hold.
         """
         length = int.from_bytes(raw[:8], "little")
         head = json.loads(raw[8 : 8 + length])
         numbers = np.frombuffer(raw[8 + length :], "<i8").astype(np.int64)
         position = 0
 
-        def take(count: int) -> NDArray[np.int64]:
+        def take(count: int) -> IntArray:
             nonlocal position
             if not 0 <= count <= len(numbers) - position:
                 raise ValueError("more numbers than there are")
@@ -162,15 +164,15 @@ class Index:
 
 
 def _is_plain(layout: Layout) -> bool:
-    """Whether chunks are of numbers, not too large, and can be decoded."""
+    """Return whether chunks hold numbers, are not too large and can be decoded."""
     known = layout.dtype.kind in "biuf" and set(layout.filters) <= FILTERS
-    return known and min(layout.shape) >= 1 and layout.row_nbytes <= MAX_CHUNK_BYTES
+    return known and min(layout.shape) >= 1 and layout.step_nbytes <= MAX_CHUNK_BYTES
 
 
-def _declared(column: Column, lengths: NDArray[np.int64], file_size: int) -> int:
-    """Bytes of an array's values; ValueError unless its chunks lie in the file and can hold them."""
+def _declared(column: Column, lengths: IntArray, file_size: int) -> int:
+    """Return the bytes of an array's values; ValueError unless its chunks in the file can hold them."""
     counts, layout = column.counts(lengths), column.layout
-    nbytes = np.repeat(column.rows(lengths), counts) * layout.row_nbytes
+    nbytes = np.repeat(column.chunk_steps(lengths), counts) * layout.step_nbytes
     low, size = column.offsets, column.sizes
     inside = (low > 0) & (size > 0) & (size <= file_size) & (low <= file_size - size)
     ratio = MAX_DEFLATE_RATIO if layout.gzipped else 1
@@ -180,7 +182,7 @@ def _declared(column: Column, lengths: NDArray[np.int64], file_size: int) -> int
 
 
 def seal(path: str | os.PathLike[str], index: Index, place: int) -> None:
-    """Write a table into a closed file, at the byte where room for `sealed_size` was left."""
+    """Write a table into a closed file, at the byte `place`, where `sealed_size` bytes are reserved."""
     raw = index.encode()
     with open(path, "r+b") as file:
         own = (place, sealed_size(index))
@@ -190,12 +192,15 @@ def seal(path: str | os.PathLike[str], index: Index, place: int) -> None:
 
 
 def sealed_size(index: Index) -> int:
-    """Bytes that `seal` writes."""
+    """Return the number of bytes that `seal` writes."""
     return len(_MAGIC) + 8 + len(index.encode())
 
 
 def unseal(file: int, raw: bytes, place: int) -> Index | None:
-    """The table that lies as `raw` at the byte `place` of an open file; None if it is none or out of date."""
+    """Parse the table `raw`, read at the byte `place` of an open file.
+
+    None if it is damaged or out of date.
+    """
     size = os.fstat(file).st_size
     start = len(_MAGIC) + 8
     if raw[: len(_MAGIC)] != _MAGIC:
@@ -209,18 +214,19 @@ def unseal(file: int, raw: bytes, place: int) -> Index | None:
 
 
 def _checksum(file: int, size: int, index: Index, own: tuple[int, int]) -> int:
-    """Of every byte that is neither in a chunk nor in the table, whose first byte and length are `own`."""
+    """Return the checksum of all bytes outside of chunks and of the table, `own` = (start, length)."""
     columns = index.columns.values()
     starts = np.concatenate([[own[0]], *(c.offsets for c in columns)])
     stops = starts + np.concatenate([[own[1]], *(c.sizes for c in columns)])
+    # Merge the covered intervals; the gaps between them are what is summed.
     order = np.argsort(starts, kind="stable")
     starts, stops = np.append(starts[order], size), np.append(0, stops[order])
     stops = np.maximum.accumulate(stops)
     gaps = np.flatnonzero(starts > stops)
     begins, ends = stops[gaps], starts[gaps]
-    apart = np.flatnonzero(begins[1:] - ends[:-1] > _NEAR) + 1
+    breaks = np.flatnonzero(begins[1:] - ends[:-1] > _NEAR) + 1
     checksum = 0
-    for first, last in itertools.pairwise([0, *apart.tolist(), len(gaps)]):
+    for first, last in itertools.pairwise([0, *breaks.tolist(), len(gaps)]):
         place, block = 0, memoryview(b"")
         for begin, end in zip(begins[first:last].tolist(), ends[first:last].tolist(), strict=True):
             while begin < end:
@@ -229,19 +235,19 @@ def _checksum(file: int, size: int, index: Index, own: tuple[int, int]) -> int:
                     place, block = begin, memoryview(os.pread(file, want, begin))
                     if not block:
                         return -1
-                piece = block[begin - place : end - place]
-                checksum = zlib.crc32(piece, checksum)
-                begin += len(piece)
+                data = block[begin - place : end - place]
+                checksum = zlib.crc32(data, checksum)
+                begin += len(data)
     return checksum
 
 
 def index_of(
     about: Sequence[Mapping[str, Any]], columns: Mapping[str, Sequence[Chunks]]
 ) -> Index | None:
-    """The table of some episodes; None where their arrays are not cut alike.
+    """Return the index of some episodes; None if their arrays are not chunked alike.
 
     Args:
-      about: attributes "num_samples", "seed", "success" and "language" of each.
+      about: the attributes "num_samples", "seed", "success" and "language" of each episode.
       columns: {path: the chunks of each episode}.
     """
     lengths = np.array([a["num_samples"] for a in about], np.int64)
@@ -253,7 +259,9 @@ def index_of(
         most = max(part.layout.shape[0] for part in parts)
         layout = replace(whole.layout, shape=(most, *whole.layout.shape[1:]))
         column = found[path] = Column(layout, whole.offsets, whole.sizes)
-        if not np.array_equal(column.rows(lengths), [part.layout.shape[0] for part in parts]):
+        if not np.array_equal(
+            column.chunk_steps(lengths), [part.layout.shape[0] for part in parts]
+        ):
             return None
     texts = sorted({str(a["language"]) for a in about})
     number = {text: i for i, text in enumerate(texts)}

@@ -21,7 +21,7 @@ from typing import IO
 
 from simscaleai.errors import UserError
 
-_HANDOVER_SECONDS = 0.5  # for one that is just ending
+_HANDOVER_SECONDS = 0.5  # wait for a holder that is just ending
 
 _held: weakref.WeakSet[FolderLock] = weakref.WeakSet()
 
@@ -68,7 +68,7 @@ class FolderLock:
             time.sleep(0.05)
 
     def release(self) -> None:
-        """Give the lock back; its file goes away, and folders that were made for it alone.
+        """Release the lock; remove its file, and folders that were made for it and are empty.
 
         Harmless without the lock.
         """
@@ -76,10 +76,10 @@ class FolderLock:
             return
         if os.name != "posix":  # an open file cannot be removed there
             self._drop()
-        # removed while it is still locked: whoever opened it meanwhile sees that and tries again
+        # removed while still locked: a process that has it open notices (`_is_at`) and tries again
         self.path.unlink(missing_ok=True)
         self._drop()
-        with suppress(OSError):  # there is something in them by now
+        with suppress(OSError):  # not empty any more
             for folder in self._made:
                 folder.rmdir()
 
@@ -88,7 +88,7 @@ class FolderLock:
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             file = os.fdopen(os.open(self.path, flags, 0o644), "r+", encoding="utf-8")
-        except FileNotFoundError:  # whoever made the folder has just removed it
+        except FileNotFoundError:  # another process has just removed the folder
             return False
         if not _lock(file) or not _is_at(file, self.path):
             file.close()
@@ -108,7 +108,7 @@ class FolderLock:
 
 
 def _lock(file: IO[str]) -> bool:
-    """Lock an open file; False if somebody else has it."""
+    """Lock an open file; return False if another process holds it."""
     try:
         import fcntl
     except ImportError:  # Windows: two runs in one folder are up to the user
@@ -123,7 +123,7 @@ def _lock(file: IO[str]) -> bool:
 
 
 def _is_at(file: IO[str], path: Path) -> bool:
-    """Whether an open file still is the one at a path; its holder may have removed it."""
+    """Return whether an open file is still the one at a path; its holder may have removed it."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -131,7 +131,7 @@ def _is_at(file: IO[str], path: Path) -> bool:
 
 
 def _holder(path: Path) -> str:
-    """The process that holds a lock, as " (process 12345)", where its file says so."""
+    """Return the holder of a lock as " (process 12345)", "" if its file does not say."""
     try:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
@@ -140,7 +140,7 @@ def _holder(path: Path) -> str:
 
 
 def _forget() -> None:
-    """In a forked process: the locks are the parent's and must not outlive it."""
+    """Drop all locks in a forked child: they are the parent's and must not outlive it."""
     for lock in list(_held):
         lock._drop()
 

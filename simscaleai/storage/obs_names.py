@@ -1,8 +1,8 @@
-"""Names of observations in a file, where robomimic and its kind can read them.
+"""Names of observations in a file, such that robomimic and similar tools can read them.
 
-Environments name pictures `image`, `images/<camera>`, `depth/<camera>` and `segmentation/<camera>`. A tool
-that takes /data/demo_0/obs for a flat list of arrays reads no group in it, and a camera named `arm/wrist`
-would be two. In the file they are `<camera>_image`, `<camera>_depth` (H, W, 1) and `<camera>_segmentation`
+Environments name images `image`, `images/<camera>`, `depth/<camera>` and `segmentation/<camera>`. A tool that
+expects a flat list of arrays in /data/demo_0/obs does not read groups, and a camera `arm/wrist` would be two
+nested ones. In the file they are `<camera>_image`, `<camera>_depth` (H, W, 1) and `<camera>_segmentation`
 (H, W, 1), with "_" for "/". The names follow from the contract in the file, so that nothing else has to be
 stored; an array under the name of the observation itself, as in files of earlier versions, is read as well.
 """
@@ -18,7 +18,7 @@ _FLAT = ("depth", "segmentation")  # (H, W), stored with a channel
 
 
 def file_names(contract: EnvContract) -> dict[str, str]:
-    """{observation: its name in a file}; `image` has that of its camera, where the contract names one."""
+    """Return {observation: its name in a file}; `image` gets that of its camera if the contract names one."""
     cameras = contract.env_config.get("cameras") or []
     first = cameras[0].get("name") if cameras and isinstance(cameras[0], Mapping) else None
     names = {key: key for key in contract.obs_shapes if "/" not in key}
@@ -40,5 +40,5 @@ def file_names(contract: EnvContract) -> dict[str, str]:
 
 
 def has_channel(key: str) -> bool:
-    """Whether an observation of rows (H, W) is stored as (H, W, 1)."""
+    """Return whether an observation (H, W) is stored as (H, W, 1)."""
     return key.startswith(tuple(f"{kind}/" for kind in _FLAT))

@@ -1,4 +1,4 @@
-"""A policy as a folder for other programs: `config.json`, plain data, and `model.safetensors`, its weights.
+"""A policy as a folder for other programs: `config.json` and the weights, `model.safetensors`.
 
 Neither can hold code. `config.json` is written last, so that a folder that has one is whole.
 """
@@ -22,17 +22,17 @@ _MAX_CONFIG_BYTES = 64 * 2**20  # a tokenizer is in it
 
 
 def is_pretrained(path: str | Path) -> bool:
-    """Whether there is such a folder."""
+    """Return whether `path` is such a folder."""
     return (Path(path) / CONFIG).is_file()
 
 
 def save_pretrained(
     folder: str | Path, about: dict[str, Any], weights: dict[str, torch.Tensor]
 ) -> Path:
-    """Write both files; those of an earlier policy in the folder are replaced."""
+    """Write both files; those of an earlier policy are replaced."""
     folder = Path(folder)
     (folder / CONFIG).unlink(missing_ok=True)
-    # Tensors that share memory would be refused, and none may be a view of a larger one.
+    # safetensors refuses tensors that share memory or are views of larger ones.
     own = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file(own, temporary)
@@ -42,7 +42,7 @@ def save_pretrained(
 
 
 def load_pretrained(folder: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """What `save_pretrained` was given.
+    """Return what `save_pretrained` was given.
 
     Raises:
       UserError: a file is missing, damaged or of another format.

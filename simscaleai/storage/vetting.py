@@ -1,12 +1,12 @@
-"""HDF5 files from strangers are gone through in a child process before this one opens them.
+"""Open untrusted HDF5 files in a child process first.
 
-The HDF5 library can run in circles, end the program or ask for gigabytes where a few bytes of a file's
-structure are wrong, and nothing can stop it from within. So a child opens every object, reads every attribute
-and looks up every chunk first, with a limit of memory and of time without progress. If it does not come back,
-the file is refused. What remains for this process is what the child has survived.
+The HDF5 library can loop forever, crash or allocate gigabytes if a few bytes of a file's structure are
+wrong, and nothing in the same process can stop it. So a child process opens every object, reads every
+attribute and looks up every chunk, with limits on memory and on time without progress. If it fails, the
+file is refused.
 
-A file is vetted once in a process, and again when it has changed. Larger ones than `MAX_BYTES` are not: it
-would take as long as reading their index again. Nor are files on systems other than Linux, where a process
+A file is vetted once per process, and again when it has changed. Files larger than `MAX_BYTES` are not
+vetted, as that would take too long, and neither are files on systems other than Linux, where a process
 with threads cannot be forked.
 """
 
@@ -34,16 +34,16 @@ MEMORY = 2**30  # bytes beyond what this process has
 _MAX_DEPTH = 8
 _GOOD, _TOO_LARGE = b"+", b"!"
 
-_found: dict[
+_verdicts: dict[
     tuple[int, ...], str
 ] = {}  # {identity of a file: what is wrong with it, "" for nothing}
 
 
 def vet(path: str | Path) -> None:
-    """Go through a file in a child process, unless that was done before.
+    """Open a file in a child process, unless that was done before.
 
     Raises:
-      UserError: the child ran in circles, was ended or wanted too much memory.
+      UserError: the child hung, crashed or took too much memory.
     """
     try:
         stat = os.stat(path)
@@ -52,16 +52,16 @@ def vet(path: str | Path) -> None:
     identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     if stat.st_size > MAX_BYTES or sys.platform != "linux":
         return
-    if identity not in _found:
-        _found[identity] = _problem(Path(path))
-    if problem := _found[identity]:
+    if identity not in _verdicts:
+        _verdicts[identity] = _problem(Path(path))
+    if problem := _verdicts[identity]:
         raise UserError(
             f"{path} is damaged or hostile: reading its structure {problem}; the file is refused."
         )
 
 
 def _problem(path: Path) -> str:
-    """What happened to a child that went through the file; "" if it came back."""
+    """Run the child; return what happened to it, "" if it succeeded."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():
         # h5py and the C library hold their locks while forking, and the child uses nothing else.
@@ -76,10 +76,10 @@ def _problem(path: Path) -> str:
     last = b""
     try:
         while select.select([reader], [], [], SECONDS)[0]:
-            told = os.read(reader, 4096)
-            if not told:
+            received = os.read(reader, 4096)
+            if not received:
                 break
-            last = told[-1:]
+            last = received[-1:]
         else:
             os.kill(child, signal.SIGKILL)
             return f"makes no progress for {SECONDS:g} s"
@@ -94,8 +94,11 @@ def _problem(path: Path) -> str:
 
 
 def _child(path: Path, writer: int) -> None:
-    """Do all that this process may do with the file's structure; a byte for each object that is done."""
-    faulthandler.disable()  # a crash here is told by the parent
+    """Do everything that the parent may do with the file's structure.
+
+    Write a byte to `writer` as a heartbeat.
+    """
+    faulthandler.disable()  # the parent reports a crash
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     null = os.open(os.devnull, os.O_WRONLY)
@@ -119,7 +122,7 @@ def _child(path: Path, writer: int) -> None:
 
 
 def _of_memory(error: BaseException | None) -> bool:
-    """Whether an error says, or was raised from one that says, that there is no memory."""
+    """Return whether lack of memory caused an error."""
     while error is not None:
         if isinstance(error, MemoryError) or "alloc" in str(error):
             return True
@@ -128,9 +131,9 @@ def _of_memory(error: BaseException | None) -> bool:
 
 
 def _objects(
-    file: SafeFile, group: h5g.GroupID, depth: int, seen: set[int]
+    file: SafeFile, group: h5g.GroupID, depth: int, visited: set[int]
 ) -> Iterator[h5py.h5i.ObjectID]:
-    """Every object below `group`, each once, with its attributes read and its chunks looked up."""
+    """Yield at every object below `group`, each once, with its attributes read and its chunks looked up."""
     _attributes(file, group)
     for name in file.names(group):
         yield group
@@ -138,9 +141,9 @@ def _objects(
             if file.is_group(group, name, name):
                 child = file.group(group, name, name)
                 address = h5o.get_info(child).addr
-                if depth < _MAX_DEPTH and address not in seen:
-                    seen.add(address)
-                    yield from _objects(file, child, depth + 1, seen)
+                if depth < _MAX_DEPTH and address not in visited:
+                    visited.add(address)
+                    yield from _objects(file, child, depth + 1, visited)
             else:
                 _dataset(file, group, name)
         except UserError as error:

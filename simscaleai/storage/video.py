@@ -1,4 +1,4 @@
-"""Pictures to an mp4 file."""
+"""Write frames to an mp4 file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from simscaleai.storage.atomic import atomic_path
 
 
 def write_video(path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: float) -> int:
-    """Write frames (H, W, 3) of one size as H.264, one after the other, so that they need not fit in memory.
+    """Write frames (H, W, 3) of one size as H.264; they are consumed one by one and need not fit in memory.
 
-    Sides of an odd length are scaled to even ones, which players insist on.
+    Sides of odd length are scaled to even ones, which players require.
 
     Returns:
-      how many frames it has.
+      Number of frames.
 
     Raises:
       UserError: the extra `viz` is not installed, or ffmpeg could not write the file.
@@ -50,14 +50,14 @@ def write_video(path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: floa
             writer.send(np.ascontiguousarray(frame))
             count += 1
         assert count, "a video has at least one frame"
-        stack.close()  # the file is whole only now
+        stack.close()  # finishes the file
         if not _is_whole(temporary):
-            raise OSError(f"ffmpeg has not finished {temporary}")  # it does not tell why
+            raise OSError(f"ffmpeg has not finished {temporary}")  # it gives no reason
     return count
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether an mp4 file has all the boxes that it says it has, an index among them."""
+    """Return whether an mp4 file holds all of its boxes, the index (moov) among them."""
     names, end = [], path.stat().st_size if path.exists() else 0
     with path.open("rb") if end else contextlib.nullcontext() as file:
         at = 0

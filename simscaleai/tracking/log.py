@@ -19,7 +19,7 @@ from typing import Any
 
 from simscaleai.convert import without_nan
 from simscaleai.storage.atomic import atomic_path
-from simscaleai.storage.disk import told
+from simscaleai.storage.disk import name_disk_errors
 from simscaleai.tracking.trackers import (
     TensorBoard,
     Tracker,
@@ -62,7 +62,7 @@ class RunLog:
         self._trackers: list[Tracker] = []
 
     def __enter__(self) -> RunLog:
-        with told(self.folder / METRICS_FILE):
+        with name_disk_errors(self.folder / METRICS_FILE):
             self._open()
         return self
 
@@ -82,7 +82,7 @@ class RunLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with suppress(OSError) if kind else told(self.folder / METRICS_FILE):
+        with suppress(OSError) if kind else name_disk_errors(self.folder / METRICS_FILE):
             try:
                 self._file.close()
             finally:
@@ -95,12 +95,12 @@ class RunLog:
         Raises:
           CannotWriteError: the disk is full or the like.
         """
-        with told(self.folder / METRICS_FILE):
+        with name_disk_errors(self.folder / METRICS_FILE):
             line = json.dumps(without_nan({"step": step, **values}), allow_nan=False)
             self._file.write(f"{line}\n")
             self._file.flush()
         for tracker in self._trackers:
-            with told(self.folder):
+            with name_disk_errors(self.folder):
                 tracker.record(step, values)
 
 

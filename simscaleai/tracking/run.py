@@ -76,7 +76,7 @@ class Run:
             if self.saved is not None:
                 step, path = self.saved
                 kept = f"The checkpoint of step {step} is kept, {path}; go on with --resume auto."
-            raise error.and_so(kept) from error
+            raise error.with_sentence(kept) from error
 
     def newest(self, job: str | None = None) -> Path | None:
         """Return the newest checkpoint that can be read, the same in all processes; None if there is none.

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from simscaleai.storage.sharded import ShardedFolder, unflatten
+from simscaleai.storage.sharded_checkpoint import ShardedCheckpoint, unflatten
 from simscaleai.training.ema import Ema
 from simscaleai.training.fit import Shapes, shapes_in
 from simscaleai.training.parallel_model import like
@@ -80,7 +80,7 @@ class TrainingState:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
-    def load_parts(self, folder: ShardedFolder) -> None:
+    def load_parts(self, folder: ShardedCheckpoint) -> None:
         """As `load`, from a folder of which each process reads its parts."""
         from simscaleai.storage.dcp import read_into
 

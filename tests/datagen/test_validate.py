@@ -95,7 +95,7 @@ def test_masks(path):
     with h5py.File(path, "r+") as file:
         replace(file, "mask/valid", file["mask/train"][:2])
     assert any(
-        "mask/train and mask/valid share 2 of the episodes" in e
+        "mask/train and mask/valid have 2 episodes in common" in e
         for e in validate_dataset(path).errors
     )
 

@@ -23,7 +23,7 @@ from simscaleai.errors import UserError
 from simscaleai.models import create_model
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.storage.checkpoint import load_checkpoint, save_checkpoint
-from simscaleai.storage.sharded import INDEX_FILE, PLAIN_FILE
+from simscaleai.storage.sharded_checkpoint import INDEX_FILE, PLAIN_FILE
 from simscaleai.training import TrainConfig, Trainer
 from simscaleai.training.data.dummy import DummyTrajectoryDataset
 from simscaleai.training.data.loader import make_loader

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from simscaleai.storage.atomic import atomic_path
-from simscaleai.storage.disk import REASONS, CannotWriteError, cannot_write, told
+from simscaleai.storage.disk import REASONS, CannotWriteError, cannot_write, name_disk_errors
 
 
 @pytest.mark.parametrize("number", REASONS)
@@ -38,7 +38,7 @@ def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
         with pytest.raises(type(error), match=error.args[-1]), atomic_path(tmp_path / "a") as path:
             path.write_text("x")
             raise error
-        with pytest.raises(type(error), match=error.args[-1]), told(tmp_path / "a"):
+        with pytest.raises(type(error), match=error.args[-1]), name_disk_errors(tmp_path / "a"):
             raise error
     assert list(tmp_path.iterdir()) == []
 
@@ -47,7 +47,7 @@ def test_words_of_hdf5_are_understood() -> None:
     told_by_hdf5 = RuntimeError("Can't write data (errno = 28, error message = 'No space left')")
     found = cannot_write(told_by_hdf5, "a.h5")
     assert found is not None and "the disk is full" in str(found)
-    again = pickle.loads(pickle.dumps(found.and_so("3 are kept.")))  # from a worker process
+    again = pickle.loads(pickle.dumps(found.with_sentence("3 are kept.")))  # from a worker process
     assert str(again) == f"{found} 3 are kept." and isinstance(again, CannotWriteError)
 
 

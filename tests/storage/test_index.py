@@ -12,7 +12,7 @@ import pytest
 from simscaleai.storage import index
 from simscaleai.storage.episodes import EpisodeWriter, open_dataset
 from simscaleai.storage.index import NO_TABLE, Index
-from simscaleai.storage.rows import RowReader
+from simscaleai.storage.step_reader import StepReader
 
 COUNT = 9
 KEYS = ("actions", "states", "obs/ee_pos", "obs/image")
@@ -33,7 +33,7 @@ def contents(path, *, use_index=True):
     with open_dataset(path, use_index=use_index) as data:
         every = range(len(data))
         chosen = [i for i in every if i % 2]
-        rows = [RowReader(data, of, key) for key in KEYS for of in (every, chosen)]
+        rows = [StepReader(data, of, key) for key in KEYS for of in (every, chosen)]
         arrays = [reader.read_all() for reader in rows]
         arrays += [reader.read(np.arange(len(reader))[::-7]) for reader in rows]
         for reader in rows:
@@ -52,7 +52,7 @@ def test_the_index_says_what_hdf5_says(path):
     assert with_index[3] and not without[3]
     assert_same(with_index, without)
     with open_dataset(path) as data:
-        assert all(RowReader(data, [1, 0], key).direct for key in KEYS)
+        assert all(StepReader(data, [1, 0], key).direct for key in KEYS)
         np.testing.assert_array_equal(
             with_index[2][0], np.concatenate([data.read(i, "actions") for i in range(COUNT)])
         )

@@ -37,7 +37,7 @@ from simscaleai.errors import UserError
 from simscaleai.models.normalization import Statistics
 from simscaleai.observations import unflatten_state
 from simscaleai.storage.episodes import EpisodeFile, open_dataset
-from simscaleai.storage.rows import RowReader
+from simscaleai.storage.step_reader import StepReader
 from simscaleai.training.data.batch import BatchedDataset
 from simscaleai.training.data.dummy import DummyTrajectoryDataset
 from simscaleai.training.data.frames import Frames, fits
@@ -100,7 +100,7 @@ class TrajectoryDataset(BatchedDataset):
             self._language = [data.episodes[i].language for i in self.episodes]
             keys = [*(f"obs/{key}" for key in self.spec.obs.shapes), "actions"]
             columns = data.columns(self.episodes, keys)
-            readers = {key: RowReader(data, self.episodes, key, columns) for key in keys}
+            readers = {key: StepReader(data, self.episodes, key, columns) for key in keys}
         self._state = torch.zeros(sum(lengths), self.state_dim)
         for key, part in unflatten_state(self._state, self.spec.obs).items():
             _fill(part, readers[f"obs/{key}"])
@@ -228,7 +228,7 @@ def _at(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return values.index_select(0, rows.reshape(-1)).view(*rows.shape, values.shape[1])
 
 
-def _fill(rows: torch.Tensor, reader: RowReader) -> None:
+def _fill(rows: torch.Tensor, reader: StepReader) -> None:
     """Write an array of all episodes into `rows` (steps, d)."""
     width = math.prod(reader.shape)
     if width != rows.shape[1]:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from simscaleai.memory import free_memory
-from simscaleai.storage.rows import RowReader
+from simscaleai.storage.step_reader import StepReader
 
 _MIB = 2**20
 _DEFAULT_BUDGET = 2048 * _MIB
@@ -31,7 +31,7 @@ class Frames:
       keep: whether `load` takes all of them into memory.
     """
 
-    def __init__(self, reader: RowReader, keep: bool) -> None:
+    def __init__(self, reader: StepReader, keep: bool) -> None:
         self.reader, self.keep = reader, keep
         self._memory: NDArray[Any] | None = None
 
@@ -56,7 +56,7 @@ class Frames:
         return {**self.__dict__, "_memory": None}  # not for sending to a worker
 
 
-def fits(readers: Sequence[RowReader], cache_mb: float | None) -> bool:
+def fits(readers: Sequence[StepReader], cache_mb: float | None) -> bool:
     """Whether all frames of the readers fit in `cache_mb` MiB; None for what the machine can spare.
 
     That is a quarter of the memory that is free now and at most 2 GiB, shared by the processes that

@@ -30,7 +30,7 @@ from simscaleai.models.policy import ModelPolicy
 from simscaleai.observations import ObsSpec
 from simscaleai.rl.agents.ppo import PPOAgent, PPOConfig
 from simscaleai.storage.checkpoint import load_checkpoint
-from simscaleai.storage.sharded import INDEX_FILE, PLAIN_FILE
+from simscaleai.storage.sharded_checkpoint import INDEX_FILE, PLAIN_FILE
 from simscaleai.training import TrainConfig, Trainer
 from simscaleai.training.data.dummy import DummyTrajectoryDataset
 from simscaleai.training.data.loader import make_loader

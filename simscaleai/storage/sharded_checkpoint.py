@@ -1,13 +1,14 @@
 """Checkpoints that several processes write together: a folder in place of a file.
 
-    step_500/index.json   which tensors there are, and where each part of them lies; written last
-    step_500/plain.pt     everything that is no tensor of the model or optimizer, as `checkpoint` writes it
+    step_500/index.json   the tensors and where each of their shards is stored; written last
+    step_500/plain.pt     everything but tensors of the model and optimizer, as `checkpoint` writes it
     step_500/part_0.bin   bytes of tensors, one after the other; one file for each process
 
-`torch.distributed.checkpoint` decides who writes and who reads which part (`storage.dcp`), so that any
-number of processes can read what another number wrote. Its own files are not used: their index is a
-pickle, and whoever reads one runs the code of whoever wrote it. Here the index is JSON and tensors are bare
-bytes with a checksum; there is nothing in them that could run, and no more is read than the files hold.
+`torch.distributed.checkpoint` decides which process writes and reads which shard (`storage.dcp`), so that any
+number of processes can read what another number wrote. Its own file format is not used: its index is a
+pickle, and unpickling a file runs code of whoever wrote it. Here the index is JSON, and tensors are raw
+bytes with a
+checksum: nothing in them can run, and no more is read than the files hold.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from simscaleai.array_types import Array
 from simscaleai.errors import UserError
 from simscaleai.guards import guarded, reason, regular_file
 
 INDEX_FILE = "index.json"
 PLAIN_FILE = "plain.pt"
-ALIGNMENT = 64  # bytes; a tensor of any type can be looked at where it lies
+ALIGNMENT = 64  # bytes; a mapped tensor of any dtype is aligned
 FORMAT_VERSION = 1
 _MAX_INDEX_BYTES = 64 * 2**20
 _MAX_RANK = 16
@@ -44,8 +46,8 @@ _DTYPES = {
 
 
 @dataclass(frozen=True)
-class Part:
-    """A box of a tensor, and the bytes that hold it in row-major order."""
+class TensorShard:
+    """A box of a tensor, and where its values are stored, in C order."""
 
     offset: tuple[int, ...]
     shape: tuple[int, ...]
@@ -61,20 +63,15 @@ class Entry:
 
     dtype: torch.dtype
     shape: tuple[int, ...]
-    parts: tuple[Part, ...]
-
-
-def is_sharded(path: Path) -> bool:
-    """Whether `path` is a complete checkpoint of this kind."""
-    return (path / INDEX_FILE).is_file()
+    shards: tuple[TensorShard, ...]
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, torch.Tensor]:
-    """{"a": {"b": tensor}} -> {"a/b": tensor}; only tensors and mappings are in it."""
+    """Flatten {"a": {"b": tensor}} to {"a/b": tensor}."""
     flat: dict[str, torch.Tensor] = {}
     for key, value in tree.items():
         if "/" in key:
-            raise ValueError(f"the name {key!r} cannot be part of a path")
+            raise ValueError(f"the name {key!r} cannot be used in a path")
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}/")
         else:
@@ -95,12 +92,12 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_index(folder: Path, entries: Mapping[str, Entry]) -> None:
-    """Write `index.json`; the parts' files are complete before."""
+    """Write `index.json`; call it when the files of all shards are complete."""
     tensors = {
         name: {
             "dtype": str(entry.dtype).removeprefix("torch."),
             "shape": entry.shape,
-            "parts": [vars(part) for part in entry.parts],
+            "parts": [vars(shard) for shard in entry.shards],
         }
         for name, entry in entries.items()
     }
@@ -108,8 +105,8 @@ def write_index(folder: Path, entries: Mapping[str, Entry]) -> None:
     (folder / INDEX_FILE).write_text(text, encoding="utf-8")
 
 
-class ShardedFolder:
-    """The tensors of such a folder, for reading; the index is checked against the files at once.
+class ShardedCheckpoint:
+    """Reads the tensors of a checkpoint folder; the index is checked against the files at once.
 
     Raises:
       UserError: the index is damaged, or claims what the files do not hold.
@@ -117,7 +114,7 @@ class ShardedFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        if not is_sharded(folder):
+        if not (folder / INDEX_FILE).is_file():
             raise self._damaged(f"it has no {INDEX_FILE}")
         try:
             self.entries = self._read_index()
@@ -127,40 +124,40 @@ class ShardedFolder:
             raise self._damaged(f"its {INDEX_FILE} cannot be read ({reason(error)})") from error
 
     def read(self) -> dict[str, torch.Tensor]:
-        """All tensors whole, in CPU memory or mapped from their file."""
+        """Return all tensors whole, in CPU memory or memory-mapped."""
         return {name: self._assemble(name, entry) for name, entry in self.entries.items()}
 
-    def part(self, name: str, part: Part) -> torch.Tensor:
-        """One part of a tensor, mapped from its file.
+    def shard(self, name: str, shard: TensorShard) -> torch.Tensor:
+        """Return one shard of a tensor, memory-mapped.
 
         Raises:
-          UserError: its bytes are not those that were written.
+          UserError: its bytes do not match their checksum.
         """
         with guarded(f"{name!r} in {str(self.folder)!r}", "use another checkpoint of the run"):
-            data = self._files[part.file][part.start : part.start + part.size]
-        if zlib.crc32(data.data) != part.crc32:
-            raise self._damaged(f"the bytes of {name!r} in {part.file} are not what was written")
-        return torch.from_numpy(data).view(self.entries[name].dtype).reshape(part.shape)
+            data = self._files[shard.file][shard.start : shard.start + shard.size]
+        if zlib.crc32(data.data) != shard.crc32:
+            raise self._damaged(f"the bytes of {name!r} in {shard.file} are not what was written")
+        return torch.from_numpy(data).view(self.entries[name].dtype).reshape(shard.shape)
 
     def verify(self) -> None:
-        """Read everything once; UserError at the first damage."""
+        """Read everything once; raise UserError at the first damage."""
         for name, entry in self.entries.items():
-            for part in entry.parts:
-                self.part(name, part)
+            for shard in entry.shards:
+                self.shard(name, shard)
 
     def _assemble(self, name: str, entry: Entry) -> torch.Tensor:
-        if len(entry.parts) == 1:
-            return self.part(name, entry.parts[0])
+        if len(entry.shards) == 1:
+            return self.shard(name, entry.shards[0])
         whole = torch.zeros(entry.shape, dtype=entry.dtype)
-        for part in entry.parts:
-            box = tuple(slice(o, o + n) for o, n in zip(part.offset, part.shape, strict=True))
-            whole[box] = self.part(name, part)
+        for shard in entry.shards:
+            box = tuple(slice(o, o + n) for o, n in zip(shard.offset, shard.shape, strict=True))
+            whole[box] = self.shard(name, shard)
         return whole
 
     @cached_property
-    def _files(self) -> dict[str, np.ndarray]:
-        """The bytes of each file; written to by nobody, and if so, in memory only."""
-        names = {part.file for entry in self.entries.values() for part in entry.parts}
+    def _files(self) -> dict[str, Array]:
+        """The bytes of each file, mapped copy-on-write: the file stays as it is."""
+        names = {shard.file for entry in self.entries.values() for shard in entry.shards}
         return {
             name: np.memmap(self.folder / name, np.uint8, "c")
             if (self.folder / name).stat().st_size
@@ -178,24 +175,24 @@ class ShardedFolder:
         entries = {str(name): _entry(about) for name, about in data["tensors"].items()}
         groups = {name[:i] for name in entries for i, c in enumerate(name) if c == "/"}
         if groups & entries.keys():
-            raise ValueError("a tensor is in the place of a group of others")
+            raise ValueError("a tensor has the name of a group of others")
         self._check_sizes(entries)
         return entries
 
     def _check_sizes(self, entries: dict[str, Entry]) -> None:
-        """Every part lies in a file of this folder, and all together are not more than the files."""
+        """Check that every shard is inside a file of the folder, and that together they fit in the files."""
         total, sizes = 0, dict[str, int]()
-        for name, part in _parts(entries):
-            if part.file not in sizes:
-                if os.path.basename(part.file) != part.file or not part.file.endswith(".bin"):
-                    raise self._damaged(f"{name!r} is said to lie in {part.file!r}")
-                file = self.folder / part.file
+        for name, shard in _shards(entries):
+            if shard.file not in sizes:
+                if os.path.basename(shard.file) != shard.file or not shard.file.endswith(".bin"):
+                    raise self._damaged(f"{name!r} is said to be in {shard.file!r}")
+                file = self.folder / shard.file
                 if file.is_symlink() or not file.is_file():
-                    raise self._damaged(f"its file {part.file} is missing")
-                sizes[part.file] = file.stat().st_size
-            if part.start + part.size > sizes[part.file]:
-                raise self._damaged(f"its file {part.file} is cut short")
-            total += part.size
+                    raise self._damaged(f"its file {shard.file} is missing")
+                sizes[shard.file] = file.stat().st_size
+            if shard.start + shard.size > sizes[shard.file]:
+                raise self._damaged(f"its file {shard.file} is cut short")
+            total += shard.size
         if total > sum(sizes.values()):
             raise self._damaged("its tensors claim to be larger than its files")
 
@@ -206,17 +203,17 @@ class ShardedFolder:
         )
 
 
-def _parts(entries: dict[str, Entry]) -> Iterator[tuple[str, Part]]:
+def _shards(entries: dict[str, Entry]) -> Iterator[tuple[str, TensorShard]]:
     for name, entry in entries.items():
-        for part in entry.parts:
-            yield name, part
+        for shard in entry.shards:
+            yield name, shard
 
 
 def _entry(about: dict[str, Any]) -> Entry:
-    """One tensor of the index; ValueError unless its parts fill it and are within it."""
+    """Parse one tensor of the index; ValueError unless its shards are inside it and fill it."""
     dtype, shape = _DTYPES[about["dtype"]], _numbers(about["shape"])
-    parts = tuple(
-        Part(
+    shards = tuple(
+        TensorShard(
             _numbers(p["offset"]),
             _numbers(p["shape"]),
             str(p["file"]),
@@ -224,15 +221,15 @@ def _entry(about: dict[str, Any]) -> Entry:
         )
         for p in about["parts"]
     )
-    for part in parts:
-        ends = [o + n for o, n in zip(part.offset, part.shape, strict=True)]
+    for shard in shards:
+        ends = [o + n for o, n in zip(shard.offset, shard.shape, strict=True)]
         if any(end > n for end, n in zip(ends, shape, strict=True)):
-            raise ValueError("a part lies outside its tensor")
-        if part.size != math.prod(part.shape) * dtype.itemsize:
-            raise ValueError("a part is not as long as its shape")
-    if sum(part.size for part in parts) != math.prod(shape) * dtype.itemsize:
-        raise ValueError("the parts do not make up the tensor")
-    return Entry(dtype, shape, parts)
+            raise ValueError("a shard is outside its tensor")
+        if shard.size != math.prod(shard.shape) * dtype.itemsize:
+            raise ValueError("a shard is not as long as its shape")
+    if sum(shard.size for shard in shards) != math.prod(shape) * dtype.itemsize:
+        raise ValueError("the shards do not fill the tensor")
+    return Entry(dtype, shape, shards)
 
 
 def _numbers(values: Any) -> tuple[int, ...]:

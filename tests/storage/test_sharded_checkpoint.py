@@ -8,7 +8,7 @@ import torch
 
 from simscaleai.errors import UserError
 from simscaleai.storage.checkpoint import load_checkpoint, save_sharded_checkpoint
-from simscaleai.storage.sharded import ShardedFolder, flatten, unflatten
+from simscaleai.storage.sharded_checkpoint import ShardedCheckpoint, flatten, unflatten
 
 TENSORS: dict[str, Any] = {
     "weights": {
@@ -49,7 +49,7 @@ def test_one_changed_bit_is_noticed(folder: Path) -> None:
     content[5] ^= 1
     (folder / "part_0.bin").write_bytes(content)
     with pytest.raises(UserError, match=r"'weights/a' in part_0\.bin are not what was written"):
-        ShardedFolder(folder).verify()
+        ShardedCheckpoint(folder).verify()
     with pytest.raises(UserError, match="use another checkpoint of the run"):
         load_checkpoint(folder)
 

@@ -52,7 +52,7 @@ def test_what_is_for_training(write, masks, train, valid):
 @pytest.mark.parametrize(
     ("masks", "message"),
     [
-        ({"train": [0, 1, 2], "valid": [1, 2]}, r"x\.h5: mask/train and mask/valid share 2 .*demo_1"),
+        ({"train": [0, 1, 2], "valid": [1, 2]}, r"x\.h5: mask/train and mask/valid have 2 .*demo_1"),
         ({"train": [0, 77]}, r"mask/train names 'demo_77', which is not there"),
         ({"train": [0], "valid": [77]}, r"mask/valid names 'demo_77'"),
     ],

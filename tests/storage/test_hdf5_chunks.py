@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from simscaleai.storage.chunks import ChunkError, Layout, find_chunks, layout_of, read_rows
+from simscaleai.storage.hdf5_chunks import ChunkError, Layout, find_chunks, layout_of, read_steps
 
 FRAMES = np.arange(7 * 4 * 6 * 3).reshape(7, 4, 6, 3)
 SHUFFLED = {"compression": "gzip", "shuffle": True}
@@ -53,7 +53,7 @@ def test_rows_are_those_of_hdf5(stored):
         return
     for start, stop in ((0, 7), (3, 4), (2, 6), (6, 7)):
         out = np.empty((stop - start, 4, 6, 3), values.dtype.newbyteorder("="))
-        np.testing.assert_array_equal(read_rows(dataset, layout, start, out), values[start:stop])
+        np.testing.assert_array_equal(read_steps(dataset, layout, start, out), values[start:stop])
 
 
 def test_found_chunks_hold_the_rows(stored, tmp_path):
@@ -79,7 +79,7 @@ def test_chunks_that_were_never_written_hold_the_fill_value(tmp_path):
         assert find_chunks(x.id, 10**6) is None
         layout = layout_of(x.id)
         assert layout is not None
-        out = read_rows(x.id, layout, 2, np.empty((5, 2), np.float32))
+        out = read_steps(x.id, layout, 2, np.empty((5, 2), np.float32))
         np.testing.assert_array_equal(out, x[2:7])
         assert out[0, 0] == 7 and out[1, 0] == 1
 
@@ -92,7 +92,7 @@ def test_a_chunk_may_have_skipped_a_filter(tmp_path):
         assert find_chunks(x, 10**6) is None
         layout = layout_of(x)
         assert layout is not None
-        np.testing.assert_array_equal(read_rows(x, layout, 0, np.empty_like(values)), values)
+        np.testing.assert_array_equal(read_steps(x, layout, 0, np.empty_like(values)), values)
 
 
 def test_chunks_outside_the_file_are_not_found(tmp_path):
@@ -124,7 +124,7 @@ def test_hostile_chunks(tmp_path, chunk, message):
         layout = layout_of(x)
         assert layout is not None
         with pytest.raises(ChunkError, match=message):
-            read_rows(x, layout, 0, np.empty_like(DECLARED))
+            read_steps(x, layout, 0, np.empty_like(DECLARED))
 
 
 def test_a_bomb_takes_no_memory():

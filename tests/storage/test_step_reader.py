@@ -14,7 +14,7 @@ import pytest
 
 from simscaleai.errors import UserError
 from simscaleai.storage.episodes import open_dataset
-from simscaleai.storage.rows import RowReader
+from simscaleai.storage.step_reader import StepReader
 
 LENGTHS = (5, 3, 7, 4)
 OPTIONS = {
@@ -52,9 +52,9 @@ def path(tmp_path, layout) -> Path:
     return tmp_path / "x.h5"
 
 
-def reader(path: Path, episodes=(0, 2, 3)) -> RowReader:
+def reader(path: Path, episodes=(0, 2, 3)) -> StepReader:
     with open_dataset(path) as data:
-        return RowReader(data, list(episodes), "obs/image")
+        return StepReader(data, list(episodes), "obs/image")
 
 
 def test_rows_in_any_order(path, layout):
@@ -70,7 +70,7 @@ def test_rows_in_any_order(path, layout):
         np.testing.assert_array_equal(rows.read_all(threads), everything)
 
 
-def _first(rows: RowReader, results) -> None:
+def _first(rows: StepReader, results) -> None:
     results.put((os.getpid(), rows.read(np.array([4, 0]))))
 
 

@@ -1,7 +1,7 @@
-"""Which episodes of a file are for training and which for validation.
+"""Read which episodes of a file are for training and which for validation.
 
-A file may name them in /mask/train and /mask/valid. Where it has only one of the two, the other one is the
-rest; where it has neither, whatever other masks there are, every tenth episode is for validation.
+A file may name them in /mask/train and /mask/valid. If one of the two is missing, it is the rest; if both
+are, whatever other masks there are, every tenth episode is for validation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Masks:
     Args:
       file: the file.
       episodes: its episodes, in order.
-      robomimic: whether it is of the layout that has masks.
+      robomimic: whether it has the robomimic layout, which has masks.
 
     Attributes:
       names: of the masks, sorted.
@@ -37,7 +37,7 @@ class Masks:
         self._position = {e.name: i for i, e in enumerate(episodes)}
 
     def read(self, name: str) -> tuple[list[int], list[str]]:
-        """Positions of the episodes of a mask, sorted, and names in it that no episode has."""
+        """Return the sorted positions of a mask's episodes, and names in it that no episode has."""
         assert self._group is not None
         most = 2 * len(self._episodes) + 1000
         members = set(self._file.strings(self._group, name, f"mask/{name}", most))
@@ -45,7 +45,7 @@ class Masks:
         return known, sorted(m for m in members if m not in self._position)
 
     def split(self, name: str) -> list[int]:
-        """Positions of the episodes of a split, sorted.
+        """Return the sorted positions of the episodes of a split.
 
         Args:
           name: "all", "train", "valid" or another mask.
@@ -70,7 +70,7 @@ class Masks:
         return validated if name == "valid" else sorted({*everything} - {*validated})
 
     def problems(self) -> list[str]:
-        """What keeps the masks of `SPLITS` from being used, one sentence each."""
+        """Return what is wrong with the masks of `SPLITS`, one sentence each."""
         masks = {name: self.read(name) for name in SPLITS if name in self.names}
         problems = [
             f"mask/{name} names {missing[0]!r}, which is not there; write the mask again"
@@ -82,7 +82,7 @@ class Masks:
             shown = ", ".join(self._episodes[i].name for i in both[:_SHOWN])
             more = ", ..." if len(both) > _SHOWN else ""
             problems.append(
-                f"mask/train and mask/valid share {len(both)} of the episodes ({shown}{more}); write masks"
-                " that share none"
+                f"mask/train and mask/valid have {len(both)} episodes in common ({shown}{more}); write masks"
+                " that have none"
             )
         return problems
