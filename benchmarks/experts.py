@@ -1,6 +1,6 @@
 """How often the scripted experts succeed, and how still a held cube stays.
 
-    python benchmarks/experts.py [--episodes 1000] [--grasps 64]
+    python benchmarks/experts.py [--episodes 1000] [--grasps 64] [--robot panda]
 
 The first table runs each expert over unseen episodes. The second one grasps the cube from the task's
 own starts (any yaw), then throws the hand about for 10 s at full speed in a random direction that
@@ -19,6 +19,7 @@ from rich.table import Table
 from simscaleai.evaluation import EvalConfig, evaluate_policy
 from simscaleai.evaluation.suite import episode_seed
 from simscaleai.sim import make_vec_env
+from simscaleai.sim.robots.robot import find_robot, list_robots
 
 RUNS: tuple[tuple[str, float, str | None], ...] = (
     ("reach", 0.002, None),
@@ -40,13 +41,19 @@ RUNS: tuple[tuple[str, float, str | None], ...] = (
 )
 
 
-def success(episodes: int) -> Table:
-    table = Table(title=f"Experts over {episodes} episodes")
+def success(episodes: int, robot: str) -> Table:
+    table = Table(title=f"Experts over {episodes} episodes, {robot}")
     for column in ("task", "dt (s)", "randomization", "success (%)", "95 % interval", "mean steps"):
         table.add_column(column)
     table.add_column("failures")
     for name, dt, level in RUNS:
-        settings: dict[str, Any] = {"dt": dt, "domain_randomization": level is not None}
+        if name not in find_robot(robot).tasks:
+            continue
+        settings: dict[str, Any] = {
+            "robot": robot,
+            "dt": dt,
+            "domain_randomization": level is not None,
+        }
         if level is not None:
             settings["randomization_level"] = level
         env = make_vec_env(name, min(episodes, 256), autoreset_mode="disabled", **settings)
@@ -64,10 +71,15 @@ def success(episodes: int) -> Table:
     return table
 
 
-def creep(grasps: int, dt: float, seconds: float = 10.0) -> np.ndarray:
+def creep(grasps: int, dt: float, robot: str, seconds: float = 10.0) -> np.ndarray:
     """How far each held cube moved in the hand's frame (m); infinite if it was lost."""
     env = make_vec_env(
-        "pick_place", grasps, autoreset_mode="disabled", dt=dt, max_episode_steps=10_000
+        "pick_place",
+        grasps,
+        robot=robot,
+        autoreset_mode="disabled",
+        dt=dt,
+        max_episode_steps=10_000,
     )
     obs, _ = env.reset(seed=[episode_seed(0, i) for i in range(grasps)])
     # a target that is out of reach: the expert grasps and lifts, and the episode goes on
@@ -97,12 +109,12 @@ def creep(grasps: int, dt: float, seconds: float = 10.0) -> np.ndarray:
     return np.where(info["grasped"], moved, np.inf)
 
 
-def creep_table(grasps: int) -> Table:
+def creep_table(grasps: int, robot: str) -> Table:
     table = Table(title=f"Creep of a held cube in 10 s of fast random motion, {grasps} grasps")
     for column in ("dt (s)", "lost", "median (mm)", "95th percentile (mm)", "largest (mm)"):
         table.add_column(column)
     for dt in (0.002, 0.005):
-        moved = creep(grasps, dt)
+        moved = creep(grasps, dt, robot)
         held = moved[np.isfinite(moved)] * 1000
         values = (np.median(held), np.percentile(held, 95), held.max())
         table.add_row(f"{dt}", str(grasps - len(held)), *(f"{v:.2f}" for v in values))
@@ -113,10 +125,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--episodes", type=int, default=1000)
     parser.add_argument("--grasps", type=int, default=64)
+    parser.add_argument("--robot", default="panda", choices=list_robots())
     args = parser.parse_args()
     console = Console(width=110)
-    console.print(creep_table(args.grasps))
-    console.print(success(args.episodes))
+    console.print(creep_table(args.grasps, args.robot))
+    console.print(success(args.episodes, args.robot))
 
 
 if __name__ == "__main__":

@@ -10,10 +10,13 @@ import mujoco
 import numpy as np
 import pytest
 
-from simscaleai.sim import make_env, make_vec_env
-from simscaleai.sim.parameters import GeomsOf, Parameter, Selection, Target
+from simscaleai.sim import SimConfig, make_env, make_vec_env
+from simscaleai.sim.parameters import LIGHTS, GeomsOf, Parameter, Selection, Target
 from simscaleai.sim.randomization import LEVELS
 from simscaleai.sim.robots.panda import PANDA
+from simscaleai.sim.scene import ASSETS
+from simscaleai.sim.task_env import TaskEnv
+from simscaleai.sim.tasks.pick_place import PickPlace
 
 FAST: dict[str, Any] = {"cameras": [], "dt": 0.005}
 PARAMETERS = make_env("pick_place", **FAST).task.parameters
@@ -275,3 +278,48 @@ def test_objects_of_a_users_scene_are_randomized(tmp_path: Path) -> None:
         before["body_mass"][model.body("puck").id] * (1 + draws["object_mass"][0])
     )
     assert (model.light_pos != before["light_pos"]).any(axis=1).all() and model.nlight == 3
+
+
+def test_a_users_task_has_all_parameters_by_what_it_declares(tmp_path: Path) -> None:
+    """Its cube goes by another name, and so do size and position."""
+
+    class Push(PickPlace):
+        name = "push"
+        free_bodies = ("puck",)
+
+    scene = tmp_path / "push.xml"
+    text = (ASSETS / "pick_place.xml").read_text()
+    scene.write_text(text.replace('name="object"', 'name="puck"').replace('"object"', '"puck"'))
+    config = SimConfig(cameras=[], xml_path=str(scene), domain_randomization=True)
+    _, info = TaskEnv(config, task_class=Push).reset(seed=0)
+    assert set(info["randomization"]) == set(WIDTHS)
+
+
+@pytest.mark.parametrize(
+    ("target", "mentions"),
+    [
+        (Target("geom_rgba", ("cubes",)), ("geom", "'cubes'", "object")),
+        (Target("body_mass", ("cube",)), ("body", "'cube'", "object")),
+        (Target("qpos", ("cube",), (0,)), ("joint", "'cube'", "object")),
+        (Target("geom_size", GeomsOf(("cube",))), ("body", "'cube'")),
+        (Target("geom_colour", ("object",)), ("geom_colour", "geom_")),
+    ],
+)
+def test_an_unknown_name_is_an_error(
+    target: Target, mentions: tuple[str, ...], refused: Any
+) -> None:
+    class Own(PickPlace):
+        name = "own"
+        randomization = (Parameter("mine", "scale", (0.1,), (target,)),)
+
+    config = SimConfig(cameras=[], domain_randomization=True)
+    refused(lambda: TaskEnv(config, task_class=Own), "'mine'", *mentions)
+
+
+def test_a_parameter_is_declared_once(refused: Any) -> None:
+    class Own(PickPlace):
+        name = "own"
+        randomization = LIGHTS
+
+    config = SimConfig(cameras=[], domain_randomization=True)
+    refused(lambda: TaskEnv(config, task_class=Own), "light_brightness", "twice")

@@ -148,9 +148,12 @@ _ROBOTS = Registry(
 
 def register_robot(robot: Robot) -> None:
     """Make `robot` known by its name; UserError if another one has it."""
-    if robot.name in _ROBOTS and _ROBOTS.get(robot.name) == robot:
-        return  # the same again: a module may be imported twice
-    _ROBOTS.register(robot.name, robot)
+    if robot.name not in _ROBOTS:
+        _ROBOTS.register(robot.name, robot)
+    elif (
+        _ROBOTS.get(robot.name) != robot
+    ):  # the same again is harmless: a module may be imported twice
+        raise UserError(f"The robot name {robot.name!r} is taken; choose another name.")
 
 
 def find_robot(name: str) -> Robot:
