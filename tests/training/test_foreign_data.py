@@ -156,6 +156,13 @@ def test_what_is_not_finite_is_refused_before_the_first_step(train):
     assert not validate_dataset("d.h5").ok
 
 
+@pytest.mark.parametrize("shape", [(), (0,), (2, 2)])
+def test_actions_that_are_no_vector_are_refused(train, shape):
+    with pytest.raises(UserError, match=r"expected a vector"):
+        train({"eef": vector()}, actions=np.zeros((STEPS, *shape)))
+    assert not validate_dataset("d.h5").ok
+
+
 def test_an_empty_episode_and_overlapping_masks(train):
     train({"eef": vector()})
     with h5py.File("d.h5", "r+") as file:

@@ -58,6 +58,8 @@ def read_spec(data: EpisodeFile, obs_keys: list[str] | None = None) -> DataSpec:
         else:
             shapes[key], dtypes[key] = shape or (1,), "float32"
     action_shape = data.shape(data.example, "actions")[1:]
-    if len(action_shape) != 1:
-        raise UserError(f"{data.path}: an action has shape {action_shape}; expected a vector.")
+    if len(action_shape) != 1 or action_shape[0] == 0:
+        raise UserError(
+            f"{data.path}: an action has shape {action_shape}; expected a vector of at least one number."
+        )
     return DataSpec(ObsSpec(shapes, dtypes), action_shape[0], data.contract)
