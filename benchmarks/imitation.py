@@ -112,7 +112,7 @@ def run(recipe: str, seed: int, folder: Path) -> tuple[str, ...]:
         failures or "none",
         ", ".join(
             f"{k} {round(v['success_rate'] * v['n_episodes'])} of {v['n_episodes']}"
-            for k, v in found.get("groups", {}).items()
+            for k, v in found.get("categories", {}).items()
         ),
     )
 

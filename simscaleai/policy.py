@@ -1,22 +1,24 @@
-"""What anything that drives a robot looks like: an expert, a random policy, a trained model."""
+"""The interface of everything that acts: an expert, a random policy, a trained model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai import seeding
+from simscaleai.array_types import Array, BoolArray
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Acts for n environments at once; whatever it remembers is per environment."""
 
     def reset(
         self,
-        mask: NDArray[np.bool_],
+        mask: BoolArray,
         seeds: Sequence[int],
         instructions: Sequence[str] | None = None,
     ) -> None:
@@ -29,12 +31,12 @@ class Policy(Protocol):
             nothing, and then those given before still hold.
         """
 
-    def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Actions (n, action_dim) in [-1, 1] for raw observations {key: (n, ...)}."""
+    def act(self, obs: Mapping[str, Array]) -> NDArray[np.float32]:
+        """Return actions (n, action_dim) in [-1, 1] for raw observations {key: (n, ...)}."""
 
 
 class RandomPolicy:
-    """Uniform actions; row i's t-th action depends on its episode's seed and t alone."""
+    """Uniform actions; the t-th action in an env depends on its episode's seed and t alone."""
 
     def __init__(self, action_dim: int = 4) -> None:
         self.action_dim = action_dim
@@ -42,7 +44,7 @@ class RandomPolicy:
 
     def reset(
         self,
-        mask: NDArray[np.bool_],
+        mask: BoolArray,
         seeds: Sequence[int],
         instructions: Sequence[str] | None = None,
     ) -> None:
@@ -51,6 +53,6 @@ class RandomPolicy:
         for i in map(int, np.flatnonzero(mask)):
             self._rng[i] = seeding.generator(seeds[i], "random-policy")
 
-    def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        shape = self.action_dim
-        return np.stack([r.uniform(-1, 1, shape) for r in self._rng]).astype(np.float32)
+    def act(self, obs: Mapping[str, Array]) -> NDArray[np.float32]:
+        drawn = [rng.uniform(-1, 1, self.action_dim) for rng in self._rng]
+        return np.stack(drawn).astype(np.float32)  # (n, action_dim)

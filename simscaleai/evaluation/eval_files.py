@@ -14,9 +14,9 @@ import itertools
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from simscaleai.convert import without_nan
+from simscaleai.evaluation.summary import Metrics
 from simscaleai.storage.atomic import atomic_path, require_writable
 
 NEWEST = "eval_info.json"
@@ -35,7 +35,7 @@ class EvalFiles:
       UserError: nothing can be written there; said before the first episode.
     """
 
-    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, about: Metrics) -> None:
         self.folder = folder
         self._identity = {key: about[key] for key in _IDENTITY}
         require_writable(
@@ -43,14 +43,14 @@ class EvalFiles:
         )
         self.path = self._own_file(about)
 
-    def write(self, results: dict[str, Any]) -> None:
+    def write(self, results: Metrics) -> None:
         """Write both files."""
         text = json.dumps(without_nan(results), indent=2, allow_nan=False) + "\n"
         for path in (self.path, self.folder / NEWEST):
             with atomic_path(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
 
-    def _own_file(self, about: dict[str, Any]) -> Path:
+    def _own_file(self, about: Metrics) -> Path:
         words = [Path(about["checkpoint"]).stem, about["env_name"], about["n_episodes"]]
         words += [f"seed{about['seed']}"]
         words += [about["randomize"]] if about["randomize"] else []

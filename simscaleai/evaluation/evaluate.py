@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ from simscaleai.convert import Converted, converted
 from simscaleai.errors import UnsavedResults, UserError, printable
 from simscaleai.evaluation.eval_files import EvalFiles
 from simscaleai.evaluation.suite import MAX_ENVS, run_suite, suite
-from simscaleai.evaluation.summary import summarize
+from simscaleai.evaluation.summary import Metrics, summarize
 from simscaleai.progress import can_draw
 from simscaleai.rollout.env_checks import check_env, name_of
 from simscaleai.rollout.frames import FrameRecorder, check_video_dir
+from simscaleai.rollout.gym_types import GymEnv, Predictor
 from simscaleai.rollout.outcomes import EpisodeResult
 from simscaleai.rollout.policy_adapter import PolicyAdapter
 from simscaleai.rollout.policy_source import find_policy_source
@@ -63,8 +64,8 @@ class EvalConfig(Converted):
 
 
 def evaluate_policy(
-    env: Any, predict_fn: Callable[..., Any], config: EvalConfig | Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+    env: GymEnv, predict_fn: Predictor, config: EvalConfig | Mapping[str, Any] | None = None
+) -> Metrics:
     """Run episodes and sum them up.
 
     Args:
@@ -81,8 +82,8 @@ def evaluate_policy(
       "success_ci" (low, high), "success_at_end", "n_episodes", "failure_stages" {stage: count},
       "diverged" (how many episodes ended since their physics became unstable: failures, at the stage
       "diverged") and "episodes", one dict each with its seed. Where no info ever said whether an episode
-      succeeded, a warning is logged, and the rates are NaN. For a task with groups also "groups" {name:
-      {"n_episodes", "success_rate", "success_ci", "failure_stages"}}, of those that occurred.
+      succeeded, a warning is logged, and the rates are NaN. For a task with categories also "categories"
+      {name: {"n_episodes", "success_rate", "success_ci", "failure_stages"}}, of those that occurred.
     """
     check_env(env)
     if isinstance(config, Mapping):
@@ -111,7 +112,7 @@ def evaluate_policy(
 
 
 def _run_single(
-    env: Any, policy: PolicyAdapter, seeds: Sequence[int], config: EvalConfig
+    env: GymEnv, policy: PolicyAdapter, seeds: Sequence[int], config: EvalConfig
 ) -> Iterator[EpisodeResult]:
     """The episodes of a single environment, filmed and shown as the config wants."""
     if not (config.render or config.save_videos):
@@ -139,7 +140,7 @@ def evaluate_checkpoint(
     output_dir: str | Path | None = None,
     device: str = "auto",
     show_progress: bool = True,
-) -> dict[str, Any]:
+) -> Metrics:
     """Evaluate a trained policy in the environment that its checkpoint names.
 
     Args:
@@ -191,21 +192,28 @@ def evaluate_checkpoint(
         if output_dir is not None:
             raise
         logger.warning(printable(f"The results will not be saved: {error}"))
-    running: Iterable[EpisodeResult] = run_suite(env, policy, seeds)
-    console = Console(stderr=True)
-    running = track(
-        running,
-        "Evaluating",
-        total=n_episodes,
-        console=console,
-        disable=not show_progress or (console.is_jupyter and not can_draw(console)),
-    )
+    running = _with_progress(run_suite(env, policy, seeds), n_episodes, show_progress)
     results = {**about, **summarize(running), "output_path": str(files.path) if files else None}
     if files is not None:
-        try:
-            files.write(results)
-        except OSError as error:
-            raise UnsavedResults(
-                f"The results are not saved: {files.path}: {error.strerror}.", results
-            ) from error
+        _write(files, results)
     return results
+
+
+def _with_progress(
+    running: Iterable[EpisodeResult], n_episodes: int, show: bool
+) -> Iterable[EpisodeResult]:
+    """The same results, with a progress bar on stderr where one can be drawn."""
+    console = Console(stderr=True)
+    # a notebook without its widgets would get a line for every episode
+    hidden = not show or (console.is_jupyter and not can_draw(console))
+    return track(running, "Evaluating", total=n_episodes, console=console, disable=hidden)
+
+
+def _write(files: EvalFiles, results: Metrics) -> None:
+    """Write results; where that fails, raise them, so that the episodes were not run for nothing."""
+    try:
+        files.write(results)
+    except OSError as error:
+        raise UnsavedResults(
+            f"The results are not saved: {files.path}: {error.strerror}.", results
+        ) from error

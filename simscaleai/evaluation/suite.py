@@ -7,12 +7,12 @@ dataset starts there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from simscaleai import seeding
 from simscaleai.errors import UserError
 from simscaleai.memory import require_memory
 from simscaleai.rollout.env_checks import takes_long_seeds
+from simscaleai.rollout.gym_types import GymEnv, Predictor
 from simscaleai.rollout.loop import Recorder, run_episodes
 from simscaleai.rollout.outcomes import EpisodeResult, OutcomeRecorder
 
@@ -33,7 +33,7 @@ def episode_seed(seed: int, index: int) -> int:
     return seeding.derive_seed(seed, "evaluation", index)
 
 
-def suite(seed: int, n_episodes: int, env: Any = None) -> list[int]:
+def suite(seed: int, n_episodes: int, env: GymEnv = None) -> list[int]:
     """Return the seeds of a suite of episodes.
 
     Args:
@@ -53,8 +53,8 @@ def suite(seed: int, n_episodes: int, env: Any = None) -> list[int]:
 
 
 def run_suite(
-    env: Any,
-    policy: Any,
+    env: GymEnv,
+    policy: Predictor,
     seeds: Iterable[int],
     max_steps: int | None = None,
     recorders: Sequence[Recorder] = (),

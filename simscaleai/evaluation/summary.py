@@ -12,16 +12,19 @@ import numpy as np
 from simscaleai.evaluation.statistics import wilson_interval
 from simscaleai.rollout.outcomes import DIVERGED, EpisodeResult
 
+Metrics = dict[str, Any]
+"""Results of an evaluation by name, as `evaluate_policy` lists them."""
 
-def summarize(results: Iterable[EpisodeResult]) -> dict[str, Any]:
+
+def summarize(results: Iterable[EpisodeResult]) -> Metrics:
     """Return the metrics of `evaluate_policy` for finished episodes."""
     episodes = sorted(results, key=lambda episode: episode.index)
     rewards = np.array([e.reward for e in episodes])
     counts = _counts(episodes)
-    groups = sorted({e.group for e in episodes if e.group is not None})
-    by_group = {g: _counts([e for e in episodes if e.group == g]) for g in groups}
-    for found in by_group.values():
-        del found["success_at_end"]
+    categories = sorted({e.category for e in episodes if e.category is not None})
+    by_category = {c: _counts([e for e in episodes if e.category == c]) for c in categories}
+    for counted in by_category.values():
+        del counted["success_at_end"]
     return {
         "success_rate": counts["success_rate"],
         "success_ci": counts["success_ci"],
@@ -35,11 +38,11 @@ def summarize(results: Iterable[EpisodeResult]) -> dict[str, Any]:
         "failure_stages": counts["failure_stages"],
         "diverged": counts["failure_stages"].get(DIVERGED, 0),
         "episodes": [e.to_dict() for e in episodes],
-        **({"groups": by_group} if by_group else {}),
+        **({"categories": by_category} if by_category else {}),
     }
 
 
-def _counts(episodes: Sequence[EpisodeResult]) -> dict[str, Any]:
+def _counts(episodes: Sequence[EpisodeResult]) -> Metrics:
     n = len(episodes)
     rate, at_end, interval = math.nan, math.nan, (math.nan, math.nan)
     if any(e.success is not None for e in episodes):  # an episode without a word is a failure then

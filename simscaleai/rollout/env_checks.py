@@ -9,33 +9,36 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
-from numpy.typing import NDArray
 
+from simscaleai.array_types import FloatArray, IntArray
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.observations import as_array, observation_parts
+from simscaleai.rollout.gym_types import GymEnv, Info, Obs
 from simscaleai.sim.base_env import BaseRobotEnv
 from simscaleai.sim.task import Task
 from simscaleai.sim.vector_env import TaskVectorEnv
 
+ResetOptions = dict[str, object]
+"""What `env.reset` takes as `options`."""
 
-def task_of(env: Any) -> Task | None:
-    """The `Task` of an environment of this package; None for others, whatever they call `task`."""
+
+def task_of(env: GymEnv) -> Task | None:
+    """Return the `Task` of an environment of this package; None for others, whatever they call `task`."""
     found = getattr(getattr(env, "unwrapped", env), "task", None)
     return found if isinstance(found, Task) else None
 
 
-def takes_long_seeds(env: Any) -> bool:
+def takes_long_seeds(env: GymEnv) -> bool:
     """Whether an environment is known to take seeds of 63 bits: it is of this package, or holds such."""
     if isinstance(getattr(env, "unwrapped", env), BaseRobotEnv | TaskVectorEnv):
         return True
     metadata = getattr(env, "metadata", None) or {}
-    return bool(
-        metadata.get("seed_bits", 31) >= 63
-    )  # of Gymnasium's vectors, that of their first env
+    # Gymnasium's vector environments have the metadata of their first env
+    return bool(metadata.get("seed_bits", 31) >= 63)
 
 
-def check_env(env: Any) -> None:
+def check_env(env: GymEnv) -> None:
     """Raise UserError unless `env` has the interface of a Gymnasium environment."""
     for method in ("reset", "step"):
         if isinstance(env, type) or not callable(getattr(env, method, None)):
@@ -54,7 +57,7 @@ def check_env(env: Any) -> None:
         pass
 
 
-def reset_all(env: Any, seeds: list[int], options: dict[str, Any] | None) -> Any:
+def reset_all(env: GymEnv, seeds: list[int], options: ResetOptions | None) -> tuple[Obs, Info]:
     """Reset a vector environment with a seed for each env, or for all of them where it takes but one.
 
     Such a one is in every entry of `seeds` afterwards.
@@ -69,18 +72,18 @@ def reset_all(env: Any, seeds: list[int], options: dict[str, Any] | None) -> Any
 
 
 def check_finite(
-    obs: Any,
-    env: Any,
-    steps: NDArray[np.int64],
-    index: NDArray[np.int64],
+    obs: Obs,
+    env: GymEnv,
+    steps: IntArray,
+    index: IntArray,
     seeds: Sequence[int],
     batched: bool = True,
 ) -> None:
-    """Raise UserError for NaN in an observation that a running episode goes on from.
+    """Raise UserError for NaN in an observation that the next action of a running episode is for.
 
     Args:
       obs: of all envs, or of a single one.
-      env: who gave it.
+      env: where it comes from.
       steps, index, seeds: of the episode in each env, whose index is -1 where there is none.
       batched: whether `obs` is of a vector environment.
     """
@@ -91,17 +94,18 @@ def check_finite(
             continue
         if array.dtype.kind != "f" or not (wrong := np.isnan(array)).any():
             continue
+        # without a leading axis of envs nobody can say whose the NaN is: all running ones are named
         apart = batched and array.shape[:1] == index.shape
-        rows = wrong.reshape(len(index), -1).any(1) if apart else np.ones(len(index), dtype=bool)
-        for row in np.flatnonzero(rows & (index >= 0)):
+        in_env = wrong.reshape(len(index), -1).any(1) if apart else np.ones(len(index), dtype=bool)
+        for i in np.flatnonzero(in_env & (index >= 0)):
             raise UserError(
                 f"The environment {name_of(env)!r} gave NaN in the observation {key!r} after step"
-                f" {steps[row]} of episode {index[row]} (seed {seeds[int(row)]}); no policy can act on that."
+                f" {steps[i]} of episode {index[i]} (seed {seeds[int(i)]}); no policy can act on that."
             )
 
 
-def name_of(env: Any) -> str:
-    """What to call an environment in an error."""
+def name_of(env: GymEnv) -> str:
+    """Return what to call an environment in an error."""
     contract = EnvContract.of(env)
     if contract is not None:
         return contract.env_name
@@ -109,7 +113,8 @@ def name_of(env: Any) -> str:
     return getattr(spec, "id", None) or type(getattr(env, "unwrapped", env)).__name__
 
 
-def entries(returned: Any, count: int, method: str, env: Any) -> Any:
+def entries(returned: object, count: int, method: str, env: GymEnv) -> Any:
+    """Return what `reset` or `step` gave, if it is a tuple of `count`; UserError if not."""
     if isinstance(returned, tuple) and len(returned) == count:
         return returned
     found = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
@@ -119,8 +124,8 @@ def entries(returned: Any, count: int, method: str, env: Any) -> Any:
     )
 
 
-def as_rewards(value: Any, n: int, env: Any) -> NDArray[np.float64]:
-    """Rewards (n,) out of numbers or arrays of one."""
+def as_rewards(value: object, n: int, env: GymEnv) -> FloatArray:
+    """Return rewards (n,) out of numbers or arrays of one; UserError for anything else."""
     rewards = as_array(value)
     if rewards.size != n or rewards.dtype.kind not in "biuf":
         raise UserError(

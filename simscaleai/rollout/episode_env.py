@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
-from numpy.typing import NDArray
 
+from simscaleai.array_types import BoolArray, FloatArray
 from simscaleai.contract import EnvContract
 from simscaleai.infos import last_info
-from simscaleai.rollout.env_checks import as_rewards, entries, reset_all, task_of
+from simscaleai.rollout.env_checks import ResetOptions, as_rewards, entries, reset_all, task_of
+from simscaleai.rollout.gym_types import Action, GymEnv, Info, Obs
 from simscaleai.sim.vector_env import TaskVectorEnv
-
-Info = Mapping[str, Any]
-"""What an environment says besides observation and reward: {name: value}, or {name: (n, ...)} of n envs."""
 
 
 class EpisodeEnv:
@@ -31,7 +26,7 @@ class EpisodeEnv:
       stands_still: whether an env whose episode is over may be stepped without a reset.
     """
 
-    def __init__(self, env: Any) -> None:
+    def __init__(self, env: GymEnv) -> None:
         self.env = env
         self.single = not isinstance(env, VectorEnv)
         self.num_envs = 1 if self.single else env.num_envs
@@ -50,7 +45,7 @@ class EpisodeEnv:
         said: str = self.env.unwrapped.instruction(env_id)
         return said
 
-    def reset(self, mask: NDArray[np.bool_], seeds: list[int]) -> tuple[Any, Info]:
+    def reset(self, mask: BoolArray, seeds: list[int]) -> tuple[Obs, Info]:
         """Begin episodes.
 
         Args:
@@ -63,12 +58,14 @@ class EpisodeEnv:
         if self.single:
             returned = self.env.reset(seed=seeds[0])
         else:
-            options = {"reset_mask": mask.copy()} if self.resets_alone else None
+            options: ResetOptions | None = (
+                {"reset_mask": mask.copy()} if self.resets_alone else None
+            )
             returned = reset_all(self.env, seeds, options)
         obs, info = entries(returned, 2, "reset", self.env)
         return obs, info
 
-    def step(self, action: Any) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], Info]:
+    def step(self, action: Action) -> tuple[Obs, FloatArray, BoolArray, Info]:
         """Take one control step.
 
         Returns:

@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from simscaleai.array_types import Array, ArrayDict
 from simscaleai.rollout.loop import Recorder, Rollout
 from simscaleai.storage.episode import NEXT_OBS, OBS, Episode
+
+JsonValues = dict[str, Any]
+"""Randomized parameters of an episode by name, as a dataset stores them."""
 
 
 class EpisodeRecorder(Recorder):
@@ -30,10 +33,10 @@ class EpisodeRecorder(Recorder):
     def __init__(self, max_steps: int, next_obs: bool = False) -> None:
         self.finished: list[Episode] = []
         self._max_steps, self._next_obs = max_steps, next_obs
-        self._buffers: dict[str, NDArray[Any]] = {}  # (max_steps, n, ...)
+        self._buffers: ArrayDict = {}  # (max_steps, n, ...)
         self._step = 0  # of all envs
         self._start = np.zeros(0, dtype=np.int64)  # (n,) the step at which each env's episode began
-        self._randomization: list[dict[str, Any]] = []  # n
+        self._randomization: list[JsonValues] = []  # n
 
     def begin(self, rollout: Rollout) -> None:
         self.finished = []
@@ -80,17 +83,17 @@ class EpisodeRecorder(Recorder):
             randomization=self._randomization[env_id],
         )
 
-    def _store(self, key: str, value: NDArray[Any]) -> None:
+    def _store(self, key: str, value: Array) -> None:
         """Copy the values (n, ...) of this step into their ring buffer."""
         if key not in self._buffers:
             self._buffers[key] = np.empty((self._max_steps, *value.shape), value.dtype)
         self._buffers[key][self._step % self._max_steps] = value
 
 
-def _below(prefix: str, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def _below(prefix: str, columns: Mapping[str, Array]) -> ArrayDict:
     return {k.removeprefix(prefix): v for k, v in columns.items() if k.startswith(prefix)}
 
 
-def _json_values(values: Mapping[str, NDArray[Any]], env_id: int) -> dict[str, Any]:
+def _json_values(values: Mapping[str, Array], env_id: int) -> JsonValues:
     """Those of one env out of {name: (n, ...)}, as JSON values."""
     return {name: np.asarray(value)[env_id].tolist() for name, value in values.items()}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.errors import UserError
 from simscaleai.observations import as_array
+from simscaleai.rollout.gym_types import GymEnv
 from simscaleai.rollout.loop import Recorder, Rollout
 from simscaleai.storage.atomic import require_writable
 
@@ -30,7 +30,7 @@ class FrameRecorder(Recorder):
       UserError: frames are to be kept, and the environment gives none.
     """
 
-    def __init__(self, env: Any, keep: bool = True) -> None:
+    def __init__(self, env: GymEnv, keep: bool = True) -> None:
         if keep and getattr(env, "render_mode", "unknown") is None:
             raise _no_frames()
         self._env, self._keep = env, keep
@@ -61,7 +61,7 @@ def check_video_dir(folder: Path) -> None:
     require_writable(folder / "episode_0.mp4", "choose another video_dir")
 
 
-def _frame(frame: Any) -> NDArray[np.uint8]:
+def _frame(frame: object) -> NDArray[np.uint8]:
     """Return what `render` gave as (H, W, 3) uint8; the last one of a list of frames."""
     if isinstance(frame, list) and frame:
         frame = frame[-1]

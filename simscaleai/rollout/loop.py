@@ -21,14 +21,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai import seeding
+from simscaleai.array_types import BoolArray, FloatArray
 from simscaleai.rollout.env_checks import check_finite
 from simscaleai.rollout.episode_env import EpisodeEnv
+from simscaleai.rollout.gym_types import Action, GymEnv, Info, Obs, Predictor
 from simscaleai.rollout.policy_adapter import PolicyAdapter
 
 
@@ -48,12 +49,12 @@ class Rollout:
       reward: (n,) float64, of the newest step.
     """
 
-    obs: Any
-    info: Any
-    action: Any
-    reward: NDArray[np.float64]
+    obs: Obs
+    info: Info
+    action: Action
+    reward: FloatArray
 
-    def __init__(self, env: Any, seeds: Iterable[int], max_steps: int | None = None) -> None:
+    def __init__(self, env: GymEnv, seeds: Iterable[int], max_steps: int | None = None) -> None:
         self.env = EpisodeEnv(env)
         n = self.env.num_envs
         self._waiting = iter(seeds)
@@ -101,7 +102,7 @@ class Rollout:
                     self.instructions[env_id] = self.env.instruction(int(env_id))
         return True
 
-    def _assign(self, free: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _assign(self, free: BoolArray) -> BoolArray:
         """Give the next seeds to free envs; return which envs got one, (n,) bool."""
         new = np.zeros(self.num_envs, dtype=bool)
         if not (self.env.resets_alone or free.all()):
@@ -117,7 +118,7 @@ class Rollout:
             self._started += 1
         return new
 
-    def step(self, action: Any) -> None:
+    def step(self, action: Action) -> None:
         """Take one control step in every env."""
         self.begun[:] = False
         self.obs, self.reward, self._over, self.info = self.env.step(action)
@@ -154,7 +155,7 @@ class ExplorationNoise(Recorder):
 
     def __init__(self, std: float, max_steps: int) -> None:
         self._std, self._max_steps = std, max_steps
-        self._noise: NDArray[np.float64] | None = None  # (n, max_steps, action_dim)
+        self._noise: FloatArray | None = None  # (n, max_steps, action_dim)
 
     def add(self, rollout: Rollout) -> NDArray[np.float32]:
         """Return the actions (n, action_dim) to execute, clipped to [-1, 1]."""
@@ -171,8 +172,8 @@ class ExplorationNoise(Recorder):
 
 
 def run_episodes(
-    env: Any,
-    policy: Any,
+    env: GymEnv,
+    policy: Predictor,
     seeds: Iterable[int],
     recorders: Sequence[Recorder] = (),
     *,

@@ -1,15 +1,14 @@
-"""How episodes ended: success, failure stage and group of each, read from the infos of their steps."""
+"""How episodes ended: success, failure stage and category of each, read from the infos of their steps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from simscaleai.array_types import ArrayDict, BoolArray
 from simscaleai.infos import read_success
+from simscaleai.rollout.gym_types import Info
 from simscaleai.rollout.loop import Recorder, Rollout
 
 DIVERGED = "diverged"
@@ -30,7 +29,7 @@ class EpisodeResult:
       length: control steps.
       stage: where it failed, one of the task's `stages`, or `DIVERGED`; None for a success or a task
         without stages.
-      group: which of the task's `categories` it belongs to; None without.
+      category: which of the task's `categories` it belongs to; None without.
       instruction: what the policy was asked to do.
     """
 
@@ -41,10 +40,10 @@ class EpisodeResult:
     reward: float
     length: int
     stage: str | None
-    group: str | None = None
+    category: str | None = None
     instruction: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the attributes by name."""
         return asdict(self)
 
@@ -79,7 +78,7 @@ class OutcomeRecorder(Recorder):
         self._read(rollout, self._no_env)
         self.finished = self._results(rollout) if len(rollout.ended) else []
 
-    def _read(self, rollout: Rollout, begun: NDArray[np.bool_]) -> None:
+    def _read(self, rollout: Rollout, begun: BoolArray) -> None:
         """Take in the info of now; envs in `begun` (n,) start with it."""
         assert self._infos is not None
         single, info = rollout.env.single, rollout.info
@@ -93,20 +92,20 @@ class OutcomeRecorder(Recorder):
         summary, task = self._infos.summary(), rollout.env.task
         diverged = summary.get(f"ever_{DIVERGED}", self._no_env)
         stages = task.stage(summary) if task is not None else None
-        groups = task.category(summary) if task is not None and task.categories else None
+        categories = task.category(summary) if task is not None and task.categories else None
         results = []
         for env_id in map(int, rollout.ended):
             success: bool | None = bool(self._ever[env_id])
             at_end: bool | None = bool(self._now[env_id])
-            stage = group = None
+            stage = category = None
             if diverged[env_id]:
                 success, at_end, stage = False, False, DIVERGED
             elif not self._reported[env_id]:
                 success = at_end = None
             if task is not None and stages is not None and not success:
                 stage = stage or task.stages[stages[env_id]]
-            if task is not None and groups is not None:
-                group = task.categories[groups[env_id]]
+            if task is not None and categories is not None:
+                category = task.categories[categories[env_id]]
             results.append(
                 EpisodeResult(
                     index=int(rollout.episode[env_id]),
@@ -116,7 +115,7 @@ class OutcomeRecorder(Recorder):
                     reward=float(self._return[env_id]),
                     length=int(rollout.length[env_id]),
                     stage=stage,
-                    group=group,
+                    category=category,
                     instruction=rollout.instructions[env_id] if rollout.instructions else "",
                 )
             )
@@ -132,10 +131,10 @@ class InfoSummary:
 
     def __init__(self, n: int) -> None:
         self.n = n
-        self._last: dict[str, NDArray[Any]] = {}
-        self._best: dict[str, NDArray[Any]] = {}
+        self._last: ArrayDict = {}
+        self._best: ArrayDict = {}
 
-    def add(self, info: Mapping[str, Any], begun: NDArray[np.bool_]) -> None:
+    def add(self, info: Info, begun: BoolArray) -> None:
         """Take in the infos {key: (n,)} of a step; envs in `begun` (n,) bool start with it."""
         for key, value in info.items():
             if key.startswith("_") or not isinstance(value, np.ndarray):
@@ -149,12 +148,12 @@ class InfoSummary:
             self._best[name] = np.where(begun, value, best)
             self._last[key] = value.copy()
 
-    def summary(self) -> dict[str, NDArray[Any]]:
+    def summary(self) -> ArrayDict:
         """Return what was taken in so far."""
         return {**self._last, **self._best}
 
 
-def _as_batch(info: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+def _as_batch(info: Info) -> ArrayDict:
     """The flags and numbers of a single environment's info as those of one env, (1,) each."""
     return {
         k: np.array([v]) for k, v in info.items() if isinstance(v, bool | int | float | np.bool_)

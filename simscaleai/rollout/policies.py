@@ -18,13 +18,14 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simscaleai.array_types import Array
 from simscaleai.errors import MissingFileError, UserError, did_you_mean, unknown_name
 from simscaleai.policy import Policy, RandomPolicy
+from simscaleai.rollout.gym_types import GymEnv
 from simscaleai.storage.find_checkpoint import RUNS, checkpoint_sha256, find_checkpoint
 
 NAMES = ("random", "scripted")
@@ -34,7 +35,7 @@ ACCEPTED = (
 )
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
-PolicyFunction = Callable[[Mapping[str, NDArray[Any]]], NDArray[Any]]
+PolicyFunction = Callable[[Mapping[str, Array]], Array]
 """Observations {key: (n, ...)} to actions (n, action_dim)."""
 
 
@@ -52,7 +53,7 @@ class FunctionPolicy:
     ) -> None:
         """Do nothing."""
 
-    def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    def act(self, obs: Mapping[str, Array]) -> NDArray[np.float32]:
         """Return the actions (n, action_dim) for observations {key: (n, ...)}."""
         return np.asarray(self._function(obs), np.float32)
 
@@ -96,7 +97,7 @@ def policy_sha256(name: str) -> str:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
 
 
-def make_policy(name: str, env: Any) -> Policy:
+def make_policy(name: str, env: GymEnv) -> Policy:
     """Return the policy of a name, as `resolve_policy` gives it, for an environment of this package.
 
     Raises:
@@ -131,9 +132,8 @@ def function_policy(name: str) -> Policy:
     thing = _load(name)
     if inspect.isclass(thing):
         thing = thing()
-    if callable(getattr(thing, "act", None)) and callable(getattr(thing, "reset", None)):
-        policy: Policy = thing
-        return policy
+    if isinstance(thing, Policy):
+        return thing
     if not callable(thing):
         raise UserError(
             f"The policy {name!r} is of type {type(thing).__name__}; give a function of observations"
@@ -142,7 +142,7 @@ def function_policy(name: str) -> Policy:
     return FunctionPolicy(thing)
 
 
-def _load(name: str) -> Any:
+def _load(name: str) -> object:
     """Import what "module:function" names; from the working directory, too, as `python -m` does."""
     module_name, _, attribute = name.partition(":")
     if not {"", os.getcwd()} & set(sys.path):

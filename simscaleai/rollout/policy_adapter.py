@@ -8,24 +8,24 @@ action = actor.act(obs)          # as env.step wants it
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
-from numpy.typing import NDArray
 
+from simscaleai.array_types import BoolArray
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.observations import as_array
+from simscaleai.rollout.gym_types import Action, GymEnv, Obs, PredictFunction, Predictor
 
 
 class PolicyAdapter:
     """See the module docstring.
 
-    A `Policy` (an `act` with a `reset` of its own) acts for n environments at once and is told where episodes
-    begin; for a single environment it acts for n = 1. Everything else is given observations as they are.
+    A `Policy` (an `act` with a `reset` of its own) acts for n environments at once and is reset where
+    episodes begin; for a single environment it acts for n = 1. Everything else gets observations as they are.
     The second of a tuple is the policy's own state, as Stable-Baselines3 has it, and is given back to it.
 
     Args:
@@ -37,7 +37,7 @@ class PolicyAdapter:
       UserError: `predict` is none of these.
     """
 
-    def __init__(self, predict: Any, env: Any, deterministic: bool = True) -> None:
+    def __init__(self, predict: Predictor, env: GymEnv, deterministic: bool = True) -> None:
         self._single = not isinstance(env, VectorEnv)
         self._ours = EnvContract.of(env) is not None
         self._space = getattr(env, "action_space", None)
@@ -51,12 +51,12 @@ class PolicyAdapter:
         taken = _parameters(self._predict)
         self._options = {"deterministic": deterministic} if "deterministic" in taken else {}
         self._remembers = {"state", "episode_start"} <= set(taken)
-        self._state: Any = None
-        self._started: NDArray[np.bool_] = np.ones(1, dtype=bool)
+        self._state: object = None
+        self._started: BoolArray = np.ones(1, dtype=bool)
 
     def reset(
         self,
-        mask: NDArray[np.bool_],
+        mask: BoolArray,
         seeds: Sequence[int],
         instructions: Sequence[str] | None = None,
     ) -> None:
@@ -71,13 +71,13 @@ class PolicyAdapter:
         elif self._single and _takes(self._reset, 0):
             self._reset()
 
-    def act(self, obs: Any) -> Any:
+    def act(self, obs: Obs) -> Action:
         """Return the action for an observation, or those of all envs.
 
         Raises:
           UserError: it has another shape than the environment takes, or is not finite.
         """
-        options: dict[str, Any] = dict(self._options)
+        options: dict[str, object] = dict(self._options)
         if self._remembers:
             options |= {"state": self._state, "episode_start": self._started}
             self._started = np.zeros_like(self._started)
@@ -86,7 +86,7 @@ class PolicyAdapter:
             action, self._state = action[0], (action[1] if len(action) > 1 else None)
         return self._checked(as_array(action)[0] if self._add_axis else action)
 
-    def _checked(self, action: Any) -> Any:
+    def _checked(self, action: Action) -> Action:
         space = self._space
         if isinstance(space, spaces.Discrete):
             number = as_array(action).reshape(-1)[0]
@@ -114,7 +114,7 @@ class PolicyAdapter:
         return action if self._ours else action.astype(space.dtype, copy=False)
 
 
-def _function(predict: Any) -> Callable[..., Any]:
+def _function(predict: Predictor) -> PredictFunction:
     """The function that predicts: the method `act` of an object, itself, or the method `predict`."""
     is_function = inspect.isroutine(predict)
     if isinstance(predict, type):
@@ -137,15 +137,15 @@ def _function(predict: Any) -> Callable[..., Any]:
     )
 
 
-def _parameters(function: Callable[..., Any]) -> Sequence[str]:
+def _parameters(function: PredictFunction) -> Sequence[str]:
     try:
         return list(inspect.signature(function).parameters)
     except (TypeError, ValueError):  # of a function written in C
         return ()
 
 
-def _takes(function: Callable[..., Any] | None, count: int) -> bool:
-    """Whether a function can be called with so many arguments."""
+def _takes(function: PredictFunction | None, count: int) -> bool:
+    """Whether a function can be called with `count` arguments."""
     if function is None:
         return False
     try:
@@ -155,7 +155,7 @@ def _takes(function: Callable[..., Any] | None, count: int) -> bool:
     return True
 
 
-def _with_axis(obs: Any) -> Any:
+def _with_axis(obs: Obs) -> Obs:
     """An observation as that of n = 1 environments."""
     if isinstance(obs, Mapping):
         return {key: _with_axis(value) for key, value in obs.items()}

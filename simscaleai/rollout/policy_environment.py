@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
@@ -12,7 +12,12 @@ from simscaleai.sim.base_env import CameraConfig, SimConfig
 from simscaleai.sim.cameras import scene_cameras
 from simscaleai.sim.factory import make_vec_env, sim_config
 
+if TYPE_CHECKING:
+    from simscaleai.models.policy import ModelPolicy
+
 Shapes = Mapping[str, tuple[int, ...]]
+Settings = dict[str, Any]
+"""Fields of a `SimConfig` by name."""
 
 
 def policy_environment(
@@ -21,7 +26,7 @@ def policy_environment(
     randomize: str | None = None,
     images: Shapes | None = None,
 ) -> tuple[str, SimConfig]:
-    """Name and settings of the environment that a policy was trained for, or of `env_name` with the same.
+    """Return name and settings of the environment that a policy was trained for, or of `env_name`.
 
     Args:
       contract: the policy's; None for one that was not trained on data of an environment.
@@ -39,21 +44,21 @@ def policy_environment(
             "The checkpoint does not say which environment its policy is for; name it with env_name"
             " (--env-name)."
         )
-    settings: dict[str, Any] = dict(contract.env_config) if contract is not None else {}
+    settings: Settings = dict(contract.env_config) if contract is not None else {}
     settings["domain_randomization"] = randomize is not None
     if randomize is not None:
         settings["randomization_level"] = randomize
     if contract is not None and not any(is_image_key(key) for key in contract.obs_shapes):
         settings["cameras"] = []
     if contract is None and images:
-        settings |= _seen_by(name, images)
+        settings |= _camera_settings(name, images)
     if contract is not None and name != contract.env_name:
         settings.pop("xml_path", None)  # the scene belongs to the other task
     return name, sim_config(None, **{"cameras": [], **settings})
 
 
-def image_shapes(policy: Any) -> dict[str, tuple[int, ...]]:
-    """The images that a `ModelPolicy` reads, {key: (H, W, ...)}."""
+def image_shapes(policy: ModelPolicy) -> dict[str, tuple[int, ...]]:
+    """Return the images that a policy reads, {key: (H, W, ...)}."""
     if policy.spec is not None:
         return {key: policy.spec.shapes[key] for key in policy.spec.image_keys}
     name, given = getattr(policy.model, "registered", (None, {}))
@@ -66,8 +71,8 @@ def image_shapes(policy: Any) -> dict[str, tuple[int, ...]]:
     return {key: (size, size, 3) for key in keys if is_image_key(key)}
 
 
-def _seen_by(env_name: str, images: Shapes) -> dict[str, Any]:
-    """Settings with which an environment observes `images`."""
+def _camera_settings(env_name: str, images: Shapes) -> Settings:
+    """Return the settings with which an environment observes `images`."""
     env = make_vec_env(env_name, 1, cameras=[])
     known = [env.model.camera(i).name for i in range(env.model.ncam)]
     env.close()

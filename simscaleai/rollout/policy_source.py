@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from simscaleai.policy import Policy
+from simscaleai.rollout.gym_types import GymEnv
 from simscaleai.rollout.policies import NAMES, is_function, make_policy, resolve_policy
 from simscaleai.rollout.policy_environment import image_shapes, policy_environment
 from simscaleai.sim.base_env import SimConfig
@@ -35,7 +36,7 @@ class PolicySource:
     name: str
     model: ModelPolicy | None = None
 
-    def policy(self, env: Any) -> Policy:
+    def policy(self, env: GymEnv) -> Policy:
         """Return the policy for `env`, single or vector; UserError if the two do not fit."""
         if self.model is None:
             return make_policy(self.name, env)

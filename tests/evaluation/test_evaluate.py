@@ -251,15 +251,19 @@ def test_episodes_are_counted_by_what_was_asked_for(mode: str) -> None:
     config = EvalConfig(n_episodes=16, max_steps=25, seed=1)
     many = make_vec_env("reach_color", 4, autoreset_mode=mode, dt=0.005)
     result = evaluate_policy(many, reaches("green"), config)
-    assert set(result) == KEYS | {"groups"} and set(result["groups"]) == {"red", "green", "blue"}
-    for color, found in result["groups"].items():
-        mine = [e for e in result["episodes"] if e["group"] == color]
+    assert set(result) == KEYS | {"categories"} and set(result["categories"]) == {
+        "red",
+        "green",
+        "blue",
+    }
+    for color, found in result["categories"].items():
+        mine = [e for e in result["episodes"] if e["category"] == color]
         assert found["n_episodes"] == len(mine) > 0
         assert all(f" {color} " in f" {e['instruction']} " for e in mine)
         assert found["success_rate"] == (color == "green")
         wrong = {} if color == "green" else {"wrong_object": len(mine)}
         assert found["failure_stages"] == wrong
-    assert result["success_rate"] == result["groups"]["green"]["n_episodes"] / 16
+    assert result["success_rate"] == result["categories"]["green"]["n_episodes"] / 16
     one = make_env("reach_color", cameras=[], dt=0.005)
     assert evaluate_policy(one, reaches("green"), config) == result
 
@@ -444,7 +448,7 @@ def test_each_row_is_told_its_own_sentence(tmp_path: Path, monkeypatch: Any) -> 
             path, 16, seed=1, num_envs=5, phrasings=phrasings, device="cpu", show_progress=False
         )
         assert result["success_rate"] == 1.0 and result["phrasings"] == phrasings
-        assert len(result["groups"]) == 3
+        assert len(result["categories"]) == 3
         told[phrasings] = {e["instruction"] for e in result["episodes"]}
     assert len(told["train"]) > 3 and not told["train"] & told["held_out"]
     with pytest.raises(UserError, match=r"'heldout'.*Did you mean 'held_out'"):

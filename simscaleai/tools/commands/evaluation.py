@@ -64,12 +64,12 @@ def evaluate(
         )
     except UnsavedResults as error:
         unsaved, result = error, {**error.results, "output_path": None}
-    groups = result.pop("groups", {})
+    categories = result.pop("categories", {})
     results("Evaluation", result)
-    if groups:
+    if categories:
         keys = ("n_episodes", "success_rate", "success_ci", "failure_stages")
         columns = ("episodes of", *(key.replace("_", " ") for key in keys))
-        rows = [(name, *(text(k, found[k]) for k in keys)) for name, found in groups.items()]
+        rows = [(name, *(text(k, found[k]) for k in keys)) for name, found in categories.items()]
         table("By kind of episode", columns, rows)
     if unsaved is not None:
         raise unsaved

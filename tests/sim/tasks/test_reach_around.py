@@ -99,6 +99,6 @@ def test_episodes_are_counted_by_the_side_that_was_taken() -> None:
     envs.reset(seed=0)
     result = evaluate_policy(envs, envs.task.expert().act, EvalConfig(n_episodes=32))
     assert result["success_rate"] == 1.0
-    groups = result["groups"]
-    assert set(groups) == {"left", "right"} and groups["left"]["n_episodes"] >= 8
-    assert groups["left"]["n_episodes"] + groups["right"]["n_episodes"] == 32
+    categories = result["categories"]
+    assert set(categories) == {"left", "right"} and categories["left"]["n_episodes"] >= 8
+    assert categories["left"]["n_episodes"] + categories["right"]["n_episodes"] == 32
