@@ -119,11 +119,13 @@ def _function(predict: Predictor) -> PredictFunction:
     is_function = inspect.isroutine(predict)
     if isinstance(predict, type):
         raise UserError(f"predict_fn is the class {predict.__name__}; give a policy made from it.")
+    method = getattr(predict, "predict", None)
+    # agents of reinforcement learning, ours and those of Stable-Baselines3, whose `act` would explore
+    if not is_function and callable(method) and "deterministic" in _parameters(method):
+        return method
     if not is_function and callable(getattr(predict, "act", None)):
         return predict.act
-    if hasattr(predict, "forward") and callable(getattr(predict, "predict", None)):
-        if "deterministic" in _parameters(predict.predict):  # as of Stable-Baselines3
-            return predict.predict
+    if hasattr(predict, "forward") and callable(method):
         from simscaleai.models.policy import ModelPolicy
 
         return ModelPolicy(predict).act  # a bare model
