@@ -25,7 +25,7 @@ from rich.table import Table
 from simscaleai.datagen import generate_dataset
 from simscaleai.evaluation import evaluate_checkpoint
 from simscaleai.tools.train import train_run
-from simscaleai.training.settings import load_run
+from simscaleai.training.run_config import load_run
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from simscaleai.datagen import generate_dataset
 from simscaleai.evaluation import evaluate_checkpoint
 from simscaleai.tools.train import train_run
-from simscaleai.training.settings import load_run
+from simscaleai.training.run_config import load_run
 
 DEMONSTRATIONS, RECIPE = 20, "few_25.yaml"
 

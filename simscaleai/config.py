@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -49,6 +49,8 @@ def load_config(
 ) -> T:
     """Build `cls` from its defaults, a YAML file, overrides and keyword values, in this order.
 
+    A class attribute `aliases` {"group.old": "group.new"} names settings by which another one is meant.
+
     Args:
       cls: a dataclass whose fields may be numbers, strings, paths, lists, dicts and dataclasses.
       path: a YAML file with a mapping of field names; None for none.
@@ -77,12 +79,13 @@ def _load(
 ) -> T:
     config = _structured(schema, "the defaults")
     if path is not None:
-        config = _merge(cls, config, _read(Path(path)), str(path))
+        config = _merge(cls, config, _renamed(cls, _read(Path(path)), str(path)), str(path))
     for word in overrides:
         _override(cls, config, word)
     if values:
         _refuse_unknown_keywords(cls, values)
-        config = _merge(cls, config, values, "the keyword arguments")
+        source = "the keyword arguments"
+        config = _merge(cls, config, _renamed(cls, values, source), source)
     try:
         return OmegaConf.to_object(config)  # type: ignore[return-value]
     except MissingMandatoryValue as error:
@@ -134,12 +137,33 @@ def _merge(cls: type, config: DictConfig, data: dict[str, Any], source: str) -> 
     return merged
 
 
+def _aliases(cls: type) -> Mapping[str, str]:
+    """Return {dotted name: the name that it stands for} of a schema; from its class attribute `aliases`."""
+    return getattr(cls, "aliases", {})
+
+
+def _renamed(cls: type, data: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return `data` with every alias replaced; UserError if a setting is given under both names."""
+    data = {k: dict(v) if isinstance(v, Mapping) else v for k, v in data.items()}
+    for old, new in _aliases(cls).items():
+        old_group, old_key = old.split(".")
+        new_group, new_key = new.split(".")
+        if not isinstance(data.get(old_group), dict) or old_key not in data[old_group]:
+            continue
+        target = data.setdefault(new_group, {})
+        if not isinstance(target, dict) or new_key in target:
+            raise UserError(f"{source}: {old} and {new} are one setting; give {new} alone.")
+        target[new_key] = data[old_group].pop(old_key)
+    return data
+
+
 def _override(cls: type, config: DictConfig, word: str) -> None:
     key, equals, text = word.partition("=")
     if not equals or not key:
         raise UserError(f"{word!r} is not an override; write key=value, for example lr=3e-4.")
     value = parse_yaml(text, repr(word))
     _refuse_interpolation([value], repr(word))
+    key = _aliases(cls).get(key, key)
     try:
         OmegaConf.update(config, key, value, merge=True)
     except UserError:

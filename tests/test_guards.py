@@ -21,7 +21,7 @@ from simscaleai.rl.settings import RLConfig
 from simscaleai.sim import make_env
 from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.storage.episodes import open_dataset
-from simscaleai.training.settings import load_run
+from simscaleai.training.run_config import load_run
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from simscaleai.storage.atomic import atomic_path
 from simscaleai.tools.console import table, text
 from simscaleai.tools.hydra_launch import launch, parse_words
 from simscaleai.tracking.folder import RunLock, check_run_name
-from simscaleai.training.settings import RunConfig, load_run
+from simscaleai.training.run_config import RunConfig, load_run
 
 RESULT_FILE = "result.json"
 _LABEL_LENGTH = 80
@@ -65,8 +65,7 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """What decides its result."""
         found = asdict(self.run)
-        for key in ("resume_from", "show_progress"):
-            del found["trainer"][key]
+        del found["checkpoints"]["resume_from"], found["log"]["show_progress"]
         return found
 
     def result(self) -> dict[str, Any]:
@@ -191,13 +190,17 @@ def run_job(jobs: Sequence[Job], show_progress: bool, number: int) -> None:
 
     job = jobs[number]
     resume = "auto" if job.result() else None
-    trainer = replace(job.run.trainer, resume_from=resume, show_progress=show_progress)
+    run = replace(
+        job.run,
+        checkpoints=replace(job.run.checkpoints, resume_from=resume),
+        log=replace(job.run.log, show_progress=show_progress),
+    )
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(printable(f"Run {number + 1} of {len(jobs)}: {job.folder}"), markup=False)
     job.leave(status="interrupted")  # until it says otherwise
     start = time.perf_counter()
     try:
-        metrics = train_run(replace(job.run, trainer=trainer))
+        metrics = train_run(run)
     except Exception as error:
         mistake = isinstance(error, UserError)
         whole = str(error) if mistake else traceback.format_exc()

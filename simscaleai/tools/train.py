@@ -12,7 +12,8 @@ from simscaleai.models.policy import ModelPolicy
 from simscaleai.rollout.policy_environment import policy_environment
 from simscaleai.sim.factory import make_vec_env
 from simscaleai.training.run import build_trainer, run_trainer
-from simscaleai.training.settings import EvalSettings, RunConfig
+from simscaleai.training.run_config import RunConfig
+from simscaleai.training.settings import EvalSettings
 
 EvalFunction = Callable[[ModelPolicy], dict[str, float]]
 

@@ -62,7 +62,7 @@ def _over_batches(
     processes = optimizer_step.processes
     totals: dict[str, torch.Tensor] = {}
     samples: dict[str, int] = {}  # of the batches that gave the number
-    with BatchStream(loader, optimizer_step.config.seed, processes) as stream:
+    with BatchStream(loader, optimizer_step.settings.seed, processes) as stream:
         for local in stream.rest_of_epoch():
             if (
                 stop.requested and processes.size == 1

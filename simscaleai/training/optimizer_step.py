@@ -1,4 +1,10 @@
-"""One optimizer step, by however many processes and with gradient accumulation."""
+"""One optimizer step, by any number of processes, with gradient accumulation.
+
+    batch_size = processes x accumulate x micro_batch_size
+
+The loss that is minimized is the mean over all samples of the batch, wherever they are: each micro-batch is
+weighted by its number of samples, so that the loss takes the same course for any number of processes.
+"""
 
 from __future__ import annotations
 
@@ -11,85 +17,90 @@ from torch import nn
 
 from simscaleai.distributed import COMMAND, Processes
 from simscaleai.errors import UserError
-from simscaleai.training.config import TrainConfig
 from simscaleai.training.data.loader import to_device
 from simscaleai.training.data.stream import LocalBatch
 from simscaleai.training.ema import Ema
+from simscaleai.training.optimizers import make_optimizer
 from simscaleai.training.parallel_model import ParallelModel
 from simscaleai.training.report import scalars
+from simscaleai.training.run_config import RunConfig
+from simscaleai.training.schedules import learning_rate
 
 
 class OptimizerStep:
-    """AdamW on the mean loss over all samples of a batch, wherever they lie.
+    """Forward, backward, gradient clipping, optimizer and moving average.
 
     Args:
       model: on `device`.
-      config, processes, device: of the run.
-      micro_batch_size: samples that a process takes at once.
+      settings, processes, device: of the run.
+      micro_batch_size: samples of one forward and backward pass.
 
     Attributes:
-      optimizer, scaler: the scaler does nothing except in float16.
+      optimizer, scaler: the gradient scaler does nothing except in float16.
+      parameters: all that are trained, in the optimizer's order.
       ema: the moving average, or None.
-      all_stop: whether some process wished to stop in the last update; all of them know it.
+      all_stop: whether a process asked to stop in the last step; the same in all of them.
     """
 
     def __init__(
         self,
         model: ParallelModel,
-        config: TrainConfig,
+        settings: RunConfig,
         processes: Processes,
         device: torch.device,
         micro_batch_size: int,
     ) -> None:
-        self.model, self.config, self.processes, self.device = model, config, processes, device
-        self.parameters = [p for p in model.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters,
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-            fused=device.type in ("cpu", "cuda"),  # one pass over memory, not ten
-        )
-        self.ema = Ema(self.parameters, config.ema_decay) if config.ema_decay else None
-        self._amp_dtype = config.amp_torch_dtype if config.uses_amp else None
+        self.model, self.settings, self.processes, self.device = model, settings, processes, device
+        self.optimizer = make_optimizer(settings.optimizer, model.model)
+        groups = self.optimizer.param_groups
+        self.parameters = [p for group in groups for p in group["params"]]
+        self._highest = [group["lr"] for group in groups]  # which the schedule scales
+        decay = settings.trainer.ema_decay
+        self.ema = Ema(self.parameters, decay) if decay else None
+        hardware = settings.hardware
+        self._amp_dtype = hardware.amp_torch_dtype if hardware.uses_amp else None
         fp16 = self._amp_dtype is torch.float16
         self.scaler = torch.amp.GradScaler(device.type, enabled=fp16)
         self.micro_batch_size = micro_batch_size
         self.all_stop = False
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Mixed precision, where it is used."""
+        """Return a context of mixed precision, where it is used."""
         if self._amp_dtype is None:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self._amp_dtype)
 
-    def step(
-        self, batch: LocalBatch, number: int, lr: float, stop: bool = False
-    ) -> dict[str, torch.Tensor]:
-        """Update number `number`, counted from 1.
+    def set_learning_rates(self, step: int) -> float:
+        """Set those of all groups for step `step`, counted from 0; return that of the settings' `lr`."""
+        schedule, last = self.settings.schedule, self.settings.trainer.max_steps
+        for group, highest in zip(self.optimizer.param_groups, self._highest, strict=True):
+            group["lr"] = learning_rate(schedule, highest, step, last)
+        return learning_rate(schedule, self.settings.optimizer.lr, step, last)
+
+    def step(self, batch: LocalBatch, number: int, stop: bool = False) -> dict[str, torch.Tensor]:
+        """Make one step with the learning rates that are set.
 
         Args:
           batch: this process's part of the batch.
-          number: of the update, counted from 1.
-          lr: of this update.
-          stop: whether this process wishes that all stop after it.
+          number: of the step, counted from 1.
+          stop: whether this process asks all of them to stop after it.
 
         Returns:
-          the model's scalars, as numbers of which the mean over processes is that over samples, and
-          "grad_norm" before clipping.
+          the model's scalars, whose mean over processes is that over samples, and "grad_norm" of before
+          clipping.
 
         Raises:
           UserError: loss or gradient is not finite, in all processes at once; nothing has been updated.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
         outputs = self._backward(batch)
         self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm: Any = nn.utils.get_total_norm(gradients, foreach=self.device.type == "cpu" or None)
-        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-        size = self._finite(number, outputs["loss"], norm, stop)
-        if 0 < self.config.grad_clip < size:
-            nn.utils.clip_grads_with_norm_(self.parameters, self.config.grad_clip, norm)
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # () under FSDP2
+        size = self._check_finite(number, outputs["loss"], norm, stop)
+        largest = self.settings.optimizer.grad_clip
+        if 0 < largest < size:
+            nn.utils.clip_grads_with_norm_(self.parameters, largest, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -98,15 +109,16 @@ class OptimizerStep:
         return {**outputs, "grad_norm": norm}
 
     def _backward(self, batch: LocalBatch) -> dict[str, torch.Tensor]:
-        """Gradients of the mean loss, by one piece of the batch after the other; weighted scalars."""
+        """Accumulate the gradients of the mean loss; return the weighted scalars."""
         size = self.processes.size
         micro_batches = list(batch.micro_batches(self.micro_batch_size, size))
         totals: dict[str, torch.Tensor] = {}
-        for i, (part, samples) in enumerate(micro_batches):
-            weight = samples * size / batch.total  # gradients are means over the processes
+        for i, (inputs, samples) in enumerate(micro_batches):
+            # DDP and FSDP2 average gradients over processes; times `size` makes that a sum.
+            weight = samples * size / batch.total
             with self.model.micro_batch(last=i == len(micro_batches) - 1):
                 with self.autocast():
-                    outputs = self.model(to_device(part, self.device))
+                    outputs = self.model(to_device(inputs, self.device))
                 loss = outputs["loss"]
                 self.scaler.scale(loss if weight == 1 else loss * weight).backward()
             for key, value in scalars(outputs).items():
@@ -114,18 +126,26 @@ class OptimizerStep:
                 totals[key] = totals[key] + weighted if key in totals else weighted
         return totals
 
-    def _finite(self, number: int, loss: torch.Tensor, norm: torch.Tensor, stop: bool) -> float:
-        """The norm as a number, if it and the loss are finite; the one place that waits for the device."""
-        told = [norm, loss]
+    def _check_finite(
+        self, number: int, loss: torch.Tensor, norm: torch.Tensor, stop: bool
+    ) -> float:
+        """Return the norm as a number; the one place that waits for the device.
+
+        Raises:
+          UserError: the norm or the loss is not finite.
+        """
+        values = [norm, loss]
         if self.processes.size > 1:
-            told = [
-                norm,
-                *self.processes.all_reduce_mean(torch.stack([loss, loss.new_tensor(float(stop))])),
-            ]
-        size, mean_loss, *wishes = torch.stack([t.float() for t in told]).tolist()
-        self.all_stop = any(wishes)
-        by_scaling = self.scaler.is_enabled() and not math.isfinite(size)  # the scaler will skip it
-        if math.isfinite(mean_loss) and (math.isfinite(size) or by_scaling):
+            # One all-reduce for both: the loss, and whether anybody asks to stop.
+            reduced = self.processes.all_reduce_mean(
+                torch.stack([loss, loss.new_tensor(float(stop))])
+            )
+            values = [norm, *reduced]
+        size, mean_loss, *stops = torch.stack([v.float() for v in values]).tolist()
+        self.all_stop = any(stops)
+        # In float16 an infinite norm means that the loss was scaled too far; the scaler skips the step.
+        overflow = self.scaler.is_enabled() and not math.isfinite(size)
+        if math.isfinite(mean_loss) and (math.isfinite(size) or overflow):
             return size
         raise UserError(
             f"At step {number} the loss is {mean_loss:.4g} and the norm of its gradient"
@@ -134,22 +154,23 @@ class OptimizerStep:
         )
 
 
-def micro_batch_size_of(config: TrainConfig, processes: Processes) -> int:
-    """Samples that a process takes at once.
+def micro_batch_size_of(settings: RunConfig, processes: Processes) -> int:
+    """Return the samples of one forward and backward pass.
 
     Raises:
       UserError: the batch cannot be divided into equal micro-batches, or torchrun is missing.
     """
-    if config.distributed and not processes.launched:
+    if settings.hardware.distributed and not processes.launched:
         raise UserError(
             "distributed is true, and this process was not started by torchrun; start it with:"
             f" {COMMAND}"
         )
-    count = processes.size * config.accumulate
-    if config.batch_size % count:
+    batch_size, accumulate = settings.trainer.batch_size, settings.trainer.accumulate
+    count = processes.size * accumulate
+    if batch_size % count:
         raise UserError(
-            f"batch_size is {config.batch_size}, and {processes.size} processes with accumulate"
-            f" {config.accumulate} need a multiple of {count}; it is the number of samples of one step"
+            f"batch_size is {batch_size}, and {processes.size} processes with accumulate"
+            f" {accumulate} need a multiple of {count}; it is the number of samples of one step"
             " of all processes together."
         )
-    return config.batch_size // count
+    return batch_size // count

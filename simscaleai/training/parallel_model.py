@@ -1,9 +1,9 @@
-"""One model in several processes: each with a copy (DDP), or each with a part (FSDP2).
+"""One model in several processes: replicated (DDP) or sharded (FSDP2).
 
-DDP keeps the whole model and optimizer state in every process and adds up gradients. FSDP2 spreads both:
-parameters are DTensors, of which a process holds a slice, and are put together a block at a time while they
-are used. Blocks are the entries of every `nn.ModuleList`, which is where networks keep their layers; what
-lies outside of them stays together until the step is over.
+DDP keeps the whole model and optimizer state in every process and averages gradients. FSDP2 shards both:
+parameters are DTensors, of which a process holds a slice, and are all-gathered a block at a time while they
+are used. Blocks are the entries of every `nn.ModuleList`, which is where networks keep their layers;
+parameters outside of them stay gathered until the step is over.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import nn
 
 from simscaleai.distributed import Processes
-from simscaleai.training.config import TrainConfig
+from simscaleai.training.settings import HardwareSettings
 
 
 class ParallelModel:
@@ -29,30 +29,34 @@ class ParallelModel:
     """
 
     def __init__(
-        self, model: nn.Module, config: TrainConfig, processes: Processes, device: torch.device
+        self,
+        model: nn.Module,
+        settings: HardwareSettings,
+        processes: Processes,
+        device: torch.device,
     ) -> None:
         self.model = model.to(device)
-        self.sharded = processes.launched and config.strategy == "fsdp2"
+        self.sharded = processes.launched and settings.strategy == "fsdp2"
         self._replicated = processes.launched and not self.sharded
         self._whole: nn.Module | None = None
         call: Any = model
         if self.sharded:
             if processes.is_main:
                 self._whole = deepcopy(model).cpu()
-            _spread(model, config)
+            _shard(model, settings)
         elif self._replicated:
             from torch.nn.parallel import DistributedDataParallel
 
             devices = [device] if device.type == "cuda" else None
             call = DistributedDataParallel(model, devices, gradient_as_bucket_view=True)
         self._wrapped = call
-        self._call = torch.compile(call) if config.compile else call
+        self._call = torch.compile(call) if settings.compile else call
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         return self._call(batch)
 
     def micro_batch(self, last: bool) -> AbstractContextManager[None]:
-        """Around forward and backward of one piece of a batch; gradients are exchanged in the last one."""
+        """Return a context for forward and backward of a micro-batch; the last one reduces gradients."""
         if self.sharded:
             self._wrapped.set_requires_gradient_sync(last)
         elif self._replicated and not last:
@@ -60,7 +64,7 @@ class ParallelModel:
         return nullcontext()
 
     def reshard(self) -> None:
-        """Have the next forward put parameters together again: they were changed, or an evaluation did."""
+        """Free the gathered parameters, so that the next forward gathers those that were changed."""
         if self.sharded:
             from torch.distributed.fsdp import FSDPModule
 
@@ -70,7 +74,7 @@ class ParallelModel:
 
     @contextmanager
     def on_main(self, processes: Processes) -> Iterator[nn.Module | None]:
-        """The model as one that the main process can call alone; None on the others."""
+        """Yield the model as one that the main process can call alone; None on the others."""
         if not self.sharded:
             yield self.model if processes.is_main else None
             return
@@ -88,12 +92,12 @@ class ParallelModel:
 
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
-    """The part of a tensor that lies in this process: all of it, unless it is a DTensor."""
+    """Return the shard of a tensor in this process: all of it, unless it is a DTensor."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def full_state_dict(tree: dict[str, Any], keep: bool) -> dict[str, Any]:
-    """Nested dicts with every DTensor put together in CPU memory; empty dicts where they are not kept."""
+    """Return nested dicts with every DTensor gathered to CPU memory; empty dicts without `keep`."""
     result: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
@@ -108,7 +112,7 @@ def full_state_dict(tree: dict[str, Any], keep: bool) -> dict[str, Any]:
 
 
 def like(value: torch.Tensor, own: Any) -> torch.Tensor:
-    """A value distributed as `own` is; if it was whole, and so the same in every process, nothing is sent."""
+    """Return `value` sharded as `own` is; a whole value, the same in every process, needs no sending."""
     if not hasattr(own, "device_mesh") or hasattr(value, "device_mesh"):
         return value
     from torch.distributed.tensor import distribute_tensor
@@ -117,14 +121,15 @@ def like(value: torch.Tensor, own: Any) -> torch.Tensor:
     return distribute_tensor(on_device, own.device_mesh, own.placements, src_data_rank=None)
 
 
-def _spread(model: nn.Module, config: TrainConfig) -> None:
-    """FSDP2, from the weights of the main process on."""
+def _shard(model: nn.Module, settings: HardwareSettings) -> None:
+    """Apply FSDP2, starting from the weights of the main process."""
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     for tensor in model.state_dict().values():
         dist.broadcast(tensor, 0)
-    half = config.amp_torch_dtype if config.uses_amp else None
-    # What autocast would make of these weights in any case travels at half the size; sums stay exact.
+    half = settings.amp_torch_dtype if settings.uses_amp else None
+    # Autocast would make these weights half precision anyway: all-gather them so, at half the bytes.
+    # Gradients are reduced in float32.
     policy = MixedPrecisionPolicy(half, torch.float32, cast_forward_inputs=False)
     blocks = [b for m in model.modules() if isinstance(m, nn.ModuleList) for b in m]
     for block in reversed(blocks):  # inner ones first

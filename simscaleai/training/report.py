@@ -27,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from simscaleai.errors import printable
 from simscaleai.progress import can_draw
 from simscaleai.tracking import RunLog
-from simscaleai.training.config import TrainConfig
+from simscaleai.training.run_config import RunConfig
 
 _REFRESH_SECONDS = 0.25
 _LINE_SECONDS = 10.0
@@ -40,7 +40,7 @@ class Report:
     block is entered.
 
     Args:
-      config: of the run.
+      settings: of the run.
       folder: of the run.
       start_step: the step after which it goes on.
       processes: how many train together.
@@ -50,17 +50,19 @@ class Report:
 
     def __init__(
         self,
-        config: TrainConfig,
+        settings: RunConfig,
         folder: Path,
         start_step: int,
         processes: int = 1,
         main: bool = True,
         reduce: Callable[[torch.Tensor], torch.Tensor] = lambda values: values,
     ) -> None:
-        self.config = config
+        self.settings = settings
         self.processes, self.main, self.reduce = processes, main, reduce
-        self._log = RunLog(folder, start_step, config.use_tensorboard, _wandb_options(config))
-        visible = config.show_progress and main
+        self._log = RunLog(
+            folder, start_step, settings.log.use_tensorboard, _wandb_options(settings)
+        )
+        visible = settings.log.show_progress and main
         self.console = Console(stderr=True, quiet=not visible)
         self._outputs: list[dict[str, torch.Tensor]] = []
         self._step = start_step
@@ -78,7 +80,7 @@ class Report:
             disable=not (visible and can_draw(self.console)),
         )
         self._task = self._progress.add_task(
-            "training", total=config.max_steps, completed=start_step, text=""
+            "training", total=settings.trainer.max_steps, completed=start_step, text=""
         )
 
     def __enter__(self) -> Report:
@@ -164,7 +166,7 @@ class Report:
             self._log.record(step, values)
             listed = "  ".join(f"{key} {value:.4g}" for key, value in values.items())
             self._progress.update(self._task, completed=step, text=self._text)
-            self.say(f"step {step}/{self.config.max_steps}  {listed}")
+            self.say(f"step {step}/{self.settings.trainer.max_steps}  {listed}")
 
     def _show(self, step: int, values: dict[str, float]) -> None:
         """Training, beside the bar, or as a line now and then."""
@@ -174,10 +176,10 @@ class Report:
             f"  data wait {100 * values['data_wait_share']:.0f} %"
         )
         now = time.perf_counter()
-        last = step >= self.config.max_steps
+        last = step >= self.settings.trainer.max_steps
         if self._progress.disable and (now - self._spoken > _LINE_SECONDS or last):
             self._spoken = now
-            self.say(f"step {step}/{self.config.max_steps}  {self._text}")
+            self.say(f"step {step}/{self.settings.trainer.max_steps}  {self._text}")
 
 
 def scalars(outputs: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -187,8 +189,14 @@ def scalars(outputs: dict[str, Any]) -> dict[str, torch.Tensor]:
     }
 
 
-def _wandb_options(config: TrainConfig) -> dict[str, Any] | None:
-    if not config.use_wandb:
+def _wandb_options(settings: RunConfig) -> dict[str, Any] | None:
+    """Return arguments of `wandb.init`; None for a run that is not recorded there."""
+    log = settings.log
+    if not log.use_wandb:
         return None
-    name = config.wandb_run_name or config.run_name
-    return {"project": config.wandb_project, "name": name, "config": asdict(config)}
+    flat = asdict(settings.train_config())
+    return {
+        "project": log.wandb_project,
+        "name": log.wandb_run_name or settings.name,
+        "config": flat,
+    }

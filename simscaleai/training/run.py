@@ -27,7 +27,6 @@ from simscaleai.models.vision import image_keys
 from simscaleai.observations import ObsSpec, is_image_key, picture_problem
 from simscaleai.storage.episodes import EpisodeFile, open_dataset
 from simscaleai.tracking import write_run_info
-from simscaleai.training.config import TrainConfig
 from simscaleai.training.data.dataset import (
     DataSpec,
     DummyTrajectoryDataset,
@@ -36,7 +35,8 @@ from simscaleai.training.data.dataset import (
 )
 from simscaleai.training.data.loader import make_loader
 from simscaleai.training.data.spec import picture_keys
-from simscaleai.training.settings import RunConfig, replayable
+from simscaleai.training.run_config import RunConfig, replayable
+from simscaleai.training.train_config import TrainConfig
 from simscaleai.training.trainer import Trainer
 
 AnyDataset = TrajectoryDataset | DummyTrajectoryDataset

@@ -1,79 +1,252 @@
-"""A run as a YAML file describes it: what `simscale train` and `simscale sweep` are given.
+"""Settings of a training run, one dataclass for each component that reads them.
 
-    name: pick_place
-    seed: 1
-    data: {path: data/pick_place.h5}
-    model: {name: bc, hidden_dim: 512}
-    trainer: {lr: 1e-3, max_steps: 12000}
-    eval: {env_episodes: 50}
-
-`RunConfig` is the schema. `trainer` holds the fields of `TrainConfig` that stand nowhere else, and `model`
-the arguments of the model of that name with the types of its constructor: nothing is declared twice.
-`RunConfig.train_config()` is the same run as the flat `TrainConfig`, which knows no `eval`.
+`RunConfig` composes them; `TrainConfig` has all of their fields side by side. A field has the same name in
+both, except for those in `flat_names`: `OptimizerSettings.name` is `TrainConfig.optimizer`.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, make_dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+import torch
 
-from simscaleai.config import load_config, to_yaml
 from simscaleai.convert import Converted
-from simscaleai.errors import UserError
-from simscaleai.models.registry import argument_types, model_arguments, takes_anything
-from simscaleai.tracking.folder import check_path_in_file
-from simscaleai.training.config import TrainConfig
+from simscaleai.errors import unknown_name
+from simscaleai.models.inference import resolve_device
 
-_FOLDER = "trainer.checkpoint_dir"
-# Fields of TrainConfig that stand outside `trainer`.
-_ELSEWHERE = {
-    *("run_name", "seed", "dataset_path", "images", "state_keys", "relative_positions"),
-    *("num_workers", "cache_mb", "model_name", "model_kwargs"),
-}
-_TRAINER = [f for f in fields(TrainConfig) if f.name not in _ELSEWHERE]
+AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+STRATEGIES = ("ddp", "fsdp2")
+BACKENDS = ("nccl", "gloo")
+MAX_WORKERS = 1024  # processes that read data
 
-if TYPE_CHECKING:
-    TrainerSettings = Any
-else:
-    _hints = get_type_hints(TrainConfig)
-    TrainerSettings = make_dataclass(
-        "TrainerSettings",
-        [(f.name, _hints[f.name], field(default=f.default)) for f in _TRAINER],
-        bases=(Converted,),
-        namespace={"__module__": __name__},  # so that it can be sent to other processes
-    )
+
+class Settings(Converted):
+    """Base of the settings of a component.
+
+    Attributes:
+      flat_names: {field: name in `TrainConfig`} where the two differ.
+      least: {field: smallest value that is allowed}.
+    """
+
+    flat_names: ClassVar[Mapping[str, str]] = {}
+    least: ClassVar[Mapping[str, float]] = {}
+
+    @classmethod
+    def flat_name(cls, name: str) -> str:
+        """Return the name of a field in `TrainConfig`."""
+        return cls.flat_names.get(name, name)
+
+    def problems(self) -> list[str]:
+        """Return a phrase for each value that is out of range, named as in `TrainConfig`."""
+        return [
+            f"{self.flat_name(name)} is {getattr(self, name)}, at least {low} is allowed"
+            for name, low in self.least.items()
+            if not getattr(self, name) >= low  # also true for NaN
+        ]
+
+    def check_names(self) -> None:
+        """Raise UserError for a name that is not known, or a device that is not there."""
 
 
 @dataclass
-class DataSettings(Converted):
-    """What is learned from.
+class DataSettings(Settings):
+    """The dataset.
 
     Attributes:
-      path: HDF5 file of episodes; "" trains on made-up data.
-      images: {camera: observation}, pictures of another tool's file; see `TrainConfig`.
+      path: HDF5 file of episodes; "" trains on synthetic data.
+      images: {camera: observation}, images of another tool's file; see `TrainConfig`.
       state_keys: the vectors that make up the state; None for all.
       relative_positions: positions as offsets from the hand; see `models.features`.
       num_workers: processes that read images.
       cache_mb: MiB of memory for images; None for what the machine can spare, 0 for none.
     """
 
-    path: str = TrainConfig.dataset_path
+    flat_names: ClassVar[Mapping[str, str]] = {"path": "dataset_path"}
+    least: ClassVar[Mapping[str, float]] = {"num_workers": 0}
+
+    path: str = ""
     images: dict[str, str] | None = None
     state_keys: list[str] | None = None
-    relative_positions: bool = TrainConfig.relative_positions
-    num_workers: int = TrainConfig.num_workers
-    cache_mb: float | None = TrainConfig.cache_mb
+    relative_positions: bool = False
+    num_workers: int = 4
+    cache_mb: float | None = None
+
+    def problems(self) -> list[str]:
+        """Return the problems of `Settings`, and those of too many workers."""
+        wrong = super().problems()
+        if self.num_workers > MAX_WORKERS:
+            wrong.append(f"num_workers is {self.num_workers}, at most {MAX_WORKERS} is allowed")
+        return wrong
+
+
+@dataclass
+class OptimizerSettings(Settings):
+    """The optimizer.
+
+    Attributes:
+      name: "adamw", "sgd", or one given to `optimizers.register_optimizer`.
+      lr, weight_decay: of every parameter whose group in `model.parameter_groups()` has no own.
+      grad_clip: largest norm of the gradient; 0 for no limit.
+      options: further arguments of the optimizer, such as {momentum: 0.95} or {betas: [0.9, 0.95]}.
+    """
+
+    flat_names: ClassVar[Mapping[str, str]] = {"name": "optimizer", "options": "optimizer_options"}
+    least: ClassVar[Mapping[str, float]] = {"lr": 0, "weight_decay": 0, "grad_clip": 0}
+
+    name: str = "adamw"
+    lr: float = 1e-4
+    weight_decay: float = 1e-5
+    grad_clip: float = 1.0
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class ScheduleSettings(Settings):
+    """The learning rate over the steps; see `schedules`.
+
+    Attributes:
+      name: "cosine", "linear", "constant", or one given to `schedules.register_schedule`.
+      warmup_steps: steps of linear warmup.
+    """
+
+    flat_names: ClassVar[Mapping[str, str]] = {"name": "schedule"}
+    least: ClassVar[Mapping[str, float]] = {"warmup_steps": 0}
+
+    name: str = "cosine"
+    warmup_steps: int = 500
+
+
+@dataclass
+class TrainerSettings(Settings):
+    """The loop.
+
+    Attributes:
+      max_steps: optimizer steps.
+      batch_size: samples of one optimizer step, over all processes and micro-batches.
+      accumulate: micro-batches of one optimizer step in each process.
+      ema_decay: of the moving average of the weights; 0 for none.
+      eval_every: steps between evaluations; 0 for none in between.
+    """
+
+    least: ClassVar[Mapping[str, float]] = {
+        "max_steps": 1,
+        "batch_size": 1,
+        "accumulate": 1,
+        "ema_decay": 0,
+        "eval_every": 0,
+    }
+
+    max_steps: int = 100_000
+    batch_size: int = 32
+    accumulate: int = 1
+    ema_decay: float = 0.0
+    eval_every: int = 1000
+
+    def problems(self) -> list[str]:
+        """Return the problems of `Settings`, and those of an average that never moves."""
+        wrong = super().problems()
+        if self.ema_decay >= 1:
+            wrong.append(f"ema_decay is {self.ema_decay}, less than 1 is allowed")
+        return wrong
+
+
+@dataclass
+class HardwareSettings(Settings):
+    """Device, number format, and how several processes train one model.
+
+    Attributes:
+      device: "auto", "cpu", "cuda", "cuda:1", "mps".
+      use_amp, amp_dtype: mixed precision on GPUs, in "bfloat16" or "float16".
+      compile: run the model through `torch.compile`.
+      distributed: insist on `torchrun`.
+      backend: "nccl" or "gloo"; on a CPU always gloo.
+      strategy: "ddp" or "fsdp2".
+    """
+
+    device: str = "auto"
+    use_amp: bool = True
+    amp_dtype: str = "bfloat16"
+    compile: bool = False
+    distributed: bool = False
+    backend: str = "nccl"
+    strategy: str = "ddp"
+
+    def check_names(self) -> None:
+        """Raise UserError for a name that is not known, or a device that is not there."""
+        for kind, known in (("strategy", STRATEGIES), ("backend", BACKENDS)):
+            if getattr(self, kind) not in known:
+                raise unknown_name(kind, getattr(self, kind), known)
+        _ = self.resolved_device, self.amp_torch_dtype
+
+    @property
+    def resolved_device(self) -> str:
+        """The device that `device` stands for here; UserError if it is not there."""
+        return resolve_device(self.device)
+
+    @property
+    def amp_torch_dtype(self) -> torch.dtype:
+        """The dtype named by `amp_dtype`; UserError for an unknown one."""
+        if self.amp_dtype not in AMP_DTYPES:
+            raise unknown_name("amp_dtype", self.amp_dtype, AMP_DTYPES)
+        return AMP_DTYPES[self.amp_dtype]
+
+    @property
+    def uses_amp(self) -> bool:
+        """Whether mixed precision is used on the device at hand."""
+        return self.use_amp and torch.device(self.resolved_device).type == "cuda"
+
+
+@dataclass
+class CheckpointSettings(Settings):
+    """The checkpoints.
+
+    Attributes:
+      folder: of checkpoints and logs, for a run without a name.
+      save_every: steps between checkpoints; 0 for the final one only.
+      keep: number of `step_N` checkpoints that stay; 0 for all.
+      resume_from: checkpoint to resume from; "auto" for the newest of the run.
+      best_metric: evaluated metric that decides `best.pt`; see `TrainConfig`.
+    """
+
+    flat_names: ClassVar[Mapping[str, str]] = {
+        "folder": "checkpoint_dir",
+        "keep": "keep_checkpoints",
+    }
+    least: ClassVar[Mapping[str, float]] = {"save_every": 0, "keep": 0}
+
+    folder: str = "checkpoints"
+    save_every: int = 5000
+    keep: int = 3
+    resume_from: str | None = None
+    best_metric: str = ""
+
+
+@dataclass
+class LogSettings(Settings):
+    """What is recorded and shown.
+
+    Attributes:
+      log_every: steps between records.
+      show_progress: progress bar, or lines where the output is no terminal.
+      use_tensorboard: None where it is installed.
+      use_wandb, wandb_project, wandb_run_name: also record with Weights & Biases.
+    """
+
+    least: ClassVar[Mapping[str, float]] = {"log_every": 0}
+
+    log_every: int = 100
+    show_progress: bool = True
+    use_tensorboard: bool | None = None
+    use_wandb: bool = False
+    wandb_project: str = "simscaleai"
+    wandb_run_name: str | None = None
 
 
 @dataclass
 class EvalSettings(Converted):
-    """Evaluation in closed loop at every evaluation of the run.
+    """Evaluation in closed loop at every evaluation of the run; not part of `TrainConfig`.
 
     Attributes:
       env_episodes: episodes in the environment that the dataset names; 0 for none.
@@ -88,150 +261,13 @@ class EvalSettings(Converted):
     randomize: str | None = None
 
 
-@dataclass
-class RunConfig(Converted):
-    """A training run in groups; see the module.
-
-    Attributes:
-      name: the run's folder is `runs/<name>`; without one it is `trainer.checkpoint_dir`.
-      seed: decides initial weights, data order and dropout.
-      data, eval: see their classes.
-      model: `name`, and arguments of that model.
-      trainer: every other field of `TrainConfig`.
-    """
-
-    name: str | None = TrainConfig.run_name
-    seed: int = TrainConfig.seed
-    data: DataSettings = field(default_factory=DataSettings)
-    model: dict[str, Any] = field(default_factory=lambda: {"name": TrainConfig.model_name})
-    trainer: TrainerSettings = field(default_factory=TrainerSettings)
-    eval: EvalSettings = field(default_factory=EvalSettings)
-
-    def train_config(self) -> TrainConfig:
-        """The same settings without groups."""
-        arguments = dict(self.model)
-        return TrainConfig(
-            run_name=self.name,
-            seed=self.seed,
-            dataset_path=self.data.path,
-            images=self.data.images,
-            state_keys=self.data.state_keys,
-            relative_positions=self.data.relative_positions,
-            num_workers=self.data.num_workers,
-            cache_mb=self.data.cache_mb,
-            model_name=arguments.pop("name", TrainConfig.model_name),
-            model_kwargs=arguments,
-            **vars(self.trainer),
-        )
-
-    @classmethod
-    def of(cls, config: TrainConfig) -> RunConfig:
-        """Inverse of `train_config`."""
-        return cls(
-            name=config.run_name,
-            seed=config.seed,
-            data=DataSettings(
-                config.dataset_path,
-                config.images,
-                config.state_keys,
-                config.relative_positions,
-                config.num_workers,
-                config.cache_mb,
-            ),
-            model={"name": config.model_name, **config.model_kwargs},
-            trainer=TrainerSettings(**{f.name: getattr(config, f.name) for f in _TRAINER}),
-        )
-
-
-def load_run(
-    path: str | Path | None = None,
-    overrides: Sequence[str] = (),
-    flags: Mapping[str, Any] | None = None,
-) -> RunConfig:
-    """A run from a YAML file, then `key=value` words, then `flags` by dotted name.
-
-    The folder that words or flags give wins over a name in the file. One in the file stays within the working
-    folder, or is the folder that the file itself is in: the file may be somebody else's.
-
-    Raises:
-      UserError: an unknown key, model or argument of that model, a value of the wrong type, or a folder that
-        a file may not name.
-    """
-    values = _nested(flags or {})
-    run = load_config(RunConfig, path, overrides, **values)
-    said = {*(flags or {}), *(word.partition("=")[0] for word in overrides)}
-    if _FOLDER in said:
-        if "name" in said and run.name is not None:
-            raise UserError(
-                f"Both a name and {_FOLDER} were given, and each says which folder the run has; give one."
-            )
-        run.name = None
-    elif path is not None:
-        folder = run.trainer.checkpoint_dir
-        if Path(folder).resolve() != Path(path).resolve().parent:  # as in a run's own config.yaml
-            check_path_in_file(folder, _FOLDER, path, "--checkpoint-dir", Path.cwd())
-    name = run.model.setdefault("name", TrainConfig.model_name)
-    if not isinstance(name, str) or not all(isinstance(key, str) for key in run.model):
-        raise UserError(
-            f"{path or 'The settings'}: model is {run.model!r}; it has a name, as `simscale list-models`"
-            " shows them, and arguments by name."
-        )
-    if not takes_anything(name):
-        typed = load_config(_schema_of(name), path, overrides, **values)
-        given = [key for key in run.model if key != "name"]
-        run.model = {"name": name, **{key: getattr(typed.model, key) for key in given}}
-    return run
-
-
-def _schema_of(name: str) -> type[RunConfig]:
-    """`RunConfig` with the constructor of a model as the schema of `model`."""
-    defaults = model_arguments(name)
-    columns = [("name", str, field(default=name))]
-    for key, hint in argument_types(name).items():
-        if key != "name":
-            columns.append((key, *_column(hint, defaults[key])))
-    arguments = make_dataclass(f"{name} model", columns)
-    return make_dataclass(
-        RunConfig.__name__,
-        [("model", arguments, field(default_factory=arguments))],
-        bases=(RunConfig,),
-        namespace={"__module__": __name__},
-    )
-
-
-def _column(hint: Any, default: Any) -> tuple[Any, Any]:
-    """Type and default of a setting; of any type where OmegaConf does not know the constructor's."""
-    if default is inspect.Parameter.empty:
-        hint, default = hint | None, None
-    column = hint, field(default_factory=lambda: default)
-    try:
-        OmegaConf.structured(make_dataclass("Try", [("value", *column)]))
-    except (OmegaConfBaseException, TypeError, ValueError):
-        return Any, field(default=None)
-    return column
-
-
-def _nested(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """{"a.b": 1} -> {"a": {"b": 1}}."""
-    result: dict[str, Any] = {}
-    for key, value in flags.items():
-        *groups, last = key.split(".")
-        place = result
-        for group in groups:
-            place = place.setdefault(group, {})
-        place[last] = value
-    return result
-
-
-def replayable(run: RunConfig) -> str:
-    """The run as YAML that starts it from its first step, whatever later releases have as defaults."""
-    name = run.model["name"]
-    plain = (bool, int, float, str)
-    defaults = {k: v for k, v in model_arguments(name).items() if isinstance(v, plain)}
-    return to_yaml(
-        replace(
-            run,
-            model={"name": name, **defaults, **run.model},
-            trainer=replace(run.trainer, resume_from=None),
-        )
-    )
+# {group of `RunConfig`: its settings}, for all that `TrainConfig` has too.
+COMPONENTS: dict[str, type[Settings]] = {
+    "data": DataSettings,
+    "optimizer": OptimizerSettings,
+    "schedule": ScheduleSettings,
+    "trainer": TrainerSettings,
+    "hardware": HardwareSettings,
+    "checkpoints": CheckpointSettings,
+    "log": LogSettings,
+}

@@ -36,13 +36,16 @@ from simscaleai.storage import checkpoint
 from simscaleai.storage.find_checkpoint import find_checkpoint
 from simscaleai.tracking.checkpoints import BEST, FINAL
 from simscaleai.tracking.run import Run
-from simscaleai.training import evaluation, fit, rng_state
-from simscaleai.training.config import TrainConfig
+from simscaleai.training import compatibility, evaluation, rng_state
 from simscaleai.training.data.stream import BatchStream
 from simscaleai.training.optimizer_step import OptimizerStep, micro_batch_size_of
+from simscaleai.training.optimizers import slot_shapes
 from simscaleai.training.parallel_model import ParallelModel, full_state_dict
 from simscaleai.training.report import Report
-from simscaleai.training.state import KINDS, TrainingState
+from simscaleai.training.run_config import RunConfig
+from simscaleai.training.schedules import effective_warmup
+from simscaleai.training.train_config import TrainConfig
+from simscaleai.training.training_state import KINDS, TrainingState
 
 __all__ = ["TrainConfig", "Trainer"]
 
@@ -76,26 +79,29 @@ class Trainer:
     ) -> None:
         config.check()
         self.config, self.model = config, model
+        self.settings = settings = RunConfig.of(config)
         checkpoint.require_storable(self._about())
         self.eval_loader, self.eval_fn = eval_loader, eval_fn
         self.processes = Processes.from_environment()
-        micro_batch_size = micro_batch_size_of(
-            config, self.processes
-        )  # may refuse, and so comes before meeting
-        self.device = self.processes.join(config.resolved_device, config.backend)
+        # It may refuse, and so comes before the process group is started.
+        micro_batch_size = micro_batch_size_of(settings, self.processes)
+        hardware = settings.hardware
+        self.device = self.processes.join(hardware.resolved_device, hardware.backend)
         self.stream = BatchStream(train_loader, config.seed, self.processes)
-        parallel = ParallelModel(model, config, self.processes, self.device)
+        parallel = ParallelModel(model, hardware, self.processes, self.device)
         self.optimizer_step = OptimizerStep(
-            parallel, config, self.processes, self.device, micro_batch_size
+            parallel, settings, self.processes, self.device, micro_batch_size
         )
         self.optimizer = self.optimizer_step.optimizer
-        self.state = TrainingState(model, self.optimizer, self.optimizer_step.ema)
+        self.state = TrainingState(
+            model, self.optimizer, slot_shapes(settings.optimizer), self.optimizer_step.ema
+        )
         self.folder = config.run_folder.resolve()
         self.run = Run(
             self.folder,
             self.processes,
             checkpoint_folder=config.checkpoint_folder.resolve(),
-            keep=config.keep_checkpoints,
+            keep=settings.checkpoints.keep,
         )
         self.step = 0
         self.metrics: dict[str, float] = {}
@@ -121,7 +127,7 @@ class Trainer:
     def _train(self) -> dict[str, float]:
         config, processes = self.config, self.processes
         report = Report(
-            config,
+            self.settings,
             self.folder,
             self.step,
             processes.size,
@@ -137,9 +143,9 @@ class Trainer:
                 asked = time.perf_counter()
                 local = next(batches)
                 waited = time.perf_counter() - asked
-                lr = config.learning_rate(self.step)
-                wish = self.run.stop.requested is not None
-                outputs = self.optimizer_step.step(local, self.step + 1, lr, wish)
+                lr = self.optimizer_step.set_learning_rates(self.step)
+                stop = self.run.stop.requested is not None
+                outputs = self.optimizer_step.step(local, self.step + 1, stop)
                 self.step += 1
                 report.collect(self.step, outputs, local.samples, waited)
                 if self._due(config.log_every):
@@ -187,7 +193,7 @@ class Trainer:
         found = find_checkpoint(path, resume=True)
         with guarded(f"The checkpoint {path!r}", "use another checkpoint of the run"):
             payload = self._load(found, path)
-            others = fit.other_settings(payload["config"], asdict(self.config))
+            others = compatibility.other_settings(payload["config"], asdict(self.config))
         self.run.resume(found, self.step)
         if others:
             self._warnings.append(f"Other settings than in {path}: {', '.join(others)}.")
@@ -199,12 +205,14 @@ class Trainer:
             shapes = {tuple(k.split("/")): e.shape for k, e in parts.entries.items()}
         else:
             payload = checkpoint.load_checkpoint(found)
-            shapes = dict(fit.shapes_in({k: payload[k] for k in KINDS if k in payload}))
+            shapes = dict(compatibility.shapes_in({k: payload[k] for k in KINDS if k in payload}))
         self._compare_data(payload.get("dataset"), path)
         own, settings = self.state.shapes(), asdict(self.config)
-        fit.check(payload, shapes, own, self._description(), str(path), settings)
+        compatibility.check_compatible(
+            payload, shapes, own, self._description(), str(path), settings
+        )
         if in_parts:
-            self.state.load_parts(parts)
+            self.state.load_shards(parts)
         else:
             self.state.load(payload)
         scaler = self.optimizer_step.scaler
@@ -222,7 +230,7 @@ class Trainer:
     def _compare_data(self, saved: Any, path: str) -> None:
         """Refuse a file that has changed; data of another path are meant, and only told."""
         own = self._identity()
-        found = fit.data_differences(saved, own)
+        found = compatibility.data_differences(saved, own)
         if not found:
             return
         text = f"The data are not those that {path!r} was trained on: {'; '.join(found)}."
@@ -320,10 +328,11 @@ class Trainer:
 
     def _announce(self, report: Report) -> None:
         config = self.config
-        if config.effective_warmup != config.warmup_steps:
+        warmup = effective_warmup(self.settings.schedule, config.max_steps)
+        if warmup != config.warmup_steps:
             self.run.notes.append(
                 f"Shortened the warmup of {config.warmup_steps} steps to"
-                f" {config.effective_warmup}: the run has {config.max_steps}."
+                f" {warmup}: the run has {config.max_steps}."
             )
         for text in self.run.notes:
             report.say(text)

@@ -82,7 +82,7 @@ def test_it_learns_a_batch_by_heart(name: str, tmp_path: Path) -> None:
     trainer = build_trainer(config(name, tmp_path, lr=1e-3))
     batch = first_batch(trainer)
     losses = [
-        trainer.optimizer_step.step(LocalBatch(batch, 4, 4), i + 1, 1e-3)["loss"].item()
+        trainer.optimizer_step.step(LocalBatch(batch, 4, 4), i + 1)["loss"].item()
         for i in range(60)
     ]
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])

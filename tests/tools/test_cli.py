@@ -16,7 +16,7 @@ from simscaleai.errors import UserError
 from simscaleai.tools import cli
 from simscaleai.tools.commands import data
 from simscaleai.training import TrainConfig
-from simscaleai.training.settings import RunConfig
+from simscaleai.training.run_config import RunConfig
 
 COMMANDS = ["list-envs", "list-models", "info", "datagen", "train", "sweep", "eval", "validate"]
 COMMANDS += ["rl", "bench-loader", "viz-env", "viz-cameras", "viz-dataset", "viz-trajectory"]
@@ -65,7 +65,7 @@ def test_every_help_shows_examples(command: str, capsys: pytest.CaptureFixture[s
         (["datagen", "--randomize", "hevy", "--output", "x.h5"], "'hevy'"),
         (["train", "--model", "bcc"], "Did you mean 'bc'?"),
         (["train", "lerning_rate=1"], "Unknown RunConfig setting 'lerning_rate'"),
-        (["train", "lr=1"], "Did you mean 'trainer.lr'?"),
+        (["train", "lr=1"], "Did you mean 'optimizer.lr'?"),
         (["train", "model.hiden_dim=1"], "Did you mean 'hidden_dim'?"),
         (["train", "--eval-env-episodes", "5"], "eval.env_episodes needs a dataset"),
         (["train", "--resume", "none.pt"], "none.pt"),

@@ -11,7 +11,7 @@ import pytest
 
 from simscaleai.errors import UserError
 from simscaleai.tracking.folder import RunLock
-from simscaleai.training.settings import RunConfig
+from simscaleai.training.run_config import RunConfig
 
 pytest.importorskip("hydra")
 
@@ -67,8 +67,8 @@ def test_every_combination_is_a_run_of_its_own(train, capsys) -> None:
     assert folders("width") == FOLDERS
     assert [(r.model["hidden_dim"], r.seed) for r in train] == [(8, 0), (8, 1), (16, 0), (16, 1)]
     assert [r.train_config().run_folder.name for r in train] == FOLDERS
-    assert all(r.trainer.lr == 1e-3 and r.data.path == "a.h5" for r in train)
-    assert all(r.eval.env_episodes == 4 and r.trainer.resume_from is None for r in train)
+    assert all(r.optimizer.lr == 1e-3 and r.data.path == "a.h5" for r in train)
+    assert all(r.eval.env_episodes == 4 and r.checkpoints.resume_from is None for r in train)
 
     assert [row["loss"] for row in rows("width")] == [0.5, 1.5, 0.5, 1.5]
     with Path("runs/width/summary.csv").open() as file:
@@ -94,7 +94,10 @@ def test_a_failure_does_not_stop_the_others_and_is_tried_again(train, capsys, mo
         "simscaleai.tools.train.train_run", lambda run: train.append(run) or {"loss": 0.0}
     )
     assert run_sweep(["seed=0,13,14,2"]) == 0
-    assert [(run.seed, run.trainer.resume_from) for run in train] == [(13, "auto"), (14, "auto")]
+    assert [(run.seed, run.checkpoints.resume_from) for run in train] == [
+        (13, "auto"),
+        (14, "auto"),
+    ]
     assert "2 of 4 runs are finished already" in capsys.readouterr().err
 
 
@@ -111,7 +114,7 @@ def test_other_settings_make_a_run_anew_but_how_it_is_shown_does_not(train) -> N
     run_sweep(["seed=0,1", "trainer.show_progress=false"])
     assert len(train) == 2
     run_sweep(["seed=0,1", "trainer.max_steps=5"])
-    assert [run.trainer.resume_from for run in train] == [
+    assert [run.checkpoints.resume_from for run in train] == [
         None
     ] * 4  # no way to go on from another run
     assert folders() == ["0-seed=0", "1-seed=1"]
@@ -134,7 +137,7 @@ def test_an_interruption_shows_what_there_is_and_the_rest_is_made_later(
     assert "not started" in out
     assert "run the same command again to go on" in err
     assert run_sweep(["seed=0,1,2"]) == 0
-    assert [(run.seed, run.trainer.resume_from) for run in train] == [(1, "auto"), (2, None)]
+    assert [(run.seed, run.checkpoints.resume_from) for run in train] == [(1, "auto"), (2, None)]
 
 
 @pytest.mark.parametrize(

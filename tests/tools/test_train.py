@@ -15,7 +15,8 @@ from simscaleai.errors import UserError
 from simscaleai.evaluation import evaluate_checkpoint
 from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.tools.train import closed_loop, train_run
-from simscaleai.training.settings import EvalSettings, RunConfig, load_run
+from simscaleai.training.run_config import RunConfig, load_run
+from simscaleai.training.settings import EvalSettings
 
 
 @pytest.fixture(scope="module")

@@ -69,6 +69,11 @@ def runs(launch: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -
         "dropout-fsdp2-resumed": {
             "dropout": 0.3, "max_steps": 10, "resume_from": "dropout-fsdp2/step_7", **FSDP
         },
+        "sgd": {**COMMON, "optimizer": "sgd"},
+        "sgd-fsdp2": {**COMMON, **FSDP, "optimizer": "sgd"},
+        "sgd-fsdp2-resumed": {
+            **COMMON, **FSDP, "optimizer": "sgd", "resume_from": "sgd-fsdp2/step_5"
+        },
         "infinite": {"watched": ["infinite", 4, 1]},
         "stopped": {"watched": ["SIGTERM", 4, 1]},
         "stopped-fsdp2": {"watched": ["SIGINT", 2, 0], **FSDP},
@@ -120,6 +125,13 @@ def test_the_course_is_that_of_one_process(runs: Runs, alone: Path, name: str) -
 def test_checkpoints_move_between_ddp_and_fsdp2(runs: Runs, alone: Path, name: str) -> None:
     same_weights(runs[0] / name / "final.pt", alone / "final.pt")
     assert [r["step"] for r in records(runs[0] / name) if "loss" in r] == list(range(6, 16))
+
+
+@pytest.mark.parametrize("name", ["sgd-fsdp2", "sgd-fsdp2-resumed"])
+def test_another_optimizer_is_sharded_and_resumed_alike(runs: Runs, name: str) -> None:
+    same_weights(runs[0] / name / "final.pt", runs[0] / "sgd/final.pt")
+    slots = load_checkpoint(runs[0] / name / "final.pt")["optimizer"]
+    assert all(set(of) == {"momentum_buffer"} for of in slots.values())
 
 
 @pytest.mark.parametrize("start", ["ddp/step_10.pt", "fsdp2/step_10", "fsdp2/best.pt"])

@@ -18,7 +18,7 @@ from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.training import TrainConfig, build_trainer, train_policy
 from simscaleai.training.data.dataset import TrajectoryDataset
 from simscaleai.training.run import run_trainer
-from simscaleai.training.settings import RunConfig, load_run
+from simscaleai.training.run_config import RunConfig, load_run
 
 Make = Callable[..., Path]
 BC_DEFAULTS = {

@@ -11,7 +11,7 @@ from simscaleai.tools.app import app, examples
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Any setting, such as trainer.lr=3e-4."),
+    typer.Argument(metavar="KEY=VALUE", help="Any setting, such as optimizer.lr=3e-4."),
 ]
 Config = Annotated[Path | None, typer.Option(help="YAML file of settings; see configs/train.")]
 Model = Annotated[str | None, typer.Option(help="Model; see `simscale list-models`.")]
@@ -32,7 +32,7 @@ UseWandb = Annotated[
     epilog=examples(
         "simscale train --dataset data/reach.h5 --max-steps 1000",
         "simscale train --config configs/train/bc_state.yaml --dataset data/pick_place.h5 --name a",
-        "simscale train --config configs/train/bc_state.yaml trainer.lr=3e-4 model.hidden_dim=512",
+        "simscale train --config configs/train/bc_state.yaml optimizer.lr=3e-4 model.hidden_dim=512",
         "simscale train --config runs/a/config.yaml --resume auto",
         "torchrun --nproc-per-node 2 --no-python simscale train --dataset data/reach.h5",
     ),
@@ -67,7 +67,7 @@ def train(
     from simscaleai.distributed import Processes
     from simscaleai.tools.console import results
     from simscaleai.tools.train import train_run
-    from simscaleai.training.settings import load_run
+    from simscaleai.training.run_config import load_run
 
     flags = _given(
         {
@@ -76,13 +76,13 @@ def train(
             "data.path": dataset,
             "trainer.max_steps": max_steps,
             "trainer.batch_size": batch_size,
-            "trainer.lr": lr,
+            "optimizer.lr": lr,
             "seed": seed,
-            "trainer.device": device,
-            "trainer.checkpoint_dir": checkpoint_dir,
-            "trainer.resume_from": resume,
+            "hardware.device": device,
+            "checkpoints.folder": checkpoint_dir,
+            "checkpoints.resume_from": resume,
             "eval.env_episodes": eval_env_episodes,
-            "trainer.use_wandb": use_wandb or None,
+            "log.use_wandb": use_wandb or None,
         }
     )
     metrics = train_run(load_run(config, overrides or (), flags))
@@ -93,7 +93,7 @@ def train(
 @app.command(
     epilog=examples(
         "simscale sweep --dataset data/reach.h5 model.hidden_dim=128,512 seed=0,1,2",
-        "simscale sweep --config configs/train/bc_state.yaml 'trainer.lr=choice(1e-4,1e-3)'",
+        "simscale sweep --config configs/train/bc_state.yaml 'optimizer.lr=choice(1e-4,1e-3)'",
         "simscale sweep --dataset data/reach.h5 seed=0,1,2,3 --launcher joblib hydra.launcher.n_jobs=2",
     ),
 )
@@ -128,10 +128,10 @@ def sweep(
             "data.path": dataset,
             "trainer.max_steps": max_steps,
             "trainer.batch_size": batch_size,
-            "trainer.lr": lr,
-            "trainer.device": device,
+            "optimizer.lr": lr,
+            "hardware.device": device,
             "eval.env_episodes": eval_env_episodes,
-            "trainer.use_wandb": use_wandb or None,
+            "log.use_wandb": use_wandb or None,
         }
     )
     failed = run_sweep(overrides or (), config, flags, name, launcher)

@@ -17,7 +17,7 @@ from simscaleai.config import load_config
 from simscaleai.errors import UserError
 from simscaleai.rl.settings import RLConfig
 from simscaleai.sim.base_env import SimConfig
-from simscaleai.training.settings import load_run
+from simscaleai.training.run_config import load_run
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -1,51 +1,60 @@
-"""Settings of a training run."""
+"""The settings of a training run as one flat dataclass, for Python."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from simscaleai.convert import Converted
-from simscaleai.errors import UserError, unknown_name
-from simscaleai.models.inference import resolve_device
+from simscaleai.errors import UserError
 from simscaleai.storage.find_checkpoint import RUNS
 from simscaleai.tracking.folder import is_run_name
+from simscaleai.training import optimizers, schedules
+from simscaleai.training.settings import (
+    COMPONENTS,
+    CheckpointSettings,
+    DataSettings,
+    HardwareSettings,
+    LogSettings,
+    OptimizerSettings,
+    ScheduleSettings,
+    Settings,
+    TrainerSettings,
+)
 
-AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-STRATEGIES = ("ddp", "fsdp2")
-BACKENDS = ("nccl", "gloo")
-MAX_WORKERS = 1024  # processes that read data
+S = TypeVar("S", bound=Settings)
 
 
 @dataclass
 class TrainConfig(Converted):
-    """Every setting of a run; the defaults suit a first try.
+    """Every setting of a run, side by side; the defaults suit a first try.
+
+    Components read their own settings (`part`), which also have the defaults.
 
     Attributes:
       model_name, model_kwargs: the registered model and its arguments. What describes the data
         (`state_dim`, `action_dim`, image size) is taken from the dataset where it is not given.
-      dataset_path: HDF5 file; "" trains on made-up data.
+      dataset_path: HDF5 file; "" trains on synthetic data.
       batch_size: samples of one optimizer step, over all processes and micro-batches: the same recipe
         gives the same curve for any number of them. A multiple of processes x `accumulate`.
       num_workers: processes that read images; data that lies in memory is read without any.
       cache_mb: MiB of memory for images; by default what the machine can spare, 0 reads them from the file
         always.
-      lr, weight_decay: of AdamW.
-      warmup_steps: steps of linear warmup, followed by a cosine down to 0 at `max_steps`.
+      lr, weight_decay: of the optimizer.
+      warmup_steps: steps of linear warmup, followed by the schedule up to `max_steps`.
       max_steps: optimizer steps.
       grad_clip: largest norm of the gradient; 0 for no limit.
       use_amp, amp_dtype: mixed precision in "bfloat16" or "float16". It is used on GPUs; on a CPU it
         would be slower than single precision and is left out.
       distributed: insist on being started by `torchrun`; a run that is started by it trains with all its
         processes in any case.
-      backend: how processes talk, "nccl" or "gloo"; on a CPU it is always gloo.
+      backend: of the collective operations, "nccl" or "gloo"; on a CPU it is always gloo.
       checkpoint_dir: folder of checkpoints and logs, for a run without `run_name`.
       save_every: steps between checkpoints; 0 for the final one only.
-      resume_from: checkpoint to go on from; "auto" is the newest one of the run's folder that can be
+      resume_from: checkpoint to resume from; "auto" is the newest one of the run's folder that can be
         read, and a fresh start where there is none.
       log_every, eval_every: steps between records, and between evaluations; 0 for none in between.
       use_wandb, wandb_project, wandb_run_name: also record with Weights & Biases.
@@ -57,8 +66,8 @@ class TrainConfig(Converted):
       ema_decay: of a moving average of the weights, 0.999 or so; evaluation and the policy of a checkpoint
         then use the average. 0 for none.
       compile: run the model through `torch.compile`.
-      strategy: how several processes share the work: "ddp", each with a whole model, or "fsdp2", which
-        spreads weights and optimizer state over them.
+      strategy: how several processes train one model: "ddp", each with all of it, or "fsdp2", which
+        shards weights and optimizer state.
       keep_checkpoints: how many of the newest `step_N` checkpoints stay; 0 for all. `best.pt` and
         `final.pt` always stay.
       best_metric: name of the evaluated metric that decides `best.pt`; "" is the first there is of
@@ -67,50 +76,59 @@ class TrainConfig(Converted):
       run_name: put everything into `runs/<run_name>/`, checkpoints into its folder `checkpoints`. It may
         name folders in folders, as "width/3".
       use_tensorboard: record for TensorBoard; None does where it is installed.
-      images: {camera: observation}, pictures of another tool that stand for `images/<camera>`, such
+      images: {camera: observation}, images of another tool that stand for `images/<camera>`, such
         as {"wrist_cam": "agentview_image"}; the first one is `image` too.
       state_keys: the vectors that make up the state, such as ["ee_pos", "gripper_state"]; by default all that
         the dataset has. Images are chosen by the model.
       relative_positions: show the model positions as offsets from the hand; see `models.features`.
+      optimizer, optimizer_options: "adamw" or "sgd", and further arguments of it; see `optimizers`.
+      schedule: "cosine" down to 0, "linear" down to 0, or "constant"; see `schedules`.
     """
 
     model_name: str = "bc"
     model_kwargs: dict[str, Any] = field(default_factory=dict)
-    dataset_path: str = ""
-    batch_size: int = 32
-    num_workers: int = 4
-    lr: float = 1e-4
-    weight_decay: float = 1e-5
-    warmup_steps: int = 500
-    max_steps: int = 100_000
-    grad_clip: float = 1.0
-    use_amp: bool = True
-    amp_dtype: str = "bfloat16"
-    distributed: bool = False
-    backend: str = "nccl"
-    checkpoint_dir: str = "checkpoints"
-    save_every: int = 5000
-    resume_from: str | None = None
-    log_every: int = 100
-    eval_every: int = 1000
-    use_wandb: bool = False
-    wandb_project: str = "simscaleai"
-    wandb_run_name: str | None = None
-    device: str = "auto"
+    dataset_path: str = DataSettings.path
+    batch_size: int = TrainerSettings.batch_size
+    num_workers: int = DataSettings.num_workers
+    lr: float = OptimizerSettings.lr
+    weight_decay: float = OptimizerSettings.weight_decay
+    warmup_steps: int = ScheduleSettings.warmup_steps
+    max_steps: int = TrainerSettings.max_steps
+    grad_clip: float = OptimizerSettings.grad_clip
+    use_amp: bool = HardwareSettings.use_amp
+    amp_dtype: str = HardwareSettings.amp_dtype
+    distributed: bool = HardwareSettings.distributed
+    backend: str = HardwareSettings.backend
+    checkpoint_dir: str = CheckpointSettings.folder
+    save_every: int = CheckpointSettings.save_every
+    resume_from: str | None = CheckpointSettings.resume_from
+    log_every: int = LogSettings.log_every
+    eval_every: int = TrainerSettings.eval_every
+    use_wandb: bool = LogSettings.use_wandb
+    wandb_project: str = LogSettings.wandb_project
+    wandb_run_name: str | None = LogSettings.wandb_run_name
+    device: str = HardwareSettings.device
     seed: int = 0
-    show_progress: bool = True
-    accumulate: int = 1
-    ema_decay: float = 0.0
-    compile: bool = False
-    strategy: str = "ddp"
-    keep_checkpoints: int = 3
-    best_metric: str = ""
+    show_progress: bool = LogSettings.show_progress
+    accumulate: int = TrainerSettings.accumulate
+    ema_decay: float = TrainerSettings.ema_decay
+    compile: bool = HardwareSettings.compile
+    strategy: str = HardwareSettings.strategy
+    keep_checkpoints: int = CheckpointSettings.keep
+    best_metric: str = CheckpointSettings.best_metric
     run_name: str | None = None
-    use_tensorboard: bool | None = None
-    cache_mb: float | None = None
-    images: dict[str, str] | None = None
-    state_keys: list[str] | None = None
-    relative_positions: bool = False
+    use_tensorboard: bool | None = LogSettings.use_tensorboard
+    cache_mb: float | None = DataSettings.cache_mb
+    images: dict[str, str] | None = DataSettings.images
+    state_keys: list[str] | None = DataSettings.state_keys
+    relative_positions: bool = DataSettings.relative_positions
+    optimizer: str = OptimizerSettings.name
+    optimizer_options: dict[str, Any] = field(default_factory=dict)
+    schedule: str = ScheduleSettings.name
+
+    def part(self, cls: type[S]) -> S:
+        """Return the settings of one component."""
+        return cls(**{f.name: getattr(self, cls.flat_name(f.name)) for f in fields(cls)})
 
     @property
     def run_folder(self) -> Path:
@@ -125,58 +143,30 @@ class TrainConfig(Converted):
     @property
     def resolved_device(self) -> str:
         """The device that `device` stands for here; UserError if it is not there."""
-        return resolve_device(self.device)
+        return self.part(HardwareSettings).resolved_device
 
     @property
     def amp_torch_dtype(self) -> torch.dtype:
         """The dtype named by `amp_dtype`; UserError for an unknown one."""
-        if self.amp_dtype not in AMP_DTYPES:
-            raise unknown_name("amp_dtype", self.amp_dtype, AMP_DTYPES)
-        return AMP_DTYPES[self.amp_dtype]
-
-    @property
-    def uses_amp(self) -> bool:
-        """Whether mixed precision is used on the device at hand."""
-        return self.use_amp and torch.device(self.resolved_device).type == "cuda"
-
-    @property
-    def effective_warmup(self) -> int:
-        """`warmup_steps`, shrunk to a tenth of a run that is not longer than it."""
-        if self.warmup_steps < self.max_steps:
-            return self.warmup_steps
-        return self.max_steps // 10
+        return self.part(HardwareSettings).amp_torch_dtype
 
     def learning_rate(self, step: int) -> float:
-        """Of the update number `step`, counted from 0."""
-        warmup = self.effective_warmup
-        if step < warmup:
-            return self.lr * (step + 1) / warmup
-        progress = (step - warmup) / max(self.max_steps - warmup, 1)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        """Return the learning rate of optimizer step `step`, counted from 0."""
+        return schedules.learning_rate(self.part(ScheduleSettings), self.lr, step, self.max_steps)
 
     def check(self) -> None:
         """Raise one UserError with everything that is out of range."""
-        least = {"batch_size": 1, "max_steps": 1, "accumulate": 1}
-        least |= dict.fromkeys(
-            ("num_workers", "warmup_steps", "grad_clip", "save_every", "log_every", "eval_every"), 0
-        )
-        least |= dict.fromkeys(("lr", "weight_decay", "seed", "ema_decay", "keep_checkpoints"), 0)
-        wrong = [
-            f"{name} is {getattr(self, name)}, at least {low} is allowed"
-            for name, low in least.items()
-            if not getattr(self, name) >= low
-        ]
-        if self.num_workers > MAX_WORKERS:
-            wrong.append(f"num_workers is {self.num_workers}, at most {MAX_WORKERS} is allowed")
-        if self.ema_decay >= 1:
-            wrong.append(f"ema_decay is {self.ema_decay}, less than 1 is allowed")
+        parts = [self.part(cls) for cls in COMPONENTS.values()]
+        wrong = [problem for part in parts for problem in part.problems()]
+        if not self.seed >= 0:
+            wrong.append(f"seed is {self.seed}, at least 0 is allowed")
         if self.run_name is not None and not is_run_name(self.run_name):
             wrong.append(
                 f"run_name is {self.run_name!r}, the name of a folder below runs/ is allowed"
             )
         if wrong:
             raise UserError("The training settings do not work: " + "; ".join(wrong) + ".")
-        for kind, known in (("strategy", STRATEGIES), ("backend", BACKENDS)):
-            if getattr(self, kind) not in known:
-                raise unknown_name(kind, getattr(self, kind), known)
-        _ = self.resolved_device, self.amp_torch_dtype
+        for part in parts:
+            part.check_names()
+        optimizers.slot_shapes(self.part(OptimizerSettings))
+        self.learning_rate(self.max_steps)

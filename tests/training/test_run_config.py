@@ -13,7 +13,7 @@ from torch import nn
 from simscaleai.errors import UserError
 from simscaleai.models import register_model
 from simscaleai.training import TrainConfig
-from simscaleai.training.settings import RunConfig, load_run, replayable
+from simscaleai.training.run_config import RunConfig, load_run, replayable
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs/train").glob("*.yaml"))
 
@@ -50,6 +50,7 @@ def test_every_field_of_train_config_has_a_place() -> None:
     changed = {
         "model_name": "vla",
         "model_kwargs": {"hidden_dim": 3},
+        "optimizer_options": {"momentum": 0.5},
         "run_name": "a",
         "resume_from": "x.pt",
         "wandb_run_name": "b",
@@ -82,7 +83,7 @@ def test_file_then_words_then_flags(tmp_path: Path) -> None:
         batch_size=16,
     )
     assert (run.eval.env_episodes, run.eval.randomize) == (5, "light")
-    assert load_run(file).trainer.lr == 0.001  # 1e-3 is a string in YAML 1.1
+    assert load_run(file).optimizer.lr == 0.001  # 1e-3 is a string in YAML 1.1
 
 
 def test_a_model_is_typed_by_its_constructor() -> None:
@@ -111,7 +112,7 @@ def test_a_model_is_typed_by_its_constructor() -> None:
         ("model.use_image=maybe", "'model.use_image'.*bool"),
         ("model.name=bcc", "Unknown model 'bcc'.*Did you mean 'bc'"),
         ("model=bc", "'model=bc'"),
-        ("lr=1", "Unknown RunConfig setting 'lr'.*Did you mean 'trainer.lr'"),
+        ("lr=1", "Unknown RunConfig setting 'lr'.*Did you mean 'optimizer.lr'"),
         ("batchsize=1", "Did you mean 'trainer.batch_size'"),
         ("trainer.max_step=1", "Did you mean 'max_steps'"),
         ("trainer=1", "'trainer'"),
@@ -143,8 +144,8 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
 
 def test_a_run_is_made_again_from_its_file(tmp_path: Path) -> None:
     run = load_run(None, ["trainer.lr=3e-4", "model.hidden_dim=8", "eval.num_envs=2", "name=a"])
-    trainer = replace(run.trainer, resume_from="runs/a/checkpoints/step_5.pt")
-    (tmp_path / "config.yaml").write_text(replayable(replace(run, trainer=trainer)))
+    resumed = replace(run.checkpoints, resume_from="runs/a/checkpoints/step_5.pt")
+    (tmp_path / "config.yaml").write_text(replayable(replace(run, checkpoints=resumed)))
     again = load_run(tmp_path / "config.yaml")
     assert again.model["hidden_dim"] == 8
     assert again.model["dropout"] == 0.1  # also where a later release has another default
@@ -185,15 +186,28 @@ def test_a_file_names_no_folder_outside(tmp_path: Path, monkeypatch: pytest.Monk
     file = tmp_path / "evil.yaml"
     for folder in ("../victim", str(tmp_path / "victim"), "a/../../victim"):
         file.write_text(f"trainer: {{checkpoint_dir: {folder}}}\n")
-        with pytest.raises(UserError, match=r"evil\.yaml: trainer\.checkpoint_dir is .* leads out"):
+        with pytest.raises(UserError, match=r"evil\.yaml: checkpoints\.folder is .* leads out"):
             load_run(file)
         assert load_run(file, flags={"trainer.checkpoint_dir": folder})
     file.write_text("trainer: {checkpoint_dir: inside/a}\n")
-    assert load_run(file).trainer.checkpoint_dir == "inside/a"
+    assert load_run(file).checkpoints.folder == "inside/a"
     elsewhere = tmp_path / "scratch"  # a run's own config.yaml
     elsewhere.mkdir()
     (elsewhere / "config.yaml").write_text(f"trainer: {{checkpoint_dir: {elsewhere}}}\n")
-    assert load_run(elsewhere / "config.yaml").trainer.checkpoint_dir == str(elsewhere)
+    assert load_run(elsewhere / "config.yaml").checkpoints.folder == str(elsewhere)
     file.write_text("name: ../../victim\n")
     with pytest.raises(UserError, match="run_name is"):
         load_run(file).train_config().check()
+
+
+def test_flat_names_in_trainer_stand_for_those_of_the_groups(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("trainer: {lr: 0.1, optimizer: sgd, checkpoint_dir: a, max_steps: 5}\n")
+    run = load_run(file, ["trainer.schedule=linear"], {"trainer.device": "cpu"})
+    assert (run.optimizer.name, run.optimizer.lr, run.schedule.name) == ("sgd", 0.1, "linear")
+    assert (run.checkpoints.folder, run.hardware.device, run.trainer.max_steps) == ("a", "cpu", 5)
+    file.write_text("trainer: {lr: 0.1}\noptimizer: {lr: 0.2}\n")
+    with pytest.raises(
+        UserError, match=r"run\.yaml: trainer\.lr and optimizer\.lr are one setting"
+    ):
+        load_run(file)

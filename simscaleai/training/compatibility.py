@@ -1,4 +1,4 @@
-"""Whether a checkpoint fits a run: every difference of model, data and environment, as sentences."""
+"""Compatibility of a checkpoint with a run: every difference of model, data and environment, as sentences."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _SILENT = {
 }
 
 
-# Settings by which the place in the data, the random state and what was learned so far are meant.
-_BINDING = ("seed",)
+# Settings by which the place in the data, the RNG state and the optimizer's state are meant.
+_BINDING = ("seed", "optimizer")
 
 
 def other_settings(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
@@ -122,7 +122,7 @@ def _told(value: Any) -> str:
     return "not there" if value is None else str(value)
 
 
-def check(
+def check_compatible(
     payload: Mapping[str, Any],
     saved: Shapes,
     own: Shapes,
@@ -151,13 +151,17 @@ def check(
         wrong = policy_differences(payload["policy"], about)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise UserError(f"The checkpoint {source!r} describes no policy that is known.") from error
-    wrong += tensor_differences(saved, own)
     before = payload["config"]
     wrong += [
         f"the {key} is {before[key]}, here {settings[key]}"
         for key in _BINDING
         if key in before and before[key] != settings[key]
     ]
+    if (
+        before.get("optimizer", settings["optimizer"]) != settings["optimizer"]
+    ):  # its tensors differ too
+        saved, own = ({k: v for k, v in s.items() if k[0] != "optimizer"} for s in (saved, own))
+    wrong += tensor_differences(saved, own)
     if wrong:
         raise UserError(
             f"The checkpoint {source!r} does not fit this run: " + "; ".join(wrong) + "."

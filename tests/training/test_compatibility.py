@@ -16,9 +16,9 @@ from simscaleai.models.policy import ModelPolicy
 from simscaleai.observations import ObsSpec
 from simscaleai.storage.checkpoint import load_checkpoint, save_checkpoint
 from simscaleai.training import TrainConfig, Trainer
+from simscaleai.training.compatibility import other_settings, policy_differences, tensor_differences
 from simscaleai.training.data.dummy import DummyTrajectoryDataset
 from simscaleai.training.data.loader import make_loader
-from simscaleai.training.fit import other_settings, policy_differences, tensor_differences
 
 
 def trainer(

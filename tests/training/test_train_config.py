@@ -8,6 +8,8 @@ import torch
 from simscaleai.config import load_config
 from simscaleai.errors import UserError
 from simscaleai.training import TrainConfig
+from simscaleai.training.schedules import effective_warmup
+from simscaleai.training.settings import HardwareSettings, ScheduleSettings
 
 
 def test_documented_fields_and_defaults_come_first() -> None:
@@ -38,10 +40,10 @@ def test_learning_rate_by_hand() -> None:
 
 
 def test_warmup_shrinks_to_fit() -> None:
-    assert TrainConfig(warmup_steps=500, max_steps=1000).effective_warmup == 500
-    assert TrainConfig(warmup_steps=500, max_steps=500).effective_warmup == 50
+    assert effective_warmup(ScheduleSettings(warmup_steps=500), 1000) == 500
+    assert effective_warmup(ScheduleSettings(warmup_steps=500), 500) == 50
     short = TrainConfig(warmup_steps=500, max_steps=3, lr=0.1)
-    assert short.effective_warmup == 0
+    assert effective_warmup(short.part(ScheduleSettings), 3) == 0
     assert short.learning_rate(0) == pytest.approx(0.1)
 
 
@@ -50,7 +52,7 @@ def test_devices_and_dtypes() -> None:
     assert TrainConfig().resolved_device in ("cpu", "cuda", "mps")
     assert TrainConfig().amp_torch_dtype is torch.bfloat16
     assert TrainConfig(amp_dtype="float16").amp_torch_dtype is torch.float16
-    assert not TrainConfig(device="cpu").uses_amp
+    assert not HardwareSettings(device="cpu").uses_amp
     with pytest.raises(UserError, match=r"amp_dtype 'bf16'.*bfloat16"):
         _ = TrainConfig(amp_dtype="bf16").amp_torch_dtype
     with pytest.raises(UserError, match="'gpu' is not available"):
