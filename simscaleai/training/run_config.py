@@ -98,12 +98,9 @@ class RunConfig(Converted):
     @classmethod
     def of(cls, config: TrainConfig) -> RunConfig:
         """Return the inverse of `train_config`."""
-        return cls(
-            name=config.run_name,
-            seed=config.seed,
-            model={"name": config.model_name, **config.model_kwargs},
-            **{group: config.part(part) for group, part in COMPONENTS.items()},
-        )
+        groups: dict[str, Any] = {group: config.part(part) for group, part in COMPONENTS.items()}
+        model = {"name": config.model_name, **config.model_kwargs}
+        return cls(name=config.run_name, seed=config.seed, model=model, **groups)
 
 
 def load_run(

@@ -22,6 +22,7 @@ BACKENDS = ("nccl", "gloo")
 MAX_WORKERS = 1024  # processes that read data
 
 
+@dataclass
 class Settings(Converted):
     """Base of the settings of a component.
 
