@@ -38,7 +38,7 @@ class Policy(Protocol):
 class RandomPolicy:
     """Uniform actions; the t-th action in an env depends on its episode's seed and t alone."""
 
-    def __init__(self, action_dim: int = 4) -> None:
+    def __init__(self, action_dim: int) -> None:
         self.action_dim = action_dim
         self._rng: list[np.random.Generator] = []
 

@@ -18,7 +18,7 @@ from simscaleai.guards import guarded, regular_file
 from simscaleai.sim import bundled
 from simscaleai.sim.bundled import bundled_files, check_unchanged, keep_angles, take_mark
 from simscaleai.sim.finite import check_finite
-from simscaleai.sim.robots.robot import Robot
+from simscaleai.sim.robots.robot import PADS, Robot
 from simscaleai.sim.scene_sizes import check_pictures, check_sizes
 
 ASSETS = bundled.ASSETS
@@ -65,7 +65,7 @@ def load_model(path: str | Path, dt: float, robot: Robot | None = None) -> mujoc
     # a simulation that has become unstable is finite again at the end of the step that says so
     model.opt.disableflags &= ~mujoco.mjtDisableBit.mjDSBL_AUTORESET.value
     roles = robot.geoms if robot is not None else {}
-    names = [roles.get(role, role) for role in ("left_pad", "right_pad")]
+    names = [roles.get(role, role) for role in PADS]
     pads = [mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, name) for name in names]
     of_pads = np.isin(model.pair_geom1, pads) | np.isin(model.pair_geom2, pads)
     # direct form: (-stiffness, -damping); friction has no position to return to

@@ -164,7 +164,10 @@ def episodes(name: str, policy: Any, steps: int, n: int = 16) -> Iterator[tuple[
         yield envs, *rest
 
 
-POLICIES = {"random": lambda envs: RandomPolicy(), "expert": lambda envs: envs.task.expert()}
+POLICIES = {
+    "random": lambda envs: RandomPolicy(envs.contract.action_dim),
+    "expert": lambda envs: envs.task.expert(),
+}
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))

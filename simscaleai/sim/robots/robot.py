@@ -26,6 +26,8 @@ from simscaleai.sim.parameters import Parameter, arm_parameters
 
 ASSETS = Path(__file__).parent.parent / "assets"
 Vector = tuple[float, float, float]
+PADS = ("left_pad", "right_pad")
+"""Roles of the geoms that touch what is held."""
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def test_episodes_follow_each_other_after_a_rest() -> None:
 
 def test_a_failure_counts_as_one() -> None:
     env: Any = make_env("reach", cameras=[], max_episode_steps=2)
-    live = Player(env, RandomPolicy(), 0)
+    live = Player(env, RandomPolicy(4), 0)
     live.advance(3 * DT)
     assert (live.finished, live.successes) == (1, 0)
 
