@@ -48,7 +48,7 @@ def test_a_policy_gets_the_instruction_of_each_episode() -> None:
 
     given: list[str] = []
     env: Any = make_env("reach_color", cameras=[], max_episode_steps=1)
-    live = Player(env, Listening())
+    live = Player(env, Listening(4))
     for _ in range(6):
         assert given[-1] == env.instruction()
         live.advance(DT + REST + DT)
