@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from simscaleai.datagen import generate_dataset, parts
+from simscaleai.datagen import generate_dataset, shards
 from simscaleai.rendering import Renderer
 from simscaleai.sim import make_vec_env
 from simscaleai.sim.physics import BatchSim
@@ -117,21 +117,21 @@ class Clock:
 
 
 def pictures(env_name: str, cameras: list[str], size: int, episodes: int) -> None:
-    """Print frames per second of image datagen and the shares of its parts."""
+    """Print frames per second of image datagen and the time that each stage takes."""
     clock = Clock()
     clock.watch(Renderer, "render", "rendering")
     for name in ("step", "forward", "set_const", "reset"):
         clock.watch(BatchSim, name, "simulation")
     clock.watch(EpisodeWriter, "add_all", "compression")  # but for what it calls of these:
     clock.watch(EpisodeWriter, "_write", "writing")
-    clock.watch(parts, "write_part", "writing")
-    read_part = parts.read_part
+    clock.watch(shards, "write_shard", "writing")
+    read_shard = shards.read_shard
 
-    def reading(part):
+    def reading(shard):
         with clock.under("writing"):
-            return iter(list(read_part(part)))
+            return iter(list(read_shard(shard)))
 
-    parts.read_part = reading
+    shards.read_shard = reading
     settings = {"cameras": cameras, "image_size": size, "overwrite": True, "show_progress": False}
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "images.h5")

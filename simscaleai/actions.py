@@ -1,4 +1,4 @@
-"""The range of actions: which box they lie in, and how an agent that thinks in [-1, 1] acts there.
+"""The range of actions: the box that they are in, and how an agent that works in [-1, 1] acts there.
 
 actions = ActionRange.of(env.action_space)      # UserError unless it is a finite box of real numbers
 actions.executed(units)                         # (n, d) in [-1, 1] -> (n, *shape) in the box
@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simscaleai.array_types import Array, FloatArray
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 
 SLACK = 1e-6
-"""How far an action may lie beyond its bounds by rounding."""
+"""How far rounding may take an action beyond its bounds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +33,8 @@ class ActionRange:
       dtype: name of the NumPy dtype that is executed.
     """
 
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
+    low: FloatArray
+    high: FloatArray
     shape: tuple[int, ...]
     dtype: str = "float32"
 
@@ -73,10 +74,8 @@ class ActionRange:
         return cls(low, high, tuple(bounds[0].shape), str(bounds[0].dtype))
 
     @classmethod
-    def recorded(
-        cls, low: NDArray[Any], high: NDArray[Any], contract: EnvContract | None
-    ) -> ActionRange | None:
-        """Return the range of recorded actions; None if they lie in [-1, 1].
+    def recorded(cls, low: Array, high: Array, contract: EnvContract | None) -> ActionRange | None:
+        """Return the range of recorded actions; None if they are in [-1, 1].
 
         Args:
           low, high: (d,) the smallest and the largest of each entry.
@@ -101,17 +100,17 @@ class ActionRange:
         return math.prod(self.shape)
 
     def executed(self, units: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Actions (..., *shape) in the box for (..., d), of which what lies beyond [-1, 1] is clipped."""
+        """Return actions (..., *shape) in the box for (..., d) in [-1, 1], which is clipped first."""
         actions = (self._middle + self._half * units.clip(-1.0, 1.0)).astype(self.dtype)
         return actions.clip(*self._own_bounds).reshape((*units.shape[:-1], *self.shape))
 
     def units(self, actions: NDArray[np.floating]) -> NDArray[np.float32]:
-        """The inverse of `executed`: actions (..., d) -> (..., d) in [-1, 1]; 0 where the box is flat."""
+        """Invert `executed`: actions (..., d) -> (..., d) in [-1, 1]; 0 where the box is flat."""
         scaled = (actions - self._middle) / np.where(self._half > 0, self._half, 1.0)
         return scaled.astype(np.float32)
 
-    def bounds(self, dtype: str = "float32") -> tuple[NDArray[Any], NDArray[Any]]:
-        """`low` and `high` in a dtype, rounded inwards."""
+    def bounds(self, dtype: str = "float32") -> tuple[Array, Array]:
+        """Return `low` and `high` in a dtype, rounded inwards."""
         kind: Any = np.dtype(dtype).type
         low, high = self.low.astype(kind), self.high.astype(kind)
         low = np.where(low < self.low, np.nextafter(low, kind(np.inf)), low)
@@ -119,19 +118,19 @@ class ActionRange:
         return low, high
 
     @cached_property
-    def _middle(self) -> NDArray[np.float64]:
+    def _middle(self) -> FloatArray:
         return (self.high + self.low) / 2
 
     @cached_property
-    def _half(self) -> NDArray[np.float64]:
+    def _half(self) -> FloatArray:
         return (self.high - self.low) / 2
 
     @cached_property
-    def _own_bounds(self) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _own_bounds(self) -> tuple[Array, Array]:
         return self.bounds(self.dtype)
 
     def same_as(self, other: ActionRange) -> bool:
-        """Whether the same actions are allowed."""
+        """Return whether the same actions are allowed."""
         return (
             self.shape == other.shape
             and np.array_equal(self.low, other.low)
@@ -139,7 +138,7 @@ class ActionRange:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for `from_dict`."""
+        """Return plain values for `from_dict`."""
         return {
             "low": self.low.tolist(),
             "high": self.high.tolist(),

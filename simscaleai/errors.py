@@ -67,7 +67,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name that is not one of `known`; `kind` says what it names."""
+    """Return the error for a name that is not one of `known`; `kind` says what it names."""
     names = sorted(known)
     listed = ", ".join(names) or "none"
     return UserError(f"Unknown {kind} {name!r}; known: {listed}.{did_you_mean(name, names)}")

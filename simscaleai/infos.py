@@ -13,17 +13,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from simscaleai.array_types import BoolArray
 from simscaleai.convert import as_flag, plain
 from simscaleai.errors import UserError
 
 SUCCESS_KEYS = ("success", "is_success")
 
 
-def read_success(
-    info: Mapping[str, Any], n: int | None = None
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def read_success(info: Mapping[str, Any], n: int | None = None) -> tuple[BoolArray, BoolArray]:
     """Read which envs have succeeded, by the first of `SUCCESS_KEYS` that speaks of them.
 
     Args:
@@ -50,9 +48,7 @@ def read_success(
     return success, reported
 
 
-def last_info(
-    info: Mapping[str, Any], final: Mapping[str, Any], done: NDArray[np.bool_]
-) -> dict[str, Any]:
+def last_info(info: Mapping[str, Any], final: Mapping[str, Any], done: BoolArray) -> dict[str, Any]:
     """Return the info of the states that the actions led to: `final` where episodes ended, else `info`.
 
     Args:
@@ -72,7 +68,7 @@ def last_info(
     return merged
 
 
-def _flags(key: str, value: Any, n: int | None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _flags(key: str, value: Any, n: int | None) -> tuple[BoolArray, BoolArray]:
     if isinstance(value, np.ndarray) and value.dtype == bool and value.shape == (n,):
         return value, np.ones(value.shape, dtype=bool)
     if hasattr(value, "detach"):  # a tensor with axes

@@ -1,9 +1,9 @@
-"""What does not fit into memory, in one sentence that names the setting.
+"""Refuse what does not fit in memory, in one sentence that names the setting.
 
     require_memory(1000 * num_envs, f"num_envs={num_envs}")     # before it is taken
 
-Sizes are compared with what is free before anything is allocated, where that is cheap to know. What slips
-through fails in a library, each of which has an error of its own; `out_of_memory` knows them.
+Sizes are compared with free memory before anything is allocated, where they are cheap to know. Other
+allocations fail in a library, each with an error of its own; `out_of_memory` recognizes them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from simscaleai.errors import UserError
 
-_UNKNOWN = 4096 * 2**20  # bytes; assumed where the system does not tell
+_UNKNOWN = 4096 * 2**20  # bytes; assumed where the system does not say
 _WORDS = re.compile(
     r"bad_alloc|can't allocate memory|not enough memory|out of memory|[Uu]nable to allocate"
     r"|Cannot allocate memory|Could not allocate|array is too big|Maximum allowed dimension exceeded"
@@ -23,7 +23,10 @@ _WORDS = re.compile(
 
 
 def free_memory() -> int:
-    """Bytes that this process could still take: of the machine, of its container, or by its own limit."""
+    """Return the bytes that this process can still allocate.
+
+    On the machine, in its container, by its limit.
+    """
     free = _UNKNOWN
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -33,7 +36,7 @@ def free_memory() -> int:
     limit = _lines("/sys/fs/cgroup/memory.max")
     if limit and limit[0].isdigit():
         for line in _lines("/sys/fs/cgroup/memory.stat"):
-            if line.startswith("anon "):  # what the system cannot drop, as it can what it has read
+            if line.startswith("anon "):  # unlike the page cache, not reclaimable
                 free = min(free, max(int(limit[0]) - int(line.split()[1]), 0))
     return min(free, _left_by_limit())
 
@@ -54,7 +57,7 @@ def require_memory(needed: float, what: str, remedy: str = "choose a smaller num
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error, of Python or a library, says that memory could not be taken."""
+    """Return whether an error, of Python or a library, reports that an allocation failed."""
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError | ValueError | OSError) and bool(
@@ -63,7 +66,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def _left_by_limit() -> int:
-    """What `ulimit -v` leaves."""
+    """Return the bytes that `ulimit -v` leaves."""
     try:
         import resource
     except ImportError:
@@ -76,7 +79,7 @@ def _left_by_limit() -> int:
 
 
 def _size(count: float) -> str:
-    """As a person reads it: "3.6 GB"."""
+    """Format a number of bytes: "3.6 GB"."""
     units = ["bytes", "kB", "MB", "GB", "TB", "PB"]
     power = min(max(len(f"{count:.0f}") - 1, 0) // 3, len(units) - 1)
     return f"{count / 1000**power:,.3g} {units[power]}"

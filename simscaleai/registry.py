@@ -1,8 +1,8 @@
 """Names for things that are loaded when first used.
 
 An entry is the thing itself or `"module:attribute"`, which is imported at the first `get`; listing
-names imports nothing. A name is taken once: registering another thing under it is an error, and so
-a user's registration adds to the built-ins and never hides one.
+names imports nothing. Registering another thing under a
+taken name is an error, so that a user's registration never hides a built-in.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class Registry:
         return entry
 
     def added(self) -> dict[str, Any]:
-        """{name: thing} of what was registered beside the built-ins."""
+        """Return {name: thing} of what was registered beside the built-ins."""
         return {k: thing for k, thing in self._entries.items() if k not in self._builtin}
 
     def names(self) -> list[str]:
-        """All names, sorted."""
+        """Return all names, sorted."""
         return sorted(self._entries)
 
     def __contains__(self, name: object) -> bool:

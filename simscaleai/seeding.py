@@ -1,7 +1,7 @@
-"""All randomness: pure functions of (seed, stream, index).
+"""Random numbers as pure functions of (seed, stream, index).
 
 Nothing here is advanced by use. Episode `index` of seed `s` draws from `generator(s, stream, index)`
-whatever ran before it, in whatever process or batch row; each stream (where things start, physics
+whatever ran before it, in whatever process or env of a batch; each stream (initial states, physics
 randomization, exploration, ...) is independent, so that switching one on leaves the others alone.
 """
 
@@ -16,11 +16,11 @@ from simscaleai.convert import convert
 from simscaleai.errors import UserError
 
 SEED_LIMIT = 2**63
-"""Seeds of episodes lie below it, so that they fit the int64 arrays in which libraries keep them."""
+"""Seeds of episodes are below it, so that they fit in int64 arrays."""
 
 
 def generator(seed: int, stream: str, index: int = 0) -> np.random.Generator:
-    """A fresh generator for the `index`-th thing of a named stream.
+    """Return a fresh generator for the `index`-th thing of a named stream.
 
     Args:
       seed: any non-negative integer; 0 is a seed.
@@ -32,12 +32,12 @@ def generator(seed: int, stream: str, index: int = 0) -> np.random.Generator:
 
 
 def derive_seed(seed: int, stream: str, index: int = 0) -> int:
-    """A 63-bit seed for a library that takes an integer, such as PyTorch."""
+    """Return a 63-bit seed for a library that takes an integer, such as PyTorch."""
     return int(generator(seed, stream, index).integers(2**63))
 
 
 def fresh_seed(n: int = 1) -> int:
-    """The first of `n` consecutive random seeds below `SEED_LIMIT`, for a caller who gave none."""
+    """Return the first of `n` consecutive random seeds below `SEED_LIMIT`, for a caller that gave none."""
     return int(np.random.SeedSequence().generate_state(1, np.uint64)[0]) % (SEED_LIMIT - n + 1)
 
 
@@ -49,5 +49,5 @@ def check_seed(seed: Any, count: int = 1) -> int:
     """
     value: int = convert(seed, int, "The seed")
     if not 0 <= value <= SEED_LIMIT - count:
-        raise UserError(f"The seed is {value}; it must lie between 0 and 2**63 - {count}.")
+        raise UserError(f"The seed is {value}; it must be between 0 and 2**63 - {count}.")
     return value

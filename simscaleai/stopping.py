@@ -1,13 +1,13 @@
-"""Ctrl-C and SIGTERM as a wish to stop, for loops that save before they end.
+"""Ctrl-C and SIGTERM as requests to stop, for loops that save before they end.
 
     with StopSignals() as stop:
         while work_is_left and not stop.requested:
             one_step()
             stop.attempt(something_long)     # left at once when a signal comes
 
-The first signal is only noted, and the loop ends when it suits. The second one has its usual effect at once;
-but a scheduler's SIGTERM may come twice, directly and through torchrun, and so another one right after it is
-taken for the same.
+The first signal is only noted, and the loop ends at the next suitable step. A second one has its usual
+effect. A scheduler's SIGTERM may arrive twice, directly and through torchrun: one that follows at once is
+ignored.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 
 class Stopped(SystemExit):
-    """The end of a run that was told to stop and has saved what it had.
+    """The end of a run that was asked to stop and has saved its state.
 
-    The exit code is 128 + the signal's number, as for a program that the signal ended: whoever started it
-    (a shell's `&&`, a scheduler, torchrun) does not take the work for done.
+    The exit code is 128 + the signal's number, as for a program that the signal ended, so that a shell's
+    `&&`, a scheduler or torchrun does not take the work for done.
     """
 
     def __init__(self, signal_number: int, step: int) -> None:
@@ -37,7 +37,7 @@ class Stopped(SystemExit):
 
 
 class StopSignals:
-    """See the module docstring. Outside the main thread, where Python gives no signals, nothing is caught.
+    """See the module docstring. Outside the main thread, which alone gets signals, nothing is caught.
 
     Attributes:
       requested: the number of the signal that came, or None.
@@ -64,7 +64,7 @@ class StopSignals:
         self._restore()
 
     def attempt(self, work: Callable[[], T]) -> T | None:
-        """The result of `work`; None if a signal came before, or came during it and so ended it."""
+        """Return the result of `work`; None if a signal came before or during it (it is then abandoned)."""
         try:
             try:
                 self._abandoning = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simscaleai.datagen.generator import generate_dataset
 from simscaleai.datagen.rerender import render_dataset
-from simscaleai.datagen.resuming import Interrupted
+from simscaleai.datagen.unfinished import Interrupted
 from simscaleai.datagen.validate import Report, content_hash, validate_dataset
 
 __all__ = [

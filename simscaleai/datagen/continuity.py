@@ -1,4 +1,4 @@
-"""Does each recorded state follow from the one before? Not where physics was reset in mid-episode.
+"""Check that each recorded state follows from the one before: physics was not reset in mid-episode.
 
 Time is the first number of a state. How positions and velocities follow it is known for the scenes of
 registered environments; a dataset's own scene is not loaded, for it may be anyone's.
@@ -6,12 +6,10 @@ registered environments; a dataset's own scene is not loaded, for it may be anyo
 
 from __future__ import annotations
 
-from typing import Any
-
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
+from simscaleai.array_types import Array
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.sim.factory import make_vec_env
@@ -30,8 +28,8 @@ class Continuity:
         self.contract = contract
         self._columns = None if contract is None else _columns(contract)
 
-    def error(self, states: NDArray[Any]) -> str | None:
-        """What is wrong with the time of an episode's states (T, d)."""
+    def error(self, states: Array) -> str | None:
+        """Return what is wrong with the time of an episode's states (T, d); None if nothing is."""
         if self.contract is None or not _numbers(states):
             return None
         passed = np.diff(states[:, 0])
@@ -41,8 +39,8 @@ class Continuity:
             return f"the simulated time does not advance by {self.contract.control_dt} s a step"
         return None
 
-    def jumps(self, states: NDArray[Any]) -> bool:
-        """Whether a joint moves further in one step than its speed before and after it explains."""
+    def jumps(self, states: Array) -> bool:
+        """Return whether a joint moves further in one step than its speed before and after it explains."""
         if self.contract is None or self._columns is None or not _numbers(states):
             return False
         positions, velocities, width = self._columns
@@ -54,13 +52,13 @@ class Continuity:
         return bool((needed > TIMES * fastest + SPEED_SLACK).any())
 
 
-def _numbers(states: NDArray[Any]) -> bool:
-    """Whether this may be states at all: in a file of another tool they may be anything."""
+def _numbers(states: Array) -> bool:
+    """Return whether this can be an array of states; files of other tools may hold anything."""
     return states.dtype.kind == "f" and states.ndim == 2 and states.shape[1] > 0
 
 
 def _columns(contract: EnvContract) -> tuple[list[int], list[int], int] | None:
-    """Columns of joints' positions and of their velocities in a state, and its width; None if not known.
+    """Return the columns of joint positions and velocities in a state, and its width; None if unknown.
 
     Orientations of free and ball joints are left out.
     """

@@ -1,4 +1,4 @@
-"""The last step of data generation: from finished parts to the one file."""
+"""The last step of data generation: from finished shards to one file."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from simscaleai.contract import EnvContract
-from simscaleai.datagen.parts import Finished, PartsFolder
 from simscaleai.datagen.recipe import Recipe
-from simscaleai.datagen.resuming import publish
+from simscaleai.datagen.shards import EpisodeSummary, ShardFolder
+from simscaleai.datagen.unfinished import publish
 from simscaleai.sim.factory import gym_id
 from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.episode import Episode, split_episodes
@@ -19,7 +19,7 @@ from simscaleai.storage.episode_writer import EpisodeWriter
 
 
 def finalize(
-    recipe: Recipe, folder: PartsFolder, finished: Mapping[int, Finished]
+    recipe: Recipe, folder: ShardFolder, finished: Mapping[int, EpisodeSummary]
 ) -> dict[str, Any]:
     """Write the dataset of the first episodes of {index: episode} that are kept; return its statistics."""
     chosen = [finished[i] for i in sorted(finished) if finished[i].kept][: recipe.n_episodes]
@@ -42,18 +42,18 @@ def finalize(
 
 
 def _episodes(
-    recipe: Recipe, folder: PartsFolder, position: Mapping[int, int]
+    recipe: Recipe, folder: ShardFolder, position: Mapping[int, int]
 ) -> Iterator[tuple[int, Episode]]:
-    """(position in the dataset, episode) of the chosen ones, part by part."""
+    """Yield (position in the dataset, episode) of the chosen episodes, shard by shard."""
     texts = {k: getattr(recipe, k) for k in ("policy", "mujoco_version", "model_sha256")}
     for episode in folder.episodes(position):
         yield position[episode.index], replace(episode, **texts)
 
 
 def _statistics(
-    recipe: Recipe, chosen: Sequence[Finished], tried: Sequence[Finished]
+    recipe: Recipe, chosen: Sequence[EpisodeSummary], tried: Sequence[EpisodeSummary]
 ) -> dict[str, Any]:
-    """Of the episodes of the dataset, and of all that were tried for it."""
+    """Return statistics of the dataset's episodes, and of all attempts."""
     count = len(chosen)
     steps = sum(e.length for e in chosen)
     split = split_episodes(count, recipe.seed, recipe.valid_fraction)

@@ -8,8 +8,8 @@ Promises:
 - Episode k is a function of the arguments that describe the data, the seed and k: the file has the
   same content (`content_hash`) for any number of workers, any batch width, interrupted or not.
 - The output appears whole or not at all. Until then finished episodes are in `<output>.parts/`,
-  from where `resume=True` goes on after Ctrl-C, a crash or a power cut.
-- A file that is there is not touched unless `overwrite=True`, and then replaced only at the end.
+  from where `resume=True` resumes after Ctrl-C, a crash or a power cut.
+- An existing file is not touched unless `overwrite=True`, and then replaced only at the end.
 
 Trap: with `workers` > 1 an environment or model of your own that is defined in the main script needs the
 usual `if __name__ == "__main__":` there, as spawned processes then import the script.
@@ -31,12 +31,12 @@ import numpy as np
 from simscaleai.contract import EnvContract
 from simscaleai.convert import converted, plain
 from simscaleai.datagen.finalize import finalize
-from simscaleai.datagen.parts import Finished, PartsFolder
-from simscaleai.datagen.progress import ProgressBar
+from simscaleai.datagen.progress_bar import ProgressBar
 from simscaleai.datagen.recipe import Recipe, model_sha256
-from simscaleai.datagen.resuming import begin, kept
-from simscaleai.datagen.spawning import end_if_imported_by_worker, order
-from simscaleai.datagen.workers import Job, Worker, WorkerPool, make_env
+from simscaleai.datagen.shards import EpisodeSummary, ShardFolder
+from simscaleai.datagen.spawn import end_if_imported_by_worker, order
+from simscaleai.datagen.unfinished import begin, keep_finished
+from simscaleai.datagen.worker_pool import Job, Worker, WorkerPool, make_env
 from simscaleai.errors import UserError
 from simscaleai.memory import require_memory
 from simscaleai.rollout.policies import policy_sha256, resolve_policy
@@ -46,7 +46,7 @@ MAX_ATTEMPTS = 20  # attempts per wanted episode, for `only_success`
 _MAX_UNSTABLE = 2  # without: where half of all simulations become unstable, something is wrong
 _MIN_ATTEMPTS = 100
 RECORDER_BYTES = 512 * 2**20
-_EPISODE_BYTES = 500  # of what is known of an episode while others run
+_EPISODE_BYTES = 500  # of an episode's summary, in memory while others run
 _WORKER_BYTES = 60 * 2**20
 
 
@@ -92,11 +92,10 @@ def generate_dataset(
       only_success: keep the first `n_episodes` episodes that succeed; others are tried and left out.
       noise: standard deviation of Gaussian noise on the executed actions. The recorded action stays
         that of the policy, so that a clone learns to come back from where the noise has led.
-      valid_fraction: part of the episodes that /mask/valid names; the rest is /mask/train.
+      valid_fraction: fraction of the episodes that /mask/valid names; the rest is /mask/train.
       workers: processes; 1 runs in this one.
-      num_envs: the most simulations one worker steps at once.
-      resume: go on with what an unfinished run of the same arguments has left; nothing to do if the
-        output is complete.
+      num_envs: the largest number of simulations that one worker steps together.
+      resume: resume an unfinished run of the same arguments; nothing is done if the output is complete.
       overwrite: replace an existing output, or drop an unfinished run of other arguments.
       show_progress: draw a progress bar on stderr, if that is a terminal.
       cameras: names of cameras to record; the first gives the observation `image`, and of several each gives
@@ -124,7 +123,7 @@ def generate_dataset(
     end_if_imported_by_worker()
     began = time.perf_counter()
     output = Path(output_path)
-    folder = PartsFolder(output)
+    folder = ShardFolder(output)
     given = {**(env_kwargs or {}), **({} if robot is None else {"robot": robot})}
     job = Job(
         env_name=env_name,
@@ -150,7 +149,7 @@ def generate_dataset(
     if made is not None:
         seconds = time.perf_counter() - began
         return _result(made, output, seconds=seconds, resumed=n_episodes)
-    with kept(folder):
+    with keep_finished(folder):
         resumed = len(folder.finished())
         environment = EnvContract.from_dict(recipe.environment)
         job = replace(job, num_envs=_affordable(num_envs, environment, max_steps))
@@ -162,9 +161,9 @@ def generate_dataset(
 
 
 def _run(
-    job: Job, recipe: Recipe, workers: int, folder: PartsFolder, bar: ProgressBar
-) -> dict[int, Finished]:
-    """Run what is missing, in rounds; return all finished episodes, the dataset's and others."""
+    job: Job, recipe: Recipe, workers: int, folder: ShardFolder, bar: ProgressBar
+) -> dict[int, EpisodeSummary]:
+    """Run the missing episodes in rounds; return the summaries of all finished ones."""
     finished = folder.finished()
     bar.start(finished.values())
     pool: Worker | WorkerPool | None = None
@@ -176,7 +175,7 @@ def _run(
             pool.run(todo, bar.add)
             finished = folder.finished()
             assert all(i in finished for i in todo)
-    except Hopeless:
+    except TooFewSuccesses:
         folder.remove()  # the same attempts would fail again
         raise
     finally:
@@ -185,18 +184,18 @@ def _run(
     return finished
 
 
-class Hopeless(UserError):
-    """Too few episodes are data: most are unstable, or no success as `only_success` wants."""
+class TooFewSuccesses(UserError):
+    """Too few episodes can be used: most are unstable, or fail with `only_success`."""
 
 
-def _missing(recipe: Recipe, finished: Mapping[int, Finished]) -> list[int]:
-    """The episodes to run next: [] once the dataset is determined.
+def _missing(recipe: Recipe, finished: Mapping[int, EpisodeSummary]) -> list[int]:
+    """Return the episodes to run next; [] once the dataset is determined.
 
-    It is the first n episodes that are kept, in order of index. So too many attempts do no harm: they are
-    as many as will probably do.
+    The dataset is the first n kept episodes in order of index, so attempts beyond them do no harm. Their
+    number is estimated from the success rate so far.
     """
     wanted = recipe.n_episodes
-    # A killed run leaves holes: whatever lies before the last attempt has to be known.
+    # A killed run leaves holes: every episode before the last attempt has to be known.
     attempts = max(wanted, max(finished, default=-1) + 1)
     holes = [i for i in range(attempts) if i not in finished]
     if holes:
@@ -206,22 +205,22 @@ def _missing(recipe: Recipe, finished: Mapping[int, Finished]) -> list[int]:
     if kept >= wanted:
         return []
     if attempts >= limit:
-        raise _hopeless(recipe, finished)
+        raise _too_few(recipe, finished)
     rate = (kept + 1) / (attempts + 1)
     more = math.ceil((wanted - kept) / rate)
     return list(range(attempts, min(attempts + more, limit)))
 
 
-def _hopeless(recipe: Recipe, finished: Mapping[int, Finished]) -> Hopeless:
+def _too_few(recipe: Recipe, finished: Mapping[int, EpisodeSummary]) -> TooFewSuccesses:
     attempts, wanted = len(finished), recipe.n_episodes
     diverged = sum(f.diverged for f in finished.values())
     if diverged > attempts // 2:
-        return Hopeless(
+        return TooFewSuccesses(
             f"The physics became unstable in {diverged} of {attempts} episodes, which are no data; use a"
             " smaller dt, or stiffnesses, dampings and masses in the scene that fit it."
         )
     successes = sum(f.success for f in finished.values())
-    return Hopeless(
+    return TooFewSuccesses(
         f"Only {successes} of {attempts} attempts of the policy {recipe.policy!r} succeeded, and"
         f" {wanted} successes were asked for; use a better policy such as 'scripted', a longer"
         " max_steps, or leave out only_success."
@@ -271,11 +270,11 @@ def _settings(
     depth: bool,
     segmentation: bool,
 ) -> dict[str, Any]:
-    """`env_kwargs` and the settings of the cameras that are named."""
+    """Return `env_kwargs` with the settings of the named cameras."""
     settings: dict[str, Any] = plain(env_kwargs or {})
     if not cameras:
         if depth or segmentation:
-            raise UserError("depth and segmentation are seen by cameras; name some with cameras.")
+            raise UserError("depth and segmentation need cameras; name some with cameras.")
         return settings
     settings["cameras"] = scene_cameras(env_name, cameras, image_size, **settings)
     return {**settings, "observe_depth": depth, "observe_segmentation": segmentation}
@@ -298,17 +297,17 @@ def _check(job: Job, n_episodes: int, valid_fraction: float, workers: int) -> No
 
 
 def _affordable(num_envs: int, environment: EnvContract, max_steps: int) -> int:
-    """How many rows can be recorded in RECORDER_BYTES: for images fewer than `num_envs`."""
-    row = sum(
+    """Return how many envs fit in RECORDER_BYTES while recording, at most `num_envs`."""
+    step_nbytes = sum(
         math.prod(shape) * np.dtype(environment.obs_dtypes[key]).itemsize
         for key, shape in environment.obs_shapes.items()
     )
     require_memory(
-        row * max_steps,
+        step_nbytes * max_steps,
         f"An episode of max_steps={max_steps}",
         "choose fewer steps or smaller images",
     )
-    return max(1, min(num_envs, RECORDER_BYTES // (row * max_steps)))
+    return max(1, min(num_envs, RECORDER_BYTES // (step_nbytes * max_steps)))
 
 
 def _cpus() -> int:

@@ -1,7 +1,8 @@
 """Everything that decides what a dataset contains, as JSON values.
 
-Written beside unfinished parts and into the finished file, so that a later run can tell whether it
-would make the same data. What only decides how fast that goes (workers, batch width) is not in it.
+Written beside the shards of an unfinished run and into the finished file, so that a later run knows
+whether it would make the same data. Settings that change only the speed (workers, number of envs) are left
+out.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ class Recipe:
 
 
 def model_sha256(model: mujoco.MjModel) -> str:
-    """SHA-256 of the compiled model: of all that physics and looks are made of.
+    """Return the SHA-256 of the compiled model: of everything that physics and rendering read.
 
-    The same files give the same hash wherever they lie: paths of meshes and textures are left out.
+    Paths of meshes and textures are left out: the same files give the same hash in any folder.
     """
     digest = hashlib.sha256()
     for name, value in _fields(model):
@@ -65,7 +66,7 @@ def model_sha256(model: mujoco.MjModel) -> str:
 
 
 def is_model(model: mujoco.MjModel, sha256: str) -> bool:
-    """Whether a recorded hash is that of `model`; earlier versions hashed paths, too."""
+    """Return whether a recorded hash is that of `model`; earlier versions hashed paths, too."""
     if sha256 == model_sha256(model):
         return True
     buffer = np.zeros(mujoco.mj_sizeModel(model), np.uint8)
@@ -73,11 +74,11 @@ def is_model(model: mujoco.MjModel, sha256: str) -> bool:
     return sha256 == hashlib.sha256(buffer.data).hexdigest()
 
 
-_LOCAL = ("paths", "npaths", "nbuffer")  # where files lie, and the sizes that depend on it
+_LOCAL = ("paths", "npaths", "nbuffer")  # paths of files, and sizes that depend on them
 
 
 def _fields(thing: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(name, value) of all arrays, numbers and bytes of a model and of the structs in it."""
+    """Yield (name, value) of all arrays, numbers and bytes of a model and of the structs in it."""
     for name in dir(thing):  # in sorted order
         if name.startswith("_") or name in _LOCAL or name.endswith("_pathadr"):
             continue
@@ -89,9 +90,9 @@ def _fields(thing: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def differences(theirs: dict[str, Any], ours: dict[str, Any], prefix: str = "") -> list[str]:
-    """How one recipe differs from ours, as "name: its value instead of mine"; both of JSON values.
+    """Return how a recipe differs from ours, as "name: its value instead of ours"; both are JSON values.
 
-    Where a scene lies makes no difference: `model_sha256` says what it is.
+    The path of a scene makes no difference: `model_sha256` identifies it.
     """
     found = []
     ours = json.loads(json.dumps(ours))  # as it is read again: tuples are lists

@@ -1,15 +1,15 @@
-"""New pictures of recorded episodes, without simulating again.
+"""Render the images of recorded episodes again, without simulating.
 
     render_dataset("data/demos.h5", "data/images.h5", ["wrist_cam", "front_cam"], image_size=64)
 
-A dataset holds the physics state before every action, and what domain randomization drew. That is all a
-picture depends on: each state is loaded, with the recorded randomization, and drawn. Nothing else
-changes: actions, rewards, splits and the other observations are copied. The state after the last action was
-not recorded, so that the new file has no `next_obs`.
+A dataset holds the physics state before every action, and what domain randomization drew. That is all an
+image depends on: each state is loaded, with the recorded randomization, and drawn. Actions, rewards,
+splits and the other observations are copied. The state after the last action was not recorded, so the new
+file has no `next_obs`.
 
-Promise: the cameras a dataset was recorded with give the pictures it has, byte by byte (with the same engine
-and versions). The output appears whole or not at all, an existing file is not touched unless asked, and a
-run that was stopped goes on with `resume=True` where it ended.
+Promise: the cameras of a dataset give the images that it has, byte by byte (with the same engine and
+versions). The output appears whole or not at all, an existing file is not touched unless asked, and
+`resume=True` resumes a stopped run where it ended.
 
 Trap: a scene edited since recording is drawn as it is now. The new file then names the model that was drawn,
 and `edited_scene` in the result counts the episodes that were recorded with another one.
@@ -26,16 +26,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simscaleai import seeding
+from simscaleai.array_types import ArrayDict, FloatArray
 from simscaleai.contract import EnvContract
 from simscaleai.convert import converted
-from simscaleai.datagen.parts import PartsFolder, Pending
-from simscaleai.datagen.progress import ProgressBar
+from simscaleai.datagen.progress_bar import ProgressBar
 from simscaleai.datagen.recipe import is_model, model_sha256
-from simscaleai.datagen.resuming import begin, kept, publish
-from simscaleai.datagen.workers import Progress
+from simscaleai.datagen.shards import ShardFolder, ShardWriter
+from simscaleai.datagen.unfinished import begin, keep_finished, publish
+from simscaleai.datagen.worker_pool import Progress
 from simscaleai.errors import UserError
 from simscaleai.guards import guarded
 from simscaleai.observations import is_image_key
@@ -49,8 +49,8 @@ from simscaleai.storage.episode import OBS, Episode
 from simscaleai.storage.episode_writer import EpisodeWriter
 from simscaleai.storage.episodes import EpisodeFile, open_dataset
 
-ROWS = 16
-"""Frames drawn at once; an episode's last ones are filled up to that."""
+BATCH = 16
+"""Frames that are drawn together; the last batch of an episode is padded."""
 _TEXTS = ("policy", "mujoco_version")
 
 
@@ -70,7 +70,7 @@ def render_dataset(
     overwrite: bool = False,
     show_progress: bool = True,
 ) -> dict[str, Any]:
-    """Write `dataset` again, with pictures of `cameras` instead of those it has.
+    """Write `dataset` again, with images of `cameras` in place of its own.
 
     Args:
       dataset: a file of `generate_dataset`.
@@ -79,17 +79,16 @@ def render_dataset(
       image_size: pixels per side.
       depth: also `obs/depth/<camera>`, float32 in m.
       segmentation: also `obs/segmentation/<camera>`, int32 geom ids, -1 for none.
-      randomize: draw colours and lights anew for each episode at this level ("light", "default",
+      randomize: draw colors and lights anew for each episode at this level ("light", "default",
         "heavy"); by default everything looks as it was recorded.
-      seed: of those looks.
+      seed: of the new colors and lights.
       engine: "auto", "warp" or "gl".
-      resume: go on with what an unfinished run of the same arguments has left; nothing to do if the
-        output is complete.
+      resume: resume an unfinished run of the same arguments; nothing is done if the output is complete.
       overwrite: replace an existing output, or drop an unfinished run of other arguments.
       show_progress: draw a progress bar on stderr, if that is a terminal.
 
     Returns:
-      {"total_episodes", "total_steps", "frames" (pictures of one camera each that this run drew),
+      {"total_episodes", "total_steps", "frames" (images that this run drew, of one camera each),
       "frames_per_second", "output_path", "file_size_mb", "content_hash", "edited_scene",
       "resumed_episodes", "seconds"}.
 
@@ -102,10 +101,10 @@ def render_dataset(
     began = time.perf_counter()
     output = Path(output_path)
     if output.exists() and output.resolve() == Path(dataset).resolve():
-        raise UserError(f"{output} is the dataset itself; give another path for the pictures.")
+        raise UserError(f"{output} is the dataset itself; give another path for the output.")
     if not cameras:
         raise UserError("No camera to render is named; give at least one, such as front_cam.")
-    folder = PartsFolder(output)
+    folder = ShardFolder(output)
     with open_dataset(dataset) as data:
         contract = data.contract
         if contract is None:
@@ -120,14 +119,16 @@ def render_dataset(
             "observe_segmentation": segmentation,
             "render_engine": engine,
         }
-        with closing(_Painter(contract, settings, randomize, seed)) as painter:
-            painter.check(data)
-            recipe = painter.recipe(data)
+        with closing(_EpisodeRenderer(contract, settings, randomize, seed)) as renderer:
+            renderer.check(data)
+            recipe = renderer.recipe(data)
             made = begin(folder, recipe, resume=resume, overwrite=overwrite)
             todo: list[int] = []
-            edited = sum(bool(name) and painter.shown(name) != name for name in _models(data))
+            edited = sum(
+                bool(name) and renderer.drawn_model(name) != name for name in _models(data)
+            )
             if made is None:
-                made, todo = _make(data, painter, folder, recipe, show_progress)
+                made, todo = _make(data, renderer, folder, recipe, show_progress)
         frames = len(cameras) * sum(data.episodes[i].length for i in todo)
         steps = sum(episode.length for episode in data.episodes)
         count = len(data)
@@ -147,26 +148,37 @@ def render_dataset(
 
 
 def _make(
-    data: EpisodeFile, painter: _Painter, folder: PartsFolder, recipe: dict[str, Any], show: bool
+    data: EpisodeFile,
+    renderer: _EpisodeRenderer,
+    folder: ShardFolder,
+    recipe: dict[str, Any],
+    show: bool,
 ) -> tuple[dict[str, Any], list[int]]:
-    """Draw what is missing and write the dataset; {"content_hash"}, and which episodes were drawn."""
-    with kept(folder), ProgressBar(len(data), show=show) as bar:
+    """Draw what is missing and write the dataset.
+
+    Return {"content_hash"} and the episodes that were drawn.
+    """
+    with keep_finished(folder), ProgressBar(len(data), show=show) as bar:
         finished = folder.finished()
         todo = [i for i in range(len(data)) if i not in finished]
         bar.start(finished.values())
-        _draw(data, painter, folder, todo, bar)
+        _draw(data, renderer, folder, todo, bar)
         bar.writing()
-        return _finalize(data, painter, folder, recipe), todo
+        return _finalize(data, renderer, folder, recipe), todo
 
 
 def _draw(
-    data: EpisodeFile, painter: _Painter, folder: PartsFolder, todo: Sequence[int], bar: ProgressBar
+    data: EpisodeFile,
+    renderer: _EpisodeRenderer,
+    folder: ShardFolder,
+    todo: Sequence[int],
+    bar: ProgressBar,
 ) -> None:
-    """Set the episodes `todo` aside with their pictures; what is finished is kept in any event."""
-    pending = Pending(folder.path)
+    """Write the episodes `todo` with their images to shards; finished ones are saved after an error too."""
+    pending = ShardWriter(folder.path)
     try:
         for i in todo:
-            episode = painter.episode(data, i)
+            episode = renderer.episode(data, i)
             pending.add(episode)
             bar.add(Progress(1, int(episode.success), 1, len(episode)))
     finally:
@@ -174,16 +186,16 @@ def _draw(
 
 
 def _finalize(
-    data: EpisodeFile, painter: _Painter, folder: PartsFolder, recipe: dict[str, Any]
+    data: EpisodeFile, renderer: _EpisodeRenderer, folder: ShardFolder, recipe: dict[str, Any]
 ) -> dict[str, Any]:
     """Write the dataset of all episodes; return {"content_hash"}."""
-    models = [painter.shown(name) for name in _models(data)]
+    models = [renderer.drawn_model(name) for name in _models(data)]
     with atomic_path(folder.dataset) as temporary:
         writer = EpisodeWriter(
             temporary,
-            painter.contract,
+            renderer.contract,
             splits=data.splits(),
-            env_id=gym_id(painter.contract.env_name),
+            env_id=gym_id(renderer.contract.env_name),
             attributes={
                 "recipe": json.dumps(recipe, sort_keys=True),
                 "statistics": data.attribute("statistics", "{}"),
@@ -199,45 +211,48 @@ def _finalize(
 
 
 def _texts(data: EpisodeFile, i: int) -> dict[str, Any]:
-    """What parts do not hold of an episode."""
+    """Return the attributes of an episode that shards do not hold."""
     return {key: str(data.episode_attribute(i, key, "")) for key in _TEXTS}
 
 
 def _models(data: EpisodeFile) -> list[str]:
-    """The model that each episode was recorded with."""
+    """Return the hash of the model that each episode was recorded with."""
     return [str(data.episode_attribute(i, "model_sha256", "")) for i in range(len(data))]
 
 
-class _Painter:
+class _EpisodeRenderer:
     """Draws the episodes of datasets that `contract` made; `settings` are `SimConfig` fields.
 
     Args:
-      randomize: a level to draw new looks at; None for the recorded ones.
-      seed: of new looks.
+      randomize: level of new colors and lights; None for the recorded ones.
+      seed: of new colors and lights.
     """
 
     def __init__(
         self, contract: EnvContract, settings: Mapping[str, Any], randomize: str | None, seed: int
     ) -> None:
-        self._env = make_vec_env(contract.env_name, ROWS, **{**contract.env_config, **settings})
+        self._env = make_vec_env(contract.env_name, BATCH, **{**contract.env_config, **settings})
         self.contract = self._env.contract
         self._randomize, self._seed = randomize, None if randomize is None else seed
         self._randomizer: Randomizer | None = None
-        self._shown: dict[str, str] = {}
+        self._drawn_models: dict[str, str] = {}
         if randomize is not None or self._env.config.domain_randomization:
             self._randomizer = task_randomizer(
                 self._env.task, self._env.sim, randomize or "default"
             )
 
-    def shown(self, recorded: str) -> str:
-        """The hash of the model that is drawn, for episodes of a recorded one: the same if it is that."""
-        if recorded not in self._shown:
+    def drawn_model(self, recorded: str) -> str:
+        """Return the hash of the model that is drawn for episodes of a recorded one.
+
+        The same if it is unchanged.
+        """
+        if recorded not in self._drawn_models:
             same = is_model(self._env.model, recorded)
-            self._shown[recorded] = recorded if same else model_sha256(self._env.model)
-        return self._shown[recorded]
+            self._drawn_models[recorded] = recorded if same else model_sha256(self._env.model)
+        return self._drawn_models[recorded]
 
     def recipe(self, data: EpisodeFile) -> dict[str, Any]:
-        """Everything that decides what `data` becomes."""
+        """Return everything that decides the content of the output."""
         return {
             "rendered_from": data.attribute("content_hash", ""),
             "randomize": self._randomize,
@@ -259,22 +274,22 @@ class _Painter:
                 )
 
     def episode(self, data: EpisodeFile, i: int) -> Episode:
-        """Episode i of `data`, with new pictures."""
+        """Return episode i of `data` with new images."""
         name = f"{data.path}: {data.episodes[i].name}"
         with guarded(name, "run `simscale validate` on it"):
             return self._episode(data, i)
 
     def _episode(self, data: EpisodeFile, i: int) -> Episode:
         columns: dict[str, Any] = {
-            key: data.read(i, key) for key in data.keys(i) if not _is_picture(key)
+            key: data.read(i, key) for key in data.keys(i) if not _is_image(key)
         }
         obs = {k.removeprefix(OBS): v for k, v in columns.items() if k.startswith(OBS)}
         meta = data.episodes[i]
-        randomization = self._dress(
+        randomization = self._apply_randomization(
             json.loads(data.episode_attribute(i, "randomization", "{}")), meta.seed or 0
         )
         return Episode(
-            obs={**obs, **self._pictures(columns["states"])},
+            obs={**obs, **self._images(columns["states"])},
             **{key: columns[key] for key in ("actions", "rewards", "dones", "states")},
             index=i,
             seed=meta.seed or 0,
@@ -286,8 +301,8 @@ class _Painter:
     def close(self) -> None:
         self._env.close()
 
-    def _dress(self, recorded: dict[str, Any], episode_seed: int) -> dict[str, Any]:
-        """Give all rows the model of an episode; return what is randomized in it, and how."""
+    def _apply_randomization(self, recorded: dict[str, Any], episode_seed: int) -> dict[str, Any]:
+        """Apply the randomization of an episode to all envs; return {parameter: value}."""
         if self._randomizer is None:
             return recorded
         known = {p.name: np.zeros(len(p.width)) for p, _ in self._randomizer.parameters}
@@ -302,27 +317,29 @@ class _Painter:
             fresh = {name: draws[name][0].tolist() for name in self._randomizer.looks}
             recorded = {**recorded, **fresh}
         drawn = {**known, **{name: np.array(value) for name, value in recorded.items()}}
-        every = {name: np.tile(value, (ROWS, 1)) for name, value in drawn.items()}
-        self._randomizer.apply_to_model(np.arange(ROWS), every)
+        tiled = {name: np.tile(value, (BATCH, 1)) for name, value in drawn.items()}
+        self._randomizer.apply_to_model(np.arange(BATCH), tiled)
         return recorded
 
-    def _pictures(self, states: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-        """{key: (T, H, W, ...)} of all cameras, at `states` (T, nstate)."""
+    def _images(self, states: FloatArray) -> ArrayDict:
+        """Return {key: (T, H, W, ...)} of all cameras at `states` (T, nstate)."""
         config = self._env.config
-        parts = []
-        for piece in _in_turns(states):
-            self._env.sim.load_states(piece)
-            seen = self._env.render_cameras(config.observe_depth, config.observe_segmentation)
-            parts.append(camera_observations(seen))
-        return {k: np.concatenate([part[k] for part in parts])[: len(states)] for k in parts[0]}
+        batches = []
+        for batch in _in_batches(states):
+            self._env.sim.load_states(batch)
+            images = self._env.render_cameras(config.observe_depth, config.observe_segmentation)
+            batches.append(camera_observations(images))
+        return {
+            k: np.concatenate([batch[k] for batch in batches])[: len(states)] for k in batches[0]
+        }
 
 
-def _is_picture(key: str) -> bool:
+def _is_image(key: str) -> bool:
     return key.startswith(OBS) and is_image_key(key.removeprefix(OBS))
 
 
-def _in_turns(states: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-    """`states` (T, d) in pieces of `ROWS`, the last filled up with its last state."""
-    for start in range(0, len(states), ROWS):
-        piece = states[start : start + ROWS]
-        yield np.concatenate([piece, np.repeat(piece[-1:], ROWS - len(piece), axis=0)])
+def _in_batches(states: FloatArray) -> Iterator[FloatArray]:
+    """Yield `states` (T, d) in batches of `BATCH`, the last one padded with its last state."""
+    for start in range(0, len(states), BATCH):
+        batch = states[start : start + BATCH]
+        yield np.concatenate([batch, np.repeat(batch[-1:], BATCH - len(batch), axis=0)])

@@ -1,4 +1,4 @@
-"""Is a dataset what it should be? All findings at once, and the hash of its content.
+"""Check a dataset: report all problems at once, and hash its content.
 
     report = validate_dataset("data/reach.h5")
     if not report.ok:
@@ -14,15 +14,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simscaleai.actions import ActionRange
+from simscaleai.array_types import Array, ArrayDict
 from simscaleai.datagen.continuity import Continuity
 from simscaleai.errors import UserError
-from simscaleai.observations import is_picture, picture_problem, state_problem
+from simscaleai.observations import image_problem, is_image, state_problem
 from simscaleai.storage.episode import (
     IDENTITY,
     OBS,
@@ -64,7 +63,7 @@ class Report:
 
 
 def content_hash(path: str | Path) -> str:
-    """A hash of what a dataset holds: values, attributes and splits of its episodes.
+    """Return a hash of what a dataset holds: values, attributes and splits of its episodes.
 
     It does not depend on the order or the names of the episodes, nor on compression and chunks.
     """
@@ -84,14 +83,14 @@ def validate_dataset(path: str | Path) -> Report:
 
 
 class _Validation:
-    """One pass over a file; the episodes with a complaint are collected per complaint."""
+    """One pass over a file; collects the episodes that have each problem."""
 
     def __init__(self, data: EpisodeFile) -> None:
         self.data = data
         self.errors: dict[str, list[str]] = {}
         self.warnings: dict[str, list[str]] = {}
         self.shapes: dict[str, tuple[tuple[int, ...], str]] = {}
-        self.ranges: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+        self.ranges: dict[str, tuple[Array, Array]] = {}
         self.continuity = Continuity(data.contract)
 
     def run(self) -> Report:
@@ -130,7 +129,10 @@ class _Validation:
         )
 
     def _changed(self, checksums: Sequence[str]) -> None:
-        """Report what is not as it was hashed: a split by another tool is no fault, other attributes are."""
+        """Report changes since the file was hashed.
+
+        A new split is a warning, changed attributes are an error.
+        """
         stored = self.data.attribute("episodes_hash")
         if stored is not None and stored == _content_hash(self.data, checksums, {}):
             self.warnings.setdefault("the split is not the one that the file was written with", [])
@@ -155,7 +157,7 @@ class _Validation:
         for key, value in arrays.items():
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 self._error(f"{key} has NaN or infinite values", name)
-            elif not is_picture(key.removeprefix(OBS), value.shape[1:], value.dtype) and len(value):
+            elif not is_image(key.removeprefix(OBS), value.shape[1:], value.dtype) and len(value):
                 self._extend(key, value)
         actions = arrays.get("actions")
         if actions is not None and len(actions) == 0:
@@ -171,21 +173,21 @@ class _Validation:
         return checksum
 
     def _observations(self) -> None:
-        """What can be learned from; training says the same of what it is to read."""
+        """Check that models can read the observations, by the rules of training."""
         for key, (shape, dtype) in sorted(self.shapes.items()):
             name = key.removeprefix(OBS)
             if not key.startswith(OBS):
                 continue
-            if not is_picture(name, shape, dtype):
+            if not is_image(name, shape, dtype):
                 if problem := state_problem(name, shape):
                     self._error(problem)
             elif not name.startswith(_OTHER_PICTURES) and (
-                problem := picture_problem(name, shape, dtype)
+                problem := image_problem(name, shape, dtype)
             ):
                 self.warnings.setdefault(f"{problem}: no model reads it", [])
 
     def _actions(self) -> None:
-        """Whether there are any, and which; training has the same rule."""
+        """Check that there are actions, and their range, by the rules of training."""
         if "actions" not in self.ranges:
             if not self.errors:
                 self._error("there is no episode with a step")
@@ -204,8 +206,8 @@ class _Validation:
                 f"actions leave [-1, 1]: training normalizes them, and acts within {actions}", []
             )
 
-    def _layout(self, arrays: dict[str, NDArray[Any]], name: str) -> None:
-        """Every episode has the arrays of the first, with rows of the same shape and dtype."""
+    def _layout(self, arrays: ArrayDict, name: str) -> None:
+        """Check that every episode has the arrays of the first, with the same shape per step and dtype."""
         layout = {key: (value.shape[1:], value.dtype.name) for key, value in arrays.items()}
         if not len(arrays.get("actions", ())):
             return  # tools leave most arrays of an empty episode out
@@ -216,8 +218,8 @@ class _Validation:
             if layout[key] != self.shapes[key]:
                 self._error(f"{key} is {layout[key]}, but {self.shapes[key]} before", name)
 
-    def _states(self, states: NDArray[Any] | None, name: str) -> None:
-        """Each state follows from the one before."""
+    def _states(self, states: Array | None, name: str) -> None:
+        """Check that each state follows from the one before."""
         if states is None:
             return
         error = self.continuity.error(states)
@@ -227,7 +229,7 @@ class _Validation:
             what = "states jump: a joint moves further in one step than its speed explains"
             self.warnings.setdefault(what, []).append(name)
 
-    def _extend(self, key: str, value: NDArray[Any]) -> None:
+    def _extend(self, key: str, value: Array) -> None:
         low, high = value.min(axis=0), value.max(axis=0)
         if key in self.ranges and self.ranges[key][0].shape == low.shape:
             low = np.minimum(low, self.ranges[key][0])
@@ -264,7 +266,7 @@ class _Validation:
                 self._error(f"obs/{key} is {found}, and the contract says {shape}")
 
     def _index(self) -> None:
-        """Whether the index of the file, where it is used, says what HDF5 says."""
+        """Check that the index of the file, if it is used, agrees with HDF5."""
         data, everything = self.data, self.data.split("all")
         keys = ["actions", *(OBS + key for key in data.obs_keys)]
         with open_dataset(data.path) as indexed:
@@ -309,7 +311,7 @@ def _content_hash(
     *,
     with_path: bool = False,
 ) -> str:
-    """The hash of a file whose episodes have these checksums, with its own masks or others."""
+    """Return the hash of a file whose episodes have these checksums, with its own masks or others."""
     masks = data.splits() if masks is None else masks
     splits = {name: set(members) for name, members in masks.items()}
     digests = []
@@ -320,7 +322,7 @@ def _content_hash(
 
 
 def _sentences(found: dict[str, list[str]]) -> list[str]:
-    """One sentence per complaint, naming a few of the episodes that have it."""
+    """Return one sentence per problem, naming a few of the episodes that have it."""
     sentences = []
     for what, names in found.items():
         named = [n for n in names if n]

@@ -13,9 +13,9 @@ from simscaleai.observations import (
     ObsSpec,
     as_array,
     flatten_state,
+    is_image,
     is_image_key,
-    is_picture,
-    observation_parts,
+    observation_leaves,
     unflatten_state,
 )
 
@@ -34,7 +34,7 @@ def read_observations(obs: Any, spec: ObsSpec | None) -> dict[str, NDArray[Any]]
       UserError: something is missing, of another shape, of another number of rows, or not finite; the error
         names every difference.
     """
-    parts = observation_parts(obs)
+    parts = observation_leaves(obs)
     if spec is None:
         arrays = {key: _array(key, value) for key, value in parts.items()}
     else:
@@ -129,7 +129,7 @@ def _check_shapes(arrays: dict[str, NDArray[Any]], spec: ObsSpec) -> None:
         shape = spec.shapes[key]
         if value.shape[1:] != shape:
             wrong.append(f"{key!r} has rows of shape {value.shape[1:]}, expected {shape}")
-        elif is_picture(key, shape, spec.dtypes[key]) and value.dtype != spec.dtypes[key]:
+        elif is_image(key, shape, spec.dtypes[key]) and value.dtype != spec.dtypes[key]:
             wrong.append(f"{key!r} is {value.dtype}, expected {spec.dtypes[key]}")
     if wrong:
         raise UserError("The observation does not fit the policy: " + "; ".join(wrong) + ".")

@@ -13,7 +13,7 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from simscaleai.array_types import FloatArray, IntArray
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
-from simscaleai.observations import as_array, observation_parts
+from simscaleai.observations import as_array, observation_leaves
 from simscaleai.rollout.gym_types import GymEnv, Info, Obs
 from simscaleai.sim.base_env import BaseRobotEnv
 from simscaleai.sim.task import Task
@@ -87,7 +87,7 @@ def check_finite(
       steps, index, seeds: of the episode in each env, whose index is -1 where there is none.
       batched: whether `obs` is of a vector environment.
     """
-    for key, value in observation_parts(obs).items():
+    for key, value in observation_leaves(obs).items():
         try:
             array = as_array(value)
         except (TypeError, ValueError):  # lists of different lengths, or no numbers

@@ -56,7 +56,7 @@ def check_path_in_file(
       setting: its name in the file.
       config: the file; whoever wrote it may be somebody else.
       flag: what sets it on the command line, where any path is allowed.
-      folder: where it may lie.
+      folder: where it may be.
     """
     if not value.isprintable() or not lies_in(value, folder):
         raise UserError(

@@ -1,11 +1,11 @@
-"""Numbers by step, to every destination at once.
+"""Log metrics by step, to every destination at once.
 
     with RunLog(Path("runs/a"), start_step=0) as log:
         log.record(100, {"loss": 0.1, "eval_success_rate": 0.5})
 
 `metrics.jsonl` is always written: a line {"step": 100, "loss": 0.1, ...} for each call, with null for a
 number that is not finite. TensorBoard is written where it is installed, Weights & Biases on request. A run
-that goes on after `start_step` drops what an earlier start recorded of later steps, as it makes those again.
+that resumes after `start_step` drops earlier records of later steps, which it repeats.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class RunLog:
 
     Args:
       folder: of the run; created.
-      start_step: the step after which it goes on; 0 for a new run.
+      start_step: the step after which the run resumes; 0 for a new run.
       use_tensorboard: write `<folder>/tensorboard` too; None does where TensorBoard is installed.
       wandb: arguments of `wandb.init`, such as project and name; None for no Weights & Biases.
 

@@ -75,7 +75,7 @@ class Run:
             kept = "There is no checkpoint yet; run the same command again."
             if self.saved is not None:
                 step, path = self.saved
-                kept = f"The checkpoint of step {step} is kept, {path}; go on with --resume auto."
+                kept = f"The checkpoint of step {step} is kept, {path}; resume with --resume auto."
             raise error.with_sentence(kept) from error
 
     def newest(self, job: str | None = None) -> Path | None:

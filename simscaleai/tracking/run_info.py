@@ -37,7 +37,7 @@ def write_run_info(
     Args:
       folder: of the run; created.
       config: its settings as YAML.
-      start_step: the step after which it goes on; 0 forgets earlier starts.
+      start_step: the step after which the run resumes; 0 forgets earlier starts.
       device: what it runs on.
       processes: how many train together.
       facts: further entries of `run_info.json` for this start, plain values.

@@ -1,6 +1,6 @@
 """TensorBoard and Weights & Biases.
 
-Both lie in the run's folder, and a resumed run goes on in the same curves: TensorBoard is told to forget
+Both write to the run's folder, and a resumed run continues the same curves: TensorBoard is asked to purge
 the steps that are made again, Weights & Biases keeps the id of its run.
 """
 

@@ -24,7 +24,7 @@ from simscaleai.models.policy import ModelPolicy
 from simscaleai.models.registry import create_model, model_arguments
 from simscaleai.models.sizes import within_memory
 from simscaleai.models.vision import image_keys
-from simscaleai.observations import ObsSpec, is_image_key, picture_problem
+from simscaleai.observations import ObsSpec, image_problem, is_image_key
 from simscaleai.storage.episodes import EpisodeFile, open_dataset
 from simscaleai.tracking import write_run_info
 from simscaleai.training.data.dataset import (
@@ -241,14 +241,14 @@ def _pictures_for(cameras: Sequence[str] | None, spec: ObsSpec) -> list[tuple[in
     """Shapes of the pictures that a model can read, those of `cameras` alone if it is given some."""
     keys = image_keys(False, cameras) or [k for k in spec.image_keys if k.startswith("image")]
     shapes = {k: spec.shapes[k] for k in keys if k in spec.shapes}
-    return [s for k, s in shapes.items() if picture_problem(k, s, spec.dtypes[k]) is None]
+    return [s for k, s in shapes.items() if image_problem(k, s, spec.dtypes[k]) is None]
 
 
 def _check_pictures(
     model: nn.Module, spec: ObsSpec, keys: Sequence[str], config: TrainConfig
 ) -> None:
     """Raise one UserError with every picture that the model reads and cannot."""
-    wrong = [picture_problem(key, spec.shapes[key], spec.dtypes[key]) for key in keys]
+    wrong = [image_problem(key, spec.shapes[key], spec.dtypes[key]) for key in keys]
     found = [problem for problem in wrong if problem]
     wanted = Declared.of(model).image_shape
     if not found and wanted is not None:

@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from simscaleai import seeding
 from simscaleai.contract import EnvContract
-from simscaleai.datagen import generator, workers
+from simscaleai.datagen import generator, worker_pool
 
 
 class PointExpert:
@@ -111,7 +111,7 @@ def point_env(monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(generator, "make_env", make_env)
-    monkeypatch.setattr(workers, "make_env", make_env)
+    monkeypatch.setattr(worker_pool, "make_env", make_env)
     return made
 
 

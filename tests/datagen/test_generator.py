@@ -18,11 +18,11 @@ from simscaleai.datagen import (
     content_hash,
     generate_dataset,
     generator,
-    parts,
-    workers,
+    shards,
+    worker_pool,
 )
 from simscaleai.datagen.recipe import episode_seed
-from simscaleai.datagen.workers import batch_width
+from simscaleai.datagen.worker_pool import batch_width
 from simscaleai.errors import ExistingFileError, MissingFileError, UserError
 from simscaleai.storage.disk import CannotWriteError
 from simscaleai.storage.episodes import open_dataset
@@ -222,8 +222,8 @@ def killed(output, point_env, monkeypatch):
     """A run of 40 episodes that ended after a few; the function runs on with other arguments."""
 
     def run(error=Kill, **changes):
-        monkeypatch.setattr(parts, "PART_EPISODES", 4)
-        make_env = workers.make_env
+        monkeypatch.setattr(shards, "SHARD_EPISODES", 4)
+        make_env = worker_pool.make_env
 
         def dying(job, n):
             env = make_env(job, n)
@@ -238,10 +238,10 @@ def killed(output, point_env, monkeypatch):
             env.step = count
             return env
 
-        monkeypatch.setattr(workers, "make_env", dying)
+        monkeypatch.setattr(worker_pool, "make_env", dying)
         with pytest.raises(error if error is Kill else Interrupted) as caught:
             generate(output, 40, num_envs=8, **changes)
-        monkeypatch.setattr(workers, "make_env", make_env)
+        monkeypatch.setattr(worker_pool, "make_env", make_env)
         return caught.value
 
     return run
@@ -269,7 +269,7 @@ def test_resume_of_only_success_fills_holes(output, killed, tmp_path):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_death_before_any_file_operation(output, tmp_path, monkeypatch):
     """A process that vanishes right before its k-th change of the disk, for every k."""
-    monkeypatch.setattr(parts, "PART_EPISODES", 4)
+    monkeypatch.setattr(shards, "SHARD_EPISODES", 4)
     settings = {"n": 12, "num_envs": 8, "show_progress": False}
     expected = generate(tmp_path / "whole.h5", **settings)["content_hash"]
     for k in itertools.count():
@@ -357,14 +357,14 @@ def test_overwriting_keeps_the_old_file_until_the_new_one_is_complete(output, ki
 
 
 def test_a_second_process_on_the_same_output_is_refused(output, monkeypatch):
-    run_episodes = workers.run_episodes
+    run_episodes = worker_pool.run_episodes
 
     def meanwhile(*args, **kwargs):
         with pytest.raises(UserError, match="Another process is generating"):
             generate(output, 5, resume=True)
         return run_episodes(*args, **kwargs)
 
-    monkeypatch.setattr(workers, "run_episodes", meanwhile)
+    monkeypatch.setattr(worker_pool, "run_episodes", meanwhile)
     generate(output, 5)
 
 
@@ -430,7 +430,7 @@ def test_wrong_arguments_are_named_together(output):
 @pytest.mark.parametrize("written", [0, 2])
 def test_a_full_disk_says_what_is_kept(output, monkeypatch, written):
     expected = generate(output.with_name("other.h5"))["content_hash"]
-    monkeypatch.setattr(parts, "PART_EPISODES", 4)
+    monkeypatch.setattr(shards, "SHARD_EPISODES", 4)
     savez, calls = np.savez, itertools.count()
 
     def filling(file, **columns):
@@ -438,14 +438,14 @@ def test_a_full_disk_says_what_is_kept(output, monkeypatch, written):
             raise OSError(errno.ENOSPC, "No space left on device")
         savez(file, **columns)
 
-    monkeypatch.setattr(parts.np, "savez", filling)
+    monkeypatch.setattr(shards.np, "savez", filling)
     with pytest.raises(CannotWriteError, match="the disk is full") as caught:
         generate(output)
-    kept = "No episode was set aside yet; run the same command again."
+    kept = "No episode was saved yet; run the same command again."
     folder = output.with_name(output.name + ".parts")
     if written:
         kept = f"8 finished episodes are kept in {folder}; run the same command with --resume to go on."
     assert str(caught.value).endswith(kept)
     assert folder.exists() == bool(written)
-    monkeypatch.setattr(parts.np, "savez", savez)
+    monkeypatch.setattr(shards.np, "savez", savez)
     assert generate(output, resume=True)["content_hash"] == expected

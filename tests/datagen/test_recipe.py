@@ -102,7 +102,7 @@ def test_data_of_a_scene_that_lies_elsewhere_is_the_same(
 def test_files_that_were_hashed_with_their_place_are_valid(
     places: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    earlier = partial(combine_digests, with_place=True)
+    earlier = partial(combine_digests, with_path=True)
     monkeypatch.setattr(episode_writer, "combine_digests", earlier)
     path = tmp_path / "old.h5"
     settings = {"xml_path": str(places[0]), "dt": 0.005}

@@ -13,7 +13,7 @@ from simscaleai.models import create_model
 from simscaleai.models.normalization import Normalizer, Statistics
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.models.reading import read_observations
-from simscaleai.observations import ObsSpec, observation_parts
+from simscaleai.observations import ObsSpec, observation_leaves
 
 SHAPES: dict[str, tuple[int, ...]] = {"arm/q": (3,), "force": (1,), "image": (2, 2, 3)}
 SPEC = ObsSpec(SHAPES, {"arm/q": "float32", "force": "float32", "image": "uint8"})
@@ -114,14 +114,14 @@ def test_one_vector_is_cut_into_what_a_policy_reads() -> None:
 
 def test_parts_of_nested_observations() -> None:
     nested = {"robot": {"q": 1, "grip": (2, 3)}, "goal": 4}
-    assert observation_parts(nested) == {
+    assert observation_leaves(nested) == {
         "robot/q": 1,
         "robot/grip/0": 2,
         "robot/grip/1": 3,
         "goal": 4,
     }
-    assert observation_parts((1, {"a": 2})) == {"0": 1, "1/a": 2}
-    assert observation_parts([1, 2]) == {"state": [1, 2]}
+    assert observation_leaves((1, {"a": 2})) == {"0": 1, "1/a": 2}
+    assert observation_leaves([1, 2]) == {"state": [1, 2]}
 
 
 class TestPolicy:

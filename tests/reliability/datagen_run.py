@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from simscaleai.datagen import generate_dataset, parts
+from simscaleai.datagen import generate_dataset, shards
 
 SETTINGS = {
     "env_name": "reach",
@@ -17,7 +17,9 @@ SETTINGS = {
     "show_progress": False,
 }
 
-parts.PART_EPISODES = 4  # many, also of the workers: a kill hits between, and in the middle of one
+shards.SHARD_EPISODES = (
+    4  # many, also of the workers: a kill hits between, and in the middle of one
+)
 
 if __name__ == "__main__":
     print("begin", flush=True)

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from simscaleai.datagen import content_hash, generate_dataset, parts, render_dataset
+from simscaleai.datagen import content_hash, generate_dataset, render_dataset, shards
 from simscaleai.rl.runner import train_agent
 from simscaleai.rl.settings import RLConfig
 from simscaleai.storage.checkpoint import load_checkpoint
@@ -156,7 +156,7 @@ def attempt(kind: str, folder: Path, data: Path, seconds: float | None = None) -
             os.dup2(os.open(folder.parent / f"{folder.name}.log", os.O_CREAT | os.O_WRONLY), 2)
             os.dup2(2, 1)
             torch.set_num_threads(1)
-            parts.PART_EPISODES = (
+            shards.SHARD_EPISODES = (
                 4  # many: a kill hits between two of them, and in the middle of one
             )
             folder.mkdir(parents=True, exist_ok=True)

@@ -125,7 +125,7 @@ def test_a_picture_by_the_name_of_a_camera(train):
 
 def test_a_large_matrix_is_left_to_the_user(train):
     obs = {"eef": vector(), "tactile": RNG.normal(size=(STEPS, 16, 16))}
-    with pytest.raises(UserError, match=r"'tactile' has rows of \(16, 16\).*data\.state_keys"):
+    with pytest.raises(UserError, match=r"'tactile' has the shape \(16, 16\).*data\.state_keys"):
         train(obs)
     assert not validate_dataset("d.h5").ok
     assert train(obs, state_keys=["eef"]).spec.state_dim == 3

@@ -4,7 +4,7 @@
     extractor(obs)                            # {key: (n, ...)} -> (n, width) float32
 
 The same choices as for a cloned policy (`data.state_keys`, `data.relative_positions`), and the same code.
-An observation of any structure is read by the names that `observations.observation_parts` gives its parts;
+An observation of any structure is read by the names that `observations.observation_leaves` gives its parts;
 a matrix counts by its entries, a number as one.
 """
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.models.features import RelativePositions, relative
-from simscaleai.observations import ObsSpec, as_array, is_image_key, observation_parts
+from simscaleai.observations import ObsSpec, as_array, is_image_key, observation_leaves
 
 
 class StateExtractor:
@@ -56,7 +56,7 @@ class StateExtractor:
         """
         if not isinstance(obs, Mapping | tuple):
             return self._read_array(as_array(obs), batched)
-        parts = observation_parts(obs)
+        parts = observation_leaves(obs)
         if self.spec is None or self._array_shape is not None:
             self._choose_keys(parts, batched)
             assert self.spec is not None

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from simscaleai.actions import ActionRange
 from simscaleai.errors import UserError
 from simscaleai.infos import last_info, read_success
-from simscaleai.observations import as_array, observation_parts
+from simscaleai.observations import as_array, observation_leaves
 from simscaleai.rl.agents.state_extractor import StateExtractor
 from simscaleai.rollout.env_checks import as_rewards, entries, name_of, takes_long_seeds
 
@@ -193,7 +193,7 @@ class VecEnvAdapter:
         obs: Any
         if isinstance(given[0], Mapping | tuple):
             assert self._extractor.spec is not None
-            parts = [observation_parts(obs) for obs in given]
+            parts = [observation_leaves(obs) for obs in given]
             shown = self._extractor.spec.shapes
             obs = {key: np.stack([as_array(part[key]) for part in parts]) for key in shown}
         else:

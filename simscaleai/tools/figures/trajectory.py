@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from simscaleai.convert import converted
 from simscaleai.errors import UserError
 from simscaleai.guards import guarded
-from simscaleai.observations import is_picture
+from simscaleai.observations import is_image
 from simscaleai.storage.episode import OBS
 from simscaleai.storage.episodes import EpisodeFile, open_dataset
 from simscaleai.tools.figures.dataset import action_names, as_matrix, name_of
@@ -113,13 +113,13 @@ def _observations(data: EpisodeFile, episode: int) -> list[str]:
     return [key.removeprefix(OBS) for key in data.keys(episode) if key.startswith(OBS)]
 
 
-def _is_picture(data: EpisodeFile, episode: int, key: str) -> bool:
-    return is_picture(key, data.shape(episode, OBS + key)[1:], data.dtype(episode, OBS + key))
+def _is_image(data: EpisodeFile, episode: int, key: str) -> bool:
+    return is_image(key, data.shape(episode, OBS + key)[1:], data.dtype(episode, OBS + key))
 
 
 def _pictures(data: EpisodeFile, episode: int) -> list[str]:
     """Keys of pictures; `image`, which is the first camera's again, only where it is the only one."""
-    keys = [key for key in _observations(data, episode) if _is_picture(data, episode, key)]
+    keys = [key for key in _observations(data, episode) if _is_image(data, episode, key)]
     several = any(key.startswith("images/") for key in keys)
     return [key for key in keys if key != "image" or not several]
 
@@ -128,7 +128,7 @@ def _panels(data: EpisodeFile, episode: int) -> list[_Panel]:
     vectors = {
         key: as_matrix(data.read(episode, OBS + key))
         for key in _observations(data, episode)
-        if not _is_picture(data, episode, key)
+        if not _is_image(data, episode, key)
     }
     points = {k: v for k, v in vectors.items() if k.endswith("_pos") and v.shape[1] == 3}
     panels = []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError, unknown_name
-from simscaleai.observations import ObsSpec, is_picture, state_problem
+from simscaleai.observations import ObsSpec, is_image, state_problem
 from simscaleai.storage.episodes import EpisodeFile
 
 
@@ -25,7 +25,7 @@ def picture_keys(data: EpisodeFile) -> list[str]:
     return [
         key
         for key in data.obs_keys
-        if is_picture(key, data.shape(i, f"obs/{key}")[1:], data.dtype(i, f"obs/{key}"))
+        if is_image(key, data.shape(i, f"obs/{key}")[1:], data.dtype(i, f"obs/{key}"))
     ]
 
 
@@ -49,7 +49,7 @@ def read_spec(data: EpisodeFile, obs_keys: list[str] | None = None) -> DataSpec:
             data.shape(data.example, f"obs/{key}")[1:],
             data.dtype(data.example, f"obs/{key}"),
         )
-        if is_picture(key, shape, dtype):
+        if is_image(key, shape, dtype):
             shapes[key], dtypes[key] = shape, str(dtype)
         elif problem := state_problem(key, shape):
             raise UserError(

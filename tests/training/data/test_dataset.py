@@ -230,7 +230,7 @@ def test_bad_files_are_clear_errors(make_dataset: Make, tmp_path: Path) -> None:
     with h5py.File(path, "a") as file:
         del file["data/demo_3/obs/ee_pos"]
         file["data/demo_3/obs/ee_pos"] = np.zeros((4, 2), np.float32)
-    with pytest.raises(UserError, match=r"ee_pos.*demo_3.*rows of \(2,\)"):
+    with pytest.raises(UserError, match=r"ee_pos.*demo_3.*steps of \(2,\)"):
         TrajectoryDataset(path)
 
 

@@ -2,9 +2,9 @@
 
     process, pipe = spawn(serve, order(job))      # serve(pipe, order) runs in the process
 
-A process that Python spawns imports the main program again, which then may do its work again. Ours do so
-only if they need something that is defined there: an environment or a model of the user's own. From
-other modules that is imported without.
+A process that Python spawns imports the main program again, which may then run its work again. Ours do so
+only if they need an environment or a model that is defined there. From other modules these are imported
+directly.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class Order:
 
     @property
     def needs_main(self) -> bool:
-        """Whether some of it is defined in the main program."""
+        """Return whether some of them are defined in the main program."""
         return any(thing.__module__ == "__main__" for thing in self._things())
 
     def check(self) -> None:
-        """Raise UserError if some of it is defined where another process cannot import it."""
+        """Raise UserError if some of them are defined where another process cannot import them."""
         place = ""
         if any("<locals>" in thing.__qualname__ for thing in self._things()):
             place = "inside a function"
@@ -59,7 +59,7 @@ class Order:
             )
 
     def register(self) -> None:
-        """In the process: give everything its name, if that has not been done by importing it."""
+        """Register environments and models in the worker, if importing them has not done so."""
         for robot in self.robots:
             register_robot(robot)
         for name, cls in self.envs.items():
@@ -68,13 +68,13 @@ class Order:
             importlib.import_module(_MODELS).register_model(name)(cls)
 
     def _things(self) -> list[Any]:
-        """Without those that are told by the name of their module."""
+        """Return them without those that are registered as "module:attribute"."""
         things = [*self.envs.values(), *self.models.values()]
         return [thing for thing in things if not isinstance(thing, str)]
 
 
 def order(job: Any) -> Order:
-    """What a worker process is given to do `job` (`workers.Job`); checked."""
+    """Return the checked order for a worker process to do `job` (`worker_pool.Job`)."""
     envs = {name: cls for name, cls in added_envs().items() if name == job.env_name}
     robots = tuple(added_robots().values())
     models = {}
@@ -97,9 +97,9 @@ def spawn(serve: Callable[[Connection, Order], None], order: Order) -> tuple[Any
 
 
 def end_if_imported_by_worker() -> None:
-    """End this process, without a word, if it is a worker's that only meant to import the main program.
+    """Exit silently if this is a worker that was only importing the main program.
 
-    Whoever started it says what is wrong.
+    The process that started it reports the mistake.
     """
     process = multiprocessing.current_process()
     if process.name == _NAME and getattr(process, "_inheriting", False):
@@ -107,7 +107,7 @@ def end_if_imported_by_worker() -> None:
 
 
 def how_it_ended(exit_code: int | None) -> UserError:
-    """What to tell of a worker process that has ended by itself."""
+    """Return the error for a worker process that has ended by itself."""
     if exit_code == UNGUARDED:
         return UserError(
             "Worker processes import this program, as something that they need is defined in it, and then it"
@@ -121,7 +121,7 @@ def how_it_ended(exit_code: int | None) -> UserError:
 
 
 def _can_import_main() -> bool:
-    """Whether the main program is a module or a file, and neither a notebook nor standard input."""
+    """Return whether the main program is a module or a file, not a notebook or standard input."""
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)
     return getattr(main, "__spec__", None) is not None or bool(file and os.path.isfile(file))
@@ -129,7 +129,7 @@ def _can_import_main() -> bool:
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """What starts a process sees a main program that there is nothing to import of."""
+    """Replace the main program by an empty module, so that a spawned process does not import it."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:

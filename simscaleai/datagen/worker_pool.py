@@ -1,11 +1,10 @@
-"""Who runs the episodes: this process, or several spawned ones that do exactly the same.
+"""Run episodes in this process or in several worker processes, with the same results.
 
-A worker gets episode indices, runs them on its own vector environment and sets them aside as parts.
-It shares nothing with the others, and its episodes are the same wherever they run; all it tells is
-how far it is.
+A worker gets episode indices, runs them on its own vector environment and writes them to shards. It shares
+nothing with other workers, and reports only its progress. An episode is the same wherever it runs.
 
-Ctrl-C reaches only the main process, which asks the others to stop: each drops the episodes that it
-is in the middle of and keeps those that are finished. A worker whose main process is gone ends at once.
+Ctrl-C reaches only the main process, which asks the others to stop: each drops its unfinished episodes and
+saves the finished ones. A worker whose main process has ended exits at once.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from simscaleai.datagen.parts import Pending
 from simscaleai.datagen.recipe import episode_seed
-from simscaleai.datagen.spawning import Order, how_it_ended, order, spawn
+from simscaleai.datagen.shards import ShardWriter
+from simscaleai.datagen.spawn import Order, how_it_ended, order, spawn
 from simscaleai.errors import UserError
 from simscaleai.rollout.episode_recorder import EpisodeRecorder
 from simscaleai.rollout.loop import ExplorationNoise, run_episodes
@@ -37,15 +36,15 @@ _REPORT_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to know.
+    """Settings of a worker.
 
     Attributes:
       env_name, env_kwargs, randomization, max_steps: the environment.
       policy_type, noise, seed: see `generate_dataset`.
-      only_success: set aside only the arrays of episodes that succeeded; see `wants`.
-      num_envs: the most rows a worker steps at once.
+      only_success: store only the arrays of episodes that succeeded; see `wants`.
+      num_envs: the largest number of envs that a worker steps together.
       num_threads: physics threads of one worker; 0: all cores.
-      folder: where parts go.
+      folder: where shards are written.
       next_obs: whether to record the observation after each action, too.
     """
 
@@ -63,12 +62,12 @@ class Job:
     next_obs: bool = False
 
     def wants(self, episode: Episode) -> bool:
-        """Whether an episode is data: never what came after the physics became unstable."""
+        """Return whether an episode belongs in the dataset; never if its physics became unstable."""
         return not episode.diverged and (episode.success or not self.only_success)
 
 
 class Progress(NamedTuple):
-    """What was done since the last report; `kept` are the episodes that are data."""
+    """Counts since the last report; `kept` are the episodes that belong in the dataset."""
 
     episodes: int
     successes: int
@@ -80,7 +79,7 @@ Report = Callable[[Progress], None]
 
 
 def make_env(job: Job, num_envs: int) -> Any:
-    """The vector environment of a job, with `num_envs` rows."""
+    """Return the vector environment of a job with `num_envs` envs."""
     from simscaleai.sim import make_vec_env
 
     randomization: dict[str, Any] = {"domain_randomization": job.randomization is not None}
@@ -96,7 +95,7 @@ def make_env(job: Job, num_envs: int) -> Any:
 
 
 class Worker:
-    """Runs episodes in this process; the environment is kept from one call to the next."""
+    """Runs episodes in this process; the environment is reused between calls."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -106,10 +105,10 @@ class Worker:
     def run(
         self, indices: Sequence[int], report: Report, stop: Callable[[], bool] = lambda: False
     ) -> None:
-        """Run the episodes `indices` and set them aside; what is finished is kept in any event."""
+        """Run the episodes `indices` and write them to shards; finished ones are saved after an error too."""
         job = self.job
         self._prepare(len(indices))
-        pending = Pending(job.folder, job.wants)
+        pending = ShardWriter(job.folder, job.wants)
         seeds = [episode_seed(job.seed, index) for index in indices]
         recorder = EpisodeRecorder(job.max_steps, job.next_obs)
         noise = ExplorationNoise(job.noise, job.max_steps) if job.noise > 0 else None
@@ -131,7 +130,7 @@ class Worker:
             self._env = None
 
     def _prepare(self, count: int) -> None:
-        """Have an environment of a width that fits `count` episodes."""
+        """Make an environment with a number of envs that fits `count` episodes."""
         if self._env is not None and self._env.num_envs <= 2 * count:
             return
         self.close()
@@ -140,12 +139,12 @@ class Worker:
 
 
 def batch_width(count: int, limit: int) -> int:
-    """How many rows to step at once for `count` episodes: at most `limit`, in even turns.
+    """Return the number of envs for `count` episodes: at most `limit`, in rounds of equal size.
 
-    100 episodes on at most 64 rows are two turns of 50, not 64 and then 36 with idle rows.
+    100 episodes on at most 64 envs are two rounds of 50, not 64 and then 36 with idle envs.
     """
-    turns = -(-count // limit)
-    return -(-count // turns)
+    rounds = -(-count // limit)
+    return -(-count // rounds)
 
 
 class WorkerPool:
@@ -157,7 +156,10 @@ class WorkerPool:
         self._busy: dict[Connection, Any] = {}
 
     def run(self, indices: Sequence[int], report: Report) -> None:
-        """Share `indices` out and wait for all; on Ctrl-C, for what is finished to be kept."""
+        """Divide `indices` among the workers and wait for all.
+
+        After Ctrl-C, until finished ones are saved.
+        """
         with _ctrl_c() as pressed:
             for k, (_, pipe) in enumerate(self._members):
                 _send(pipe, list(indices[k :: len(self._members)]))
@@ -174,10 +176,10 @@ class WorkerPool:
                 process.kill()
 
     def _listen(self, report: Report, pressed: threading.Event) -> None:
-        told = False
+        asked = False
         while self._busy:
-            if pressed.is_set() and not told:
-                told = True
+            if pressed.is_set() and not asked:
+                asked = True
                 for running in self._busy:
                     _send(running, None)
             for pipe in wait(list(self._busy), timeout=_REPORT_SECONDS):
@@ -198,9 +200,9 @@ class WorkerPool:
 
 @contextmanager
 def _ctrl_c() -> Iterator[threading.Event]:
-    """Note Ctrl-C in an event; raised wherever it strikes, it could tear a message in two.
+    """Set an event on Ctrl-C instead of raising, which could cut a message to a worker in two.
 
-    A second one raises after all. Only the main thread gets Ctrl-C, and may do this.
+    A second Ctrl-C raises. Only the main thread gets Ctrl-C, and may do this.
     """
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -220,13 +222,13 @@ def _ctrl_c() -> Iterator[threading.Event]:
 
 
 def _send(pipe: Connection, message: list[int] | None) -> None:
-    """Send to a worker; one that is gone shows when it is listened to."""
+    """Send to a worker; one that has ended is noticed by `_listen`."""
     with suppress(BrokenPipeError):
         pipe.send(message)
 
 
 def _serve(pipe: Connection, order: Order) -> None:
-    """The main function of a worker process: a list of indices in, progress and None out."""
+    """Main function of a worker process: receives lists of indices, sends progress and then None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -251,7 +253,7 @@ def _serve(pipe: Connection, order: Order) -> None:
 
 
 class _Sender:
-    """Sends progress, but not at every episode."""
+    """Sends progress at most every `_REPORT_SECONDS`."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe

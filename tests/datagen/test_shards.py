@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simscaleai.datagen.parts import read_list, read_part, write_part
+from simscaleai.datagen.shards import read_shard, read_summaries, write_shard
 from simscaleai.errors import UserError
 from simscaleai.storage.episode import Episode
 
@@ -27,7 +27,7 @@ def part(tmp_path: Path) -> Path:
         )
         for n in (2, 3)
     ]
-    write_part(tmp_path, episodes, [True, True])
+    write_shard(tmp_path, episodes, [True, True])
     (path,) = tmp_path.glob("*.npz")
     return path
 
@@ -44,7 +44,7 @@ def test_flipped_bits_and_missing_ends(part: Path) -> None:
             data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
         part.write_bytes(bytes(data))
         try:
-            assert len(read_list(part)) == len(list(read_part(part))) == 2
+            assert len(read_summaries(part)) == len(list(read_shard(part))) == 2
         except UserError as error:
             refused += 1
             assert f"{part.name} is damaged" in str(error) and "\n" not in str(error)
@@ -70,7 +70,7 @@ def test_lists_that_do_not_fit(part: Path, change: dict[str, Any]) -> None:
     with part.open("wb") as file:
         np.savez(file, **(found | {"episodes": np.array(json.dumps(listed))}))
     with pytest.raises(UserError, match="is damaged"):
-        list(read_part(part))
+        list(read_shard(part))
 
 
 def test_a_column_less(part: Path) -> None:
@@ -79,4 +79,4 @@ def test_a_column_less(part: Path) -> None:
     with part.open("wb") as file:
         np.savez(file, **found)
     with pytest.raises(UserError, match="is damaged"):
-        list(read_part(part))
+        list(read_shard(part))

@@ -15,8 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from simscaleai.datagen.parts import Finished
-from simscaleai.datagen.workers import Progress as Done
+from simscaleai.datagen.shards import EpisodeSummary
+from simscaleai.datagen.worker_pool import Progress as Done
 from simscaleai.progress import can_draw
 
 
@@ -53,7 +53,7 @@ class ProgressBar:
     def __exit__(self, *exc: object) -> None:
         self._bar.stop()
 
-    def start(self, finished: Iterable[Finished]) -> None:
+    def start(self, finished: Iterable[EpisodeSummary]) -> None:
         """Begin to count time, from what an earlier run has finished."""
         for episode in finished:
             self._count(1, int(episode.success), int(episode.kept))

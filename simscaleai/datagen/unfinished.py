@@ -1,13 +1,13 @@
-"""Beginning, resuming and ending the making of a dataset whose finished episodes lie in parts.
+"""Begin, resume and publish a dataset whose finished episodes are in shards until it is complete.
 
     made = begin(folder, recipe, resume=True, overwrite=False)
     if made is None:
-        with kept(folder):
-            ...  # set episodes aside that folder.finished() lacks
+        with keep_finished(folder):
+            ...  # write the episodes that folder.finished() lacks to shards
             publish(folder)
 
-Promise: a file that is there is not touched unless asked, and then replaced only at the end; what a
-stopped run has finished is kept, and is only gone on with for the very same recipe.
+Promise: a file that is there is not touched unless asked, and then replaced only at the end; finished
+episodes of a stopped run are kept, and only a run of the same recipe resumes from them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from simscaleai.datagen.parts import PartsFolder
 from simscaleai.datagen.recipe import differences
+from simscaleai.datagen.shards import ShardFolder
 from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.disk import CannotWriteError, name_disk_errors
@@ -28,26 +28,26 @@ from simscaleai.storage.episodes import open_dataset
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C; the message says what is kept and how to go on."""
+    """Ctrl-C; the message says what is kept and how to resume."""
 
 
 def begin(
-    folder: PartsFolder, recipe: dict[str, Any], *, resume: bool, overwrite: bool
+    folder: ShardFolder, recipe: dict[str, Any], *, resume: bool, overwrite: bool
 ) -> dict[str, Any] | None:
-    """Take the folder for a run of `recipe`; or, if the output is complete, say what it was made with.
+    """Lock the folder for a run of `recipe`, unless the output is complete.
 
     Args:
       folder: of the output.
       recipe: everything that decides the content, as JSON values.
-      resume: go on with what is there, if it is of the same recipe.
+      resume: resume an unfinished run, if it has the same recipe.
       overwrite: replace an output, or drop an unfinished run of another recipe.
 
     Returns:
       None, or the statistics and `content_hash` of an output that is complete.
 
     Raises:
-      ExistingFileError: there is something, and neither `resume` nor `overwrite`.
-      UserError: `resume` meets another recipe, the output is a folder, or another process is at it.
+      ExistingFileError: the output or an unfinished run exists, without `resume` and `overwrite`.
+      UserError: `resume` meets another recipe, the output is a folder, or another process is writing it.
     """
     output = folder.output
     if output.is_dir():
@@ -76,10 +76,10 @@ def begin(
 
 
 @contextmanager
-def kept(folder: PartsFolder) -> Iterator[None]:
-    """Let go of the folder in the end; on Ctrl-C and on a full disk say what is in it.
+def keep_finished(folder: ShardFolder) -> Iterator[None]:
+    """Release the folder at the end; after Ctrl-C or a full disk, say how many episodes are kept.
 
-    After an error a folder in which there is no episode goes away.
+    After an error a folder without episodes is removed.
     """
     flags = "--resume --overwrite" if folder.output.exists() else "--resume"
     go_on = f"run the same command with {flags} to go on."
@@ -89,7 +89,7 @@ def kept(folder: PartsFolder) -> Iterator[None]:
         _drop_empty(folder)
         if not isinstance(error, CannotWriteError):
             raise
-        found = "No episode was set aside yet; run the same command again."
+        found = "No episode was saved yet; run the same command again."
         if folder.exists():
             found = f"{len(folder.finished())} finished episodes are kept in {folder.path}; {go_on}"
         raise error.with_sentence(found) from error
@@ -101,20 +101,20 @@ def kept(folder: PartsFolder) -> Iterator[None]:
         folder.close()
 
 
-def _drop_empty(folder: PartsFolder) -> None:
-    if not folder.parts():
+def _drop_empty(folder: ShardFolder) -> None:
+    if not folder.shards():
         folder.remove()
 
 
-def publish(folder: PartsFolder) -> None:
-    """Rename the dataset that was completed among the parts to the output; only then remove the parts."""
+def publish(folder: ShardFolder) -> None:
+    """Rename the completed dataset to the output; then remove the shards."""
     with atomic_path(folder.output) as temporary:
         os.replace(folder.dataset, temporary)
     folder.remove()
 
 
 def _made_before(output: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Recipe and statistics that a dataset was written with; empty in one of another tool."""
+    """Return recipe and statistics of a dataset; empty for one of another tool."""
     with open_dataset(output) as data:
         found = [data.attribute(name, "{}") for name in ("recipe", "statistics")]
         content = data.attribute("content_hash", "")
@@ -125,7 +125,7 @@ def _made_before(output: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return recipe, {**statistics, "content_hash": content}
 
 
-def _refuse_existing(folder: PartsFolder) -> None:
+def _refuse_existing(folder: ShardFolder) -> None:
     if folder.output.exists():
         raise ExistingFileError(
             f"{folder.output} exists; choose another output or replace it with --overwrite."

@@ -6,9 +6,9 @@ import io
 
 import rich.console
 
-from simscaleai.datagen import progress
-from simscaleai.datagen.parts import Finished
-from simscaleai.datagen.workers import Progress
+from simscaleai.datagen import progress_bar as progress
+from simscaleai.datagen.shards import EpisodeSummary
+from simscaleai.datagen.worker_pool import Progress
 
 
 def drawn(monkeypatch, kept):
@@ -19,7 +19,7 @@ def drawn(monkeypatch, kept):
 
     monkeypatch.setattr(progress, "Console", console)
     with progress.ProgressBar(10, show=True) as bar:
-        bar.start([Finished(0, 1, False, 5, 0.0, "", {}, kept > 2)])
+        bar.start([EpisodeSummary(0, 1, False, 5, 0.0, "", {}, kept > 2)])
         bar.add(Progress(3, 2, min(kept, 3), 40))
     return screen.getvalue()
 

@@ -2,7 +2,7 @@
 
 A part is a file with a few hundred episodes, written under a temporary name, synced and renamed: it
 is there whole or not at all. Each names the episodes it holds, so that a run that was killed, at
-whatever moment, goes on with those that are missing. `recipe.json` says what is being generated.
+whatever time, makes those that are missing. `recipe.json` says what is being generated.
 
     reach.h5.parts/
       recipe.json    what decides the content; written first
@@ -33,18 +33,18 @@ from simscaleai.storage.atomic import SUFFIX, atomic_path, leftovers
 from simscaleai.storage.episode import NEXT_OBS, OBS, Episode
 from simscaleai.storage.lock import FolderLock
 
-PART_EPISODES = 256
-PART_BYTES = 64 * 2**20
-PART_SECONDS = 5.0
+SHARD_EPISODES = 256
+SHARD_BYTES = 64 * 2**20
+SHARD_SECONDS = 5.0
 _COLUMNS = ("actions", "rewards", "dones", "states")
 
 
 @dataclass(frozen=True)
-class Finished:
-    """One finished episode as a part lists it.
+class EpisodeSummary:
+    """One finished episode as its shard lists it.
 
     Attributes:
-      kept: whether the part has its arrays: not if the episode was not wanted.
+      kept: whether the shard holds its arrays; not if the episode was not wanted.
       diverged: whether its physics became unstable; such an episode is never wanted.
     """
 
@@ -59,8 +59,8 @@ class Finished:
     diverged: bool = False
 
 
-class PartsFolder:
-    """The folder of parts that belongs to an output file."""
+class ShardFolder:
+    """The folder of shards, `<output>.parts/`, of an output file that is being made."""
 
     def __init__(self, output: Path) -> None:
         self.output = output
@@ -73,7 +73,7 @@ class PartsFolder:
         return self.path.exists()
 
     def recipe(self) -> dict[str, Any] | None:
-        """What the parts here were made for; None if that was not written yet."""
+        """Return the recipe that the shards were made for; None if it was not written yet."""
         try:
             recipe = json.loads(self._recipe.read_text())
         except FileNotFoundError:
@@ -83,12 +83,12 @@ class PartsFolder:
         return recipe if isinstance(recipe, dict) else {}
 
     def open(self, recipe: dict[str, Any], *, keep: bool) -> None:
-        """Take the folder for a run of `recipe`; without `keep` what lies in it is removed."""
+        """Lock the folder for a run of `recipe`; without `keep`, remove its files."""
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock.take()
         for path in [*self.path.iterdir(), *leftovers(self.output)]:
-            is_part = path.suffix == ".npz" and not path.name.endswith(SUFFIX)
-            if path.name != "lock" and not (keep and (is_part or path == self._recipe)):
+            is_shard = path.suffix == ".npz" and not path.name.endswith(SUFFIX)
+            if path.name != "lock" and not (keep and (is_shard or path == self._recipe)):
                 path.unlink()
         self._drop_damaged()
         if not self._recipe.exists():
@@ -96,50 +96,50 @@ class PartsFolder:
                 temporary.write_text(json.dumps(recipe, indent=2, sort_keys=True))
 
     def _drop_damaged(self) -> None:
-        """Delete and name the parts that cannot be read whole; their episodes are then made again."""
-        for part in self.parts():
+        """Delete shards that cannot be read, with a message; their episodes are then made again."""
+        for shard in self.shards():
             try:
-                for _ in read_part(part):
+                for _ in read_shard(shard):
                     pass
             except UserError as error:
-                part.unlink()
+                shard.unlink()
                 Console(stderr=True).print(f"{error} It was removed.", markup=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Let go of the folder and leave it."""
+        """Release the lock of the folder."""
         self._lock.release()
 
     def remove(self) -> None:
-        """Remove the folder with everything in it, unless another process is at work there."""
+        """Remove the folder and its files, unless another process has the lock."""
         if self.exists():
             self._lock.take()
             shutil.rmtree(self.path, ignore_errors=True)
         self.close()
 
-    def parts(self) -> list[Path]:
+    def shards(self) -> list[Path]:
         return sorted(self.path.glob("*.npz"))
 
-    def finished(self) -> dict[int, Finished]:
-        """{episode index: what a part says about it}, over all parts."""
-        found: dict[int, Finished] = {}
-        for part in self.parts():
-            for episode in read_list(part):
+    def finished(self) -> dict[int, EpisodeSummary]:
+        """Return {episode index: summary} over all shards."""
+        found: dict[int, EpisodeSummary] = {}
+        for shard in self.shards():
+            for episode in read_summaries(shard):
                 found.setdefault(episode.index, episode)
         return found
 
     def episodes(self, wanted: Collection[int]) -> Iterator[Episode]:
-        """Those with the indices `wanted`, each once, part by part."""
-        waiting = set(wanted)  # two parts may hold the same episode
-        for part in self.parts():
-            for episode in read_part(part):
+        """Yield the episodes with the indices `wanted`, each once, shard by shard."""
+        waiting = set(wanted)  # two shards may hold the same episode
+        for shard in self.shards():
+            for episode in read_shard(shard):
                 if episode.index in waiting:
                     waiting.remove(episode.index)
                     yield episode
         assert not waiting
 
 
-class Pending:
-    """Finished episodes that are not on disk yet; `keep` says of which the arrays are wanted."""
+class ShardWriter:
+    """Collects finished episodes and writes them to shards; `keep` decides whose arrays are stored."""
 
     def __init__(
         self, folder: Path, keep: Callable[[Episode], bool] = lambda episode: True
@@ -150,27 +150,27 @@ class Pending:
         self._since = time.monotonic()
 
     def add(self, episode: Episode) -> None:
-        """Take an episode; a part is written when there are many, or the last one was a while ago."""
+        """Add an episode; a shard is written when there are many, or the last one was a while ago."""
         self._episodes.append(episode)
         self._bytes += sum(value.nbytes for value in episode.arrays().values())
         if (
-            len(self._episodes) >= PART_EPISODES
-            or self._bytes >= PART_BYTES
-            or time.monotonic() - self._since >= PART_SECONDS
+            len(self._episodes) >= SHARD_EPISODES
+            or self._bytes >= SHARD_BYTES
+            or time.monotonic() - self._since >= SHARD_SECONDS
         ):
             self.flush()
 
     def flush(self) -> None:
-        """Write what there is."""
+        """Write a shard of the episodes collected so far."""
         if self._episodes:
-            write_part(self._folder, self._episodes, [self._keep(e) for e in self._episodes])
+            write_shard(self._folder, self._episodes, [self._keep(e) for e in self._episodes])
         self._episodes, self._bytes, self._since = [], 0, time.monotonic()
 
 
-def write_part(folder: Path, episodes: Sequence[Episode], keep: Sequence[bool]) -> None:
-    """Set `episodes` aside as one part; of those with `keep` False only the fact is noted."""
-    listed = [
-        Finished(
+def write_shard(folder: Path, episodes: Sequence[Episode], keep: Sequence[bool]) -> None:
+    """Write `episodes` to one shard; of those with `keep` False only the summary is stored."""
+    summaries = [
+        EpisodeSummary(
             index=e.index,
             seed=e.seed,
             success=e.success,
@@ -183,11 +183,11 @@ def write_part(folder: Path, episodes: Sequence[Episode], keep: Sequence[bool]) 
         )
         for e, kept in zip(episodes, keep, strict=True)
     ]
-    columns: dict[str, Any] = {"episodes": np.array(json.dumps([vars(f) for f in listed]))}
+    columns: dict[str, Any] = {"episodes": np.array(json.dumps([vars(f) for f in summaries]))}
     wanted = [e.arrays() for e, kept in zip(episodes, keep, strict=True) if kept]
     if wanted:
         columns |= {key: np.concatenate([a[key] for a in wanted]) for key in wanted[0]}
-    # No temporary name ends in .npz, so that half a part never looks like a part.
+    # No temporary name ends in .npz, so that half a shard never looks like a shard.
     with (
         atomic_path(folder / f"{secrets.token_hex(8)}.npz") as temporary,
         open(temporary, "wb") as f,
@@ -197,26 +197,26 @@ def write_part(folder: Path, episodes: Sequence[Episode], keep: Sequence[bool]) 
         os.fsync(f.fileno())
 
 
-def read_list(part: Path) -> list[Finished]:
-    """What a part says about its episodes."""
-    with _open(part) as columns:
+def read_summaries(shard: Path) -> list[EpisodeSummary]:
+    """Return the summaries of the episodes of a shard."""
+    with _open(shard) as columns:
         return _finished(columns)
 
 
-def read_part(part: Path) -> Iterator[Episode]:
-    """The episodes that a part kept, with what it knows about each."""
-    with _open(part) as columns:
-        listed = _finished(columns)
+def read_shard(shard: Path) -> Iterator[Episode]:
+    """Yield the episodes whose arrays a shard holds."""
+    with _open(shard) as columns:
+        summaries = _finished(columns)
         arrays = {key: columns[key] for key in columns.files if key != "episodes"}
-        steps = sum(about.length for about in listed if about.kept)
+        steps = sum(summary.length for summary in summaries if summary.kept)
         lengths = {key: len(arrays[key]) for key in (*arrays, *_COLUMNS)} if steps else {}
         if any(length != steps for length in lengths.values()):
-            raise ValueError(f"columns have {lengths} rows and not {steps}")
+            raise ValueError(f"columns have {lengths} steps and not {steps}")
     stop = 0
-    for about in listed:
-        if not about.kept:
+    for summary in summaries:
+        if not summary.kept:
             continue
-        start, stop = stop, stop + about.length
+        start, stop = stop, stop + summary.length
         cut = {key: value[start:stop] for key, value in arrays.items()}
         yield Episode(
             obs={k.removeprefix(OBS): v for k, v in cut.items() if k.startswith(OBS)},
@@ -224,31 +224,31 @@ def read_part(part: Path) -> Iterator[Episode]:
                 k.removeprefix(NEXT_OBS): v for k, v in cut.items() if k.startswith(NEXT_OBS)
             },
             **{key: cut[key] for key in _COLUMNS},
-            index=about.index,
-            seed=about.seed,
-            success=about.success,
-            language=about.language,
-            randomization=about.randomization,
+            index=summary.index,
+            seed=summary.seed,
+            success=summary.success,
+            language=summary.language,
+            randomization=summary.randomization,
         )
 
 
-def _finished(columns: Any) -> list[Finished]:
-    listed = [Finished(**values) for values in json.loads(str(columns["episodes"]))]
-    numbers = [n for f in listed for n in (f.index, f.seed, f.length)]
+def _finished(columns: Any) -> list[EpisodeSummary]:
+    summaries = [EpisodeSummary(**values) for values in json.loads(str(columns["episodes"]))]
+    numbers = [n for f in summaries for n in (f.index, f.seed, f.length)]
     if any(type(n) is not int or n < 0 for n in numbers):
         raise ValueError("an episode has a number that cannot be")
-    return listed
+    return summaries
 
 
 @contextmanager
-def _open(part: Path) -> Iterator[Any]:
-    """The columns of a part; whatever goes wrong with them in the block is one sentence."""
+def _open(shard: Path) -> Iterator[Any]:
+    """Open the columns of a shard; raise UserError for any failure in the block."""
     try:
-        with np.load(regular_file(part, "part"), allow_pickle=False) as columns:
+        with np.load(regular_file(shard, "shard"), allow_pickle=False) as columns:
             yield columns
     except UserError:
         raise
     except Exception as error:  # as in `guards.guarded`
         raise UserError(
-            f"{part} is damaged or of another version; --resume makes its episodes again."
+            f"{shard} is damaged or of another version; --resume makes its episodes again."
         ) from error
