@@ -18,8 +18,8 @@ from rich.table import Table
 from simscaleai.config import load_config
 from simscaleai.evaluation import evaluate_checkpoint
 from simscaleai.evaluation.statistics import wilson_interval
-from simscaleai.rl.runner import train_agent
 from simscaleai.rl.settings import RLConfig
+from simscaleai.rl.training import train_agent
 from simscaleai.sim.physics import BatchSim
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,8 +14,8 @@ from simscaleai.datagen import generate_dataset
 from simscaleai.errors import UserError
 from simscaleai.memory import out_of_memory, require_memory
 from simscaleai.rl.agents.rollout_buffer import RolloutBuffer
-from simscaleai.rl.runner import train_agent
 from simscaleai.rl.settings import RLConfig
+from simscaleai.rl.training import train_agent
 from simscaleai.sim import make_vec_env
 from simscaleai.tools import cli
 from simscaleai.training import TrainConfig

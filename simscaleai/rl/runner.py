@@ -1,6 +1,4 @@
-"""Run reinforcement learning from settings: collect, update, log, evaluate and save, for any agent.
-
-    results = train_agent(RLConfig(env_name="reach", num_envs=128))
+"""The loop of reinforcement learning: collect, update, log, evaluate and save, for any agent.
 
 The run's folder holds `config.yaml`, `run_info.json`, `metrics.jsonl` (and TensorBoard's files), `last.pt`
 (of the newest evaluation, and of a stop), `best.pt` (highest success, then highest return) and `final.pt`.
@@ -53,25 +51,6 @@ from simscaleai.tracking.run import Run
 EVALUATED = ("success_rate", "success_ci", "mean_reward", "mean_length", "diverged")
 
 
-def train_agent(config: RLConfig) -> dict[str, Any]:
-    """Train an agent as `config` says; what `simscale rl` does.
-
-    Returns:
-      {"success_rate", "success_ci", "mean_reward", "mean_length", "diverged"} of the last evaluation,
-      "timesteps", "seconds" of this start, "output_path", and "stopped" (whether a signal ended it early).
-
-    Raises:
-      UserError: settings, environment and checkpoints do not fit together; before the first step.
-      CannotWriteError: the disk is full or the like; names the checkpoint to resume from.
-    """
-    config.check()
-    threads = torch.get_num_threads()
-    try:
-        return Runner(config.complete()).train()
-    finally:
-        torch.set_num_threads(threads)
-
-
 class Runner:
     """One run; it knows no algorithm.
 
@@ -101,7 +80,7 @@ class Runner:
         self.evaluation_seconds = 0.0
 
     def train(self) -> dict[str, Any]:
-        """Learn until the end or a stop signal; see `train_agent`."""
+        """Learn until the end or a stop signal; see `training.train_agent`."""
         with self.run.at_work():
             self._begin()
             with (

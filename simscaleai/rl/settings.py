@@ -8,8 +8,8 @@ agent: {name: ppo, total_timesteps: 300000, n_steps: 16}
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from simscaleai.config import load_config
 from simscaleai.convert import Converted
 from simscaleai.errors import UserError
 from simscaleai.rl.agents.agent import Agent, AgentConfig, agent_settings, resolve_agent
+from simscaleai.rl.agents.ppo_config import PPOConfig
 from simscaleai.storage.find_checkpoint import RUNS
 from simscaleai.tracking.folder import check_path_in_file, is_run_name
 
@@ -38,6 +39,7 @@ class RLConfig(Converted):
       device: of the networks; "cpu", "cuda", "auto".
       agent: {"name": one of `list_agents()`, setting: value}; for "ppo" see `PPOConfig`, for "cem"
         `CEMConfig`. What is not given has the agent's default for a run; its `seed` is the one above.
+      ppo: settings of PPO, a mapping or a `PPOConfig`: short for `agent: {name: ppo, ...}`.
       eval_every: updates between evaluations; 0 for one at the end only.
       eval_episodes, eval_seed: how many episodes an evaluation has, and which.
       stop_at_success: end when an evaluation succeeds at least as often; above 1: never.
@@ -59,6 +61,7 @@ class RLConfig(Converted):
     seed: int = 0
     device: str = "cpu"
     agent: dict[str, Any] = field(default_factory=lambda: {"name": "ppo"})
+    ppo: Any = None
     eval_every: int = 10
     eval_episodes: int = 100
     eval_seed: int = 0
@@ -70,6 +73,19 @@ class RLConfig(Converted):
     use_wandb: bool = False
     wandb_project: str = "simscaleai"
     show_progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.ppo is None:
+            return
+        name = self.agent.get("name", "ppo")
+        if name != "ppo":
+            raise UserError(
+                f"The agent is {name!r}, and ppo has settings too; give those of one agent."
+            )
+        settings = asdict(self.ppo) if isinstance(self.ppo, PPOConfig) else self.ppo
+        if not isinstance(settings, Mapping):
+            raise UserError(f"ppo is {self.ppo!r}; give a mapping of settings or a PPOConfig.")
+        self.agent, self.ppo = {**self.agent, **settings}, None
 
     @property
     def folder(self) -> Path:

@@ -23,8 +23,8 @@ from typing import Any
 import torch
 
 from simscaleai.datagen import content_hash, generate_dataset, render_dataset, shards
-from simscaleai.rl.runner import train_agent
 from simscaleai.rl.settings import RLConfig
+from simscaleai.rl.training import train_agent
 from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.tools.sweep import run_sweep
 from simscaleai.training import TrainConfig

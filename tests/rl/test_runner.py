@@ -11,8 +11,8 @@ import pytest
 from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.rl.agents.ppo import PPOAgent, PPOConfig
-from simscaleai.rl.runner import train_agent
-from simscaleai.rl.settings import RLConfig
+from simscaleai.rl.settings import RLConfig, load_rl
+from simscaleai.rl.training import train_agent
 from simscaleai.tracking.folder import RunLock
 
 
@@ -191,3 +191,22 @@ def test_mistakes_are_named_together(tmp_path: Path, monkeypatch) -> None:
     other.agent["hidden_dim"] = 32
     with pytest.raises(UserError, match=r"hidden_dim is 32, and 16 there"):
         train_agent(other)
+
+
+def test_settings_of_ppo_may_stand_under_its_own_name(tmp_path: Path) -> None:
+    short = {"n_steps": 8, "gamma": 0.9}
+    assert RLConfig(ppo=short).agent == {"name": "ppo", **short}
+    assert RLConfig(ppo=PPOConfig(gamma=0.9)).agent == {
+        "name": "ppo",
+        **asdict(PPOConfig(gamma=0.9)),
+    }
+    file = tmp_path / "rl.yaml"
+    file.write_text("ppo: {n_steps: 8}")
+    loaded = load_rl(file, ["ppo.gamma=0.9", "agent.lr=0.1"])
+    assert loaded.agent == {"name": "ppo", "n_steps": 8, "gamma": 0.9, "lr": 0.1}
+    with pytest.raises(UserError, match="give those of one agent"):
+        RLConfig(agent={"name": "cem"}, ppo=short)
+    with pytest.raises(UserError, match="ppo is 3; give a mapping"):
+        RLConfig(ppo=3)
+    with pytest.raises(UserError, match="widht"):
+        RLConfig(ppo={"widht": 3}).resolve_agent()

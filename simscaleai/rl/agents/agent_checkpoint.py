@@ -4,8 +4,8 @@
     agent, envs = load_agent("last.pt")
     learn(agent, Collector(agent, env, envs))
 
-The entry "agent" has the agent's name, sizes, settings and `state_dict`, and where its environments were;
-"policy" and "weights" are those of `ModelPolicy`.
+The entry "agent" is the agent's name. The entry of that name has its sizes, settings and `state_dict`, and
+where its environments were; "policy" and "weights" are those of `ModelPolicy`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ def save_agent(path: str | Path, agent: Agent, envs: State | None = None, **entr
     """
     policy = agent.policy()
     saved = {
-        "name": agent.name,
         "obs_dim": agent.obs_dim,
         "action_dim": agent.action_dim,
         "config": asdict(agent.config),
@@ -56,7 +55,8 @@ def save_agent(path: str | Path, agent: Agent, envs: State | None = None, **entr
             "kind": "policy",
             "policy": policy.description(),
             "weights": dict(policy.state_dict()),
-            "agent": saved,
+            "agent": agent.name,
+            agent.name: saved,
         },
     )
 
@@ -113,10 +113,11 @@ def restore_agent(agent: Agent, path: str | Path) -> State | None:
 
 def agent_entries(payload: Mapping[str, Any]) -> tuple[State, State]:
     """Return what a checkpoint says of its agent, and of the agent's policy; UserError if it has none."""
-    saved, policy = payload.get("agent"), payload.get("policy")
+    name, policy = payload.get("agent"), payload.get("policy")
+    saved = payload.get(name) if isinstance(name, str) else None
     if not isinstance(saved, dict) or not isinstance(policy, dict):
         raise UserError("The checkpoint holds no agent of reinforcement learning.")
-    return saved, policy
+    return {"name": name, **saved}, policy
 
 
 def timesteps_of(payload: Mapping[str, Any]) -> int:

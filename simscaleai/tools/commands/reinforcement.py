@@ -62,8 +62,8 @@ def rl(
 
     Settings come from the defaults, then --config, then KEY=VALUE words, then the flags.
     """
-    from simscaleai.rl.runner import train_agent
     from simscaleai.rl.settings import load_rl
+    from simscaleai.rl.training import train_agent
     from simscaleai.tools.console import results
 
     of_agent = {"name": agent, "total_timesteps": total_steps}

@@ -15,8 +15,8 @@ from simscaleai.rl.agents.agent import list_agents, register_agent
 from simscaleai.rl.agents.agent_checkpoint import load_agent
 from simscaleai.rl.agents.cem import CEMAgent, CEMConfig
 from simscaleai.rl.agents.ppo import PPOAgent
-from simscaleai.rl.runner import train_agent
 from simscaleai.rl.settings import RLConfig
+from simscaleai.rl.training import train_agent
 from simscaleai.sim import make_vec_env
 
 
