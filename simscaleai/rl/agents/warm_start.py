@@ -8,19 +8,25 @@ states near the end of a task.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from simscaleai import seeding
+from simscaleai.actions import ActionRange
+from simscaleai.array_types import Array, BoolArray
 from simscaleai.errors import UserError
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.rl.agents.agent import Agent
 from simscaleai.rl.agents.mlp_agent import MLPAgent
-from simscaleai.rl.agents.vec_env_adapter import VecEnvAdapter
 from simscaleai.rl.collector import take_action_range
+from simscaleai.rollout.gym_types import GymEnv
+from simscaleai.rollout.loop import run_episodes
 
 ROUNDS = 5
 STEPS = 60  # of each environment in a round
@@ -29,7 +35,7 @@ BATCH = 512
 LR = 1e-3
 
 
-def warm_start(agent: Agent, path: str | Path, env: Any) -> str:
+def warm_start(agent: Agent, path: str | Path, env: GymEnv) -> str:
     """Fit the actor of a new agent to the policy of a checkpoint; say how well.
 
     The running statistics of observations start with the states of the first round.
@@ -49,18 +55,25 @@ def warm_start(agent: Agent, path: str | Path, env: Any) -> str:
     policy = ModelPolicy.from_checkpoint(path, str(agent.device))
     if policy.contract is not None and hasattr(env, "contract"):
         policy.contract.require(env.contract)
-    adapter = VecEnvAdapter(env, agent.extractor)
-    take_action_range(agent, adapter.actions)
-    expert = _Expert(policy, agent, adapter)
+    actions = ActionRange.of(getattr(env, "single_action_space", env.action_space))
+    take_action_range(agent, actions)
+    dagger = _DAggerPolicy(policy, agent, actions)
+    # 31 bits, as environments of other packages take no more
+    seed = agent.config.seed
+    seeds = (seeding.derive_seed(seed, "warm-start", i) % 2**31 for i in count())
+    episodes = run_episodes(env, dagger, seeds)
     parameters = list(agent.actor.parameters())
     optimizer = torch.optim.Adam(parameters, lr=LR)
     error = torch.zeros(())
     for k in range(ROUNDS):
-        observations, labels = expert.collect(by_actor=k > 0)
+        dagger.by_actor = k > 0
+        while len(dagger.states) < STEPS * (k + 1):
+            next(episodes)
+        observations = torch.cat(dagger.states)  # (steps * n, obs_dim), of all rounds
         if k == 0:
             agent.obs_rms.update(observations)
-        states = agent.normalized(observations.numpy())  # (k, obs_dim)
-        labels = labels.to(agent.device)
+        states = agent.normalized(observations.numpy())
+        labels = torch.cat(dagger.labels).to(agent.device)  # (steps * n, action_dim)
         batches = EPOCHS * -(-len(states) // BATCH)
         for group in optimizer.param_groups:
             group["lr"] = LR
@@ -68,8 +81,8 @@ def warm_start(agent: Agent, path: str | Path, env: Any) -> str:
         for _ in range(EPOCHS):
             order = torch.randperm(len(states), generator=agent.generator).to(states.device)
             for batch in order.split(BATCH):
-                actions = agent.actor.output(agent.actor.features(states[batch]))
-                error = F.mse_loss(actions, labels[batch])
+                predicted = agent.actor.output(agent.actor.features(states[batch]))
+                error = F.mse_loss(predicted, labels[batch])
                 optimizer.zero_grad(set_to_none=True)
                 error.backward()
                 optimizer.step()
@@ -80,34 +93,40 @@ def warm_start(agent: Agent, path: str | Path, env: Any) -> str:
     )
 
 
-class _Expert:
-    """The dataset of DAgger: states of all rounds, each labeled by the policy that is imitated."""
+class _DAggerPolicy:
+    """Acts in the environment, as a `Policy`, and keeps what it saw: states, each labeled by the clone.
 
-    def __init__(self, policy: ModelPolicy, agent: MLPAgent, adapter: VecEnvAdapter) -> None:
-        self._policy, self._agent, self._adapter = policy, agent, adapter
-        self._states: list[torch.Tensor] = []
-        self._labels: list[torch.Tensor] = []
-        adapter.reset(seed=agent.config.seed)
-        if not isinstance(adapter.raw, dict):
+    Attributes:
+      by_actor: whether the agent's actor chooses the actions, and not the clone.
+      states: (n, obs_dim) of each step so far.
+      labels: (n, action_dim) of each step so far, what the clone would do, in [-1, 1].
+    """
+
+    def __init__(self, clone: ModelPolicy, agent: MLPAgent, actions: ActionRange) -> None:
+        self._clone, self._agent, self._actions = clone, agent, actions
+        self.by_actor = False
+        self.states: list[torch.Tensor] = []
+        self.labels: list[torch.Tensor] = []
+
+    def reset(
+        self, mask: BoolArray, seeds: Sequence[int], instructions: Sequence[str] | None = None
+    ) -> None:
+        """Begin episodes; see `Policy.reset`."""
+        self._clone.reset(mask, seeds, instructions)
+
+    def act(self, obs: Mapping[str, Array]) -> NDArray[np.floating]:
+        """Return the actions (n, action_dim) for a step of DAgger, in the range of the environment."""
+        if not isinstance(obs, Mapping):
             raise UserError("A warm start needs an environment whose observations are dicts.")
-        policy.reset(np.ones(adapter.num_envs, dtype=bool), [0] * adapter.num_envs)
-
-    def collect(self, by_actor: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Run a round; return states (k, obs_dim) of all rounds and labels (k, action_dim) in [-1, 1]."""
-        agent, adapter = self._agent, self._adapter
-        noisy = (torch.arange(adapter.num_envs) % 2).unsqueeze(1)  # (n, 1), every other env
-        std = agent.exploration_std.cpu() * noisy
-        for _ in range(STEPS):
-            state = agent.extractor(adapter.raw).copy()
-            labels = torch.from_numpy(adapter.actions.units(self._policy.act(adapter.raw)))
-            self._states.append(torch.from_numpy(state))
-            self._labels.append(labels)
-            actions = labels
-            if by_actor:
-                with torch.no_grad():
-                    actions = agent.mean_actions(state).cpu()
-            noise = torch.randn(actions.shape, generator=agent.generator) * std
-            done = adapter.step((actions + noise).numpy()).done
-            if done.any():
-                self._policy.reset(done, [0] * adapter.num_envs)
-        return torch.cat(self._states), torch.cat(self._labels)
+        agent = self._agent
+        state = agent.extractor(obs, True).copy()  # (n, obs_dim)
+        labels = torch.from_numpy(self._actions.units(self._clone.act(obs)))
+        self.states.append(torch.from_numpy(state))
+        self.labels.append(labels)
+        actions = labels
+        if self.by_actor:
+            with torch.no_grad():
+                actions = agent.mean_actions(state).cpu()
+        noisy = (torch.arange(len(state)) % 2).unsqueeze(1)  # (n, 1), every other env
+        noise = torch.randn(actions.shape, generator=agent.generator) * noisy
+        return self._actions.executed((actions + noise * agent.exploration_std.cpu()).numpy())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,3 +71,20 @@ def test_it_is_repeatable(clone: Path) -> None:
 def test_a_clone_for_another_environment_is_refused(clone: Path) -> None:
     with pytest.raises(UserError, match=r"control_dt is 0\.1"):
         warm_start(PPOAgent(20, 4, config()), clone, make_vec_env("reach", 2, control_dt=0.1))
+
+
+def test_the_clone_begins_every_episode_with_its_instruction(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[int, str]] = []
+    reset = ModelPolicy.reset
+
+    def listening(self: ModelPolicy, mask: Any, seeds: Any, instructions: Any = None) -> None:
+        begun.extend((seeds[i], instructions[i]) for i in np.flatnonzero(mask))
+        reset(self, mask, seeds, instructions)
+
+    monkeypatch.setattr(ModelPolicy, "reset", listening)
+    env = make_vec_env("reach", 2, autoreset_mode="same_step", max_episode_steps=50, dt=0.005)
+    warm_start(PPOAgent(20, 4, config(hidden_dim=8)), clone, env)
+    assert len(begun) >= 2 * 5 * 60 // 50 and len(set(begun)) == len(begun)
+    assert {instruction for _, instruction in begun} == {"reach the green target"}
