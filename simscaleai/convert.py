@@ -134,6 +134,8 @@ def convert(value: Any, hint: Any, what: str) -> Any:
       UserError: it is of another kind.
     """
     if value is None:
+        if hint in _SCALARS:
+            raise UserError(f"{what} is None; it must be {_SCALARS[hint][1]}.")
         return None
     if get_origin(hint) in (typing.Union, types.UnionType):
         return _convert_to_one_of(value, [h for h in get_args(hint) if h is not type(None)], what)

@@ -106,6 +106,7 @@ def test_fields_have_their_type_however_they_are_assigned() -> None:
         ("lr", [1, 2], r"Settings.lr is \[1, 2\]; it must be a number"),
         ("strict", "perhaps", "Settings.strict is 'perhaps'; it must be true or false"),
         ("folder", object, "Settings.folder is .*; it must be text"),
+        ("lr", None, "Settings.lr is None; it must be a number"),
     ],
 )
 def test_what_can_mean_nothing_is_a_sentence(name: str, value: Any, message: str) -> None:
