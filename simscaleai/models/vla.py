@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from simscaleai.errors import UserError
+from simscaleai.errors import UserError, unknown_name
 from simscaleai.models.inference import inference
 from simscaleai.models.language import SimpleLanguageEncoder
 from simscaleai.models.policy_heads.by_name import make_head
@@ -50,6 +50,8 @@ class PatchEmbedding(nn.Module):
         stem: str = "patch",
     ) -> None:
         super().__init__()
+        if stem not in STEMS:
+            raise unknown_name("stem", stem, STEMS)
         if image_size % patch_size or (stem == "conv" and patch_size % 4):
             raise UserError(
                 f"image_size is {image_size} and patch_size {patch_size}; the one must be a multiple of the"

@@ -34,7 +34,7 @@ class Group(TyperGroup):
             if (found := _limit(error)) is None:
                 raise
             message = found
-        except KeyboardInterrupt as stop:  # may say what is kept and how to go on
+        except KeyboardInterrupt as stop:  # the message may say how to resume
             echo(str(stop) or "Stopped.", err=True)
             raise typer.Exit(130) from None
         echo(f"Error: {' '.join(message.splitlines())}", err=True)

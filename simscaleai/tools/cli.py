@@ -20,7 +20,7 @@ import simscaleai.tools.commands.loader
 import simscaleai.tools.commands.training
 import simscaleai.tools.commands.reinforcement
 import simscaleai.tools.commands.evaluation
-import simscaleai.tools.commands.pictures
+import simscaleai.tools.commands.figures
 import simscaleai.tools.commands.live
 
 

@@ -1,8 +1,8 @@
 """The whole loop on one task, as `make demo` runs it: `python -m simscaleai.tools.demo`.
 
 Demonstrations by the scripted expert, behaviour cloning on them, and the clone in closed loop on 100
-starts that it has not seen, with a contact sheet and a video of it. Everything is in `runs/demo/`; the policy
-of an earlier demo is moved aside.
+starts that are not in the data, with a contact sheet and a video of it. Everything is in `runs/demo/`; the
+policy of an earlier demo is moved aside.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ _OPTION = re.compile(r"hydra\.launcher(\.[a-zA-Z]\w*)+=")
 
 @dataclass
 class Words:
-    """The words of a command, told apart.
+    """The words of a command line, sorted into options, overrides and others.
 
     Attributes:
       values: {key: its values}, one or several.

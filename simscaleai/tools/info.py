@@ -1,4 +1,4 @@
-"""What this machine offers: versions, devices and which render engines really draw a picture."""
+"""What this machine offers: versions, devices and which render engines can draw an image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from simscaleai.tracking import run_info
 
 GL_BACKENDS = ("egl", "osmesa", "glfw")
 PROBE_SECONDS = 20
-COMPILE_SECONDS = 120  # the first picture of the ray tracer on a machine
+COMPILE_SECONDS = 120  # the first image of the warp engine on a machine
 
 # Drawn in a process of its own: a broken GL library can abort the process that asks.
 _DRAW = """
@@ -48,7 +48,7 @@ def devices() -> dict[str, str]:
 
 
 def render_engines() -> dict[str, str]:
-    """{engine: "works" or why it does not}; takes seconds, as each one draws a picture."""
+    """{engine: "works" or why it does not}; takes seconds, as each one draws an image."""
     draw = _DRAW.format(engine="gl")
     found = {f"gl ({backend})": _runs(draw, MUJOCO_GL=backend) for backend in GL_BACKENDS}
     if importlib.util.find_spec("mujoco_warp") is None:

@@ -4,7 +4,7 @@
 
 Every combination is a job: a whole training run in `runs/<name>/<k>-<overrides>`. All are checked before the
 first one starts. A job that fails does not stop the others. The same sweep run again keeps the jobs that
-are finished, goes on with those that were interrupted, and starts new ones for new values.
+are finished, resumes those that were interrupted, and starts new ones for new values.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _run_jobs(jobs: Sequence[Job], folder: Path, launcher: str, options: Sequenc
             task = partial(run_job, jobs, launcher == "basic")
             launch(task, waiting, folder / "hydra", launcher, options)
     except (KeyboardInterrupt, SystemExit):
-        console.print("Stopped; run the same command again to go on.")
+        console.print("Stopped; run the same command again to resume.")
         raise
     finally:
         if any(job.result() for job in jobs):

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -116,6 +118,12 @@ def test_the_documented_full_configuration_is_built_without_memory() -> None:
         tokens = torch.zeros(1, 64, dtype=torch.long)
         assert len(model.vision.layers.blocks) == 24
         assert model.features({"image": image}, tokens).shape == (1, 1024)
+
+
+@pytest.mark.parametrize("build", [PatchEmbedding, partial(create_model, "vla")])
+def test_an_unknown_stem_is_an_error(build: Callable[..., object]) -> None:
+    with pytest.raises(UserError, match=r"Unknown stem 'foo'; known: conv, patch"):
+        build(stem="foo")
 
 
 def test_with_a_conv_stem_all_weights_learn_and_the_instruction_reaches_the_pictures() -> None:

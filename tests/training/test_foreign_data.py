@@ -176,7 +176,7 @@ def test_an_empty_episode_and_overlapping_masks(train):
     with h5py.File("d.h5", "r+") as file:
         file["mask/train"] = np.array(["demo_1", "demo_2"], dtype="S")
         file["mask/valid"] = np.array(["demo_2"], dtype="S")
-    with pytest.raises(UserError, match=r"d\.h5: mask/train and mask/valid share 1 .*demo_2"):
+    with pytest.raises(UserError, match=r"d\.h5: mask/train and mask/valid have 1 .*demo_2"):
         train_policy(config)
     assert any("share 1" in error for error in validate_dataset("d.h5").errors)
 

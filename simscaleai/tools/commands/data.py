@@ -121,7 +121,7 @@ def render(
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Give recorded episodes new pictures, without simulating again.
+    """Render the images of recorded episodes again, without simulating.
 
     They look as they were recorded, or with --randomize have colours and lights of their own.
     """

@@ -81,14 +81,14 @@ def _about_env(name: str) -> tuple[str, str]:
             if not isinstance(parts, dict)
             else {k: v.shape for k, v in parts.items()}
         )
-        seen = [
+        features = [
             f"{key} {'x'.join(map(str, shape or ())) or 'number'}" for key, shape in shapes.items()
         ]
         ours = EnvContract.of(env) is not None
         instruction = _example(env.unwrapped.task.instructions[0]) if ours else ""
     finally:
         env.close()
-    return instruction, ", ".join(part.strip() for part in seen)
+    return instruction, ", ".join(part.strip() for part in features)
 
 
 def _example(instruction: str) -> str:

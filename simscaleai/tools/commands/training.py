@@ -54,7 +54,7 @@ def train(
     resume: Annotated[
         str | None,
         typer.Option(
-            metavar="PATH|auto", help="Checkpoint or run to go on from; auto: the newest."
+            metavar="PATH|auto", help="Checkpoint or run to resume from; auto: the newest."
         ),
     ] = None,
     eval_env_episodes: EvalEpisodes = None,
@@ -118,7 +118,7 @@ def sweep(
     """Train once for every combination of the values given, and compare.
 
     Several values are separated by commas; choice(...) and range(...) work as in Hydra. Run the same
-    command again to go on: finished runs are kept, failed and interrupted ones are made.
+    command again to resume: finished runs are kept, failed and interrupted ones are made.
     """
     from simscaleai.tools.sweep import run_sweep
 

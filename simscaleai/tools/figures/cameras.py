@@ -26,7 +26,7 @@ from simscaleai.tools.figures.style import (
     SKY,
     YELLOW,
     new_figure,
-    picture,
+    show_image,
     styled,
 )
 
@@ -58,7 +58,7 @@ def plot_cameras(
       n_steps: control steps of the expert before the pictures are taken; 0 for the start of the episode.
       seed: which episode.
       randomize: randomization level; None for none.
-      size: height and width of a picture, pixels.
+      size: height and width of an image, pixels.
 
     Raises:
       UserError: an unknown environment or camera, or nothing can render here.
@@ -111,16 +111,16 @@ def _draw(shots: dict[str, dict[str, NDArray[Any]]], things: list[str], title: s
     figure = new_figure(3 * SIDE + 2.2, 0.4 + (SIDE + 0.25) * len(shots), title)
     grid = figure.subplots(len(shots), 3, squeeze=False)
     for row, (name, shot) in zip(grid, shots.items(), strict=True):
-        picture(row[0], shot["rgb"])
+        show_image(row[0], shot["rgb"])
         row[0].set_ylabel(name)
         geoms = shot["segmentation"]
         depth = np.where(geoms >= 0, shot["depth"], np.nan)
         far, limit = np.nanmax(depth), FAR * np.nanmedian(depth)
-        image = picture(row[1], depth, cmap="viridis", vmax=min(far, limit))
+        image = show_image(row[1], depth, cmap="viridis", vmax=min(far, limit))
         extend = "max" if far > limit else "neither"
         figure.colorbar(image, ax=row[1], extend=extend, fraction=0.046, pad=0.02)
         kinds = np.where(geoms >= 0, of_geom[geoms], -1)
-        picture(row[2], named[kinds])
+        show_image(row[2], named[kinds])
         patches = [
             Patch(color=named[i], label=[*order, "nothing"][i]) for i in np.unique(kinds).tolist()
         ]

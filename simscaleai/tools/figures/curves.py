@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from simscaleai.array_types import FloatArray
 from simscaleai.config import load_config
 from simscaleai.errors import UserError
 from simscaleai.evaluation.statistics import wilson_interval
@@ -165,12 +165,12 @@ def _group(axes: Axes, metrics: Metrics, group: MetricGroup) -> None:
         axes.legend()
 
 
-def smooth(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+def smooth(values: FloatArray, width: int) -> FloatArray:
     """Means over `width` neighbours on either side, over fewer, equally many, near the ends: (m,)."""
     half = np.minimum(width, np.minimum(np.arange(len(values)), np.arange(len(values))[::-1]))
     total = np.concatenate(([0.0], np.cumsum(values)))
     index = np.arange(len(values))
-    means: NDArray[np.float64] = (total[index + half + 1] - total[index - half]) / (2 * half + 1)
+    means: FloatArray = (total[index + half + 1] - total[index - half]) / (2 * half + 1)
     return means
 
 

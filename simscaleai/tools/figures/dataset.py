@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from simscaleai.array_types import Array, BoolArray
 from simscaleai.errors import UserError
 from simscaleai.guards import guarded
 from simscaleai.storage.episodes import EpisodeFile, open_dataset
@@ -26,14 +26,14 @@ LARGEST = 1e30  # value that an axis is made for
 class _Group(NamedTuple):
     label: str
     colour: str
-    rows: NDArray[np.bool_]
+    members: BoolArray
 
 
 @styled
 def plot_dataset(dataset: str | Path) -> Figure:
     """How long episodes are, how they are rewarded, and how each entry of the action is distributed.
 
-    Where the file says which episodes succeeded and some did not, the two are told apart.
+    Where the file says which episodes succeeded and some did not, the two are shown separately.
 
     Args:
       dataset: HDF5 file.
@@ -94,7 +94,7 @@ def plot_dataset(dataset: str | Path) -> Figure:
     return figure
 
 
-def require_drawable(data: EpisodeFile, arrays: Mapping[str, NDArray[Any]]) -> None:
+def require_drawable(data: EpisodeFile, arrays: Mapping[str, Array]) -> None:
     """UserError if there is something among the values that has no place on an axis."""
     for name, values in arrays.items():
         if not (np.abs(values) < LARGEST).all():
@@ -122,7 +122,7 @@ def action_units(data: EpisodeFile, width: int) -> list[str]:
     return list(units) if len(units) == width else ["value"] * width
 
 
-def as_matrix(values: NDArray[Any]) -> NDArray[Any]:
+def as_matrix(values: Array) -> Array:
     """(T, ...) -> (T, d)"""
     return values.reshape(len(values), -1)
 
@@ -135,14 +135,14 @@ def _groups(success: list[bool | None]) -> list[_Group]:
     return [_Group("succeeded", BLUE, won), _Group("failed", RED, ~won)]
 
 
-def _stacked(axes: Axes, values: NDArray[Any], groups: list[_Group]) -> None:
+def _stacked(axes: Axes, values: Array, groups: list[_Group]) -> None:
     """How many episodes have which value."""
     edges: Any = np.histogram_bin_edges(values, BINS)
     if values.dtype.kind == "i":  # whole numbers: bins of whole widths, centred on them
         width = max(1, math.ceil((np.ptp(values) + 1) / BINS))
         edges = np.arange(values.min(), values.max() + width + 1, width) - 0.5
     axes.hist(
-        [values[group.rows] for group in groups],
+        [values[group.members] for group in groups],
         bins=edges,
         stacked=True,
         color=[group.colour for group in groups],
@@ -151,7 +151,7 @@ def _stacked(axes: Axes, values: NDArray[Any], groups: list[_Group]) -> None:
     axes.grid(False, axis="x")
 
 
-def _share(axes: Axes, values: NDArray[Any], limits: tuple[float, float] | None = None) -> None:
+def _share(axes: Axes, values: Array, limits: tuple[float, float] | None = None) -> None:
     """Which share of the steps has which value."""
     weights = np.full(len(values), 100 / len(values))
     axes.hist(values, bins=BINS, range=limits, weights=weights, color=BLUE)

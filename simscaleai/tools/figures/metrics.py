@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from simscaleai.array_types import FloatArray
 from simscaleai.errors import MissingFileError, UserError
 from simscaleai.storage.find_checkpoint import RUNS
 from simscaleai.tracking.log import METRICS_FILE
@@ -22,8 +22,8 @@ from simscaleai.yaml_text import read_yaml
 class Series:
     """One number over the steps that recorded it; both (m,) float64, in the order of the file."""
 
-    steps: NDArray[np.float64]
-    values: NDArray[np.float64]
+    steps: FloatArray
+    values: FloatArray
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Figures in notebooks: one that a cell ends with shows itself there.
 
-matplotlib's own do so only once pyplot has been imported. IPython asks for one picture of an object, so that
+matplotlib's own do so only once pyplot has been imported. IPython asks for one image of an object, so that
 none is shown twice.
 """
 
@@ -14,16 +14,16 @@ from matplotlib.figure import Figure
 
 
 class NotebookFigure(Figure):
-    """A figure that is its picture where a notebook shows it."""
+    """A figure that a notebook shows as a PNG image."""
 
     def _repr_png_(self) -> bytes:
-        picture = io.BytesIO()
-        self.savefig(picture, format="png")
-        return picture.getvalue()
+        png = io.BytesIO()
+        self.savefig(png, format="png")
+        return png.getvalue()
 
 
 def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook, or of what shows pictures as one does."""
+    """Return whether this process is the kernel of a notebook or of a program that shows images alike."""
     ipython: Any = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return shell is not None and getattr(shell, "kernel", None) is not None

@@ -1,4 +1,4 @@
-"""What cameras see: of a rollout over time, and of one moment in every modality."""
+"""Figures of camera images: a rollout over time, and one state in every modality."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 from simscaleai.convert import converted
 from simscaleai.rollout.policy_source import find_policy_source
 from simscaleai.tools.figures.rollout import Moment, lengths, record
-from simscaleai.tools.figures.style import frame, new_figure, picture, styled
+from simscaleai.tools.figures.style import frame, new_figure, show_image, styled
 from simscaleai.tools.figures.tiles import verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GRID = 12  # pictures of a rollout, at most
+GRID = 12  # images of a rollout, at most
 COLUMNS = 4
-SHEET = 6  # pictures of an episode on a contact sheet
+SHEET = 6  # images of an episode on a contact sheet
 
 
 @converted
@@ -35,7 +35,7 @@ def plot_env(
     randomize: str | None = None,
     size: int = 256,
 ) -> Figure:
-    """A rollout as a grid of pictures, evenly spaced in time.
+    """A rollout as a grid of images, evenly spaced in time.
 
     Args:
       env_name: environment; None is the checkpoint's own, and "reach" for the other policies.
@@ -44,7 +44,7 @@ def plot_env(
       camera: one of the scene's; None is `observer_cam`, or the first one of a scene without it.
       seed: which episode.
       randomize: randomization level; None for none.
-      size: height and width of a picture, pixels.
+      size: height and width of an image, pixels.
 
     Raises:
       UserError: something of this is unknown, does not fit together, or nothing can render here.
@@ -65,7 +65,7 @@ def plot_env(
     figure = new_figure(2.1 * columns, 0.4 + 2.3 * rows, title)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, moment in zip(panels, moments, strict=False):
-        picture(axes, moment.pictures[0])
+        show_image(axes, moment.pictures[0])
         axes.set_title(f"{moment.steps[0] * seconds:.2f} s")
     _mark(panels[len(shown) - 1], end, 0)
     for axes in panels[len(shown) :]:
@@ -89,7 +89,7 @@ def contact_sheet(moments: Sequence[Moment], seconds: float, title: str = "") ->
     for i, row in enumerate(grid):
         times = spread(int(end.steps[i]) + 1, SHEET)
         for axes, k in zip(row, times, strict=False):
-            picture(axes, moments[k].pictures[i])
+            show_image(axes, moments[k].pictures[i])
             axes.set_title(f"{k * seconds:.2f} s")
         for axes in row[len(times) :]:
             axes.remove()
@@ -105,8 +105,8 @@ def spread(count: int, most: int) -> list[int]:
 
 
 def _mark(axes: Axes, end: Moment, i: int) -> None:
-    """Say at the last picture of episode i how it ended."""
+    """Label the last image of episode i with how it ended."""
     if end.over[i]:
-        colour, word = verdict(True, bool(end.success[i]))
-        frame(axes, colour)
-        axes.set_title(f"{axes.get_title(loc='left')}: {word}", color=colour, fontweight="bold")
+        color, word = verdict(True, bool(end.success[i]))
+        frame(axes, color)
+        axes.set_title(f"{axes.get_title(loc='left')}: {word}", color=color, fontweight="bold")

@@ -1,6 +1,6 @@
 """How all figures look, and where they go: into a file, or into a window.
 
-Colours are told apart with any colour vision (Okabe and Ito, "Color Universal Design", 2008), and never carry
+Colors are distinct for every color vision (Okabe and Ito, "Color Universal Design", 2008), and never carry
 a meaning alone: a line has its legend, a success its word. Figures do not belong to pyplot until one is to
 be shown, so making many does not fill memory, and none needs a display.
 """
@@ -85,7 +85,7 @@ def split(figure: Figure, heights: tuple[float, float]) -> tuple[SubFigure, SubF
     return parts[0], parts[1]
 
 
-def picture(axes: Axes, pixels: Any, **options: Any) -> Any:
+def show_image(axes: Axes, pixels: Any, **options: Any) -> Any:
     """Show pixels (H, W) or (H, W, 3) without ticks."""
     axes.grid(False)
     axes.set_xticks([])
@@ -95,10 +95,10 @@ def picture(axes: Axes, pixels: Any, **options: Any) -> Any:
     return axes.imshow(pixels, **options)
 
 
-def frame(axes: Axes, colour: str) -> None:
-    """A border around a picture."""
+def frame(axes: Axes, color: str) -> None:
+    """Draw a border around an image."""
     for spine in axes.spines.values():
-        spine.set(visible=True, color=colour, linewidth=2.5)
+        spine.set(visible=True, color=color, linewidth=2.5)
 
 
 @styled

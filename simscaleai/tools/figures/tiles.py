@@ -1,4 +1,4 @@
-"""Several episodes in one picture: a tile each, with its number, its time, how it ended and its instruction.
+"""Several episodes in one image: a tile each, with its number, its time, how it ended and its instruction.
 
 How an episode ended is written, and shown by the colour of the tile's border: grey while it runs, green for
 a success, vermilion for a failure.
@@ -44,16 +44,16 @@ def compose(moment: Moment, seconds: float) -> NDArray[np.uint8]:
     font = _font(max(10, round(LABEL * height)))
     for i in range(n):
         x, y = i % columns * wide, i // columns * tall
-        colour, word = verdict(bool(moment.over[i]), bool(moment.success[i]))
-        border.rectangle((x, y, x + wide - 1, y + tall - 1), fill=colour)
+        color, word = verdict(bool(moment.over[i]), bool(moment.success[i]))
+        border.rectangle((x, y, x + wide - 1, y + tall - 1), fill=color)
         tile = Image.fromarray(moment.pictures[i])
         draw = ImageDraw.Draw(tile)
         text = f"{i}  {moment.steps[i] * seconds:.2f} s  {word}".rstrip()
-        _write(draw, (6, 4), text, font, colour)
+        _write(draw, (6, 4), text, font, color)
         if moment.told:
-            told = fill(moment.told[i], max(1, int(width / (LETTER * font.size))))
-            bottom = draw.textbbox((0, 0), told, font=font)[3]
-            _write(draw, (6, height - bottom - 5), told, font, "black")
+            lines = fill(moment.told[i], max(1, int(width / (LETTER * font.size))))
+            bottom = draw.textbbox((0, 0), lines, font=font)[3]
+            _write(draw, (6, height - bottom - 5), lines, font, "black")
         sheet.paste(tile, (x + BORDER, y + BORDER))
     return np.asarray(sheet)
 
@@ -65,10 +65,10 @@ def verdict(over: bool, success: bool) -> tuple[str, str]:
     return (GREEN, "success") if success else (RED, "failed")
 
 
-def _write(draw: Any, place: tuple[float, float], text: str, font: Any, colour: str) -> None:
+def _write(draw: Any, place: tuple[float, float], text: str, font: Any, color: str) -> None:
     """White letters on a colour."""
     left, top, right, bottom = draw.textbbox(place, text, font=font)
-    draw.rectangle((left - 4, top - 3, right + 4, bottom + 3), fill=colour)
+    draw.rectangle((left - 4, top - 3, right + 4, bottom + 3), fill=color)
     draw.text(place, text, fill="white", font=font)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from simscaleai.array_types import Array, ArrayDict
 from simscaleai.convert import converted
 from simscaleai.errors import UserError
 from simscaleai.guards import guarded
@@ -16,7 +16,7 @@ from simscaleai.observations import is_image
 from simscaleai.storage.episode import OBS
 from simscaleai.storage.episodes import EpisodeFile, open_dataset
 from simscaleai.tools.figures.dataset import action_names, as_matrix, name_of
-from simscaleai.tools.figures.style import CYCLE, new_figure, picture, split, styled
+from simscaleai.tools.figures.style import CYCLE, new_figure, show_image, split, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,14 +44,14 @@ class _Panel(NamedTuple):
 
     title: str
     unit: str
-    lines: dict[str, NDArray[Any]]
+    lines: ArrayDict
     held: bool = False  # a value holds until the next one, as actions do
 
 
 @converted
 @styled
 def plot_trajectory(dataset: str | Path, episode: int = 0) -> Figure:
-    """One episode over time: pictures if it has any, positions, other observations, actions, rewards.
+    """One episode over time: images if it has any, positions, other observations, actions, rewards.
 
     Points in space (`ee_pos` and the like) share a panel for each coordinate, so that one sees who meets
     whom.
@@ -118,7 +118,7 @@ def _is_image(data: EpisodeFile, episode: int, key: str) -> bool:
 
 
 def _pictures(data: EpisodeFile, episode: int) -> list[str]:
-    """Keys of pictures; `image`, which is the first camera's again, only where it is the only one."""
+    """Return the keys of images; `image`, a copy of the first camera's, only if it is the only one."""
     keys = [key for key in _observations(data, episode) if _is_image(data, episode, key)]
     several = any(key.startswith("images/") for key in keys)
     return [key for key in keys if key != "image" or not several]
@@ -150,18 +150,18 @@ def _panels(data: EpisodeFile, episode: int) -> list[_Panel]:
     return panels
 
 
-def _entries(key: str, value: NDArray[Any]) -> dict[str, NDArray[Any]]:
+def _entries(key: str, value: Array) -> ArrayDict:
     width = value.shape[1]
     names = "wxyz" if key.endswith("quat") and width == 4 else range(1, width + 1)
     return {str(name): value[:, i] for i, name in enumerate(names)}
 
 
-def _draw(axes: Axes, time: NDArray[Any], panel: _Panel) -> None:
+def _draw(axes: Axes, time: Array, panel: _Panel) -> None:
     style = "steps-post" if panel.held else "default"
     for i, (label, values) in enumerate(panel.lines.items()):
-        colour = CYCLE[i % len(CYCLE)]
+        color = CYCLE[i % len(CYCLE)]
         dashes = "--" if label == "target" else "-"
-        axes.plot(time, values, dashes, color=colour, label=label, drawstyle=style)
+        axes.plot(time, values, dashes, color=color, label=label, drawstyle=style)
     axes.set(title=panel.title, ylabel=panel.unit)
     axes.margins(x=0.01)
     if len(panel.lines) > 1:
@@ -171,8 +171,8 @@ def _draw(axes: Axes, time: NDArray[Any], panel: _Panel) -> None:
         )
 
 
-def _fit_bonus(axes: Axes, rewards: NDArray[Any]) -> None:
-    """Let the axis show all steps but a last one that is rewarded far more; that one is told in words."""
+def _fit_bonus(axes: Axes, rewards: Array) -> None:
+    """Scale the axis to all steps but a last one with a far larger reward, which is annotated."""
     before, last = rewards[:-1], float(rewards[-1])
     if len(before) and last > before.max() + 2 * np.ptp(before):
         room = 0.1 * (np.ptp(before) or 1.0)
@@ -185,12 +185,12 @@ def _fit_bonus(axes: Axes, rewards: NDArray[Any]) -> None:
         )
 
 
-def _film(figure: Any, strips: dict[str, list[NDArray[Any]]], times: list[str]) -> None:
-    """Pictures of each camera, a row each, with their times on top."""
+def _film(figure: Any, strips: dict[str, list[Array]], times: list[str]) -> None:
+    """Draw images of each camera in a row, with their times on top."""
     grid = figure.subplots(len(strips), len(times), squeeze=False)
     for row, (key, frames) in zip(grid, strips.items(), strict=True):
         for axes, pixels in zip(row, frames, strict=True):
-            picture(axes, pixels.squeeze())
+            show_image(axes, pixels.squeeze())
         row[0].set_ylabel(key)
     for axes, time in zip(grid[0], times, strict=True):
         axes.set_title(time, loc="center")

@@ -48,7 +48,7 @@ def view_live(
         address that cannot be listened at.
     """
     if not 0.01 <= speed <= 100:
-        raise UserError(f"speed is {speed}; it must lie between 0.01 and 100.")
+        raise UserError(f"speed is {speed}; it must be between 0.01 and 100.")
     source = find_policy_source(policy, env_name)
     player = _player(source, seed, speed)
     title = f"{player.env.task.name} | {source.title}"

@@ -53,7 +53,7 @@ def viz_env(
     randomize: Randomize = None,
     size: Size = 256,
 ) -> None:
-    """Draw a rollout as a grid of pictures over time."""
+    """Draw a rollout as a grid of images over time."""
     from simscaleai.tools import visualize
 
     _make(
@@ -85,7 +85,7 @@ def viz_cameras(
         str, typer.Option(metavar="NAMES", help="Such as wrist_cam,front_cam; by default all.")
     ] = "",
     n_steps: Annotated[
-        int, typer.Option(min=0, help="Control steps of the expert before the pictures.")
+        int, typer.Option(min=0, help="Control steps of the expert before the images.")
     ] = 12,
     seed: Seed = 0,
     randomize: Randomize = None,
