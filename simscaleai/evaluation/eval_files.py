@@ -56,6 +56,7 @@ class EvalFiles:
         words += [about["randomize"]] if about["randomize"] else []
         words += [about["phrasings"]] if about["phrasings"] != "train" else []
         name = "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", str(word)) for word in words)
+        # a name that is taken by another evaluation gets a number
         for k in itertools.count(1):
             path = self.folder / f"eval_info_{name}{'' if k == 1 else f'_{k}'}.json"
             if not path.exists() or self._is_same(path):

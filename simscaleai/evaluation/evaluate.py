@@ -102,6 +102,7 @@ def evaluate_policy(
         results = summarize(run_suite(env, policy, seeds, config.max_steps))
     else:
         results = summarize(_run_single(env, policy, seeds, config))
+    # a rate of 0 would look like failure
     if math.isnan(results["success_rate"]):
         logger.warning(
             "The environment %r never said whether an episode succeeded: its info has neither"
@@ -122,6 +123,7 @@ def _run_single(
     film = FrameRecorder(env, keep=config.save_videos)
     if config.save_videos:
         check_video_dir(folder)
+    # the loop waits while a film is written, and the next reset begins the next film
     for result in run_suite(env, policy, seeds, config.max_steps, [film]):
         yield result
         if config.save_videos:
@@ -166,12 +168,13 @@ def evaluate_checkpoint(
         cannot be written; before the first episode.
       UnsavedResults: the files could not be written in the end; the error has the results.
     """
-    seeds = suite(seed, n_episodes)
+    seeds = suite(seed, n_episodes)  # of 63 bits: the environment is one of ours
     found = find_checkpoint(path)
     source = find_policy_source(str(found), env_name, randomize, device)
     num_envs = min(n_episodes, MAX_ENVS) if num_envs is None else num_envs
     env = make_vec_env(source.env_name, num_envs, autoreset_mode="disabled", config=source.config)
     policy = source.policy(env)
+    # sentences of the data, or others that mean the same
     env.task.use_phrasings(phrasings)
     assert source.model is not None
     trained_on = source.model.contract
@@ -190,7 +193,7 @@ def evaluate_checkpoint(
         files = EvalFiles(Path(output_dir) if output_dir is not None else found.parent, about)
     except UserError as error:
         if output_dir is not None:
-            raise
+            raise  # a place that was asked for is not silently left out
         logger.warning(printable(f"The results will not be saved: {error}"))
     running = _with_progress(run_suite(env, policy, seeds), n_episodes, show_progress)
     results = {**about, **summarize(running), "output_path": str(files.path) if files else None}

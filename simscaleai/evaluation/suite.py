@@ -63,6 +63,6 @@ def run_suite(
 
     Args and errors as of `run_episodes`.
     """
-    outcomes = OutcomeRecorder()
+    outcomes = OutcomeRecorder()  # before the others, which may look at a result
     for _ in run_episodes(env, policy, seeds, [outcomes, *recorders], max_steps=max_steps):
         yield from outcomes.finished

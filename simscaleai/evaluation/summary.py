@@ -19,6 +19,7 @@ Metrics = dict[str, Any]
 def summarize(results: Iterable[EpisodeResult]) -> Metrics:
     """Return the metrics of `evaluate_policy` for finished episodes."""
     episodes = sorted(results, key=lambda episode: episode.index)
+    # episodes end in any order, and results shall not depend on it
     rewards = np.array([e.reward for e in episodes])
     counts = _counts(episodes)
     categories = sorted({e.category for e in episodes if e.category is not None})

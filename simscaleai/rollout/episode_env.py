@@ -33,11 +33,13 @@ class EpisodeEnv:
         self.task = task_of(env)
         asks = callable(getattr(getattr(env, "unwrapped", env), "instruction", None))
         self.has_instructions = asks and EnvContract.of(env) is not None
+        # Gymnasium's own vector environments before 1.1 say no mode, and are of this one
         metadata = getattr(env, "metadata", None) or {}
         mode = metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         ours = isinstance(getattr(env, "unwrapped", env), TaskVectorEnv)
         self._same_step = not self.single and mode == AutoresetMode.SAME_STEP
         self.resets_alone = self.single or ours or mode == AutoresetMode.DISABLED
+        # Gymnasium leaves open what a step of a finished env does; most raise
         self.stands_still = ours
 
     def instruction(self, env_id: int) -> str:
@@ -58,6 +60,7 @@ class EpisodeEnv:
         if self.single:
             returned = self.env.reset(seed=seeds[0])
         else:
+            # a copy: vector environments may keep or change their options
             options: ResetOptions | None = (
                 {"reset_mask": mask.copy()} if self.resets_alone else None
             )
@@ -80,5 +83,6 @@ class EpisodeEnv:
         else:
             over = np.asarray(terminated, dtype=bool) | np.asarray(truncated, dtype=bool)
         if self._same_step and over.any():
+            # `info` is that of the next episode already where one has ended
             info = last_info(info, info.get("final_info", {}), over)
         return obs, as_rewards(reward, self.num_envs, self.env), over, info

@@ -44,6 +44,7 @@ class EpisodeRecorder(Recorder):
             self._start = np.zeros(rollout.num_envs, dtype=np.int64)
             self._randomization = [{} for _ in range(rollout.num_envs)]
         self._start[rollout.begun] = self._step
+        # info of a reset has {parameter: (n, ...)}, also of envs that were not reset
         drawn = rollout.info.get("randomization", {})
         for env_id in map(int, np.flatnonzero(rollout.begun)):
             self._randomization[env_id] = _json_values(drawn, env_id)
@@ -66,7 +67,9 @@ class EpisodeRecorder(Recorder):
         """Copy what an env did since its episode began."""
         length = int(rollout.length[env_id])
         assert 0 < length <= self._max_steps, (length, self._max_steps)
+        # (length,) where the ring buffer has the steps of this episode
         slots = (self._start[env_id] + np.arange(length)) % self._max_steps
+        # fancy indexing copies, so that later steps may overwrite the ring
         columns = {key: buffer[slots, env_id] for key, buffer in self._buffers.items()}
         return Episode(
             obs=_below(OBS, columns),
@@ -87,6 +90,7 @@ class EpisodeRecorder(Recorder):
         """Copy the values (n, ...) of this step into their ring buffer."""
         if key not in self._buffers:
             self._buffers[key] = np.empty((self._max_steps, *value.shape), value.dtype)
+        # the oldest step goes: no episode is longer than the ring
         self._buffers[key][self._step % self._max_steps] = value
 
 

@@ -66,9 +66,8 @@ class Rollout:
         self.length = np.zeros(n, dtype=np.int64)
         self.begun = np.zeros(n, dtype=bool)
         self.ended = np.zeros(0, dtype=np.intp)
-        self._over = np.ones(
-            n, dtype=bool
-        )  # the environment ended its episode, and was not reset since
+        # (n,) the environment itself has ended the episode, and the env was not reset since
+        self._over = np.ones(n, dtype=bool)
 
     @property
     def num_envs(self) -> int:
@@ -81,7 +80,7 @@ class Rollout:
         self.ended = self.ended[:0]
         free = self.episode < 0
         if not free.any():
-            self.begun[:] = False
+            self.begun = np.zeros_like(free)
             return True
         first = not self.seeds
         new = self._assign(free)
@@ -115,14 +114,14 @@ class Rollout:
                 self.seeds = [int(seed)] * self.num_envs
             self.episode[env_id], self.seeds[env_id] = self._started, int(seed)
             new[env_id] = True
-            self._started += 1
+            self._started += 1  # position in `seeds`, whichever env runs it
         return new
 
     def step(self, action: Action) -> None:
         """Take one control step in every env."""
-        self.begun[:] = False
+        self.begun = np.zeros_like(self.begun)  # a new one: a policy may have kept the last one
         self.obs, self.reward, self._over, self.info = self.env.step(action)
-        self.length += 1
+        self.length += 1  # also of idle envs, whose length nobody reads
         over = self._over | (self.length >= self._max_steps)
         self.ended = np.flatnonzero(over & (self.episode >= 0))
 
@@ -161,6 +160,7 @@ class ExplorationNoise(Recorder):
         """Return the actions (n, action_dim) to execute, clipped to [-1, 1]."""
         action: NDArray[np.float32] = rollout.action
         n, action_dim = action.shape
+        # all the noise of an episode is drawn at its start, so that it depends on nothing else
         if self._noise is None:
             self._noise = np.zeros((n, self._max_steps, action_dim))
         for env_id in np.flatnonzero(rollout.begun & (rollout.episode >= 0)):
@@ -198,7 +198,7 @@ def run_episodes(
     """
     rollout = Rollout(env, seeds, max_steps)
     actor = policy if isinstance(policy, PolicyAdapter) else PolicyAdapter(policy, env)
-    while rollout.begin():
+    while rollout.begin():  # until no env has an episode
         if rollout.begun.any():
             actor.reset(rollout.begun, rollout.seeds, rollout.instructions)
             for recorder in recorders:
@@ -208,6 +208,7 @@ def run_episodes(
         rollout.action = actor.act(rollout.obs)
         for recorder in recorders:
             recorder.before_step(rollout)
+        # recorders have seen the policy's own action: noise is on what is executed alone
         rollout.step(rollout.action if noise is None else noise.add(rollout))
         for recorder in recorders:
             recorder.after_step(rollout)

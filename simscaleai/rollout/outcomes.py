@@ -61,7 +61,7 @@ class OutcomeRecorder(Recorder):
 
     def begin(self, rollout: Rollout) -> None:
         self.finished = []
-        if self._infos is None:
+        if self._infos is None:  # how many envs there are is known now
             n = rollout.num_envs
             self._infos = InfoSummary(n)
             self._ever, self._now, self._reported = (np.zeros(n, dtype=bool) for _ in range(3))
@@ -74,7 +74,7 @@ class OutcomeRecorder(Recorder):
         self._read(rollout, mask)
 
     def after_step(self, rollout: Rollout) -> None:
-        self._return += rollout.reward
+        self._return += rollout.reward  # undiscounted
         self._read(rollout, self._no_env)
         self.finished = self._results(rollout) if len(rollout.ended) else []
 
@@ -98,9 +98,9 @@ class OutcomeRecorder(Recorder):
             success: bool | None = bool(self._ever[env_id])
             at_end: bool | None = bool(self._now[env_id])
             stage = category = None
-            if diverged[env_id]:
+            if diverged[env_id]:  # what came before cannot be trusted either
                 success, at_end, stage = False, False, DIVERGED
-            elif not self._reported[env_id]:
+            elif not self._reported[env_id]:  # silence is not failure
                 success = at_end = None
             if task is not None and stages is not None and not success:
                 stage = stage or task.stages[stages[env_id]]
@@ -141,12 +141,13 @@ class InfoSummary:
                 continue
             if value.shape != (self.n,) or value.dtype.kind not in "bif":
                 continue
+            # a flag counts if it was ever up, a number by its smallest: distances, mostly
             flag = value.dtype.kind == "b"
             name = ("ever_" if flag else "min_") + key
             old = self._best.get(name, value)
             best = (old | value) if flag else np.minimum(old, value)
             self._best[name] = np.where(begun, value, best)
-            self._last[key] = value.copy()
+            self._last[key] = value.copy()  # environments may reuse the array
 
     def summary(self) -> ArrayDict:
         """Return what was taken in so far."""

@@ -67,6 +67,7 @@ def resolve_policy(name: str) -> str:
     """
     if name in NAMES:
         return name
+    # a function is imported now, so that a mistake shows before the first episode
     if is_function(name):
         _load(name)
         return name
@@ -115,6 +116,7 @@ def make_policy(name: str, env: GymEnv) -> Policy:
         return expert()
     if is_function(name):
         return function_policy(name)
+    # only a checkpoint needs torch
     from simscaleai.models.policy import ModelPolicy
 
     policy = ModelPolicy.from_checkpoint(name)
@@ -130,7 +132,7 @@ def function_policy(name: str) -> Policy:
       UserError: there is no such module or function, or it is none of these.
     """
     thing = _load(name)
-    if inspect.isclass(thing):
+    if inspect.isclass(thing):  # a `Policy` of one's own, made without arguments
         thing = thing()
     if isinstance(thing, Policy):
         return thing

@@ -42,6 +42,7 @@ class PolicyAdapter:
         self._ours = EnvContract.of(env) is not None
         self._space = getattr(env, "action_space", None)
         self._predict = _function(predict)
+        # `policy.act` passed as a function is still a policy, which has to be reset
         owner = getattr(self._predict, "__self__", None)
         acts = getattr(self._predict, "__name__", "") in ("act", "select_action")
         self._reset = getattr(owner, "reset", None) if acts else None
@@ -82,13 +83,14 @@ class PolicyAdapter:
             options |= {"state": self._state, "episode_start": self._started}
             self._started = np.zeros_like(self._started)
         action = self._predict(_with_axis(obs) if self._add_axis else obs, **options)
+        # (action, state) as of Stable-Baselines3, unless the environment takes tuples
         if isinstance(action, tuple) and not isinstance(self._space, spaces.Tuple):
             action, self._state = action[0], (action[1] if len(action) > 1 else None)
         return self._checked(as_array(action)[0] if self._add_axis else action)
 
     def _checked(self, action: Action) -> Action:
         space = self._space
-        if isinstance(space, spaces.Discrete):
+        if isinstance(space, spaces.Discrete):  # 1, [1] and array(1) are the same action
             number = as_array(action).reshape(-1)[0]
             if not space.contains(number):
                 raise UserError(
@@ -97,8 +99,9 @@ class PolicyAdapter:
                 )
             return number
         if not isinstance(space, spaces.Box):
-            return action
+            return action  # the environment checks those itself
         action = as_array(action)
+        # axes of length 1 too many or too few, such as (1, d) for (d,), are forgiven
         if [k for k in action.shape if k != 1] == [k for k in space.shape if k != 1]:
             action = action.reshape(space.shape)
         if action.shape != space.shape:

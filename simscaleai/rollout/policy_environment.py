@@ -45,6 +45,7 @@ def policy_environment(
             " (--env-name)."
         )
     settings: Settings = dict(contract.env_config) if contract is not None else {}
+    # evaluation chooses its own level: that of the data would hide how a policy does without
     settings["domain_randomization"] = randomize is not None
     if randomize is not None:
         settings["randomization_level"] = randomize
@@ -73,6 +74,7 @@ def image_shapes(policy: ModelPolicy) -> dict[str, tuple[int, ...]]:
 
 def _camera_settings(env_name: str, images: Shapes) -> Settings:
     """Return the settings with which an environment observes `images`."""
+    # the scene is only known once it is loaded
     env = make_vec_env(env_name, 1, cameras=[])
     known = [env.model.camera(i).name for i in range(env.model.ncam)]
     env.close()
@@ -87,6 +89,7 @@ def _camera_settings(env_name: str, images: Shapes) -> Settings:
         names = [default if default in known else known[0]]
     elif len(names) == 1 and any(key.startswith("images/") for key in images):
         names += [other for other in known if other not in names][:1]  # one alone is `image`
+    # a model reads images of one size
     height, width = next(iter(images.values()))[:2]
     cameras = scene_cameras(env_name, names, width)
     for camera in cameras:
