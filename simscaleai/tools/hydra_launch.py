@@ -149,8 +149,8 @@ def launch(
     launcher = ALIASES.get(launcher, launcher)
     overrides = [
         f"{_LAUNCHER}{launcher}",
-        "hydra/hydra_logging=disabled",
-        "hydra/job_logging=disabled",
+        "hydra/hydra_logging=none",
+        "hydra/job_logging=none",
         *options,
         f"job={','.join(map(str, numbers))}",
     ]

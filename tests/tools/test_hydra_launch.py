@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -24,6 +25,12 @@ def test_values_and_combinations() -> None:
     assert [c["seed"] for c in combinations] == [0, 1, 2, 0, 1, 2]
     assert all(c["trainer.lr"] == 0.001 and c["name"] == "x" for c in combinations)
     assert list(parse_words([]).combinations()) == [{}]
+
+
+def test_the_loggers_of_the_program_stay_on(tmp_path: Path) -> None:
+    logger = logging.getLogger("simscaleai.tools.hydra_launch.test")
+    launch(partial(leave, tmp_path), [0], tmp_path, "basic")
+    assert not logger.disabled
 
 
 @pytest.mark.parametrize(
