@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset and two runs."""
     folder = tmp_path_factory.mktemp("data")
     generate_dataset("reach", 2, str(folder / "reach.h5"), "random", max_steps=5)
-    for name, value in (("a", "loss"), ("b", "policy_loss")):
+    for name, value in (("a", "loss"), ("b", "timesteps")):
         with RunLog(folder / name, use_tensorboard=False) as log:
             for step in range(1, 4):
                 log.record(step, {value: 1 / step})
@@ -62,7 +62,7 @@ def check_picture(path: Path, width: float, height: float) -> None:
         ("viz-dataset {}/reach.h5", 9.6, 5.0),
         ("viz-trajectory {}/reach.h5 --episode 1", 10.6, 6.5),
         ("viz-training {}/a", 8.4, 5.4),
-        ("viz-rl {}/b", 10.6, 7.4),
+        ("viz-rl {}/b", 10.6, 5.0),
     ],
 )
 def test_other_commands_write_a_picture_too(
