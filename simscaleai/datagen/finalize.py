@@ -6,12 +6,12 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from simscaleai.contract import EnvContract
 from simscaleai.datagen.recipe import Recipe
 from simscaleai.datagen.shards import EpisodeSummary, ShardFolder
 from simscaleai.datagen.unfinished import publish
+from simscaleai.json_types import JsonDict
 from simscaleai.sim.factory import gym_id
 from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.episode import Episode, split_episodes
@@ -20,7 +20,7 @@ from simscaleai.storage.episode_writer import EpisodeWriter
 
 def finalize(
     recipe: Recipe, folder: ShardFolder, finished: Mapping[int, EpisodeSummary]
-) -> dict[str, Any]:
+) -> JsonDict:
     """Write the dataset of the first episodes of {index: episode} that are kept; return its statistics."""
     chosen = [finished[i] for i in sorted(finished) if finished[i].kept][: recipe.n_episodes]
     position = {episode.index: k for k, episode in enumerate(chosen)}
@@ -52,7 +52,7 @@ def _episodes(
 
 def _statistics(
     recipe: Recipe, chosen: Sequence[EpisodeSummary], tried: Sequence[EpisodeSummary]
-) -> dict[str, Any]:
+) -> JsonDict:
     """Return statistics of the dataset's episodes, and of all attempts."""
     count = len(chosen)
     steps = sum(e.length for e in chosen)

@@ -38,6 +38,7 @@ from simscaleai.datagen.spawn import end_if_imported_by_worker, order
 from simscaleai.datagen.unfinished import begin, keep_finished
 from simscaleai.datagen.worker_pool import Job, Worker, WorkerPool, make_env
 from simscaleai.errors import UserError
+from simscaleai.json_types import JsonDict
 from simscaleai.memory import require_memory
 from simscaleai.rollout.policies import policy_sha256, resolve_policy
 from simscaleai.sim.cameras import scene_cameras
@@ -76,7 +77,7 @@ def generate_dataset(
     next_obs: bool = False,
     robot: str | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> JsonDict:
     """Run episodes and write them to one HDF5 file.
 
     Args:
@@ -227,9 +228,7 @@ def _too_few(recipe: Recipe, finished: Mapping[int, EpisodeSummary]) -> TooFewSu
     )
 
 
-def _result(
-    statistics: dict[str, Any], output: Path, *, seconds: float, resumed: int
-) -> dict[str, Any]:
+def _result(statistics: JsonDict, output: Path, *, seconds: float, resumed: int) -> JsonDict:
     return {
         **statistics,
         "output_path": str(output),
@@ -269,9 +268,9 @@ def _settings(
     image_size: int,
     depth: bool,
     segmentation: bool,
-) -> dict[str, Any]:
+) -> JsonDict:
     """Return `env_kwargs` with the settings of the named cameras."""
-    settings: dict[str, Any] = plain(env_kwargs or {})
+    settings: JsonDict = plain(env_kwargs or {})
     if not cameras:
         if depth or segmentation:
             raise UserError("depth and segmentation need cameras; name some with cameras.")

@@ -17,6 +17,7 @@ import mujoco
 import numpy as np
 
 from simscaleai import seeding
+from simscaleai.json_types import JsonDict
 from simscaleai.storage.episode import SCENE_PATH
 
 
@@ -38,12 +39,12 @@ class Recipe:
     noise: float
     only_success: bool
     valid_fraction: float
-    environment: dict[str, Any]
+    environment: JsonDict
     mujoco_version: str
     model_sha256: str
     next_obs: bool = False
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonDict:
         return {
             k: v for k, v in asdict(self).items() if k != "next_obs" or v
         }  # older ones have none
@@ -89,7 +90,7 @@ def _fields(thing: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _fields(value, f"{prefix}{name}.")
 
 
-def differences(theirs: dict[str, Any], ours: dict[str, Any], prefix: str = "") -> list[str]:
+def differences(theirs: JsonDict, ours: JsonDict, prefix: str = "") -> list[str]:
     """Return how a recipe differs from ours, as "name: its value instead of ours"; both are JSON values.
 
     The path of a scene makes no difference: `model_sha256` identifies it.

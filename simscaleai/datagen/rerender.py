@@ -38,6 +38,7 @@ from simscaleai.datagen.unfinished import begin, keep_finished, publish
 from simscaleai.datagen.worker_pool import Progress
 from simscaleai.errors import UserError
 from simscaleai.guards import guarded
+from simscaleai.json_types import JsonDict
 from simscaleai.observations import is_image_key
 from simscaleai.sim.cameras import scene_cameras
 from simscaleai.sim.factory import gym_id, make_vec_env
@@ -69,7 +70,7 @@ def render_dataset(
     resume: bool = False,
     overwrite: bool = False,
     show_progress: bool = True,
-) -> dict[str, Any]:
+) -> JsonDict:
     """Write `dataset` again, with images of `cameras` in place of its own.
 
     Args:
@@ -151,9 +152,9 @@ def _make(
     data: EpisodeFile,
     renderer: _EpisodeRenderer,
     folder: ShardFolder,
-    recipe: dict[str, Any],
+    recipe: JsonDict,
     show: bool,
-) -> tuple[dict[str, Any], list[int]]:
+) -> tuple[JsonDict, list[int]]:
     """Draw what is missing and write the dataset.
 
     Return {"content_hash"} and the episodes that were drawn.
@@ -186,8 +187,8 @@ def _draw(
 
 
 def _finalize(
-    data: EpisodeFile, renderer: _EpisodeRenderer, folder: ShardFolder, recipe: dict[str, Any]
-) -> dict[str, Any]:
+    data: EpisodeFile, renderer: _EpisodeRenderer, folder: ShardFolder, recipe: JsonDict
+) -> JsonDict:
     """Write the dataset of all episodes; return {"content_hash"}."""
     models = [renderer.drawn_model(name) for name in _models(data)]
     with atomic_path(folder.dataset) as temporary:
@@ -210,7 +211,7 @@ def _finalize(
     return {"content_hash": writer.content_hash}
 
 
-def _texts(data: EpisodeFile, i: int) -> dict[str, Any]:
+def _texts(data: EpisodeFile, i: int) -> JsonDict:
     """Return the attributes of an episode that shards do not hold."""
     return {key: str(data.episode_attribute(i, key, "")) for key in _TEXTS}
 
@@ -251,7 +252,7 @@ class _EpisodeRenderer:
             self._drawn_models[recorded] = recorded if same else model_sha256(self._env.model)
         return self._drawn_models[recorded]
 
-    def recipe(self, data: EpisodeFile) -> dict[str, Any]:
+    def recipe(self, data: EpisodeFile) -> JsonDict:
         """Return everything that decides the content of the output."""
         return {
             "rendered_from": data.attribute("content_hash", ""),
@@ -280,9 +281,7 @@ class _EpisodeRenderer:
             return self._episode(data, i)
 
     def _episode(self, data: EpisodeFile, i: int) -> Episode:
-        columns: dict[str, Any] = {
-            key: data.read(i, key) for key in data.keys(i) if not _is_image(key)
-        }
+        columns: JsonDict = {key: data.read(i, key) for key in data.keys(i) if not _is_image(key)}
         obs = {k.removeprefix(OBS): v for k, v in columns.items() if k.startswith(OBS)}
         meta = data.episodes[i]
         randomization = self._apply_randomization(
@@ -301,7 +300,7 @@ class _EpisodeRenderer:
     def close(self) -> None:
         self._env.close()
 
-    def _apply_randomization(self, recorded: dict[str, Any], episode_seed: int) -> dict[str, Any]:
+    def _apply_randomization(self, recorded: JsonDict, episode_seed: int) -> JsonDict:
         """Apply the randomization of an episode to all envs; return {parameter: value}."""
         if self._randomizer is None:
             return recorded

@@ -29,6 +29,7 @@ from rich.console import Console
 
 from simscaleai.errors import UserError
 from simscaleai.guards import regular_file
+from simscaleai.json_types import JsonDict
 from simscaleai.storage.atomic import SUFFIX, atomic_path, leftovers
 from simscaleai.storage.episode import NEXT_OBS, OBS, Episode
 from simscaleai.storage.lock import FolderLock
@@ -54,7 +55,7 @@ class EpisodeSummary:
     length: int
     reward: float
     language: str
-    randomization: dict[str, Any]
+    randomization: JsonDict
     kept: bool
     diverged: bool = False
 
@@ -72,7 +73,7 @@ class ShardFolder:
     def exists(self) -> bool:
         return self.path.exists()
 
-    def recipe(self) -> dict[str, Any] | None:
+    def recipe(self) -> JsonDict | None:
         """Return the recipe that the shards were made for; None if it was not written yet."""
         try:
             recipe = json.loads(self._recipe.read_text())
@@ -82,7 +83,7 @@ class ShardFolder:
             raise UserError(f"{self._recipe} is damaged; start again with --overwrite.") from error
         return recipe if isinstance(recipe, dict) else {}
 
-    def open(self, recipe: dict[str, Any], *, keep: bool) -> None:
+    def open(self, recipe: JsonDict, *, keep: bool) -> None:
         """Lock the folder for a run of `recipe`; without `keep`, remove its files."""
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock.take()
@@ -183,7 +184,7 @@ def write_shard(folder: Path, episodes: Sequence[Episode], keep: Sequence[bool])
         )
         for e, kept in zip(episodes, keep, strict=True)
     ]
-    columns: dict[str, Any] = {"episodes": np.array(json.dumps([vars(f) for f in summaries]))}
+    columns: JsonDict = {"episodes": np.array(json.dumps([vars(f) for f in summaries]))}
     wanted = [e.arrays() for e, kept in zip(episodes, keep, strict=True) if kept]
     if wanted:
         columns |= {key: np.concatenate([a[key] for a in wanted]) for key in wanted[0]}

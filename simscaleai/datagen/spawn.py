@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from simscaleai.errors import UserError
+from simscaleai.json_types import JsonDict
 from simscaleai.rollout.policies import NAMES
 from simscaleai.sim.factory import added_envs, register_env
 from simscaleai.sim.robots.robot import Robot, added_robots, register_robot
@@ -36,8 +37,8 @@ class Order:
     """A job with the environments, models and robots that it needs and that are not built in, by name."""
 
     job: Any
-    envs: dict[str, Any]
-    models: dict[str, Any]
+    envs: JsonDict
+    models: JsonDict
     robots: tuple[Robot, ...] = ()
 
     @property

@@ -17,11 +17,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from simscaleai.datagen.recipe import differences
 from simscaleai.datagen.shards import ShardFolder
 from simscaleai.errors import ExistingFileError, UserError
+from simscaleai.json_types import JsonDict
 from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.disk import CannotWriteError, name_disk_errors
 from simscaleai.storage.episodes import open_dataset
@@ -32,8 +32,8 @@ class Interrupted(KeyboardInterrupt):
 
 
 def begin(
-    folder: ShardFolder, recipe: dict[str, Any], *, resume: bool, overwrite: bool
-) -> dict[str, Any] | None:
+    folder: ShardFolder, recipe: JsonDict, *, resume: bool, overwrite: bool
+) -> JsonDict | None:
     """Lock the folder for a run of `recipe`, unless the output is complete.
 
     Args:
@@ -113,7 +113,7 @@ def publish(folder: ShardFolder) -> None:
     folder.remove()
 
 
-def _made_before(output: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _made_before(output: Path) -> tuple[JsonDict, JsonDict]:
     """Return recipe and statistics of a dataset; empty for one of another tool."""
     with open_dataset(output) as data:
         found = [data.attribute(name, "{}") for name in ("recipe", "statistics")]

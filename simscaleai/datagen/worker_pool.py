@@ -26,6 +26,7 @@ from simscaleai.datagen.recipe import episode_seed
 from simscaleai.datagen.shards import ShardWriter
 from simscaleai.datagen.spawn import Order, how_it_ended, order, spawn
 from simscaleai.errors import UserError
+from simscaleai.json_types import JsonDict
 from simscaleai.rollout.episode_recorder import EpisodeRecorder
 from simscaleai.rollout.loop import ExplorationNoise, run_episodes
 from simscaleai.rollout.policies import make_policy
@@ -58,7 +59,7 @@ class Job:
     num_envs: int
     num_threads: int
     folder: Path
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    env_kwargs: JsonDict = field(default_factory=dict)
     next_obs: bool = False
 
     def wants(self, episode: Episode) -> bool:
@@ -82,7 +83,7 @@ def make_env(job: Job, num_envs: int) -> Any:
     """Return the vector environment of a job with `num_envs` envs."""
     from simscaleai.sim import make_vec_env
 
-    randomization: dict[str, Any] = {"domain_randomization": job.randomization is not None}
+    randomization: JsonDict = {"domain_randomization": job.randomization is not None}
     if job.randomization is not None:
         randomization["randomization_level"] = job.randomization
     return make_vec_env(
