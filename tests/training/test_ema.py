@@ -71,7 +71,7 @@ def test_the_policy_of_a_checkpoint_has_the_average_and_the_run_goes_on_without(
     assert torch.equal(policy.model.head.net[0].weight, average)
     # "eval_loss" is that of the average, too
     with torch.no_grad():
-        batch = DATA.collate(DATA.__getitems__(range(40))[0])
+        batch = DATA.collate(DATA.__getitems__(range(40)))
         assert policy.model(batch)["loss"].item() == pytest.approx(metrics["eval_loss"], rel=1e-5)
 
 

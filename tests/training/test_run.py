@@ -151,9 +151,9 @@ def test_image_model_trains_and_acts(
     actions = policy.act(obs)
     np.testing.assert_array_equal(actions, trainer.model.act(obs))
     np.testing.assert_array_equal(actions[4:5], policy.act({k: v[4:5] for k, v in obs.items()}))
-    batch = TrajectoryDataset(path).__getitems__(range(8, 15))[
-        0
-    ]  # episode 2 as the trainer sees it
+    batch = (
+        TrajectoryDataset(path).__getitems__(range(8, 15)).batch
+    )  # episode 2 as the trainer sees it
     with torch.no_grad():
         trained = trainer.model.eval()(dict(batch))["predicted_actions"]
     np.testing.assert_allclose(actions, trained, atol=1e-6)

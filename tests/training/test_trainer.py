@@ -168,7 +168,7 @@ def test_evaluation_is_a_mean_over_samples_and_changes_nothing(tmp_path: Path) -
     found = ours.evaluate()
     assert torch.equal(state, torch.get_rng_state())
     assert all(m.training for m in net.modules())
-    whole = held_out.collate(held_out.__getitems__(range(10))[0])
+    whole = held_out.collate(held_out.__getitems__(range(10)))
     net.eval()
     assert found["eval_loss"] == pytest.approx(net(whole)["loss"].item(), rel=1e-5)
     assert found.keys() == {"eval_loss", "eval_action_mse", "eval_action_mae"}

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from simscaleai.convert import converted
-from simscaleai.training.data.batch import StoredImages, as_floats, is_group, map_group
+from simscaleai.training.data.batch import StoredImages, as_floats, collate, is_group, map_group
 from simscaleai.training.data.dataset import DummyTrajectoryDataset, TrajectoryDataset
 from simscaleai.training.data.sampler import EpochSampler
 
@@ -40,6 +40,7 @@ def make_loader(
     return DataLoader(
         dataset.as_stored(),
         batch_sampler=order,
+        collate_fn=collate,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,

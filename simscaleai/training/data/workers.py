@@ -19,6 +19,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 from weakref import WeakSet
 
+import torch.distributed as dist
 from torch.utils.data import DataLoader
 
 from simscaleai.errors import UserError
@@ -32,9 +33,17 @@ _started: WeakSet[BaseProcess] = WeakSet()
 
 
 def prepare(loader: DataLoader[Any]) -> None:
-    """Have the workers of a loader start as `WorkerStart` does; nothing for a loader without workers."""
-    if getattr(loader, "num_workers", 0):
-        loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
+    """Let the workers of a loader start with `WorkerStart`; does nothing for a loader without workers.
+
+    Of several training processes the workers are spawned: gloo's threads run by then, and a process that is
+    forked while one of them holds a lock waits for that lock for ever. So the script needs
+    `if __name__ == "__main__"`, and the dataset must be one that pickle takes.
+    """
+    if not getattr(loader, "num_workers", 0):
+        return
+    loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
+    if dist.is_available() and dist.is_initialized() and loader.multiprocessing_context is None:
+        loader.multiprocessing_context = "spawn"
 
 
 def start(loader: Any) -> Iterator[Any]:

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Subset, default_collate
 
 from simscaleai.errors import MissingFileError, UserError
 from simscaleai.training.data.batch import StoredImages
@@ -102,15 +102,21 @@ def test_windows_never_cross_episodes(make_dataset: Make) -> None:
 def test_batches_equal_collated_samples(make_dataset: Make, options: dict[str, Any]) -> None:
     data = TrajectoryDataset(make_dataset(image_size=8), **options)
     order = [24, 0, 13, 0, 7]
-    (batch,) = data.__getitems__(order)
-    assert same(data.collate([data[i] for i in order]), dict(batch))
-    assert same(data.collate(batch), dict(batch))
+    samples = data.__getitems__(order)
+    assert same(data.collate([data[i] for i in order]), data.collate(samples))
+    assert data.collate(samples) is samples.batch  # without a copy
+    assert same(default_collate(samples), samples.batch)
+    assert len(samples) == 5 and same(samples[-1], data[7])
+    with pytest.raises(IndexError):
+        samples[5]
 
 
 def test_plain_loaders_work(make_dataset: Make) -> None:
     data = TrajectoryDataset(make_dataset(), include_language=True)
     expected = data.collate([data[i] for i in range(10)])
     assert same(next(iter(DataLoader(data, batch_size=10))), expected)
+    fast = DataLoader(data, batch_size=10, collate_fn=data.collate)
+    assert same(next(iter(fast)), expected)
     assert same(next(iter(DataLoader(Subset(data, range(20)), batch_size=10))), expected)
     assert same(next(iter(DataLoader(data, batch_size=None)))["actions"], data[0]["actions"])
     shuffled = DataLoader(data, batch_size=10, shuffle=True)
@@ -145,10 +151,10 @@ def test_images_that_fit_are_read_once(make_dataset: Make) -> None:
     assert (from_file.in_memory, kept.in_memory) == (False, True)
     assert TrajectoryDataset(path).in_memory  # by default
     order = [24, 0, 13, 0, 7]
-    (expected,) = from_file.__getitems__(order)
-    assert same(dict(kept.__getitems__(order)[0]), dict(expected))
+    expected = from_file.__getitems__(order).batch
+    assert same(kept.__getitems__(order).batch, expected)
     os.truncate(path, 0)
-    assert same(dict(kept.__getitems__(order)[0]), dict(expected))
+    assert same(kept.__getitems__(order).batch, expected)
     with pytest.raises(UserError):
         TrajectoryDataset(path)
     assert len(pickle.dumps(kept)) < 25 * 192 + len(
@@ -158,12 +164,12 @@ def test_images_that_fit_are_read_once(make_dataset: Make) -> None:
 
 def test_batches_of_stored_images_become_floats(make_dataset: Make) -> None:
     data = TrajectoryDataset(make_dataset(image_size=8), include_language=True)
-    (expected,) = data.__getitems__([3, 20])
-    (batch,) = data.as_stored().__getitems__([3, 20])
+    expected = data.__getitems__([3, 20]).batch
+    batch = data.as_stored().__getitems__([3, 20]).batch
     assert isinstance(batch["observations"], StoredImages)
     assert batch["observations"]["image"].shape == (2, 8, 8, 3)
     assert batch["observations"]["image"].dtype == torch.uint8
-    assert same(to_device(dict(batch), torch.device("cpu")), dict(expected))
+    assert same(to_device(batch, torch.device("cpu")), expected)
     assert isinstance(data.__getitems__([3])[0]["observations"]["image"], torch.FloatTensor)
 
 
@@ -185,7 +191,7 @@ def test_observation_windows_never_cross_episodes(make_dataset: Make) -> None:
             assert sample["mask"].tolist() == [True, t + 1 < length]
         start += length
     order = [24, 0, 13, 0, 7]
-    batch = dict(data.__getitems__(order)[0])
+    batch = data.__getitems__(order).batch
     assert same(batch, data.collate([data[i] for i in order]))
     assert batch["observations"]["image"].shape == (5, 3, 3, 8, 8)
     with pytest.raises(UserError, match="obs_steps"):
