@@ -17,7 +17,7 @@ from simscaleai.models.inference import inference
 from simscaleai.models.policy_heads.chunks import masked_mean
 from simscaleai.models.registry import register_model
 from simscaleai.models.transformer import Block, Encoder, embedding
-from simscaleai.models.vision import ObservationEncoder, image_keys
+from simscaleai.models.vision import ImageSettings, ObservationEncoder, image_keys
 
 
 @register_model("act")
@@ -79,12 +79,14 @@ class ActionChunkingTransformer(nn.Module):
         self.latent_dim, self.kl_weight = latent_dim, kl_weight
         self.encoder = ObservationEncoder(
             state_dim,
-            image_keys(use_image, cameras),
-            image_channels,
-            image_size,
-            embed_dim,
-            random_shift=random_shift,
-            color_jitter=color_jitter,
+            ImageSettings(
+                image_keys(use_image, cameras),
+                image_channels,
+                image_size,
+                embed_dim,
+                random_shift,
+                color_jitter,
+            ),
         )
         self.obs_keys, self.image_shape = self.encoder.keys, self.encoder.image_shape
         layer = {"mlp_ratio": mlp_ratio, "dropout": dropout}

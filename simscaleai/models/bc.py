@@ -1,4 +1,4 @@
-"""Behaviour cloning: regress the demonstrated actions from the observation."""
+"""Behavior cloning: regress the demonstrated actions from the observation."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from simscaleai.models.inference import inference
 from simscaleai.models.policy_heads.by_name import make_head
 from simscaleai.models.policy_heads.chunks import head_actions, head_outputs, masked_mean
 from simscaleai.models.registry import register_model
-from simscaleai.models.vision import ObservationEncoder, image_keys
+from simscaleai.models.vision import ImageSettings, ObservationEncoder, image_keys
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.smooth_l1_loss}
 
 
 @register_model("bc")
 class BehaviorCloning(nn.Module):
-    """A perceptron on the state, and on the features of an image where `use_image` asks for it.
+    """An MLP on the state, and on the features of an image where `use_image` asks for it.
 
     Args:
       state_dim: width of observations["state"]; 0 for a model of images alone.
@@ -65,12 +65,14 @@ class BehaviorCloning(nn.Module):
         self.action_horizon, self.n_action_steps = action_horizon, n_action_steps
         self.encoder = ObservationEncoder(
             state_dim,
-            image_keys(use_image, cameras),
-            image_channels,
-            image_size,
-            image_embed_dim,
-            random_shift=random_shift,
-            color_jitter=color_jitter,
+            ImageSettings(
+                image_keys(use_image, cameras),
+                image_channels,
+                image_size,
+                image_embed_dim,
+                random_shift,
+                color_jitter,
+            ),
         )
         self.obs_keys, self.image_shape = self.encoder.keys, self.encoder.image_shape
         self.head = make_head(

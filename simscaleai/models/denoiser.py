@@ -15,7 +15,7 @@ from torch import nn
 from simscaleai.models.inference import inference
 from simscaleai.models.policy_heads.chunks import fixed_noise
 from simscaleai.models.policy_heads.diffusion_head import ResidualBlock, SinusoidalPosEmbed
-from simscaleai.models.transformer import Attention, embedding, feed_forward
+from simscaleai.models.transformer import Attention, TransformerSettings, embedding, feed_forward
 from simscaleai.models.vision import ObservationEncoder
 
 COND_LAYERS = 2
@@ -44,11 +44,7 @@ class ChunkSampler(nn.Module):
         action_horizon: int,
         n_action_steps: int,
         n_obs_steps: int,
-        embed_dim: int,
-        num_heads: int,
-        num_layers: int,
-        mlp_ratio: float,
-        dropout: float,
+        layers: TransformerSettings,
         cond_dim: int,
     ) -> None:
         super().__init__()
@@ -58,15 +54,7 @@ class ChunkSampler(nn.Module):
         self.n_obs_steps = n_obs_steps
         self.noise_shape = (process.draws, action_horizon, action_dim)
         self.network = DenoisingTransformer(
-            encoder.width,
-            action_dim,
-            action_horizon,
-            embed_dim,
-            num_heads,
-            num_layers,
-            mlp_ratio,
-            dropout,
-            cond_dim,
+            encoder.width, action_dim, action_horizon, layers, cond_dim
         )
 
     def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -104,8 +92,8 @@ class DenoisingTransformer(nn.Module):
     Args:
       features: width of the features.
       action_dim, action_horizon: of a chunk.
-      embed_dim, num_heads, num_layers, mlp_ratio, dropout: of the layers.
-      cond_dim: width of what they are told.
+      layers: of the transformer.
+      cond_dim: width of the conditioning vector.
     """
 
     def __init__(
@@ -113,14 +101,11 @@ class DenoisingTransformer(nn.Module):
         features: int,
         action_dim: int,
         action_horizon: int,
-        embed_dim: int,
-        num_heads: int,
-        num_layers: int,
-        mlp_ratio: float,
-        dropout: float,
+        layers: TransformerSettings,
         cond_dim: int,
     ) -> None:
         super().__init__()
+        embed_dim = layers.embed_dim
         self.level = SinusoidalPosEmbed(64)
         # It is run once for a chunk, not once for each of its actions, and so may be wide.
         self.condition = nn.Sequential(
@@ -133,40 +118,42 @@ class DenoisingTransformer(nn.Module):
         self.start = nn.Linear(cond_dim, embed_dim)
         self.position = embedding(action_horizon, embed_dim)
         self.blocks = nn.ModuleList(
-            ConditionedBlock(embed_dim, num_heads, mlp_ratio, dropout, cond_dim)
-            for _ in range(num_layers)
+            ConditionedBlock(layers, cond_dim) for _ in range(layers.num_layers)
         )
         self.norm = nn.LayerNorm(embed_dim)
         self.output = nn.Linear(embed_dim, action_dim)
 
     def forward(self, x: torch.Tensor, level: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         """x (B, L, A), level (B,), features (B, F) -> (B, L, A)."""
-        told = self.condition(torch.cat([features, self.level(level)], dim=-1)).unsqueeze(1)
-        x = self.input(x) + self.position + self.start(told)
+        cond = torch.cat([features, self.level(level)], dim=-1)  # (B, F + 64)
+        cond = self.condition(cond).unsqueeze(1)  # (B, 1, cond_dim), the same for all L actions
+        # Each action is a token; (B, L, D) from here on.
+        x = self.input(x) + self.position + self.start(cond)
         for block in self.blocks:
-            x = block(x, told)
+            x = block(x, cond)
         return self.output(self.norm(x))
 
 
 class ConditionedBlock(nn.Module):
-    """Attention and perceptron, each shifted, scaled and gated by the condition."""
+    """Attention and MLP, each shifted, scaled and gated by the condition."""
 
-    def __init__(
-        self, embed_dim: int, num_heads: int, mlp_ratio: float, dropout: float, cond_dim: int
-    ) -> None:
+    def __init__(self, layers: TransformerSettings, cond_dim: int) -> None:
         super().__init__()
+        embed_dim = layers.embed_dim
         self.norm1 = nn.LayerNorm(embed_dim, elementwise_affine=False)
-        self.attention = Attention(embed_dim, num_heads, dropout)
+        self.attention = Attention(embed_dim, layers.num_heads, layers.dropout)
         self.norm2 = nn.LayerNorm(embed_dim, elementwise_affine=False)
-        self.mlp = feed_forward(embed_dim, mlp_ratio, dropout)
+        self.mlp = feed_forward(embed_dim, layers.mlp_ratio, layers.dropout)
         self.modulation = nn.Linear(cond_dim, 6 * embed_dim)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """x (B, L, D), condition (B, 1, cond_dim) -> (B, L, D)."""
-        told = self.modulation(condition).chunk(6, dim=-1)
-        shift1, scale1, gate1, shift2, scale2, gate2 = told
+    def forward(self, x: torch.Tensor, cond: torch.Tensor) -> torch.Tensor:
+        """x (B, L, D), cond (B, 1, cond_dim) -> (B, L, D)."""
+        modulation = self.modulation(
+            cond
+        )  # (B, 1, 6 D), all zero at first: the block is the identity
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=-1)  # (B, 1, D) each
         normed = self.norm1(x) * (1 + scale1) + shift1
         x = x + gate1 * self.attention(normed, normed)
         return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from simscaleai.models.denoiser import ChunkSampler
 from simscaleai.models.policy_heads.diffusion import GaussianDiffusion
 from simscaleai.models.registry import register_model
-from simscaleai.models.vision import ObservationEncoder, image_keys
+from simscaleai.models.transformer import TransformerSettings
+from simscaleai.models.vision import ImageSettings, ObservationEncoder, image_keys
 
 
 @register_model("diffusion")
@@ -19,7 +20,7 @@ class DiffusionPolicy(ChunkSampler):
       n_action_steps: how many of them are executed before the next sample.
       n_obs_steps: observations that are looked at, the present one last.
       embed_dim, num_heads, num_layers, mlp_ratio, dropout: of the transformer.
-      cond_dim: width of the perceptron that reads observations for it.
+      cond_dim: width of the MLP that encodes observations for it.
       num_diffusion_steps, num_inference_steps, schedule, sampler: see `GaussianDiffusion`.
       use_image: also read observations["image"].
       cameras: read observations["images/<camera>"] of these instead.
@@ -58,22 +59,20 @@ class DiffusionPolicy(ChunkSampler):
             ),
             ObservationEncoder(
                 state_dim,
-                image_keys(use_image, cameras),
-                image_channels,
-                image_size,
-                image_embed_dim,
+                ImageSettings(
+                    image_keys(use_image, cameras),
+                    image_channels,
+                    image_size,
+                    image_embed_dim,
+                    random_shift,
+                    color_jitter,
+                ),
                 n_obs_steps,
-                random_shift,
-                color_jitter,
             ),
             action_dim,
             action_horizon,
             n_action_steps,
             n_obs_steps,
-            embed_dim,
-            num_heads,
-            num_layers,
-            mlp_ratio,
-            dropout,
+            TransformerSettings(embed_dim, num_heads, num_layers, mlp_ratio, dropout),
             cond_dim,
         )

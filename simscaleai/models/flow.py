@@ -5,7 +5,8 @@ from __future__ import annotations
 from simscaleai.models.denoiser import ChunkSampler
 from simscaleai.models.policy_heads.flow import RectifiedFlow
 from simscaleai.models.registry import register_model
-from simscaleai.models.vision import ObservationEncoder, image_keys
+from simscaleai.models.transformer import TransformerSettings
+from simscaleai.models.vision import ImageSettings, ObservationEncoder, image_keys
 
 
 @register_model("flow")
@@ -44,22 +45,20 @@ class FlowPolicy(ChunkSampler):
             RectifiedFlow(num_inference_steps),
             ObservationEncoder(
                 state_dim,
-                image_keys(use_image, cameras),
-                image_channels,
-                image_size,
-                image_embed_dim,
+                ImageSettings(
+                    image_keys(use_image, cameras),
+                    image_channels,
+                    image_size,
+                    image_embed_dim,
+                    random_shift,
+                    color_jitter,
+                ),
                 n_obs_steps,
-                random_shift,
-                color_jitter,
             ),
             action_dim,
             action_horizon,
             n_action_steps,
             n_obs_steps,
-            embed_dim,
-            num_heads,
-            num_layers,
-            mlp_ratio,
-            dropout,
+            TransformerSettings(embed_dim, num_heads, num_layers, mlp_ratio, dropout),
             cond_dim,
         )

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from simscaleai.errors import UserError
+
+
+@dataclass(frozen=True)
+class TransformerSettings:
+    """The layers of a transformer.
+
+    Attributes:
+      embed_dim: width of a token.
+      num_heads: attention heads, of which `embed_dim` is a multiple.
+      num_layers: blocks.
+      mlp_ratio: hidden width of the MLP, in widths of a token.
+      dropout: probability of dropping attention weights and what each part adds.
+    """
+
+    embed_dim: int
+    num_heads: int
+    num_layers: int
+    mlp_ratio: float = 4.0
+    dropout: float = 0.0
 
 
 class Attention(nn.Module):
@@ -44,11 +65,11 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention, attention to a context where there is one, and a perceptron; each added to its input.
+    """Self-attention, attention to a context where there is one, and an MLP; each added to its input.
 
     Args:
       embed_dim, num_heads: see `Attention`.
-      mlp_ratio: hidden width of the perceptron, in widths of a token.
+      mlp_ratio: hidden width of the MLP, in widths of a token.
       dropout: of attention weights, and of what each part adds.
       cross: whether `forward` is given a context.
     """

@@ -7,6 +7,7 @@ global random state, as dropout does: a policy that acts sees every image as it 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +19,27 @@ MAP_SIZE = 16  # pixels a side of the map that points are found in
 GROUPS = 8
 
 
+@dataclass(frozen=True)
+class ImageSettings:
+    """The images that a model reads, and how they are encoded.
+
+    Attributes:
+      keys: observation entries; each has an encoder of its own.
+      channels, size: of an image, (channels, size, size).
+      embed_dim: width of the features of an image.
+      random_shift, color_jitter: see `Augmentation`.
+    """
+
+    keys: tuple[str, ...] = ()
+    channels: int = 3
+    size: int = 128
+    embed_dim: int = 128
+    random_shift: int = 0
+    color_jitter: float = 0.0
+
+
 class Augmentation(nn.Module):
-    """Random shifts and colours.
+    """Random shifts and colors.
 
     Shifts as in Kostrikov, Yarats and Fergus, "Image Augmentation Is All You Need", ICLR 2021.
 
@@ -39,7 +59,7 @@ class Augmentation(nn.Module):
         if self.random_shift:
             images = self._shifted(images)
         if self.color_jitter:
-            images = self._coloured(images)
+            images = self._recolored(images)
         return images
 
     def _shifted(self, images: torch.Tensor) -> torch.Tensor:
@@ -52,7 +72,7 @@ class Augmentation(nn.Module):
         which = torch.arange(n, device=images.device).view(n, 1, 1)
         return padded[which, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 
-    def _coloured(self, images: torch.Tensor) -> torch.Tensor:
+    def _recolored(self, images: torch.Tensor) -> torch.Tensor:
         factors = 1 + self.color_jitter * (2 * torch.rand(3, len(images), 1, 1, 1) - 1)
         brightness, contrast, saturation = factors.to(images)
         images = images * brightness
@@ -114,10 +134,8 @@ class ObservationEncoder(nn.Module):
 
     Args:
       state_dim: width of observations["state"]; 0 leaves it out.
-      image_keys: the images; each has an encoder of its own.
-      image_channels, image_size, image_embed_dim: see `ImageEncoder`.
+      images: the images.
       n_obs_steps: steps; with more than one, entries are (B, n_obs_steps, ...).
-      random_shift, color_jitter: see `Augmentation`.
 
     Attributes:
       width: of what it gives.
@@ -127,24 +145,19 @@ class ObservationEncoder(nn.Module):
     def __init__(
         self,
         state_dim: int,
-        image_keys: Sequence[str] = (),
-        image_channels: int = 3,
-        image_size: int = 128,
-        image_embed_dim: int = 128,
+        images: ImageSettings = ImageSettings(),
         n_obs_steps: int = 1,
-        random_shift: int = 0,
-        color_jitter: float = 0.0,
     ) -> None:
         super().__init__()
-        if state_dim <= 0 and not image_keys:
+        if state_dim <= 0 and not images.keys:
             raise UserError("A model with state_dim=0 sees nothing; set state_dim or use_image.")
-        self.state_dim, self.image_keys = state_dim, tuple(image_keys)
-        self.image_shape = (image_channels, None, None) if image_keys else None
-        self.augment = Augmentation(random_shift, color_jitter)
+        self.state_dim, self.image_keys = state_dim, images.keys
+        self.image_shape = (images.channels, None, None) if images.keys else None
+        self.augment = Augmentation(images.random_shift, images.color_jitter)
         self.images = nn.ModuleList(
-            ImageEncoder(image_channels, image_size, image_embed_dim) for _ in image_keys
+            ImageEncoder(images.channels, images.size, images.embed_dim) for _ in images.keys
         )
-        self.width = n_obs_steps * (max(state_dim, 0) + len(self.image_keys) * image_embed_dim)
+        self.width = n_obs_steps * (max(state_dim, 0) + len(images.keys) * images.embed_dim)
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from simscaleai.errors import UserError
 from simscaleai.models.vision import (
     Augmentation,
     ImageEncoder,
+    ImageSettings,
     ObservationEncoder,
     SpatialSoftmax,
     image_keys,
@@ -64,7 +65,7 @@ def test_several_cameras_and_steps_lie_side_by_side() -> None:
     keys = image_keys(False, ["front", "image"])
     assert keys == ("images/front", "image")
     assert image_keys(True, None) == ("image",) and image_keys(False, None) == ()
-    encoder = ObservationEncoder(5, keys, 3, 16, 7, n_obs_steps=2).eval()
+    encoder = ObservationEncoder(5, ImageSettings(tuple(keys), 3, 16, 7), n_obs_steps=2).eval()
     obs = {"state": torch.randn(4, 2, 5), **{k: torch.rand(4, 2, 3, 16, 16) for k in keys}}
     out = encoder(obs)
     assert out.shape == (4, encoder.width) == (4, 2 * (5 + 2 * 7))
