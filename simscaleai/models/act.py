@@ -29,7 +29,7 @@ class ActionChunkingTransformer(nn.Module):
       action_dim: width of an action.
       action_horizon: consecutive actions that are predicted at once.
       n_action_steps: how many of them are executed before the next prediction.
-      temporal_ensemble: predict at every step and average, with weight m of `chunking`; the paper's is 0.01.
+      temporal_ensemble: predict at every step and average, with weight m of `action_queue` (0.01 there).
       embed_dim, num_heads, num_encoder_layers, num_decoder_layers, mlp_ratio, dropout: of the transformer.
       latent_dim: width of z; 0 leaves the autoencoder out.
       kl_weight: of the divergence of z from its prior, beside a loss that is the mean absolute error.

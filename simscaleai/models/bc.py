@@ -28,7 +28,7 @@ class BehaviorCloning(nn.Module):
       hidden_dim, n_layers: width and number of hidden layers.
       use_image: also read observations["image"], (B, image_channels, image_size, image_size).
       image_embed_dim: width of an image's features.
-      dropout: share of hidden units dropped while training, of head_type "mlp".
+      dropout: probability of dropping a hidden unit while training, of head_type "mlp".
       loss_type: "mse", "l1" or "huber", of head_type "mlp".
       action_horizon: consecutive actions that are predicted at once.
       n_action_steps: how many of them are executed before the next prediction.

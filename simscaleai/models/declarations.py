@@ -6,12 +6,12 @@ action_horizon = 1         consecutive actions that it predicts: (B, L, A) with 
                            those that belong to the episode; (B, A) for one
 n_obs_steps = 1            observations that it looks at: each entry is (B, H, ...), the present one last
 n_action_steps = 1         actions of a prediction that are executed before the next one
-temporal_ensemble = None   weight of the average over predictions (`chunking`), instead
+temporal_ensemble = None   weight of the average over predictions (`action_queue`), instead
 noise_shape = None         of the normal numbers that one row of predict(obs, noise=...) takes
 rebuild_with = {}          arguments that a checkpoint keeps besides those it was made with: plain data, with
                            which it is built again without the files that it was made from; of the class,
                            those that it is built again with if a checkpoint has none
-image_shape = None         (channels, height, width) of every picture that it reads, a side None for any
+image_shape = None         (channels, height, width) of every image that it reads, a side None for any
 normalization = {}         modes of "state" (mean_std) and "actions" (identity); see `normalization`
 """
 

@@ -15,7 +15,7 @@ from simscaleai.errors import UserError
 def inference(module: nn.Module) -> Iterator[None]:
     """No gradients and every layer in evaluation mode inside; each layer's own mode restored after.
 
-    Nothing random is drawn by dropout and the like, so the global random state stays as it is.
+    Nothing random is drawn by dropout and the like, so the global RNG state stays as it is.
     """
     training = [m for m in module.modules() if m.training]
     module.eval()

@@ -1,4 +1,4 @@
-"""A perceptron on the state: the actor of reinforcement learning, which can be cloned too."""
+"""An MLP on the state: the actor of reinforcement learning, which can be cloned too."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class MLPPolicy(nn.Module):
 
 
 def mlp(input_dim: int, hidden_dim: int, n_layers: int) -> tuple[nn.Sequential, int]:
-    """A tanh perceptron without an output layer, and the width of what it gives.
+    """A tanh MLP without an output layer, and the width of what it gives.
 
     Weights are orthogonal with gain sqrt(2), as in Engstrom et al., "Implementation Matters in Deep Policy
     Gradients", ICLR 2020.

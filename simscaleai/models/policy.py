@@ -7,11 +7,11 @@
 Around any registered model it puts the observation spec (which keys make up `state`, in which order),
 the normalization, and the contract of the environment that the data came from; all of it is saved in
 the checkpoint. It is also the module that is trained, and so the two sides cannot differ. A model that plans
-several actions at once, or looks at several observations, is given a memory for each row (`chunking`).
+several actions at once, or looks at several observations, has an action queue for each env (`action_queue`).
 
 The action of a row does not depend on the other rows: the model always sees the same number of rows,
 padded with zeros, because matrix products of different shapes are rounded differently. A model that samples
-draws a row's numbers from the seed of its episode and the step in it, and never from the global random state.
+draws a row's numbers from the seed of its episode and the step in it, and never from the global RNG state.
 
 Trap: a new episode begins with `reset`, or the row goes on with what it planned in the old one.
 """
@@ -66,7 +66,7 @@ class ModelPolicy(nn.Module):
 
     Attributes:
       n_action_steps: how many actions of a plan are executed before the next plan.
-      temporal_ensemble: weight m of `chunking`, to plan at every step and average; None for none.
+      temporal_ensemble: weight m of `action_queue`, to plan at every step and average; None for none.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class ModelPolicy(nn.Module):
         self.declared = Declared.of(model)
         self.n_action_steps = self.declared.n_action_steps
         self.temporal_ensemble = self.declared.temporal_ensemble
-        self._memory: ActionQueue | None = None
+        self._queue: ActionQueue | None = None
 
     def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """The model's outputs for a batch of raw observations (with "state") and actions.
@@ -128,7 +128,7 @@ class ModelPolicy(nn.Module):
                 )
         if instructions is not None:
             self._instructions = list(instructions)
-        self._memory_of(len(mask)).reset(np.asarray(mask, dtype=bool), seeds)
+        self._queue_of(len(mask)).reset(np.asarray(mask, dtype=bool), seeds)
 
     def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Actions (n, action_dim) for raw observations {key: (n, ...)}, in [-1, 1] or in `action_range`.
@@ -141,30 +141,30 @@ class ModelPolicy(nn.Module):
           UserError: an observation that the policy uses is missing, of another shape or not finite.
         """
         now = self._tensors(obs)
-        memory = self._memory_of(len(next(iter(now.values()))))
-        window = memory.window(now)
-        rows = memory.due
-        if len(rows) or memory.n == 0:
-            memory.plan(rows, self._plan(window, memory, rows))
-        return memory.act(window)
+        queue = self._queue_of(len(next(iter(now.values()))))
+        window = queue.window(now)
+        rows = queue.due
+        if len(rows) or queue.num_envs == 0:
+            queue.push(rows, self._plan(window, queue, rows))
+        return queue.pop(window)
 
     select_action = act  # its name in other libraries
 
     def predict_action_chunk(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """The plans (n, L, action_dim) that all rows would make now; nothing is remembered."""
         now = self._tensors(obs)
-        memory = self._memory_of(len(next(iter(now.values()))))
-        return self._plan(memory.window(now), memory, np.arange(memory.n))
+        queue = self._queue_of(len(next(iter(now.values()))))
+        return self._plan(queue.window(now), queue, np.arange(queue.num_envs))
 
-    def _memory_of(self, n: int) -> ActionQueue:
+    def _queue_of(self, n: int) -> ActionQueue:
         """That of n rows: a new one where there was one of another number, or for other settings."""
         wanted = (n, self.declared.n_obs_steps, self.n_action_steps, self.temporal_ensemble)
-        if self._memory is None or self._memory.settings != wanted:
-            self._memory = ActionQueue(*wanted)
-        return self._memory
+        if self._queue is None or self._queue.settings != wanted:
+            self._queue = ActionQueue(*wanted)
+        return self._queue
 
     def _plan(
-        self, window: Mapping[str, torch.Tensor], memory: ActionQueue, rows: NDArray[np.intp]
+        self, window: Mapping[str, torch.Tensor], queue: ActionQueue, rows: NDArray[np.intp]
     ) -> NDArray[np.float32]:
         """Plans (k, L, action_dim) of some rows, an equal number at a time."""
         few = self.declared.action_horizon > 1 or set(window) != {"state"}
@@ -176,7 +176,7 @@ class ModelPolicy(nn.Module):
                 chosen = rows[start : start + size]
                 padded = {k: _padded(v[chosen], size).to(device) for k, v in window.items()}
                 inputs = self._inputs({k: as_image(v) for k, v in padded.items()})
-                actions = self._raw_actions(self._predicted(inputs, memory, chosen, size))
+                actions = self._raw_actions(self._predicted(inputs, queue, chosen, size))
                 plans.append(actions[: len(chosen)].float().cpu().numpy())
         chunks = np.concatenate(plans)
         chunks = chunks[:, None] if chunks.ndim == 2 else chunks
@@ -186,15 +186,15 @@ class ModelPolicy(nn.Module):
     def _predicted(
         self,
         inputs: dict[str, torch.Tensor],
-        memory: ActionQueue,
+        queue: ActionQueue,
         rows: NDArray[np.intp],
         size: int,
     ) -> torch.Tensor:
         """As `_predict`; what a model says to observations that nobody has checked is one sentence."""
         if self.spec is not None:
-            return self._predict(inputs, memory, rows, size)
+            return self._predict(inputs, queue, rows, size)
         try:
-            return self._predict(inputs, memory, rows, size)
+            return self._predict(inputs, queue, rows, size)
         except (RuntimeError, KeyError) as error:
             shapes = ", ".join(f"{key!r} {tuple(v.shape[1:])}" for key, v in inputs.items())
             raise UserError(
@@ -205,17 +205,17 @@ class ModelPolicy(nn.Module):
     def _predict(
         self,
         inputs: dict[str, torch.Tensor],
-        memory: ActionQueue,
+        queue: ActionQueue,
         rows: NDArray[np.intp],
         size: int,
     ) -> torch.Tensor:
-        """What the model gives for `size` rows, of which the first are `rows` of the memory."""
+        """What the model gives for `size` rows, of which the first are `rows` of the queue."""
         options: dict[str, Any] = {}
         if self.declared.uses_language:
-            options["language"] = self._padded_instructions(memory, rows, size)
+            options["language"] = self._padded_instructions(queue, rows, size)
         if self.declared.noise_shape is not None:
             drawn = [
-                seeding.generator(memory.seeds[i], "policy", int(memory.steps[i])).standard_normal(
+                seeding.generator(queue.seeds[i], "policy", int(queue.steps[i])).standard_normal(
                     self.declared.noise_shape, dtype=np.float32
                 )
                 for i in rows
@@ -225,16 +225,16 @@ class ModelPolicy(nn.Module):
         return self.model.predict(inputs, **options)
 
     def _padded_instructions(
-        self, memory: ActionQueue, rows: NDArray[np.intp], size: int
+        self, queue: ActionQueue, rows: NDArray[np.intp], size: int
     ) -> list[str] | None:
         """The instructions of some envs, and the first of them again up to `size`; None without any."""
         given = self._instructions
         if given is None:
             return None
-        if len(given) != memory.n:
+        if len(given) != queue.num_envs:
             raise UserError(
-                f"The policy was reset with {len(given)} instructions and acts for {memory.n} envs; give"
-                " reset(mask, seeds, instructions) one for each."
+                f"The policy was reset with {len(given)} instructions and acts for {queue.num_envs} envs;"
+                " give reset(mask, seeds, instructions) one for each."
             )
         chosen = [given[i] for i in rows]
         return chosen + chosen[:1] * (size - len(rows))

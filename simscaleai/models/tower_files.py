@@ -50,7 +50,7 @@ def read(name: str, part: str) -> dict[str, Any]:
       part: "vision" or "text"; of a model with both, this one alone.
 
     Returns:
-      plain data: "config", and for "vision" the pixels a side "size" and the "mean" and "std" of colours in
+      plain data: "config", and for "vision" the pixels a side "size" and the "mean" and "std" of colors in
       [0, 1], for "text" the text of tokenizer.json "tokenizer" and the number of its padding token "padding".
 
     Raises:

@@ -113,7 +113,7 @@ class Pretrained(nn.Module):
 class PretrainedVision(Pretrained):
     """A vision transformer such as SigLIP's (Zhai et al., ICCV 2023) or DINOv2 (Oquab et al., TMLR 2024).
 
-    Images are resized to the tower's size, whole, and their colours normalized as it was trained with.
+    Images are resized to the tower's size, whole, and their colors normalized as it was trained with.
 
     Args:
       name, embed_dim, tuned, source: see `Pretrained`.

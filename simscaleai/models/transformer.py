@@ -36,7 +36,7 @@ class Attention(nn.Module):
     Args:
       embed_dim: width of a token.
       num_heads: of which `embed_dim` is a multiple.
-      dropout: share of attention weights dropped while training.
+      dropout: probability of dropping an attention weight while training.
     """
 
     def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0) -> None:

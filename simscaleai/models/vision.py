@@ -1,7 +1,7 @@
 """Images as features, and observations of states and images as one vector.
 
 Images come as (B, C, H, W) in [0, 1]. What changes them at random does so in training mode alone, by the
-global random state, as dropout does: a policy that acts sees every image as it is.
+global RNG state, as dropout does: a policy that acts sees every image as it is.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class ObservationEncoder(nn.Module):
 
     Attributes:
       width: of what it gives.
-      image_shape: what a model that has it declares of its pictures; see `declarations`.
+      image_shape: what a model that has it declares of its images; see `declarations`.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ def convolutions(
 
 
 def image_keys(use_image: bool, cameras: Sequence[str] | None) -> tuple[str, ...]:
-    """Observation entries of the cameras named, "image" for none: the first camera's picture."""
+    """Observation entries of the cameras named, "image" for none: the first camera's image."""
     if cameras:
         return tuple(c if c == "image" else f"images/{c}" for c in cameras)
     return ("image",) if use_image else ()

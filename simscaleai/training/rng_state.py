@@ -1,4 +1,4 @@
-"""The global random states, as values that a checkpoint can hold."""
+"""The global RNG states, as values that a checkpoint can hold."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def restore(state: dict[str, Any], device: torch.device) -> None:
     """Inverse of `capture`; the state of another kind of device is left out.
 
     Raises:
-      UserError: these are no random states.
+      UserError: these are no RNG states.
     """
     try:
         torch.set_rng_state(state["torch"].clone())

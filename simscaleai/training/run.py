@@ -124,9 +124,9 @@ def _model_and_data(config: TrainConfig) -> tuple[nn.Module, AnyDataset, AnyData
     """The model fitted to the data, and the data with what the model reads: train and valid."""
     if not config.dataset_path:
         if config.show_progress and Processes.from_environment().is_main:
-            Console(stderr=True).print("No dataset was given: training on made-up data.")
+            Console(stderr=True).print("No dataset was given: training on synthetic data.")
         model = _create(config, config.model_kwargs)
-        return model, _made_up(model, config), None
+        return model, _synthetic(model, config), None
     with open_dataset(config.dataset_path, config.images) as file:
         everything = read_spec(file, _chosen(file, config.state_keys))
         model = _create(config, _fitted_arguments(config, everything))
@@ -265,7 +265,7 @@ def _check_pictures(
         )
 
 
-def _made_up(model: nn.Module, config: TrainConfig) -> DummyTrajectoryDataset:
+def _synthetic(model: nn.Module, config: TrainConfig) -> DummyTrajectoryDataset:
     """Samples of the shapes that the model takes by its arguments."""
     arguments = {**model_arguments(config.model_name), **config.model_kwargs}
     size = arguments.get("image_size", 128)

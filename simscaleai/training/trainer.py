@@ -7,7 +7,7 @@ The same program trains in one process and, started by `torchrun`, in many: `bat
 them together, and so the loss takes the same course. Every process makes the same calls.
 
 A run stopped after any checkpoint and resumed from it continues, on a CPU, to the very same weights:
-the checkpoint holds weights, optimizer, random states and the place in the data, and the learning rate
+the checkpoint holds weights, optimizer, RNG states and the place in the data, and the learning rate
 and the order of the data are functions of step and epoch. (With another number of processes dropout draws
 other numbers, and of three processes and more, sums of gradients may be rounded in another order.)
 """

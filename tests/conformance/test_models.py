@@ -31,7 +31,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def config(name: str, folder: Path, **kwargs: Any) -> TrainConfig:
-    """A run on made-up data of the shapes that the model takes, at its smallest, by default."""
+    """A run on synthetic data of the shapes that the model takes, at its smallest, by default."""
     base: dict[str, Any] = {
         "batch_size": 4,
         "max_steps": 4,

@@ -149,7 +149,7 @@ def test_replaying_a_demonstration_gives_the_predictions_of_training(
         # The training path: windows of the dataset, through the module that was trained.
         batch = data.read(torch.full((FEW_ROWS,), t))
         inputs = trained._inputs(batch["observations"])
-        assert policy._memory is not None
+        assert policy._queue is not None
         options = {}
         if policy.declared.noise_shape is not None:
             from simscaleai import seeding

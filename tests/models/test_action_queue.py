@@ -12,34 +12,34 @@ def plan(value: float, length: int = 3) -> np.ndarray:
     return np.arange(value, value + length, dtype=np.float32)[None, :, None]
 
 
-def step(memory: ActionQueue, plans: dict[int, float]) -> list[float]:
+def step(queue: ActionQueue, plans: dict[int, float]) -> list[float]:
     """One step: rows that are due take the plans they are given, and no others are asked for."""
-    window = memory.window({"x": torch.zeros(memory.n, 1)})
-    assert memory.due.tolist() == sorted(plans)
+    window = queue.window({"x": torch.zeros(queue.num_envs, 1)})
+    assert queue.due.tolist() == sorted(plans)
     for row, value in plans.items():
-        memory.plan(np.array([row]), plan(value))
-    return memory.act(window)[:, 0].tolist()
+        queue.push(np.array([row]), plan(value))
+    return queue.pop(window)[:, 0].tolist()
 
 
 def test_a_plan_is_executed_before_the_next_and_rows_do_not_mix() -> None:
-    memory = ActionQueue(2, n_action_steps=2)
-    assert step(memory, {0: 10, 1: 20}) == [10, 20]
-    memory.reset(np.array([False, True]), [5, 6])
-    assert memory.seeds == [0, 6]
-    assert step(memory, {1: 30}) == [11, 30]  # row 0 goes on with its plan
-    assert step(memory, {0: 40}) == [40, 31]
-    assert memory.steps.tolist() == [3, 2]
+    queue = ActionQueue(2, n_action_steps=2)
+    assert step(queue, {0: 10, 1: 20}) == [10, 20]
+    queue.reset(np.array([False, True]), [5, 6])
+    assert queue.seeds == [0, 6]
+    assert step(queue, {1: 30}) == [11, 30]  # row 0 goes on with its plan
+    assert step(queue, {0: 40}) == [40, 31]
+    assert queue.steps.tolist() == [3, 2]
 
 
 def test_a_window_repeats_the_first_observation_and_then_moves() -> None:
-    memory = ActionQueue(2, n_obs_steps=3)
+    queue = ActionQueue(2, n_obs_steps=3)
     seen = []
     for t in range(4):
-        window = memory.window({"x": torch.tensor([[t], [10 * t]])})
-        memory.plan(memory.due, np.zeros((2, 1, 1), np.float32))
-        memory.act(window)
+        window = queue.window({"x": torch.tensor([[t], [10 * t]])})
+        queue.push(queue.due, np.zeros((2, 1, 1), np.float32))
+        queue.pop(window)
         if t == 1:
-            memory.reset(np.array([False, True]), [0, 0])
+            queue.reset(np.array([False, True]), [0, 0])
         seen.append(window["x"][..., 0].tolist())
     assert seen == [
         [[0, 0, 0], [0, 0, 0]],
@@ -50,22 +50,22 @@ def test_a_window_repeats_the_first_observation_and_then_moves() -> None:
 
 
 def test_temporal_ensemble_by_hand() -> None:
-    memory = ActionQueue(1, n_action_steps=3, ensemble=np.log(2))  # weights 1, 1/2, 1/4
-    assert step(memory, {0: 0}) == [0]
+    queue = ActionQueue(1, n_action_steps=3, ensemble=np.log(2))  # weights 1, 1/2, 1/4
+    assert step(queue, {0: 0}) == [0]
     # The plan of step 0 says 1 for step 1, that of step 1 says 7: (1 * 1 + 7 / 2) / (3 / 2) = 3.
-    assert step(memory, {0: 7}) == pytest.approx([3])
+    assert step(queue, {0: 7}) == pytest.approx([3])
     # 2 of step 0, 8 of step 1 and 1 of step 2: (2 + 4 + 1 / 4) / (7 / 4) = 25 / 7.
-    assert step(memory, {0: 1}) == pytest.approx([25 / 7])
-    memory.reset(np.array([True]), [0])
-    assert step(memory, {0: 4}) == [4]
+    assert step(queue, {0: 1}) == pytest.approx([25 / 7])
+    queue.reset(np.array([True]), [0])
+    assert step(queue, {0: 4}) == [4]
 
 
 def test_a_plan_does_not_depend_on_what_was_there_before() -> None:
     new = np.random.default_rng(0).normal(size=(1, 3, 1)).astype(np.float32)
     for old in (0.0, 1e4):
         for ensemble in (None, 0.1):
-            memory = ActionQueue(1, n_action_steps=1, ensemble=ensemble)
-            step(memory, {0: old})
-            memory.reset(np.array([True]), [0])
-            memory.plan(memory.due, new)
-            assert memory.act({})[0, 0] == new[0, 0, 0]
+            queue = ActionQueue(1, n_action_steps=1, ensemble=ensemble)
+            step(queue, {0: old})
+            queue.reset(np.array([True]), [0])
+            queue.push(queue.due, new)
+            assert queue.pop({})[0, 0] == new[0, 0, 0]

@@ -211,7 +211,7 @@ def test_without_a_dataset_it_trains_on_made_up_data_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     metrics = train_policy(config(tmp_path, "", show_progress=True))
-    assert "made-up data" in capsys.readouterr().err
+    assert "synthetic data" in capsys.readouterr().err
     assert metrics["loss"] > 0
     policy = ModelPolicy.from_checkpoint(tmp_path / "ck/final.pt", device="cpu")
     assert policy.act({"state": np.zeros((2, 20), np.float32)}).shape == (2, 4)

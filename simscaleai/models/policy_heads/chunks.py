@@ -51,7 +51,7 @@ def head_actions(
 ) -> torch.Tensor:
     """Actions (B, L, A) or (B, A); of a head that samples, from `noise` (B, *head.noise_shape).
 
-    Without noise the same numbers are used at every call, and none of the global random state.
+    Without noise the same numbers are used at every call, and none of the global RNG state.
     """
     if not hasattr(head, "noise_shape"):
         return head(features)

@@ -1,4 +1,4 @@
-"""Heads that sample actions: a perceptron that denoises, by diffusion or along a flow.
+"""Heads that sample actions: an MLP that denoises, by diffusion or along a flow.
 
 Where several actions are equally good, their mean may be none of them. A regression gives the mean; these
 heads give one of the actions.
@@ -63,7 +63,7 @@ class ResidualBlock(nn.Module):
 
 
 class SamplingHead(nn.Module):
-    """A perceptron of residual blocks that is told features, level and a noisy chunk.
+    """An MLP of residual blocks over features, noise level and a noisy chunk.
 
     Args:
       process: what it learns and how it samples; see `diffusion` and `flow`.
@@ -109,7 +109,7 @@ class SamplingHead(nn.Module):
           features: (B, input_dim).
           target_actions: (B, A), or (B, L, A) for a horizon L, in [-1, 1].
           mask: (B, L), False where an action is padding.
-          noise: (B, *noise_shape) to sample from; by default of the global random state.
+          noise: (B, *noise_shape) to sample from; by default of the global RNG state.
 
         Returns:
           "loss", 0 where nothing is learned, and "predicted_actions", shaped as the targets: samples within

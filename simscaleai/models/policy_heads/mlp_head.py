@@ -1,4 +1,4 @@
-"""The plainest action head: a multilayer perceptron."""
+"""The plainest action head: a MLP."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class MLPActionHead(nn.Module):
       action_dim: width of the action.
       hidden_dim: width of every hidden layer.
       n_layers: number of hidden layers; 0 is a linear map.
-      dropout: share of hidden units dropped while training.
+      dropout: probability of dropping a hidden unit while training.
       tanh_output: bound the action to (-1, 1).
       action_horizon: consecutive actions that are predicted at once.
     """

@@ -46,7 +46,7 @@ from simscaleai.training.data.spec import DataSpec, read_spec
 __all__ = ["DataSpec", "DummyTrajectoryDataset", "TrajectoryDataset", "read_spec"]
 
 
-_SAMPLED = 64  # pictures by which those of a camera are known again
+_SAMPLED = 64  # images by which those of a camera are known again
 
 
 class TrajectoryDataset(BatchedDataset):
@@ -164,7 +164,7 @@ class TrajectoryDataset(BatchedDataset):
     def _identity(self) -> dict[str, Any]:
         """Return what a run that goes on compares: counts, and digests of all values.
 
-        Of pictures they are of `_SAMPLED` of each camera, spread over the steps.
+        Of images they are of `_SAMPLED` of each camera, spread over the steps.
         """
         digest = {
             name: hashlib.sha256(values.numpy().data).hexdigest()

@@ -1,4 +1,4 @@
-"""Made-up samples, for trying a model without data."""
+"""Synthetic samples, for trying a model without data."""
 
 from __future__ import annotations
 

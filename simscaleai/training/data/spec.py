@@ -20,7 +20,7 @@ class DataSpec:
 
 
 def picture_keys(data: EpisodeFile) -> list[str]:
-    """The observations of a file that are pictures."""
+    """The observations of a file that are images."""
     i = data.example
     return [
         key

@@ -54,7 +54,7 @@ class BatchStream:
 
     `position` counts the samples of the epoch that have been handed out to all processes together. Setting
     both before iterating goes on from there: at once with an `EpochSampler`, by skipping batches with any
-    other loader. The global random state is not touched in finding an order, and a
+    other loader. The global RNG state is not touched in finding an order, and a
     `DataLoader(shuffle=True)` shuffles as a function of (seed, epoch) too.
 
     As a context manager it ends the loader's worker processes when an error leaves the block, and says in one
