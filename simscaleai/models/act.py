@@ -119,7 +119,8 @@ class ActionChunkingTransformer(nn.Module):
         actions = actions if actions.ndim == 3 else actions.unsqueeze(1)
         z, kl = None, None
         if self.latent_dim and self.training:
-            mean, log_variance = self.style(obs.get("state"), actions, mask)
+            mean, log_variance = self.style(obs.get("state"), actions, mask)  # (B, Z) each
+            # Reparameterization: z is a sample, and differentiable in mean and variance.
             z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
             kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1).mean()
         predicted = self._decode(obs, z)
@@ -138,12 +139,12 @@ class ActionChunkingTransformer(nn.Module):
         parts = self.encoder.parts(obs)
         if self.encoder.state_dim > 0:
             parts[0] = self.state(parts[0])
-        tokens = torch.stack(parts, dim=1) + self.kinds
+        tokens = torch.stack(parts, dim=1) + self.kinds  # (B, observations, D)
         if self.latent_dim:
             z = tokens.new_zeros(len(tokens), self.latent_dim) if z is None else z
             tokens = torch.cat([self.latent(z).unsqueeze(1), tokens], dim=1)
         context = self.context(tokens)
-        x = self.queries.expand(len(tokens), -1, -1)
+        x = self.queries.expand(len(tokens), -1, -1)  # (B, L, D), one query for each action
         for block in self.decoder:
             x = block(x, context)
         return self.output(x)

@@ -67,7 +67,7 @@ def obs_keys(model: nn.Module) -> Sequence[str] | None:
 
 
 def uses_language(model: nn.Module) -> bool:
-    """Whether the model declares to be told what to do."""
+    """Whether the model declares to read an instruction."""
     return bool(getattr(model, "uses_language", False))
 
 

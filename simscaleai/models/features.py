@@ -1,7 +1,7 @@
 """Positions as a hand sees them: what a state-reading model is shown in place of positions in the room.
 
-How to grasp a cube does not depend on where on the table it lies. A network that is told positions in the
-room must find that out from demonstrations; one that is told offsets from the hand need not, and gets by with
+How to grasp a cube does not depend on where on the table it lies. A network that reads positions in the
+room must find that out from demonstrations; one that reads offsets from the hand need not, and gets by with
 far fewer.
 
 Every entry `<name>_pos` of three numbers besides the hand's own is taken for a position in the room. The

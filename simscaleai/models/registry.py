@@ -74,8 +74,8 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
                 f"{did_you_mean(key, known)}"
             )
     model = cls(**kwargs)
-    told = getattr(model, "rebuild_with", {})
-    model.registered = (name, {k: v for k, v in kwargs.items() if k not in told})
+    rebuilt = getattr(model, "rebuild_with", {})
+    model.registered = (name, {k: v for k, v in kwargs.items() if k not in rebuilt})
     return model
 
 

@@ -125,19 +125,19 @@ def _class_and_config(config: dict[str, Any]) -> tuple[Any, Any]:
 
 def _colours(name: str, config: Any) -> dict[str, Any]:
     """Size, mean and std by the tower's own preprocessing, else by its family's."""
-    said = _json(name, "preprocessor_config.json")
-    said = said or _json(name, "processor_config.json").get("image_processor", {})
+    processor = _json(name, "preprocessor_config.json")
+    processor = processor or _json(name, "processor_config.json").get("image_processor", {})
     family = next(f for f in _COLOURS if config.model_type.startswith(f))
     mean, std = _COLOURS[family]
-    if said.get("do_normalize") is False:
+    if processor.get("do_normalize") is False:
         mean, std = [0.0] * 3, [1.0] * 3
-    size = said.get("crop_size") or said.get("size") or config.image_size
+    size = processor.get("crop_size") or processor.get("size") or config.image_size
     if isinstance(size, dict):
         size = size.get("height") or size["shortest_edge"]
     return {
         "size": int(size[0] if isinstance(size, list | tuple) else size),
-        "mean": [float(v) for v in said.get("image_mean", mean)],
-        "std": [float(v) for v in said.get("image_std", std)],
+        "mean": [float(v) for v in processor.get("image_mean", mean)],
+        "std": [float(v) for v in processor.get("image_std", std)],
     }
 
 

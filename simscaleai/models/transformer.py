@@ -53,13 +53,14 @@ class Attention(nn.Module):
     def forward(
         self, x: torch.Tensor, context: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """x (B, N, D) looks at `context` (B, M, D), but not where `mask` (B, M) is False."""
+        """Let x (B, N, D) attend to `context` (B, M, D), but not where `mask` (B, M) is False."""
+        # (B, N, D) -> (B, heads, N, D / heads)
         query = self.query(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         keys = self.key_value(context).unflatten(-1, (2 * self.num_heads, -1)).transpose(1, 2)
         key, value = keys.chunk(2, dim=1)
-        seen = None if mask is None else mask[:, None, None, :]
+        attended = None if mask is None else mask[:, None, None, :]  # (B, 1, 1, M): for all queries
         mixed = F.scaled_dot_product_attention(
-            query, key, value, seen, dropout_p=self.dropout if self.training else 0.0
+            query, key, value, attended, dropout_p=self.dropout if self.training else 0.0
         )
         return self.output(mixed.transpose(1, 2).flatten(2))
 
@@ -98,7 +99,7 @@ class Block(nn.Module):
         context: torch.Tensor | None = None,
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """(B, N, D) -> (B, N, D); `mask` (B, N) is False for tokens that nobody looks at."""
+        """(B, N, D) -> (B, N, D); `mask` (B, N) is False for tokens that are not attended to."""
         normed = self.norm1(x)
         x = x + self.drop(self.attention(normed, normed, mask))
         if context is not None:
@@ -119,7 +120,7 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(embed_dim)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """(B, N, D) -> (B, N, D); `mask` (B, N) is False for tokens that nobody looks at."""
+        """(B, N, D) -> (B, N, D); `mask` (B, N) is False for tokens that are not attended to."""
         for block in self.blocks:
             x = block(x, mask=mask)
         return self.norm(x)

@@ -65,11 +65,13 @@ class Augmentation(nn.Module):
     def _shifted(self, images: torch.Tensor) -> torch.Tensor:
         most = self.random_shift
         n, _, height, width = images.shape
+        # Cut a window of the old size out of each padded image, at its own random corner.
         padded = F.pad(images, (most, most, most, most), mode="replicate")
         start = torch.randint(2 * most + 1, (2, n, 1), device=images.device)
         rows = start[0] + torch.arange(height, device=images.device)
         columns = start[1] + torch.arange(width, device=images.device)
         which = torch.arange(n, device=images.device).view(n, 1, 1)
+        # Indexing puts the channels last: (B, H, W, C) -> (B, C, H, W).
         return padded[which, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 
     def _recolored(self, images: torch.Tensor) -> torch.Tensor:
@@ -86,10 +88,11 @@ class SpatialSoftmax(nn.Module):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(B, K, h, w) -> (B, 2 K): x and y of every channel, in [-1, 1]."""
         height, width = maps.shape[-2:]
-        share = maps.flatten(2).softmax(-1).unflatten(-1, (height, width))
+        # A probability for each pixel, of which the mean position is the expectation.
+        p = maps.flatten(2).softmax(-1).unflatten(-1, (height, width))  # (B, K, h, w)
         x = torch.linspace(-1, 1, width, device=maps.device, dtype=maps.dtype)
         y = torch.linspace(-1, 1, height, device=maps.device, dtype=maps.dtype)
-        return torch.cat([(share.sum(-2) * x).sum(-1), (share.sum(-1) * y).sum(-1)], dim=-1)
+        return torch.cat([(p.sum(-2) * x).sum(-1), (p.sum(-1) * y).sum(-1)], dim=-1)
 
 
 class Points(nn.Sequential):

@@ -128,7 +128,7 @@ class VisionEncoder(nn.Module):
 
 @register_model("vla")
 class VisionLanguageAction(nn.Module):
-    """A transformer over images, an instruction and a state: does what it is told.
+    """A transformer over images, an instruction and a state: follows instructions.
 
     Args:
       image_size, patch_size, in_channels, embed_dim, num_heads, num_layers, mlp_ratio, dropout: of the
@@ -296,14 +296,16 @@ class VisionLanguageAction(nn.Module):
     ) -> torch.Tensor:
         """(B, embed_dim) for images, state and the numbers (B, N) of an instruction's words."""
         images = torch.stack([self.augment(obs[key]) for key in self.image_keys], dim=1)
-        n, cameras = images.shape[:2]
-        words, said, mask = None, None, None
+        n, cameras = images.shape[:2]  # (B, K, C, H, W)
+        words, cond, mask = None, None, None
         if token_ids is not None:
             words, real = self.language(token_ids), token_ids != self.language.padding
-            said = (words * real.unsqueeze(-1)).sum(1) / real.sum(1, keepdim=True)
-            said = (said.unsqueeze(1) + self.camera.squeeze(1)).flatten(0, 1)
-        seen = self.vision(images.flatten(0, 1), said).unflatten(0, (n, cameras)) + self.camera
-        tokens = [self.readout.expand(n, -1, -1).to(seen.dtype), seen.flatten(1, 2)]
+            # The mean over the words, without padding, conditions the image encoder of every camera.
+            cond = (words * real.unsqueeze(-1)).sum(1) / real.sum(1, keepdim=True)  # (B, D)
+            cond = (cond.unsqueeze(1) + self.camera.squeeze(1)).flatten(0, 1)  # (B K, D)
+        patches = self.vision(images.flatten(0, 1), cond)  # (B K, P, D)
+        patches = patches.unflatten(0, (n, cameras)) + self.camera  # (B, K, P, D)
+        tokens = [self.readout.expand(n, -1, -1).to(patches.dtype), patches.flatten(1, 2)]
         if "state" in self.obs_keys:
             tokens.append(self.state(obs["state"]).unsqueeze(1))
         if words is not None:

@@ -43,7 +43,7 @@ def other_settings(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str
 
 
 def policy_differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
-    """What two descriptions of a policy (`models.policy.describe`) do not share, in one order."""
+    """Return the differences of two descriptions of a policy (`models.policy.describe`)."""
     if saved.get("model_name") != own.get("model_name"):
         return [f"the model is {saved.get('model_name')!r}, here {own.get('model_name')!r}"]
     defaults = model_arguments(own["model_name"])
@@ -60,20 +60,20 @@ def policy_differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list
         old, new = (about.get(f"obs_{name}") or {} for about in (saved, own))
         for key in sorted(old.keys() | new.keys()):
             if old.get(key) != new.get(key) and (name == "shapes" or (key in old and key in new)):
-                values = (_told(of.get(key)) for of in (old, new))
+                values = (_text(of.get(key)) for of in (old, new))
                 found.append("observation {!r} is {}, here {}".format(key, *values))
     if saved.get("contract") and own.get("contract"):
         before, now = (EnvContract.from_dict(about["contract"]) for about in (saved, own))
         if before.env_name != now.env_name:
             found.append(f"the environment is {before.env_name!r}, here {now.env_name!r}")
-        known = {*before.obs_shapes, *now.obs_shapes}  # told above
+        known = {*before.obs_shapes, *now.obs_shapes}  # compared above
         differences = before.differences(now)
         found += [d for d in differences if not any(f"observation {k!r}" in d for k in known)]
     return found
 
 
 def data_differences(saved: Any, own: Mapping[str, Any]) -> list[str]:
-    """What two datasets (`BatchedDataset.identity`) do not share; [] where one of the two tells nothing."""
+    """Return the differences of two datasets (`BatchedDataset.identity`); [] if one of them is not known."""
     if not isinstance(saved, Mapping) or not saved or not own:
         return []
     counts, digests = ((saved.get(name) or {}, own[name]) for name in ("count", "digest"))
@@ -118,7 +118,7 @@ def shapes_in(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
         yield path, tuple(getattr(tree, "shape", ("no tensor",)))
 
 
-def _told(value: Any) -> str:
+def _text(value: Any) -> str:
     return "not there" if value is None else str(value)
 
 

@@ -228,7 +228,7 @@ class Trainer:
         return payload
 
     def _compare_data(self, saved: Any, path: str) -> None:
-        """Refuse a file that has changed; data of another path are meant, and only told."""
+        """Refuse a file that has changed; data of another path are intended, and lead to a warning."""
         own = self._identity()
         found = compatibility.data_differences(saved, own)
         if not found:
@@ -291,7 +291,7 @@ class Trainer:
             self._write(BEST, self.step)
 
     def _finish(self, report: Report) -> None:
-        """Save, and end the program if it was told to stop."""
+        """Save, and end the program if a signal asked to stop."""
         step, path = self.run.saved or (-1, Path())
         if self.step >= self.config.max_steps:
             if (step, path) == (self.step, self.run.checkpoints.folder / FINAL):
@@ -340,7 +340,7 @@ class Trainer:
             report.warn(text)
 
     def _about(self) -> dict[str, Any]:
-        """What a checkpoint says besides the state of training."""
+        """Return what a checkpoint says besides the state of training."""
         return {"policy": self._description(), "config": plain(asdict(self.config))}
 
     def _description(self) -> dict[str, Any]:
@@ -352,7 +352,7 @@ class Trainer:
         return every > 0 and (self.step % every == 0 or self.step == self.config.max_steps)
 
     def _set_rng_state(self) -> None:
-        """That of the checkpoint, or one of this process's own that follows from seed and step."""
+        """Restore the RNG state of the checkpoint, or seed it from seed, step and rank."""
         if self._rng_state is not None:
             rng_state.restore(self._rng_state, self.device)
             self._rng_state = None

@@ -47,7 +47,7 @@ class GaussianDiffusion(nn.Module):
       sampler: "ddim" or "ddpm".
 
     Attributes:
-      alpha_bars: (T,) share a_t of the signal's variance at each level; falls to about 0.
+      alpha_bars: (T,) fraction a_t of the variance that is signal at each level; falls to about 0.
       draws: how many chunks of normal numbers one sample takes.
     """
 

@@ -14,7 +14,7 @@ from simscaleai.errors import UserError
 from simscaleai.models.policy_heads.chunks import masked_mean
 from simscaleai.models.policy_heads.diffusion import Denoiser
 
-LEVELS = 100.0  # what a network that is told levels of noise hears of t in [0, 1]
+LEVELS = 100.0  # t in [0, 1] is scaled to the range of noise levels that the networks embed
 
 
 class RectifiedFlow(nn.Module):

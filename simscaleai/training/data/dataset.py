@@ -170,8 +170,8 @@ class TrajectoryDataset(BatchedDataset):
             name: hashlib.sha256(values.numpy().data).hexdigest()
             for name, values in (("state", self._state), ("actions", self._actions))
         }
-        told = json.dumps([self._language, self._end.unique().tolist()])
-        digest["episodes"] = hashlib.sha256(told.encode()).hexdigest()
+        episodes = json.dumps([self._language, self._end.unique().tolist()])
+        digest["episodes"] = hashlib.sha256(episodes.encode()).hexdigest()
         rows = torch.linspace(0, max(len(self) - 1, 0), _SAMPLED).round().long().unique()
         for key, frames in self._frames.items() if len(self) else ():
             digest[key] = hashlib.sha256(frames.take(rows).numpy().data).hexdigest()

@@ -1,4 +1,4 @@
-"""The order in which samples are seen: a pure function of (seed, epoch).
+"""The order of the samples: a pure function of (seed, epoch).
 
     order = EpochSampler(len(data), batch_size=256, seed=0)
     loader = DataLoader(data, batch_sampler=order)

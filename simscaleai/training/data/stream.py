@@ -21,13 +21,13 @@ from simscaleai.training.data.sampler import EpochSampler
 
 @dataclass(frozen=True)
 class LocalBatch:
-    """What one process gets of a batch.
+    """The part of a batch on one process.
 
     Attributes:
       batch: nested dicts of tensors and lists; never empty.
-      samples: how many of its rows count: all of them, or none where this process only takes part because
+      samples: how many of its samples count: all of them, or none where this process only takes part because
         the others do.
-      total: how many rows count in all processes together.
+      total: how many samples count in all processes together.
     """
 
     batch: dict[str, Any]
@@ -35,9 +35,9 @@ class LocalBatch:
     total: int
 
     def micro_batches(self, size: int, processes: int) -> Iterator[tuple[dict[str, Any], int]]:
-        """The batch in pieces of up to `size` rows, and how many of each count.
+        """Yield micro-batches of up to `size` samples, and how many samples of each count.
 
-        Every one of `processes` processes gets equally many pieces of the same global batch.
+        Every one of `processes` processes gets equally many micro-batches of the same global batch.
         """
         count = -(-self.total // (size * processes))
         if count == 1:
@@ -50,7 +50,7 @@ class LocalBatch:
 
 
 class BatchStream:
-    """Endless shares of a loader's batches; `epoch` and `position` say how far it has been consumed.
+    """Endless local batches of a loader's batches; `epoch` and `position` say how far it has been consumed.
 
     `position` counts the samples of the epoch that have been handed out to all processes together. Setting
     both before iterating goes on from there: at once with an `EpochSampler`, by skipping batches with any
@@ -65,9 +65,9 @@ class BatchStream:
 
     Args:
       loader: of one process, made by `make_loader` for its rank; or any other loader of whole batches, of
-        which each process then takes its rows.
+        which each process then takes its samples.
       seed: decides the order of a loader that shuffles by itself.
-      processes: those that share the batches.
+      processes: those that divide the batches.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class BatchStream:
         elif isinstance(getattr(loader, "sampler", None), DistributedSampler):
             raise UserError(
                 "A loader with a DistributedSampler loses its place when a run is resumed; leave the sampler"
-                " out (each process then takes its rows), or use make_loader(rank=..., world_size=...)."
+                " out (each process then takes its samples), or use make_loader(rank=..., world_size=...)."
             )
         self._batches: Iterator[Any] | None = None
         workers.prepare(loader)
@@ -119,7 +119,7 @@ class BatchStream:
             self.epoch, self.position = self.epoch + 1, 0
 
     def rest_of_epoch(self) -> Iterator[LocalBatch]:
-        """The shares that are left of the current epoch."""
+        """Yield the local batches that are left of the current epoch."""
         if self._order:
             self._order.move_to(self.epoch, self.position)
         skip = 0 if self._order else self.position
@@ -132,9 +132,9 @@ class BatchStream:
             while skip > 0 and (batch := next(batches, None)) is not None:
                 skip -= batch_size(batch)
         for batch in chain(first, batches):
-            share = self._local(batch)
-            self.position += share.total
-            yield share
+            local = self._local(batch)
+            self.position += local.total
+            yield local
 
     def _local(self, batch: dict[str, Any]) -> LocalBatch:
         if self._order is not None and self._divided:
@@ -157,7 +157,7 @@ class BatchStream:
 
 
 def take_samples(batch: Any, rows: slice) -> Any:
-    """Take some rows of every tensor and list of values in a batch; single values are of all rows."""
+    """Take some samples of every tensor and list of values in a batch; single values are of all rows."""
     if isinstance(batch, dict):
         taken = {k: take_samples(v, rows) for k, v in batch.items()}
         return type(batch)(taken) if isinstance(batch, StoredImages) else taken
