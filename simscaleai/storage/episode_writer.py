@@ -44,7 +44,6 @@ from simscaleai.storage.episode import (
     episode_digest,
     split_episodes,
 )
-from simscaleai.storage.hdf5_chunks import Chunks, Layout, stored_chunks
 from simscaleai.storage.obs_names import file_names, has_channel
 
 _GZIP_LEVEL = 1  # higher levels save 1 % of a file of floats
@@ -102,7 +101,7 @@ class EpisodeWriter:
         )
         self._attributes = dict(attributes or {})
         self._written: dict[int, tuple[str, dict[str, Any]]] = {}
-        self._chunks: dict[int, dict[str, Chunks]] = {}
+        self._stored: dict[int, dict[str, index.StoredArray]] = {}
         self._total = 0
         self._scalar = h5s.create(h5s.SCALAR)
         self._group = h5p.create(h5p.GROUP_CREATE)
@@ -170,10 +169,10 @@ class EpisodeWriter:
     def _reserve_index(self) -> tuple[index.Index, int] | None:
         """Reserve room for the index; None if episodes differ in their arrays: the file then has no index."""
         order = range(len(self._written))
-        if not order or any(self._chunks[i].keys() != self._chunks[0].keys() for i in order):
+        if not order or any(self._stored[i].keys() != self._stored[0].keys() for i in order):
             return None
-        columns = {path: [self._chunks[i][path] for i in order] for path in self._chunks[0]}
-        table = index.index_of([self._written[i][1] for i in order], columns)
+        columns = {path: [self._stored[i][path] for i in order] for path in self._stored[0]}
+        table = index.index_of([self._written[i][1] for i in order], columns, _FILTERS)
         if table is None:
             return None
         props = h5p.create(h5p.DATASET_CREATE)
@@ -199,10 +198,10 @@ class EpisodeWriter:
         demo = h5g.create(self._data, f"demo_{position}".encode(), None, self._group)
         self._write_attributes(demo, {**attributes, "checksum": checksum})
         groups = {"": demo}
-        found = self._chunks[position] = {}
+        stored = self._stored[position] = {}
         for path, (value, filtered) in chunks.items():
             folder, _, leaf = path.rpartition("/")
-            found[path] = self._write_array(_group(groups, folder), leaf.encode(), value, filtered)
+            stored[path] = self._write_array(_group(groups, folder), leaf.encode(), value, filtered)
         self._written[position] = checksum, attributes
         self._total += len(episode)
 
@@ -214,7 +213,7 @@ class EpisodeWriter:
 
     def _write_array(
         self, group: h5g.GroupID, name: bytes, value: Array, chunks: list[bytes]
-    ) -> Chunks:
+    ) -> index.StoredArray:
         kind = self._type(value.dtype)
         space = h5s.create_simple(value.shape)
         dataset = h5d.create(group, name, kind, space, self._layout(value))
@@ -222,9 +221,16 @@ class EpisodeWriter:
         tail = (0,) * (value.ndim - 1)
         for i, chunk in enumerate(chunks):
             dataset.write_direct_chunk((i * step, *tail), chunk)
-        found = stored_chunks(dataset, Layout((step, *value.shape[1:]), value.dtype, _FILTERS))
-        assert found is not None
-        return found
+        if len(chunks) == 1:  # asking for one is several times faster than iterating
+            offsets = [dataset.get_chunk_info_by_coord((0, *tail)).byte_offset]
+        else:
+            infos: list[h5d.StoreInfo] = []
+            dataset.chunk_iter(infos.append)
+            infos.sort(key=lambda info: info.chunk_offset[0])
+            offsets = [info.byte_offset for info in infos]
+        return index.StoredArray(
+            value.shape[1:], value.dtype, step, offsets, [len(chunk) for chunk in chunks]
+        )
 
     def _type(self, dtype: np.dtype[Any]) -> h5t.TypeID:
         if dtype not in self._types:

@@ -16,8 +16,8 @@ import json
 import os
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ from simscaleai.storage.hdf5 import (
     MAX_FILE_RATIO,
     MAX_TOTAL_BYTES,
 )
-from simscaleai.storage.hdf5_chunks import FILTERS, Chunks, Layout, join
+from simscaleai.storage.hdf5_chunks import FILTERS, Chunks, Layout
 
 NAME = "index"
 _MAGIC = b"episodes index 1"
@@ -241,27 +241,41 @@ def _checksum(file: int, size: int, index: Index, own: tuple[int, int]) -> int:
     return checksum
 
 
+class StoredArray(NamedTuple):
+    """One array of one episode, as it was written."""
+
+    step_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunk_steps: int
+    offsets: list[int]  # of its chunks in the file, bytes
+    sizes: list[int]  # bytes
+
+
 def index_of(
-    about: Sequence[Mapping[str, Any]], columns: Mapping[str, Sequence[Chunks]]
+    about: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, Sequence[StoredArray]],
+    filters: tuple[int, ...],
 ) -> Index | None:
     """Return the index of some episodes; None if their arrays are not chunked alike.
 
     Args:
       about: the attributes "num_samples", "seed", "success" and "language" of each episode.
-      columns: {path: the chunks of each episode}.
+      columns: {path: the array of each episode}.
+      filters: that all chunks passed, HDF5's codes.
     """
     lengths = np.array([a["num_samples"] for a in about], np.int64)
     found: dict[str, Column] = {}
-    for path, parts in columns.items():
-        whole = join(parts, [0] * len(parts))
-        if whole is None:
+    for path, arrays in columns.items():
+        if len({(array.step_shape, array.dtype) for array in arrays}) > 1:
             return None
-        most = max(part.layout.shape[0] for part in parts)
-        layout = replace(whole.layout, shape=(most, *whole.layout.shape[1:]))
-        column = found[path] = Column(layout, whole.offsets, whole.sizes)
-        if not np.array_equal(
-            column.chunk_steps(lengths), [part.layout.shape[0] for part in parts]
-        ):
+        most = max(array.chunk_steps for array in arrays)
+        layout = Layout((most, *arrays[0].step_shape), arrays[0].dtype, filters)
+        offsets, sizes = (
+            np.fromiter(itertools.chain.from_iterable(lists), np.int64)
+            for lists in ([a.offsets for a in arrays], [a.sizes for a in arrays])
+        )
+        column = found[path] = Column(layout, offsets, sizes)
+        if not np.array_equal(column.chunk_steps(lengths), [a.chunk_steps for a in arrays]):
             return None
     texts = sorted({str(a["language"]) for a in about})
     number = {text: i for i, text in enumerate(texts)}
