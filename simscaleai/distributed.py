@@ -149,6 +149,20 @@ class Processes:
         self.all_gather(None)
 
 
+def all_reduce_gradients(module: torch.nn.Module, processes: Processes) -> None:
+    """Replace the gradients of a module by their means over the processes, in one message.
+
+    For models too small for DDP, whose hooks would cost more than the message.
+    """
+    if processes.size == 1:
+        return
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    flat = processes.all_reduce_mean(torch.cat([g.flatten() for g in gradients]))
+    means = flat.split([g.numel() for g in gradients])
+    for gradient, mean in zip(gradients, means, strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
 def _leave() -> None:
     """Destroy the process group, and wait until gloo's threads have ended.
 

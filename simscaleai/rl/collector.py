@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from simscaleai.errors import UserError
 from simscaleai.guards import guarded
 from simscaleai.rl.agents.agent import Agent, Metrics, State
 from simscaleai.rl.agents.agent_checkpoint import REMEDY
-from simscaleai.rl.agents.vec_env_adapter import Transition, VecEnvAdapter
+from simscaleai.rl.agents.vec_env_adapter import AnyEnv, Transition, VecEnvAdapter
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ class Collector:
         into the saved state.
     """
 
-    def __init__(self, agent: Agent, env: Any, saved: State | None = None) -> None:
+    def __init__(self, agent: Agent, env: AnyEnv, saved: State | None = None) -> None:
         self.adapter = VecEnvAdapter(env, agent.extractor)
         take_action_range(agent, self.adapter.actions)
         what = "What the checkpoint says of the agent's episodes"
@@ -101,6 +101,7 @@ class Collector:
 
     def _begin(self, agent: Agent, saved: State | None) -> bool:
         """Restore the saved episodes if the environment can, else begin new ones; return which."""
+        # seeds are of the agent's updates: a resumed run does not begin with the episodes of its start
         if saved is None or not hasattr(self.adapter.env, "set_state"):
             stream = f"{agent.name}-episodes-{agent.processes.rank}"
             self.obs = self.adapter.reset(
@@ -152,7 +153,7 @@ class Collector:
         valid: NDArray[np.bool_] = transition.learnable
         done = transition.done
         self.episode_reward += transition.reward
-        self.episode_length += valid
+        self.episode_length += valid  # steps in control steps, without those of unstable physics
         rollout.valid_steps += int(valid.sum())
         rollout.diverged += int(transition.diverged.sum())
         for name, values in transition.terms.items():
@@ -166,7 +167,7 @@ class Collector:
 
 
 def learn(
-    agent: Agent, collector: Collector, on_update: Callable[[Metrics], Any] | None = None
+    agent: Agent, collector: Collector, on_update: Callable[[Metrics], object] | None = None
 ) -> dict[str, list[float]]:
     """Collect and update until the agent has seen its `total_timesteps`; see `MLPAgent.train`.
 
@@ -185,7 +186,7 @@ def learn(
         rollout = collector.collect(agent)
         steps = rollout.valid_steps * processes.size  # of all processes, which collect as many
         collected = time.perf_counter()
-        learned = agent.update()
+        learned = agent.update()  # a collective operation, if there are several processes
         if not learned:
             continue  # in every environment the rollout was nothing but the beginning of an episode
         agent.timesteps += steps
@@ -218,7 +219,7 @@ def take_action_range(agent: Agent, actions: ActionRange) -> None:
     agent.actions = actions
 
 
-def _map_leaves(value: State, kind: type[T], convert: Callable[[T], Any]) -> State:
+def _map_leaves(value: State, kind: type[T], convert: Callable[[T], object]) -> State:
     """Return nested dicts with every leaf of a kind converted."""
     return {
         key: _map_leaves(leaf, kind, convert)

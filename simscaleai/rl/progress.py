@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -76,6 +75,6 @@ class RLProgress:
             self._spoken = now
             self.say(f"{step:,}/{self._total:,} steps  {text}")
 
-    def evaluated(self, evaluation: Mapping[str, Any]) -> None:
+    def evaluated(self, evaluation: Mapping[str, float]) -> None:
         """Show the newest evaluation."""
         self._evaluation = f"success {evaluation['success_rate']:.0%}"

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from simscaleai.contract import EnvContract
 from simscaleai.errors import ExistingFileError, UserError
+from simscaleai.rl.agents.agent import State
 from simscaleai.rl.agents.agent_checkpoint import agent_entries, timesteps_of
 from simscaleai.rl.settings import RLConfig
 from simscaleai.storage.atomic import require_writable
@@ -23,7 +23,7 @@ NO_SCORE: Score = (-1.0, float("-inf"))
 _HARMLESS = ("total_timesteps", "log_every")
 
 
-def deciding(config: RLConfig, contract: EnvContract) -> dict[str, Any]:
+def deciding(config: RLConfig, contract: EnvContract) -> State:
     """Return settings that decide what is learned, {dotted name: plain value}; of a `complete` config."""
     reward = config.reward
     if not isinstance(reward, str | Mapping):
@@ -33,17 +33,18 @@ def deciding(config: RLConfig, contract: EnvContract) -> dict[str, Any]:
         "reward": dict(reward) if isinstance(reward, Mapping) else reward,
         "num_envs": config.num_envs,
     }
+    # all of SimConfig, also what has its default: defaults may change between versions
     found |= {f"env.{key}": value for key, value in contract.to_dict()["env_config"].items()}
     found |= {f"agent.{k}": v for k, v in config.agent.items() if k not in _HARMLESS}
     return found
 
 
-def suite(config: RLConfig) -> dict[str, Any]:
+def suite(config: RLConfig) -> State:
     """Return which episodes an evaluation has: scores of other ones are not comparable."""
     return {"eval_episodes": config.eval_episodes, "eval_seed": config.eval_seed}
 
 
-def check_same_run(payload: Mapping[str, Any], own: Mapping[str, Any], path: str) -> None:
+def check_same_run(payload: State, own: State, path: str) -> None:
     """Raise one UserError that names every setting in which the run of a checkpoint differs.
 
     Args:

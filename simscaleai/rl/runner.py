@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -65,6 +64,7 @@ class Runner:
         if self.device == "cpu":
             torch.set_num_threads(config.torch_threads)
         self.env = self._make_env(config.num_envs, "same_step")
+        # autoreset disabled: an env waits at the end of its episode for the next one of the suite
         self.eval_env = self._make_env(min(config.eval_episodes, MAX_ENVS), "disabled")
         self.eval_seeds = episode_seeds(config.eval_seed, config.eval_episodes, "eval_episodes")
         self.agent_class, self.agent_config = config.resolve_agent()
@@ -74,12 +74,12 @@ class Runner:
         with self.run.lock.released_on_error():
             self.agent, self.saved_envs = self._make_agent()
         self.window: list[Metrics] = []  # of the updates since the last record
-        self.evaluation: dict[str, Any] = {}
+        self.evaluation: State = {}
         self.best = NO_SCORE
         self.start = time.perf_counter()
         self.evaluation_seconds = 0.0
 
-    def train(self) -> dict[str, Any]:
+    def train(self) -> State:
         """Learn until the end or a stop signal; see `training.train_agent`."""
         with self.run.at_work():
             self._begin()
@@ -127,7 +127,7 @@ class Runner:
         if not self.stopped and (not self.evaluation or config.eval_every == 0):
             self._evaluate()
 
-    def _finish(self) -> dict[str, Any]:
+    def _finish(self) -> State:
         path = self.config.folder / "last.pt" if self.stopped else self.final
         if self.processes.is_main:
             self._save(path)
@@ -152,6 +152,7 @@ class Runner:
             self._evaluate()
             if self.evaluation["success_rate"] >= config.stop_at_success:
                 return True
+        # a signal reaches one process, and all must leave in the same update
         return self.run.all_stop()
 
     def _evaluate(self) -> None:
@@ -165,18 +166,19 @@ class Runner:
             self.log.record(self.agent.timesteps, metrics)
             self.progress.evaluated(self.evaluation)
             self._save(self.config.folder / "last.pt")
+            # success first, then return
             if (score := _score(self.evaluation)) > self.best:
                 self.best = score
                 self._save(self.config.folder / "best.pt")
 
-    def _evaluated(self, agent: Agent) -> dict[str, Any]:
+    def _evaluated(self, agent: Agent) -> State:
         """Return the results of the deterministic policy on the episodes of evaluation."""
         results = summarize(run_suite(self.eval_env, agent.policy(), self.eval_seeds))
         return {key: results[key] for key in EVALUATED}
 
     def _save(self, path: Path) -> None:
         """Write the agent, with what resuming the run needs to know."""
-        run: dict[str, Any] = {"settings": self.deciding, "suite": suite(self.config)}
+        run: State = {"settings": self.deciding, "suite": suite(self.config)}
         if self.evaluation:
             run["score"] = list(_score(self.evaluation))
         save_agent(path, self.agent, self.collector.state_dict(), run=run)
@@ -248,7 +250,7 @@ class Runner:
         )
 
 
-def _score(evaluation: Mapping[str, Any]) -> Score:
+def _score(evaluation: State) -> Score:
     """Return what agents are ranked by."""
     reward = evaluation["mean_reward"]
     return evaluation["success_rate"], reward if math.isfinite(reward) else -math.inf

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from simscaleai.errors import MissingPackageError, UserError
 from simscaleai.observations import flatten_state
 from simscaleai.sim.vector_env import TaskVectorEnv
+
+Extras = dict[str, Any]
 
 
 class RslRlVecEnv:
@@ -75,16 +78,16 @@ class RslRlVecEnv:
         state = self._tensor(flatten_state(self._obs), torch.float32)
         return self._tensordict({"policy": state}, batch_size=[self.num_envs], device=self.device)
 
-    def reset(self) -> tuple[Any, dict[str, Any]]:
+    def reset(self) -> tuple[Any, Extras]:
         """Start new episodes everywhere."""
         self._obs = self.envs.reset()[0]
         return self.get_observations(), {}
 
-    def step(self, actions: torch.Tensor) -> tuple[Any, torch.Tensor, torch.Tensor, dict[str, Any]]:
+    def step(self, actions: torch.Tensor) -> tuple[Any, torch.Tensor, torch.Tensor, Extras]:
         """Take one step with actions (n, num_actions): observations, rewards (n,), dones (n,), extras."""
         self._obs, reward, terminated, truncated, info = self.envs.step(actions.cpu().numpy())
         done = terminated | truncated
-        extras: dict[str, Any] = {"time_outs": self._tensor(truncated & ~terminated, torch.bool)}
+        extras: Extras = {"time_outs": self._tensor(truncated & ~terminated, torch.bool)}
         if done.any():
             success = info["final_info"]["success"][done]
             extras["log"] = {"/success": self._tensor(success, torch.float32)}
@@ -95,5 +98,5 @@ class RslRlVecEnv:
         """Release what the environments hold."""
         self.envs.close()
 
-    def _tensor(self, values: NDArray[Any], dtype: torch.dtype) -> torch.Tensor:
+    def _tensor(self, values: NDArray[np.generic], dtype: torch.dtype) -> torch.Tensor:
         return torch.as_tensor(values, dtype=dtype, device=self.device)

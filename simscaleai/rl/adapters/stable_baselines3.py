@@ -11,7 +11,7 @@ Importing this module imports stable_baselines3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from simscaleai.errors import MissingPackageError, UserError
+
+Info = dict[str, Any]
+Indices = int | Iterable[int] | None
 
 try:
     from stable_baselines3.common.vec_env import VecEnv
@@ -47,7 +50,7 @@ class SB3VecEnv(VecEnv):
             )
         self.envs = envs
         self._base: Any = envs.unwrapped  # `call` and the like are not those of wrappers
-        self._actions: NDArray[Any] | None = None
+        self._actions: NDArray[np.generic] | None = None
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
 
     def reset(self) -> Any:
@@ -59,7 +62,7 @@ class SB3VecEnv(VecEnv):
         self._reset_options()
         return obs
 
-    def step_async(self, actions: NDArray[Any]) -> None:
+    def step_async(self, actions: NDArray[np.generic]) -> None:
         """Keep `actions` for `step_wait`."""
         self._actions = actions
 
@@ -83,12 +86,12 @@ class SB3VecEnv(VecEnv):
         frames: Any = self.envs.render()
         return [None] * self.num_envs if frames is None else list(frames)
 
-    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+    def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
         """The attribute of the environments `indices`, of all by default."""
         values = self._base.get_attr(attr_name)
         return [values[i] for i in self._get_indices(indices)]
 
-    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+    def set_attr(self, attr_name: str, value: object, indices: Indices = None) -> None:
         """Set the attribute of the environments `indices`, of all by default."""
         values = list(self.get_attr(attr_name)) if self.has_attr(attr_name) else []
         values = values or [None] * self.num_envs
@@ -97,13 +100,13 @@ class SB3VecEnv(VecEnv):
         self._base.set_attr(attr_name, values)
 
     def env_method(
-        self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any
+        self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any
     ) -> list[Any]:
         """What the method gives in the environments `indices`, in all by default."""
         values = self._base.call(method_name, *method_args, **method_kwargs)
         return [values[i] for i in self._get_indices(indices)]
 
-    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+    def env_is_wrapped(self, wrapper_class: object, indices: Indices = None) -> list[bool]:
         """False: single environments have no wrappers here."""
         return [False for _ in self._get_indices(indices)]
 
@@ -112,9 +115,9 @@ class SB3VecEnv(VecEnv):
         self.envs.close()
 
 
-def info_of_each(info: dict[str, Any], n: int) -> list[dict[str, Any]]:
+def info_of_each(info: Info, n: int) -> list[Info]:
     """Gymnasium's info of n environments, {key: (n, ...), _key: (n,) mask}, as n dicts of plain values."""
-    found: list[dict[str, Any]] = [{} for _ in range(n)]
+    found: list[Info] = [{} for _ in range(n)]
     for key, value in info.items():
         if key.startswith("_"):
             continue

@@ -41,6 +41,7 @@ class ActorCritic(nn.Module):
         self.critic_features = features if separate_critic else None
         self.critic = nn.Linear(width, 1)
         if orthogonal_init:
+            # nearly the same small action in every state at first, whatever the features are
             orthogonal(self.actor.output, 0.01)
             orthogonal(self.critic, 1.0)
 
@@ -68,10 +69,12 @@ class ActorCritic(nn.Module):
         `generator`, on the CPU, draws the noise; by default the global one does.
         """
         distribution, value = self(obs)
-        action = distribution.mean
+        action = distribution.mean  # (..., action_dim)
         if not deterministic:
             noise = torch.randn(action.shape, generator=generator).to(action.device)
-            action = action + noise * distribution.stddev
+            action = (
+                action + noise * distribution.stddev
+            )  # reparameterized, so that the generator decides
         return action, distribution.log_prob(action).sum(-1), value
 
     def evaluate_actions(

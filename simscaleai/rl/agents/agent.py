@@ -15,9 +15,9 @@ An agent decides and learns; it steps no environment and writes no file. `learn`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, fields
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ from simscaleai.rl.agents.state_extractor import StateExtractor
 from simscaleai.rl.agents.vec_env_adapter import Transition
 
 State = dict[str, Any]  # nested plain values and tensors, as `load_checkpoint` gives them back
+Settings: TypeAlias = Any  # a dataclass as `AgentConfig` describes it, of the agent's own class
 Metrics = dict[str, float]
 
 
@@ -80,9 +81,9 @@ class Agent(Protocol):
 
     name: ClassVar[str]
     config_class: ClassVar[type]
-    run_defaults: ClassVar[dict[str, Any]]
+    run_defaults: ClassVar[State]
     metric_groups: ClassVar[tuple[MetricGroup, ...]]
-    config: Any  # an AgentConfig
+    config: Settings
     obs_dim: int
     action_dim: int
     device: torch.device
@@ -94,7 +95,12 @@ class Agent(Protocol):
     updates: int
 
     def __init__(
-        self, obs_dim: int, action_dim: int, config: Any, device: str, processes: Processes | None
+        self,
+        obs_dim: int,
+        action_dim: int,
+        config: Settings,
+        device: str,
+        processes: Processes | None,
     ) -> None: ...
 
     def begin(self, num_envs: int, resumed: bool) -> None:
@@ -133,7 +139,7 @@ class Agent(Protocol):
 
     @classmethod
     def check_compatible(
-        cls, obs_dim: int, action_dim: int, config: Any, state: State, source: str
+        cls, obs_dim: int, action_dim: int, config: Settings, state: State, source: str
     ) -> None:
         """Raise UserError if a state is not of such an agent, before any memory is taken for one."""
 
@@ -170,9 +176,7 @@ def list_agents() -> list[str]:
     return _agents.names()
 
 
-def resolve_agent(
-    settings: Mapping[str, Any], seed: int | None = None
-) -> tuple[type[Agent], AgentConfig]:
+def resolve_agent(settings: State, seed: int | None = None) -> tuple[type[Agent], AgentConfig]:
     """Return class and settings of `{"name": ..., setting: value}`; what is not given has its default.
 
     Args:
@@ -194,6 +198,6 @@ def resolve_agent(
     return cls, config
 
 
-def agent_settings(cls: type[Agent], config: AgentConfig) -> dict[str, Any]:
+def agent_settings(cls: type[Agent], config: AgentConfig) -> State:
     """Return the inverse of `resolve_agent`: every setting, with the agent's name first."""
     return {"name": cls.name, **asdict(config)}  # type: ignore[call-overload]

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from simscaleai.actions import ActionRange
 from simscaleai.config import load_config
@@ -29,7 +28,9 @@ from simscaleai.storage.checkpoint import load_checkpoint, save_checkpoint
 REMEDY = "use another checkpoint of the run"
 
 
-def save_agent(path: str | Path, agent: Agent, envs: State | None = None, **entries: Any) -> None:
+def save_agent(
+    path: str | Path, agent: Agent, envs: State | None = None, **entries: object
+) -> None:
     """Write an agent.
 
     Args:
@@ -82,6 +83,7 @@ def load_agent(
         cls = agent_class(saved["name"])
         config: AgentConfig = load_config(cls.config_class, **saved["config"])
         sizes = saved["obs_dim"], saved["action_dim"]
+        # a file may describe a network that fills the memory: compare with its tensors before building
         cls.check_compatible(*sizes, config, saved["state"], str(path))
         agent = cls(*sizes, config, device, processes)
     return agent, restore_agent(agent, path)
@@ -104,14 +106,14 @@ def restore_agent(agent: Agent, path: str | Path) -> State | None:
             )
         agent.timesteps, agent.updates = counts
         agent.load_state_dict(saved["state"], str(path))
-        agent.extractor.extract(spec)
+        agent.extractor.extract(spec)  # the same entries of an observation in the same order
         agent.actions = actions or ActionRange.unit(agent.action_dim)
         agent.contract = contract
         envs: State | None = saved["envs"] if agent.processes.is_main else None
         return envs
 
 
-def agent_entries(payload: Mapping[str, Any]) -> tuple[State, State]:
+def agent_entries(payload: Mapping[str, object]) -> tuple[State, State]:
     """Return what a checkpoint says of its agent, and of the agent's policy; UserError if it has none."""
     name, policy = payload.get("agent"), payload.get("policy")
     saved = payload.get(name) if isinstance(name, str) else None
@@ -120,7 +122,7 @@ def agent_entries(payload: Mapping[str, Any]) -> tuple[State, State]:
     return {"name": name, **saved}, policy
 
 
-def timesteps_of(payload: Mapping[str, Any]) -> int:
+def timesteps_of(payload: Mapping[str, object]) -> int:
     """Return the steps that the agent of a checkpoint has learned from; UserError if there is none."""
     steps = agent_entries(payload)[0].get("timesteps")
     if type(steps) is not int:

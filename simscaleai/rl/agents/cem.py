@@ -11,7 +11,7 @@ whole policies, not actions: a simple baseline, which finds out whether a task n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from simscaleai.errors import UserError
 from simscaleai.models.fitting import check_fit, require_fit
 from simscaleai.models.mlp import MLPPolicy
 from simscaleai.rl.agents.actor_critic import create_actor
-from simscaleai.rl.agents.agent import Metrics, State, register_agent
+from simscaleai.rl.agents.agent import Metrics, Settings, State, register_agent
 from simscaleai.rl.agents.metric_group import MetricGroup
 from simscaleai.rl.agents.mlp_agent import MLPAgent
 from simscaleai.rl.agents.running_mean_std import RunningMeanStd
@@ -127,18 +127,21 @@ class CEMAgent(MLPAgent):
             self._policies = mean + self.std * noise
         self._rollout_obs.update(torch.from_numpy(obs))
         weights, bias = self._policies.split([self.action_dim * self.obs_dim, self.action_dim], 1)
+        # (n, action_dim, obs_dim); a_i = W_i s_i + b_i
         weights = weights.view(-1, self.action_dim, self.obs_dim)
         state = self.normalized(obs).cpu()  # (n, obs_dim)
         actions: NDArray[np.float32] = (torch.einsum("nao,no->na", weights, state) + bias).numpy()
         return actions
 
     def record(self, transition: Transition) -> None:
+        # unstable physics and steps that only began an episode do not count
         self._rewards += np.where(transition.learnable, transition.reward, 0.0)
         self._steps += transition.learnable
 
     @torch.no_grad()
     def update(self) -> Metrics:
         assert self._policies is not None
+        # mean reward per step: envs that began an episode have one step less
         scores = torch.from_numpy(self._rewards / np.maximum(self._steps, 1))  # (n,)
         # in the order of ranks, so that all processes fit the same Gaussian
         everyone = self.processes.all_gather(
@@ -151,6 +154,7 @@ class CEMAgent(MLPAgent):
             return {}
         elite = scores.topk(max(1, round(self.config.elite_fraction * len(scores)))).indices
         best = policies[elite]  # (elites, d)
+        # mean = mean of the best, std = their standard deviation, not below min_std
         vector_to_parameters(best.mean(0).to(self.device), self._actor.parameters())
         self.std = best.std(0, correction=0).clamp(min=self.config.min_std)
         return {
@@ -183,6 +187,6 @@ class CEMAgent(MLPAgent):
 
     @classmethod
     def check_compatible(
-        cls, obs_dim: int, action_dim: int, config: Any, state: State, source: str
+        cls, obs_dim: int, action_dim: int, config: Settings, state: State, source: str
     ) -> None:
         require_fit(state["actor"], lambda: create_actor(obs_dim, action_dim, 1, 0), source)

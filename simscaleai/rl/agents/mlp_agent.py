@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -21,12 +21,12 @@ from simscaleai.models.mlp import MLPPolicy
 from simscaleai.models.normalization import Normalizer, Statistics
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.observations import ObsSpec
-from simscaleai.rl.agents.agent import Metrics, State
+from simscaleai.rl.agents.agent import Metrics, Settings, State
 from simscaleai.rl.agents.agent_checkpoint import load_agent, restore_agent, save_agent
 from simscaleai.rl.agents.metric_group import MetricGroup
 from simscaleai.rl.agents.running_mean_std import RunningMeanStd
-from simscaleai.rl.agents.state_extractor import StateExtractor
-from simscaleai.rl.agents.vec_env_adapter import Transition
+from simscaleai.rl.agents.state_extractor import Observation, StateExtractor
+from simscaleai.rl.agents.vec_env_adapter import AnyEnv, Transition
 from simscaleai.rl.collector import Collector, learn
 
 
@@ -41,11 +41,16 @@ class MLPAgent(ABC):
 
     name: ClassVar[str]
     config_class: ClassVar[type]
-    run_defaults: ClassVar[dict[str, Any]] = {}
+    run_defaults: ClassVar[State] = {}
     metric_groups: ClassVar[tuple[MetricGroup, ...]] = ()
 
     def __init__(
-        self, obs_dim: int, action_dim: int, config: Any, device: str, processes: Processes | None
+        self,
+        obs_dim: int,
+        action_dim: int,
+        config: Settings,
+        device: str,
+        processes: Processes | None,
     ) -> None:
         self.config = config
         self.obs_dim, self.action_dim = obs_dim, action_dim
@@ -92,11 +97,11 @@ class MLPAgent(ABC):
     @classmethod
     @abstractmethod
     def check_compatible(
-        cls, obs_dim: int, action_dim: int, config: Any, state: State, source: str
+        cls, obs_dim: int, action_dim: int, config: Settings, state: State, source: str
     ) -> None: ...
 
     def train(
-        self, env: Any, on_update: Callable[[Metrics], Any] | None = None
+        self, env: AnyEnv, on_update: Callable[[Metrics], object] | None = None
     ) -> dict[str, list[float]]:
         """Learn until `total_timesteps` steps have been taken, counted over all calls.
 
@@ -117,7 +122,7 @@ class MLPAgent(ABC):
         self._resumed = None
         return learn(self, self._collector, on_update)
 
-    def predict(self, obs: Any, deterministic: bool = True) -> NDArray[np.floating]:
+    def predict(self, obs: Observation, deterministic: bool = True) -> NDArray[np.floating]:
         """Return the action (action_dim,) for one observation, or (n, action_dim) for n of them.
 
         Actions lie in the range and have the shape of those that were trained, see `actions`. An observation
@@ -137,6 +142,7 @@ class MLPAgent(ABC):
             if not deterministic:
                 noise = torch.randn(mean.shape, generator=self.generator)
                 mean = mean + noise * self.exploration_std.cpu()
+        # clipped to [-1, 1] and scaled to the environment's range
         actions = self.actions.executed(mean.numpy())
         return actions if state.ndim > 1 else np.asarray(actions[0])
 
@@ -152,6 +158,7 @@ class MLPAgent(ABC):
         It has the same tensors as the agent, not copies of them.
         """
         spec = self.extractor.spec or ObsSpec({"state": (self.obs_dim,)}, {"state": "float32"})
+        # actions (B, action_dim) of the network are in [-1, 1], those of the policy in [low, high]
         low, high = (torch.from_numpy(b).float() for b in (self.actions.low, self.actions.high))
         normalizer = Normalizer(
             {"state": self._obs_statistics(), "actions": Statistics(low, high, low, high)},
@@ -174,7 +181,7 @@ class MLPAgent(ABC):
 
     def _obs_statistics(self, obs_rms: RunningMeanStd | None = None) -> Statistics:
         rms = self.obs_rms if obs_rms is None else obs_rms
-        if not self.config.normalize_obs:
+        if not self.config.normalize_obs:  # mean 0 and standard deviation 1 change nothing
             rms = RunningMeanStd(self.obs_dim)
         return rms.statistics()
 
@@ -188,11 +195,11 @@ class MLPAgent(ABC):
     def reseed(self, updates: int) -> None:
         """Start the stream of random numbers that this process has from `updates` on."""
         streams = (f"{self.name}-noise", self.processes.rank)
-        if updates:
+        if updates:  # a resumed process, which must not repeat the noise of its first start
             streams = (f"{self.name}-noise-{self.processes.rank}", updates)
         self.generator.manual_seed(seeding.derive_seed(self.config.seed, *streams))
 
-    def save(self, path: str | Path, **entries: Any) -> None:
+    def save(self, path: str | Path, **entries: object) -> None:
         """Write all that is needed to act (`ModelPolicy.from_checkpoint`) and to resume learning.
 
         Between two updates of `train` the environments are part of it, where these can be saved

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -25,13 +25,13 @@ from torch import nn
 
 from simscaleai import seeding
 from simscaleai.convert import converted
-from simscaleai.distributed import Processes
+from simscaleai.distributed import Processes, all_reduce_gradients
 from simscaleai.errors import UserError
 from simscaleai.models.fitting import check_fit, check_slots, require_fit
 from simscaleai.models.mlp import MLPPolicy
 from simscaleai.models.sizes import within_memory
 from simscaleai.rl.agents.actor_critic import ActorCritic
-from simscaleai.rl.agents.agent import Metrics, State, register_agent
+from simscaleai.rl.agents.agent import Metrics, Settings, State, register_agent
 from simscaleai.rl.agents.metric_group import MetricGroup
 from simscaleai.rl.agents.mlp_agent import MLPAgent
 from simscaleai.rl.agents.ppo_config import PPOConfig
@@ -71,7 +71,7 @@ class PPOAgent(MLPAgent):
     config_class = PPOConfig
     metric_groups: ClassVar[tuple[MetricGroup, ...]] = METRIC_GROUPS
     # for a hundred environments and more, where `PPOConfig` itself is for a single one
-    run_defaults: ClassVar[dict[str, Any]] = {
+    run_defaults: ClassVar[State] = {
         "n_steps": 16,
         "batch_size": 1024,
         "n_epochs": 5,
@@ -95,6 +95,7 @@ class PPOAgent(MLPAgent):
     ) -> None:
         config = config or PPOConfig()
         super().__init__(obs_dim, action_dim, config, device, processes)
+        # the same weights in all processes, and the RNG state of the caller as it was
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.derive_seed(config.seed, "ppo-weights"))
             with within_memory(f"A network of hidden_dim={config.hidden_dim}"):
@@ -151,7 +152,7 @@ class PPOAgent(MLPAgent):
             for rms in (self._rollout_returns, self._local_returns):
                 rms.update(torch.from_numpy(self.discounted_return[valid, None]))
             self.discounted_return[transition.done] = 0.0
-            reward /= _reward_scale(self._local_returns)
+            reward /= self._local_returns.scale()
         cut = transition.bootstraps
         if cut.any():  # r_t + gamma V(s_{t+1}): the episode would have continued from there
             final_obs = self.normalized(transition.final_obs[cut], self._normalizer)
@@ -181,6 +182,7 @@ class PPOAgent(MLPAgent):
             return {}
         epochs: list[torch.Tensor] = []  # (minibatches, 5) of each epoch
         for _ in range(config.n_epochs):
+            # an adaptive learning rate changes between epochs
             for group in self.optimizer.param_groups:
                 group["lr"] = self.lr
             batches = buffer.get_batches(config.batch_size, self.generator)
@@ -193,7 +195,7 @@ class PPOAgent(MLPAgent):
                 f"At update {self.updates + 1} the loss is not finite; lower lr, or look for extreme"
                 " rewards or observations."
             )
-        metrics["explained_variance"] = explained_variance(buffer)
+        metrics["explained_variance"] = buffer.explained_variance()
         metrics["lr"] = self.lr
         metrics["action_std"] = self.exploration_std.mean().item()
         buffer.reset()
@@ -229,7 +231,7 @@ class PPOAgent(MLPAgent):
             loss = loss + policy_loss - config.entropy_coef * mean_entropy
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self._all_reduce_gradients()
+        all_reduce_gradients(self.network, self.processes)
         nn.utils.clip_grad_norm_(self.network.parameters(), config.max_grad_norm)
         self.optimizer.step()
         with torch.no_grad():
@@ -239,21 +241,12 @@ class PPOAgent(MLPAgent):
             return torch.stack((policy_loss, value_loss, mean_entropy, approx_kl, clip_fraction))
 
     def _adapt_lr(self, kl: float) -> None:
+        # averaged, so that all processes keep the same learning rate
         kl = self.processes.all_reduce_mean(torch.tensor(kl, dtype=torch.float64)).item()
         if kl > 2 * self.config.target_kl:
             self.lr = max(self.lr / 1.5, MIN_LR)
         elif kl < self.config.target_kl / 2:
             self.lr = min(self.lr * 1.5, MAX_LR)
-
-    def _all_reduce_gradients(self) -> None:
-        """Replace gradients by their means over the processes, in one message."""
-        if self.processes.size == 1:
-            return
-        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
-        flat = self.processes.all_reduce_mean(torch.cat([g.flatten() for g in gradients]))
-        means = flat.split([g.numel() for g in gradients])
-        for gradient, mean in zip(gradients, means, strict=True):
-            gradient.copy_(mean.view_as(gradient))
 
     def state_dict(self) -> State:
         return {
@@ -267,6 +260,7 @@ class PPOAgent(MLPAgent):
         }
 
     def load_state_dict(self, state: State, source: str) -> None:
+        # check everything before anything is changed
         own = {"network": self.network, "obs_rms": self.obs_rms, "return_rms": self.return_rms}
         for name, module in own.items():
             check_fit(module.state_dict(), state[name], source)
@@ -277,6 +271,7 @@ class PPOAgent(MLPAgent):
             raise UserError(f"The checkpoint {source!r} has the learning rate {lr}.")
         for name, module in own.items():
             module.load_state_dict(state[name])
+        # learning rate, betas, ... are those of the settings; the moments alone are loaded
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
         self.discounted_return = state["discounted_return"].double().numpy().copy()
@@ -288,7 +283,7 @@ class PPOAgent(MLPAgent):
 
     @classmethod
     def check_compatible(
-        cls, obs_dim: int, action_dim: int, config: Any, state: State, source: str
+        cls, obs_dim: int, action_dim: int, config: Settings, state: State, source: str
     ) -> None:
         require_fit(state["network"], lambda: _network(obs_dim, action_dim, config), source)
 
@@ -303,18 +298,3 @@ def _network(obs_dim: int, action_dim: int, config: PPOConfig) -> ActorCritic:
         separate_critic=config.separate_critic,
         orthogonal_init=config.orthogonal_init,
     )
-
-
-def _reward_scale(returns: RunningMeanStd) -> float:
-    """Return the divisor of rewards; 1 while all their discounted sums are equal, as the first one is."""
-    std = returns.statistics().std.item()
-    return max(std, 1e-4) if returns.count > 1 and std > 1e-8 else 1.0
-
-
-def explained_variance(buffer: RolloutBuffer) -> float:
-    """Return 1 - Var[R - V] / Var[R] over valid steps; NaN where all returns are equal."""
-    returns, values = buffer.returns[buffer.valid], buffer.values[buffer.valid]
-    variance = returns.var(correction=0).item()
-    if variance == 0:
-        return math.nan
-    return 1 - (returns - values).var(correction=0).item() / variance

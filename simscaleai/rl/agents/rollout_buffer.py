@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
@@ -37,6 +38,7 @@ class RolloutBuffer:
         def empty(*shape: int) -> torch.Tensor:
             return torch.zeros(n_steps, num_envs, *shape, device=device)
 
+        # (n_steps, num_envs, width), then (n_steps, num_envs)
         self.obs, self.actions = empty(obs_dim), empty(action_dim)
         self.rewards, self.dones, self.log_probs, self.values = (empty() for _ in range(4))
         self.advantages, self.returns = empty(), empty()
@@ -95,7 +97,7 @@ class RolloutBuffer:
             advantage = delta + gamma * gae_lambda * not_done * advantage
             self.advantages[t] = advantage
             next_value = self.values[t]
-        # R_t = A_t + V(s_t)
+        # R_t = A_t + V(s_t), what the value is fitted to
         self.returns[:steps] = self.advantages[:steps] + self.values[:steps]
 
     def get_batches(
@@ -107,6 +109,7 @@ class RolloutBuffer:
         """
         steps = self.position
         indices = self.valid[:steps].flatten().nonzero()[:, 0]  # of valid steps
+        # each (steps * num_envs, ...), to be indexed by one number per step
         fields = [
             x[:steps].flatten(0, 1)
             for x in (self.obs, self.actions, self.log_probs, self.returns, self.advantages)
@@ -116,6 +119,14 @@ class RolloutBuffer:
         for batch in indices[shuffled].tensor_split(n_batches):
             obs, actions, log_probs, returns, advantages = (x[batch] for x in fields)
             yield obs, actions, log_probs, returns, advantages
+
+    def explained_variance(self) -> float:
+        """Return 1 - Var[R - V] / Var[R] over valid steps; NaN where all returns are equal."""
+        returns, values = self.returns[self.valid], self.values[self.valid]
+        variance = returns.var(correction=0).item()
+        if variance == 0:
+            return math.nan
+        return 1 - (returns - values).var(correction=0).item() / variance
 
     def reset(self) -> None:
         """Empty the buffer."""

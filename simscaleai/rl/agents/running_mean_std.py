@@ -52,8 +52,10 @@ class RunningMeanStd(nn.Module):
     def _merge(self, count: torch.Tensor, mean: torch.Tensor, m2: torch.Tensor) -> None:
         """Merge by Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm", 1979."""
         total = (self.count + count).clamp(min=1)
-        delta = mean - self.mean
+        delta = mean - self.mean  # (dim,)
+        # m2 = m2_a + m2_b + delta^2 n_a n_b / (n_a + n_b)
         self.m2.add_(m2 + delta**2 * self.count * count / total)
+        # mean = mean_a + delta n_b / (n_a + n_b)
         self.mean.add_(delta * count / total)
         self.count.add_(count)
 
@@ -62,3 +64,11 @@ class RunningMeanStd(nn.Module):
         mean = self.mean.float()
         std = (self.m2 / self.count.clamp(min=1)).sqrt().float()
         return Statistics(mean, std if self.count > 0 else torch.ones_like(std), mean, mean)
+
+    def scale(self) -> float:
+        """Return what samples (n, 1) are divided by to have a standard deviation of 1.
+
+        It is 1 while all samples are equal, as the first one is, so that nothing is divided by 0.
+        """
+        std = self.statistics().std.item()
+        return max(std, 1e-4) if self.count > 1 and std > 1e-8 else 1.0

@@ -11,7 +11,7 @@ a matrix counts by its entries, a number as one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.models.features import RelativePositions, relative
 from simscaleai.observations import ObsSpec, as_array, is_image_key, observation_leaves
+
+Observation: TypeAlias = Any  # an array, a number, or a dict or tuple of observations
 
 
 class StateExtractor:
@@ -41,7 +43,7 @@ class StateExtractor:
         self.spec: ObsSpec | None = None
         self._features: RelativePositions | None = None
 
-    def __call__(self, obs: Any, batched: bool | None = None) -> NDArray[np.float32]:
+    def __call__(self, obs: Observation, batched: bool | None = None) -> NDArray[np.float32]:
         """Return (width,) for an observation, and (n, width) for those of n environments.
 
         An array of states (..., width) is returned as it is, whatever structure the extractor was made for.
@@ -64,12 +66,14 @@ class StateExtractor:
             raise UserError(
                 f"The observation lacks {', '.join(map(repr, missing))}; it has {', '.join(parts)}."
             )
+        # in the order of the spec, which is sorted: so that a policy that is loaded reads the same state
         arrays = [as_array(parts[key]) for key in self.spec.shapes]
         if batched is None:
             batched = arrays[0].ndim > len(next(iter(self.spec.shapes.values())))
         vectors = [
             array.reshape(len(array), -1) if batched else array.reshape(-1) for array in arrays
         ]
+        # (n, width), or (width,) of one observation
         flat = np.concatenate(vectors, axis=-1).astype(np.float32, copy=False)
         if self._features is None:
             return flat
@@ -86,13 +90,14 @@ class StateExtractor:
         shapes = {} if self.spec is None else self.spec.shapes
         return shapes["state"] if list(shapes) == ["state"] else None
 
-    def _read_array(self, array: NDArray[Any], batched: bool | None) -> NDArray[np.float32]:
+    def _read_array(self, array: NDArray[np.generic], batched: bool | None) -> NDArray[np.float32]:
         if self.spec is None and (self.state_keys is not None or self.relative_positions):
             raise UserError(
                 "state_keys and relative_positions are for observations that are dicts, and this"
                 " environment's are arrays; leave them out."
             )
         _require_numbers("state", array)
+        # an environment gave it, so its shape is that of observations; others may pass flat states
         if batched is not None and (self.spec is None or self._array_shape is not None):
             self.extract(ObsSpec({"state": array.shape[batched:]}, {"state": str(array.dtype)}))
         shape = self._array_shape
@@ -101,7 +106,7 @@ class StateExtractor:
             array = array.reshape((*array.shape[: array.ndim - len(shape)], -1))
         return array.astype(np.float32, copy=False)
 
-    def _choose_keys(self, parts: Mapping[str, Any], batched: bool | None) -> None:
+    def _choose_keys(self, parts: Mapping[str, Observation], batched: bool | None) -> None:
         arrays = {key: as_array(value) for key, value in parts.items()}
         if batched is None:
             batched = min((array.ndim for array in arrays.values()), default=0) > 1
@@ -109,6 +114,7 @@ class StateExtractor:
         for key in self.state_keys or ():
             if key not in vectors:
                 raise unknown_name("state_keys entry", key, vectors)
+        # all vectors by default; images are left out, as the policy is an MLP
         chosen = vectors if self.state_keys is None else sorted(self.state_keys)
         if not chosen:
             raise UserError(
@@ -121,7 +127,7 @@ class StateExtractor:
         self.extract(ObsSpec(shapes, {key: str(arrays[key].dtype) for key in chosen}))
 
 
-def _require_numbers(key: str, array: NDArray[Any]) -> None:
+def _require_numbers(key: str, array: NDArray[np.generic]) -> None:
     if array.dtype.kind not in "biuf":
         raise UserError(
             f"The observation's part {key!r} is of {array.dtype}, and agents learn from numbers; leave it out"
@@ -129,5 +135,5 @@ def _require_numbers(key: str, array: NDArray[Any]) -> None:
         )
 
 
-def _is_image(key: str, array: NDArray[Any], batched: bool) -> bool:
+def _is_image(key: str, array: NDArray[np.generic], batched: bool) -> bool:
     return is_image_key(key) or (array.dtype == np.uint8 and array.ndim == 3 + batched)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium
 import numpy as np
@@ -24,8 +24,11 @@ from simscaleai.actions import ActionRange
 from simscaleai.errors import UserError
 from simscaleai.infos import last_info, read_success
 from simscaleai.observations import as_array, observation_leaves
-from simscaleai.rl.agents.state_extractor import StateExtractor
+from simscaleai.rl.agents.state_extractor import Observation, StateExtractor
 from simscaleai.rollout.env_checks import as_rewards, entries, name_of, takes_long_seeds
+
+AnyEnv: TypeAlias = Any  # gymnasium.Env or gymnasium.vector.VectorEnv, of any package
+Info = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,9 @@ class VecEnvAdapter:
       UserError: `env` is no Gymnasium environment, or its actions are not numbers in finite bounds.
     """
 
-    raw: Any
+    raw: Observation
 
-    def __init__(self, env: Any, extractor: StateExtractor | None = None) -> None:
+    def __init__(self, env: AnyEnv, extractor: StateExtractor | None = None) -> None:
         self.env, self._extractor = env, extractor or StateExtractor()
         self._single = isinstance(env, gymnasium.Env)
         if not self._single and not isinstance(env, VectorEnv):
@@ -98,6 +101,7 @@ class VecEnvAdapter:
                 " gymnasium.vector.VectorEnv."
             )
         self.num_envs = 1 if self._single else env.num_envs
+        # Gymnasium's own default, for environments that do not say
         self._mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         space = env.action_space if self._single else env.single_action_space
         self.actions = ActionRange.of(space)
@@ -108,16 +112,16 @@ class VecEnvAdapter:
     def reset(self, seed: int | None = None) -> NDArray[np.float32]:
         """Begin new episodes in all envs."""
         if seed is not None and not takes_long_seeds(self.env):
-            seed %= 2**31
+            seed %= 2**31  # NumPy's old generators and C code take no more
         self.begins = np.zeros(self.num_envs, dtype=bool)
         return self._first(entries(self.env.reset(seed=seed), 2, "reset", self.env)[0])
 
-    def restore(self, state: Any, begins: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def restore(self, state: dict[str, object], begins: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Resume from the state of environments, `env.get_state()`."""
         self.begins = begins
         return self._first(self.env.set_state(state))
 
-    def _first(self, obs: Any) -> NDArray[np.float32]:
+    def _first(self, obs: Observation) -> NDArray[np.float32]:
         self.raw = obs
         return self._flat(obs)
 
@@ -131,18 +135,20 @@ class VecEnvAdapter:
           UserError: an observation or a reward is not finite, or not of the kind that was promised.
         """
         self._steps += 1
-        executed = self.actions.executed(actions)
+        executed = self.actions.executed(actions)  # (n, *shape), in the units of the environment
         if self._single:
             return self._step_single(np.asarray(executed[0]))
         obs, reward, terminated, truncated, info = entries(
             self.env.step(executed), 5, "step", self.env
         )
-        done = terminated | truncated
-        valid = ~self.begins
+        done = terminated | truncated  # (n,)
+        valid = ~self.begins  # in "next_step", the step after an end ignores its action
         flat = final = self._flat(obs)
         if self._mode == AutoresetMode.SAME_STEP and done.any():
+            # `obs` is of the next episode already; the last one of the old episode is in the info
             final = self._final(info, flat, done)
         elif self._mode == AutoresetMode.DISABLED and done.any():
+            # reset the finished envs alone, the others continue
             obs = self.env.reset(options={"reset_mask": done})[0]
             flat = self._flat(obs)
         elif self._mode == AutoresetMode.NEXT_STEP:
@@ -169,6 +175,7 @@ class VecEnvAdapter:
         )
         flat = final = self._flat(obs)
         if terminated or truncated:
+            # a single environment never resets itself
             obs = self.env.reset()[0]
             flat = self._flat(obs)
         self.raw = obs
@@ -186,11 +193,11 @@ class VecEnvAdapter:
         )
 
     def _final(
-        self, info: dict[str, Any], flat: NDArray[np.float32], done: NDArray[np.bool_]
+        self, info: Info, flat: NDArray[np.float32], done: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
         """The last observations where episodes ended, those of now elsewhere."""
         given = list(info["final_obs"][done])
-        obs: Any
+        obs: Observation
         if isinstance(given[0], Mapping | tuple):
             assert self._extractor.spec is not None
             parts = [observation_leaves(obs) for obs in given]
@@ -198,11 +205,11 @@ class VecEnvAdapter:
             obs = {key: np.stack([as_array(part[key]) for part in parts]) for key in shown}
         else:
             obs = np.stack([as_array(obs) for obs in given])
-        final = flat.copy()
+        final = flat.copy()  # (n, obs_dim); envs that continue have no other last observation
         final[done] = self._extractor(obs, True).reshape(len(given), -1)
         return self._finite(final)
 
-    def _flat(self, obs: Any) -> NDArray[np.float32]:
+    def _flat(self, obs: Observation) -> NDArray[np.float32]:
         return self._finite(self._extractor(obs, not self._single).reshape(self.num_envs, -1))
 
     def _finite(self, flat: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -214,7 +221,7 @@ class VecEnvAdapter:
             )
         return flat
 
-    def _rewards(self, given: Any) -> NDArray[np.float64]:
+    def _rewards(self, given: object) -> NDArray[np.float64]:
         rewards = as_rewards(given, self.num_envs, self.env)
         if not np.isfinite(rewards).all():
             env_id = int(np.flatnonzero(~np.isfinite(rewards))[0])
@@ -225,7 +232,7 @@ class VecEnvAdapter:
         return rewards
 
 
-def _terms(info: Mapping[str, Any], n: int) -> dict[str, NDArray[np.float64]]:
+def _terms(info: Info, n: int) -> dict[str, NDArray[np.float64]]:
     """The numbers that make up the rewards of n environments, {name: (n,)}, where an info has them."""
     terms = info.get("reward_terms")
     if not isinstance(terms, Mapping):

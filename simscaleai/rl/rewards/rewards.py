@@ -15,18 +15,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from simscaleai.errors import unknown_name
+
+Value: TypeAlias = Any  # a number, or an array of NumPy or of another library
+Values = Mapping[str, Value]
 
 
 class RewardFunction(ABC):
     """What a step is worth."""
 
     @abstractmethod
-    def compute(self, obs: Mapping[str, Any], action: Any, info: Mapping[str, Any]) -> Any:
+    def compute(self, obs: Values, action: Value, info: Values) -> Value:
         """The reward of a step: a float, or (n,) for batched arguments.
 
         Args:
@@ -35,7 +38,7 @@ class RewardFunction(ABC):
           info: the environment's info of the step.
         """
 
-    def terms(self, obs: Mapping[str, Any], action: Any, info: Mapping[str, Any]) -> dict[str, Any]:
+    def terms(self, obs: Values, action: Value, info: Values) -> dict[str, Value]:
         """The reward in named parts, whose sum it is; one part unless a subclass has more."""
         return {_snake_case(type(self).__name__): self.compute(obs, action, info)}
 
@@ -48,7 +51,7 @@ class DistanceReward(RewardFunction):
     ) -> None:
         self.key_a, self.key_b, self.scale = key_a, key_b, scale
 
-    def compute(self, obs: Mapping[str, Any], action: Any, info: Mapping[str, Any]) -> Any:
+    def compute(self, obs: Values, action: Value, info: Values) -> Value:
         return _number(-self.scale * _distance(obs, self.key_a, self.key_b))
 
 
@@ -65,7 +68,7 @@ class SuccessBonus(RewardFunction):
         self.key_a, self.key_b = key_a, key_b
         self.threshold, self.bonus = threshold, bonus
 
-    def compute(self, obs: Mapping[str, Any], action: Any, info: Mapping[str, Any]) -> Any:
+    def compute(self, obs: Values, action: Value, info: Values) -> Value:
         near = _distance(obs, self.key_a, self.key_b) < self.threshold
         return _number(near * self.bonus)
 
@@ -76,7 +79,7 @@ class ActionPenalty(RewardFunction):
     def __init__(self, scale: float = 0.01) -> None:
         self.scale = scale
 
-    def compute(self, obs: Mapping[str, Any], action: Any, info: Mapping[str, Any]) -> Any:
+    def compute(self, obs: Values, action: Value, info: Values) -> Value:
         return _number(-self.scale * np.linalg.norm(action, axis=-1))
 
 
@@ -86,11 +89,11 @@ class CompositeReward(RewardFunction):
     def __init__(self, rewards: Sequence[tuple[RewardFunction, float]]) -> None:
         self.rewards = list(rewards)
 
-    def compute(self, obs: Mapping[str, Any], action: Any, info: Mapping[str, Any]) -> Any:
+    def compute(self, obs: Values, action: Value, info: Values) -> Value:
         return sum(weight * reward.compute(obs, action, info) for reward, weight in self.rewards)
 
-    def terms(self, obs: Mapping[str, Any], action: Any, info: Mapping[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    def terms(self, obs: Values, action: Value, info: Values) -> dict[str, Value]:
+        found: dict[str, Value] = {}
         for reward, weight in self.rewards:
             for name, value in reward.terms(obs, action, info).items():
                 k = 2
@@ -101,14 +104,14 @@ class CompositeReward(RewardFunction):
         return found
 
 
-def _distance(obs: Mapping[str, Any], key_a: str, key_b: str) -> Any:
+def _distance(obs: Values, key_a: str, key_b: str) -> Value:
     for key in (key_a, key_b):
         if key not in obs:
             raise unknown_name("observation in a reward", key, sorted(obs))
     return np.linalg.norm(np.asarray(obs[key_a]) - np.asarray(obs[key_b]), axis=-1)
 
 
-def _number(value: Any) -> Any:
+def _number(value: Value) -> Value:
     """A float of a single step, the array of many."""
     return float(value) if np.ndim(value) == 0 else value
 
