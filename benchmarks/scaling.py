@@ -37,7 +37,7 @@ def samples_per_second(
     command += [f"--batch-size={args.batch_size}", f"--device={args.device}"]
     command += [f"--checkpoint-dir={folder}", f"trainer.strategy={strategy or 'ddp'}"]
     command += [f"model.hidden_dim={args.hidden}", f"model.n_layers={args.layers}"]
-    command += [f"trainer.log_every={args.steps // RECORDS}", "trainer.show_progress=false"]
+    command += [f"log.log_every={args.steps // RECORDS}", "log.show_progress=false"]
     command += ["trainer.eval_every=0", "trainer.save_every=0", "trainer.use_tensorboard=false"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

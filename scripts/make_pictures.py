@@ -30,7 +30,7 @@ INGREDIENTS = {
     " --image-size 128 --seed 1 --output {}",
     RUNS / "pick_place/config.yaml": "train --dataset runs/pictures/pick_place.h5"
     " --name pictures/pick_place --max-steps 3000 --batch-size 256 --lr 1e-3 --eval-env-episodes 50"
-    " trainer.log_every=20 trainer.eval_every=300 trainer.save_every=0",
+    " log.log_every=20 trainer.eval_every=300 checkpoints.save_every=0",
     RUNS
     / "reach_color.h5": "datagen --env-name reach_color --n-episodes 1000 --noise 0.1 --only-success"
     " --cameras wrist_cam --output {}",

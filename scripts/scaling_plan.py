@@ -45,7 +45,7 @@ class Plan:
     micro_batch: int = 32  # samples that a GPU goes through at once
     steps: int = 100_000
     price: float = 2.5  # $ for a GPU hour
-    compressed: float = 0.15  # size of a frame in the file, as a share of its pixels
+    compressed: float = 0.15  # size of compressed size of a frame, as a fraction of its pixels
     save_every: int = 5000  # steps
     storage: float = 1e9  # B/s at which a checkpoint is written
 
@@ -174,17 +174,17 @@ def ms(seconds: float) -> str:
 
 def assumption_rows(p: Plan) -> list[Row]:
     return [
-        ("GPU, bf16, dense", si(p.peak, "FLOP/s"), "NVIDIA, H100 SXM data sheet: half of 1,979 TFLOP/s, which is with sparsity"),
-        ("its memory", si(p.memory, "B"), "the same"),
-        ("NVLink, one direction", si(p.nvlink, "B/s"), "the same: 900 GB/s in both"),
-        ("InfiniBand, one direction", si(p.infiniband, "B/s"), "one port of 400 Gb/s for each GPU, as in NVIDIA's DGX H100"),
-        ("share of a link that is achieved", f"{p.achieved}", "assumed; measure yours with nccl-tests [4]"),
-        ("MFU, model FLOP/s as a share of the peak", f"{p.mfu}", "assumed; PaLM reports 0.46, for a far larger model [3]"),
-        ("a GPU hour", f"{p.price} $", "assumed; ask for yours"),
-        ("a frame in the file, as a share of its pixels", f"{p.compressed}", "assumed; look at the size of your dataset"),
-        ("writing a checkpoint", si(p.storage, "B/s"), "assumed"),
-        ("the run", f"{p.steps} steps of {p.batch} samples", f"chosen; {p.micro_batch} samples at once on a GPU"),
-        ("a checkpoint every", f"{p.save_every} steps", "chosen"),
+        ("GPU, bf16, dense", si(p.peak, "FLOP/s"), "NVIDIA, H100 SXM data sheet: half of the 1,979 TFLOP/s with sparsity"),
+        ("GPU memory", si(p.memory, "B"), "the same"),
+        ("NVLink, one direction", si(p.nvlink, "B/s"), "the same: 900 GB/s in both directions"),
+        ("InfiniBand, one direction", si(p.infiniband, "B/s"), "one 400 Gb/s port per GPU, as in NVIDIA's DGX H100"),
+        ("achieved fraction of a link", f"{p.achieved}", "assumed; measure yours with nccl-tests [4]"),
+        ("MFU, model FLOP/s as a fraction of the peak", f"{p.mfu}", "assumed; PaLM reports 0.46, for a much larger model [3]"),
+        ("price of a GPU hour", f"{p.price} $", "assumed; use your own"),
+        ("compressed size of a frame, as a fraction of its pixels", f"{p.compressed}", "assumed; measure your dataset"),
+        ("write speed for checkpoints", si(p.storage, "B/s"), "assumed"),
+        ("the run", f"{p.steps} steps of {p.batch} samples", f"chosen; {p.micro_batch} samples per micro-batch"),
+        ("steps between checkpoints", f"{p.save_every}", "chosen"),
     ]
 
 
@@ -196,10 +196,10 @@ def model_rows(p: Plan) -> list[Row]:
         ("weights of the blocks", f"12 × {p.layers} × {p.width}²", blocks),
         ("embedding of patches and words", f"(3 × {p.patch}² + {p.vocabulary}) × {p.width}", embeddings),
         ("**N, parameters**", f"{blocks} + {embeddings}", n),
-        ("tokens of a sample", tokens, f"{p.tokens}"),
-        ("matrices, for a sample", f"6 × {blocks} × {p.tokens}", matrices),
-        ("attention, for a sample", f"12 × {p.layers} × {p.width} × {p.tokens}²", attention),
-        ("**a step**", f"{p.batch} × ({matrices} + {attention})", si(p.step_flop, "FLOP")),
+        ("tokens per sample", tokens, f"{p.tokens}"),
+        ("matrices, per sample", f"6 × {blocks} × {p.tokens}", matrices),
+        ("attention, per sample", f"12 × {p.layers} × {p.width} × {p.tokens}²", attention),
+        ("**one step**", f"{p.batch} × ({matrices} + {attention})", si(p.step_flop, "FLOP")),
     ]
 
 
@@ -209,17 +209,17 @@ def memory_rows(p: Plan) -> list[Row]:
     share, blocks = 20 * p.parameters / p.gpus, 4 * p.block_parameters / p.layers
     ddp, fsdp = 22 * p.parameters + p.activations, share + blocks + p.activations
     return [
-        ("activations of a micro-batch, either way", stacked, activations),
+        ("activations of a micro-batch, DDP and FSDP2", stacked, activations),
         ("DDP: weights, float32", f"4 × {n}", si(4 * p.parameters, "B")),
         ("DDP: gradients, float32", f"4 × {n}", si(4 * p.parameters, "B")),
         ("DDP: AdamW, two moments, float32", f"8 × {n}", si(8 * p.parameters, "B")),
         ("DDP: moving average of the weights, float32", f"4 × {n}", si(4 * p.parameters, "B")),
-        ("DDP: weights once more, bf16", f"2 × {n}", si(2 * p.parameters, "B")),
-        ("**DDP, all**", f"22 × {n} + {activations}", si(ddp, "B")),
-        ("FSDP2: a share of all that is float32", f"20 × {n} / {p.gpus}", si(share, "B")),
+        ("DDP: copy of the weights, bf16", f"2 × {n}", si(2 * p.parameters, "B")),
+        ("**DDP, total**", f"22 × {n} + {activations}", si(ddp, "B")),
+        ("FSDP2: shard of everything in float32", f"20 × {n} / {p.gpus}", si(share, "B")),
         ("FSDP2: two gathered blocks, bf16", f"2 × 2 × {si(p.block_parameters)} / {p.layers}", si(blocks, "B")),
-        ("**FSDP2, all**", f"{si(share, 'B')} + {si(blocks, 'B')} + {activations}", si(fsdp, "B")),
-        ("N that leaves DDP no room for activations", f"{si(p.memory, 'B')} / 22", si(p.memory / 22)),
+        ("**FSDP2, total**", f"{si(share, 'B')} + {si(blocks, 'B')} + {activations}", si(fsdp, "B")),
+        ("N at which DDP has no memory for activations", f"{si(p.memory, 'B')} / 22", si(p.memory / 22)),
     ]
 
 
@@ -232,12 +232,12 @@ def communication_rows(p: Plan) -> list[Row]:
     both = f"{ms(p.inside_seconds)} + {ms(p.between_seconds)}"
     return [
         ("gradients, float32", f"4 × {n}", data),
-        ("DDP: a GPU sends, all-reduce", f"2 × {ring} × {data}", si(2 * part * p.gradient_bytes, "B")),
-        ("FSDP2: bf16 weights, gathered twice", f"2 × {ring} × 2 × {n}", si(4 * part * p.parameters, "B")),
-        ("FSDP2: float32 gradients, scattered", f"{ring} × {data}", si(part * p.gradient_bytes, "B")),
+        ("DDP: sent by each GPU, all-reduce", f"2 × {ring} × {data}", si(2 * part * p.gradient_bytes, "B")),
+        ("FSDP2: bf16 weights, two all-gathers", f"2 × {ring} × 2 × {n}", si(4 * part * p.parameters, "B")),
+        ("FSDP2: float32 gradients, reduce-scatter", f"{ring} × {data}", si(part * p.gradient_bytes, "B")),
         ("all-reduce within the nodes", inside, ms(p.inside_seconds)),
         ("all-reduce between the nodes", between, ms(p.between_seconds)),
-        ("**communication of a step**", both, ms(p.communication_seconds)),
+        ("**communication per step**", both, ms(p.communication_seconds)),
     ]
 
 
@@ -245,10 +245,10 @@ def time_rows(p: Plan) -> list[Row]:
     compute, talk = ms(p.compute_seconds), ms(p.communication_seconds)
     computing = f"{si(p.step_flop, 'FLOP')} / ({p.gpus} × {si(p.peak, 'FLOP/s')} × {p.mfu})"
     return [
-        ("computing", computing, compute),
-        ("of it the backward pass", f"2 / 3 × {compute}", ms(p.compute_seconds * 2 / 3)),
-        ("a step, if no communication is hidden", f"{compute} + {talk}", ms(p.exposed_seconds)),
-        ("efficiency then", f"{compute} / ({compute} + {talk})", f"{p.worst_efficiency:.3g}"),
+        ("computation", computing, compute),
+        ("of which backward pass", f"2 / 3 × {compute}", ms(p.compute_seconds * 2 / 3)),
+        ("step without overlap", f"{compute} + {talk}", ms(p.exposed_seconds)),
+        ("efficiency without overlap", f"{compute} / ({compute} + {talk})", f"{p.worst_efficiency:.3g}"),
     ]
 
 
@@ -257,11 +257,11 @@ def data_rows(p: Plan) -> list[Row]:
     frames = p.cameras * p.samples_per_second
     node = frames * p.frame_bytes / p.nodes
     return [
-        ("samples", f"{p.batch} / {ms(p.compute_seconds)}", samples),
-        ("frames", f"{p.cameras} × {samples}", si(frames, "/s")),
+        ("samples per second", f"{p.batch} / {ms(p.compute_seconds)}", samples),
+        ("frames per second", f"{p.cameras} × {samples}", si(frames, "/s")),
         ("one frame, uint8", f"3 × {p.image}²", frame),
-        ("pixels for a node", f"{si(frames, '/s')} × {frame} / {p.nodes}", si(node, "B/s")),
-        ("read from its storage", f"{p.compressed} × {si(node, 'B/s')}", si(p.compressed * node, "B/s")),
+        ("pixels per node", f"{si(frames, '/s')} × {frame} / {p.nodes}", si(node, "B/s")),
+        ("read from storage per node", f"{p.compressed} × {si(node, 'B/s')}", si(p.compressed * node, "B/s")),
         ("samples of the run", f"{p.steps} × {p.batch}", si(p.steps * p.batch)),
     ]
 
@@ -270,7 +270,7 @@ def cost_rows(p: Plan) -> list[Row]:
     size, saving = si(p.checkpoint_bytes, "B"), f"{p.save_seconds:.4g} s"
     hours = f"{p.run_seconds / 3600:.3g} h"
     return [
-        ("a checkpoint, with the average of the weights", f"16 × {si(p.parameters)}", size),
+        ("checkpoint with the moving average", f"16 × {si(p.parameters)}", size),
         ("saving", f"{p.steps} / {p.save_every} × {size} / {si(p.storage, 'B/s')}", saving),
         ("the run", f"({p.steps} × {ms(p.compute_seconds)} + {saving}) / 3600 s", hours),
         ("GPU hours", f"{p.gpus} × {hours}", f"{p.gpu_hours:.4g} h"),
@@ -302,9 +302,9 @@ ASSUMED = ("", "value", "from")
 ARITHMETIC = ("", "arithmetic", "result")
 SCALE = (
     "GPUs",
-    "samples of each",
+    "samples per GPU",
     "`accumulate`",
-    "computing",
+    "computation",
     "communication",
     "efficiency",
     "hours",
