@@ -41,7 +41,7 @@ MODULES = {
     "training": "trainer run settings data.dataset data.loader",
     "rollout": "loop outcomes frames policy_adapter",
     "evaluation": "evaluate",
-    "rl": "runner settings agents.agent agents.ppo agents.cem rewards.rewards adapters.*",
+    "rl": "training runner settings agents.agent agents.ppo agents.cem rewards.rewards adapters.*",
     "datagen": "generator validate",
     "storage": "episodes checkpoint",
     "": "config contract observations policy seeding errors",
