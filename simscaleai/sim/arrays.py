@@ -1,4 +1,4 @@
-"""Small array functions that every backend and every number of rows computes alike, bit by bit."""
+"""Small array functions that every library and every number of envs computes alike, bit by bit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import array_api_compat
 import numpy as np
-from numpy.typing import NDArray
 
 Array = Any
 """A NumPy array, or a tensor of another library that follows the array API."""
@@ -21,9 +20,52 @@ def array_namespace(x: Array) -> ModuleType:
     return namespace
 
 
-def float32(x: NDArray[Any]) -> NDArray[np.float32]:
-    """A float32 copy."""
-    return x.astype(np.float32)
+def like(value: Array, x: Array) -> Array:
+    """Return `value`, a NumPy constant, as an array of the library and on the device of `x`."""
+    if isinstance(x, np.ndarray):
+        return value
+    return array_namespace(x).asarray(value, device=array_api_compat.device(x))
+
+
+def float32(x: Array) -> Array:
+    """Return a float32 copy."""
+    if isinstance(x, np.ndarray):
+        return x.astype(np.float32)
+    xp = array_namespace(x)
+    return xp.astype(x, xp.float32, copy=True)
+
+
+def number(flag: Array) -> Array:
+    """Return 1.0 where `flag` holds and 0.0 elsewhere, float64."""
+    if isinstance(flag, np.ndarray):
+        return flag.astype(np.float64)
+    xp = array_namespace(flag)
+    return xp.astype(flag, xp.float64)
+
+
+def copied(x: Array) -> Array:
+    """Return a copy, which outlives the next step."""
+    return x.copy() if isinstance(x, np.ndarray) else array_namespace(x).asarray(x, copy=True)
+
+
+def largest(x: Array) -> Array:
+    """Return the largest number of each row, (n, 1) for x (n, d)."""
+    if isinstance(x, np.ndarray):
+        return x.max(axis=-1, keepdims=True)  # half the time of the function of the same name
+    return array_namespace(x).max(x, axis=-1, keepdims=True)
+
+
+def any_true(flag: Array) -> bool:
+    """Whether any entry of `flag` holds."""
+    if isinstance(flag, np.ndarray):
+        return bool(np.count_nonzero(flag))  # several times as fast as `any` on small arrays
+    return bool(array_namespace(flag).any(flag))
+
+
+def columns(*parts: Array) -> Array:
+    """Return (n, sum of d) from arrays (n,), which are one column, and (n, d)."""
+    xp = array_namespace(parts[0])
+    return xp.concat([part if part.ndim == 2 else part[:, None] for part in parts], axis=1)
 
 
 def norm(x: Array) -> Array:

@@ -28,12 +28,13 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.errors import UserError
 from simscaleai.policy import Policy
-from simscaleai.sim.arrays import Array
+from simscaleai.sim.arrays import Array, array_namespace, float32, number
 from simscaleai.sim.physics import Sim
 from simscaleai.sim.task import Task
 
@@ -60,10 +61,14 @@ class GoalConditioned(Task):
     def observe(self, sim: Sim) -> dict[str, Array]:
         obs = super().observe(sim)  # type: ignore[safe-super]  # the task that this is mixed into
         self._shapes = {key: obs[key].shape[1:] for key in sorted(obs)}
-        rest = [obs[key].reshape(sim.n, -1) for key in self._shapes if key not in self.goal_keys]
+        rest = [
+            sim.xp.reshape(obs[key], (sim.n, -1))
+            for key in self._shapes
+            if key not in self.goal_keys
+        ]
         achieved, desired = self._goals(sim)
         return {
-            "observation": np.concatenate(rest, axis=1),
+            "observation": sim.xp.concat(rest, axis=1),
             "achieved_goal": achieved,
             "desired_goal": desired,
         }
@@ -74,7 +79,7 @@ class GoalConditioned(Task):
         return {**measured, "success": self.reached(*self._goals(sim))}
 
     def reward_terms(self, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
-        success = np.asarray(info["success"]) * 1.0
+        success = number(info["success"])
         return {"time": success * 0.0 - 1.0, "success": success}
 
     def compute_reward(self, achieved_goal: Array, desired_goal: Array, info: Any = None) -> Any:
@@ -91,6 +96,8 @@ class GoalConditioned(Task):
                 "compute_reward knows the task's own reward; make the environment without reward=."
             )
         success = self.reached(_float32(achieved_goal), _float32(desired_goal))
+        if isinstance(success, np.bool_):  # goals (g,)
+            success = np.asarray(success)
         return self.reward(self.reward_terms({"success": success}, None))
 
     def expert(self) -> Policy:
@@ -104,12 +111,13 @@ class GoalConditioned(Task):
             source = "desired_goal" if key in self.goal_keys else "observation"
             shape, start = self._shapes[key], taken[source]
             taken[source] += math.prod(shape)
-            found[key] = obs[source][:, start : taken[source]].reshape(-1, *shape)
+            numbers = obs[source][:, start : taken[source]]
+            found[key] = array_namespace(numbers).reshape(numbers, (-1, *shape))
         return found
 
-    def _goals(self, sim: Sim) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _goals(self, sim: Sim) -> tuple[Array, Array]:
         achieved, desired = self.goals(sim)
-        return _float32(achieved), _float32(desired)
+        return float32(achieved), float32(desired)
 
 
 class GoalExpert:
@@ -131,5 +139,6 @@ class GoalExpert:
         return self._expert.act(self._task.task_observation(obs))
 
 
-def _float32(values: Array) -> NDArray[np.float32]:
-    return np.array(values, dtype=np.float32)
+def _float32(goal: Array) -> Array:
+    """Goals of a caller, which may be lists."""
+    return float32(goal if array_api_compat.is_array_api_obj(goal) else np.array(goal))

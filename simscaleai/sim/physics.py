@@ -17,7 +17,8 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Self
+from types import ModuleType
+from typing import Any, ClassVar, Self
 
 import mujoco
 import numpy as np
@@ -75,11 +76,15 @@ class Sim(ABC):
     """n simulations of `model`; see the module docstring.
 
     Attributes:
+      xp: the array-API module of the fields; NumPy here.
+      device: where they are.
       n: number of envs.
       model: the model they share, at its nominal values.
       memory: what a task or controller remembers, {name: (n, ...)}; written through `remember`.
     """
 
+    xp: ClassVar[ModuleType] = np
+    device: ClassVar[str] = "cpu"
     n: int
     model: mujoco.MjModel
     qpos: NDArray[np.float64]  # (n, nq)

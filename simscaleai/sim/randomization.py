@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.errors import UserError, unknown_name
+from simscaleai.sim.arrays import Array, like
 from simscaleai.sim.parameters import GeomsOf, Parameter, Selection, Target
 from simscaleai.sim.physics import EnvIds, Sim
 
@@ -92,9 +93,9 @@ class Randomizer:
         """How many uniform numbers one episode's draws take."""
         return len(self.widths)
 
-    def draw(self, u: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Draws {parameter: (k, d)} for uniform numbers (k, num_uniforms) in [0, 1)."""
-        flat = (2 * u - 1) * self.widths
+    def draw(self, u: Array) -> dict[str, Array]:
+        """Return draws {parameter: (k, d)} for uniform numbers (k, num_uniforms) in [0, 1)."""
+        flat = (2 * u - 1) * like(self.widths, u)
         draws, start = {}, 0
         for parameter, _ in self.parameters:
             stop = start + len(parameter.width)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from simscaleai import seeding
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.policy import Policy
-from simscaleai.sim.arrays import Array
+from simscaleai.sim.arrays import Array, any_true, array_namespace, like
 from simscaleai.sim.names import check_names
 from simscaleai.sim.parameters import SCENE, Parameter, object_parameters
 from simscaleai.sim.physics import EnvIds, Sim
@@ -194,9 +194,10 @@ class Task(ABC):
     def measure(self, sim: Sim) -> dict[str, Array]:
         """`info`, and `diverged` (n,): whether the physics has become unstable, which is no success."""
         info = self.info(sim)
-        info["success"] = np.asarray(info["success"], dtype=bool)  # a task may give numbers
+        if info["success"].dtype != sim.xp.bool:  # a task may give numbers
+            info["success"] = sim.xp.astype(info["success"], sim.xp.bool)
         info["diverged"] = sim.diverged()
-        if np.count_nonzero(info["diverged"]):
+        if any_true(info["diverged"]):
             info["success"] = info["success"] & ~info["diverged"]
         return info
 
@@ -207,8 +208,9 @@ class Task(ABC):
             terms = self.reward_terms(info, action)
         else:
             terms = self._reward.terms(self.observe(sim), action, info)
-        if np.count_nonzero(info["diverged"]):
-            terms = {k: np.where(info["diverged"], 0.0, value) for k, value in terms.items()}
+        if any_true(info["diverged"]):
+            xp = array_namespace(info["diverged"])
+            terms = {k: xp.where(info["diverged"], 0.0, value) for k, value in terms.items()}
         return terms
 
     def mocap_id(self, name: str) -> int:
@@ -218,10 +220,12 @@ class Task(ABC):
     def mocap_pos(self, places: Mapping[int, Array]) -> Array:
         """`mocap_pos` (k, nmocap, 3) of the scene with {mocap id: (k, 3)} in these places."""
         is_mocap = self.model.body_mocapid >= 0  # in the order of their mocap ids
-        k = len(next(iter(places.values())))
-        start = np.tile(self.model.body_pos[is_mocap], (k, 1, 1))
+        first = next(iter(places.values()))
+        xp, k = array_namespace(first), first.shape[0]
+        scene = like(self.model.body_pos[is_mocap], first)  # (nmocap, 3)
+        start = xp.tile(scene[None, :, :], (k, 1, 1))
         for index, place in places.items():
-            start[:, index] = place
+            start[:, index, :] = place
         return start
 
     def write_initial_state(self, sim: Sim, env_ids: EnvIds, u: NDArray[np.float64]) -> None:

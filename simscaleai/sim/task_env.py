@@ -129,15 +129,11 @@ class TaskEnv(BaseRobotEnv):
         return bool(self.core.terminated()[0])
 
     def _get_info(self) -> dict[str, Any]:
-        info: dict[str, Any] = _first(self.core.info())
-        return info
+        info = self.core.info()
+        terms = info.pop("reward_terms")
+        numbers: dict[str, Any] = {key: value.item() for key, value in info.items()}
+        numbers["reward_terms"] = {key: value.item() for key, value in terms.items()}
+        return numbers
 
     def _reset_info(self) -> dict[str, Any]:
         return {**self._get_info(), "seed": self._seed}
-
-
-def _first(value: Any) -> Any:
-    """Return the number that an array (1,) holds, or a dictionary of such."""
-    if isinstance(value, dict):
-        return {key: _first(item) for key, item in value.items()}
-    return value[0].item()

@@ -17,9 +17,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+import array_api_compat
 import numpy as np
 
 from simscaleai.errors import unknown_name
+from simscaleai.sim.arrays import array_namespace, number
 
 Value: TypeAlias = Any  # a number, or an array of NumPy or of another library
 Values = Mapping[str, Value]
@@ -70,7 +72,7 @@ class SuccessBonus(RewardFunction):
 
     def compute(self, obs: Values, action: Value, info: Values) -> Value:
         near = _distance(obs, self.key_a, self.key_b) < self.threshold
-        return _number(near * self.bonus)
+        return _number(number(near) * self.bonus)
 
 
 class ActionPenalty(RewardFunction):
@@ -80,7 +82,7 @@ class ActionPenalty(RewardFunction):
         self.scale = scale
 
     def compute(self, obs: Values, action: Value, info: Values) -> Value:
-        return _number(-self.scale * np.linalg.norm(action, axis=-1))
+        return _number(-self.scale * _norm(_array(action)))
 
 
 class CompositeReward(RewardFunction):
@@ -108,12 +110,23 @@ def _distance(obs: Values, key_a: str, key_b: str) -> Value:
     for key in (key_a, key_b):
         if key not in obs:
             raise unknown_name("observation in a reward", key, sorted(obs))
-    return np.linalg.norm(np.asarray(obs[key_a]) - np.asarray(obs[key_b]), axis=-1)
+    apart = _array(obs[key_a]) - _array(obs[key_b])
+    return _norm(apart)
+
+
+def _norm(vectors: Value) -> Value:
+    """Lengths (...) of vectors (..., d)."""
+    return array_namespace(vectors).linalg.vector_norm(vectors, axis=-1)
+
+
+def _array(values: Value) -> Value:
+    """An array of the caller's library; of NumPy for lists."""
+    return values if array_api_compat.is_array_api_obj(values) else np.asarray(values)
 
 
 def _number(value: Value) -> Value:
     """A float of a single step, the array of many."""
-    return float(value) if np.ndim(value) == 0 else value
+    return float(value) if value.ndim == 0 else value
 
 
 def _snake_case(name: str) -> str:

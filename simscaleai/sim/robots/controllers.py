@@ -19,11 +19,10 @@ from abc import ABC, abstractmethod
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
 from simscaleai.errors import unknown_name
 from simscaleai.registry import Registry
-from simscaleai.sim.arrays import Array, array_namespace, clip
+from simscaleai.sim.arrays import Array, array_namespace, clip, columns, float32, largest, like
 from simscaleai.sim.physics import EnvIds, Sim
 from simscaleai.sim.robots import kinematics
 from simscaleai.sim.robots.arm import Arm
@@ -67,12 +66,12 @@ class Controller(Arm, ABC):
         self._grip_range = sorted((hand.ctrl_closed, hand.ctrl_open))
 
     @abstractmethod
-    def apply(self, sim: Sim, action: NDArray[np.float64], env_ids: EnvIds | None = None) -> None:
-        """Write `sim.ctrl` for actions (n, action_dim) in [-1, 1]; env_ids left out keep theirs."""
+    def apply(self, sim: Sim, action: Array, env_ids: EnvIds | None = None) -> None:
+        """Write `sim.ctrl` for actions (n, action_dim) in [-1, 1]; envs left out keep theirs."""
 
     @abstractmethod
-    def encode(self, displacement: Array, gripper: Array | float = 0.0) -> NDArray[np.float32]:
-        """Return the actions (n, action_dim) that come closest to a displacement of the hand.
+    def encode(self, displacement: Array, gripper: Array | float = 0.0) -> Array:
+        """Return the actions (n, action_dim), float32, that come closest to a displacement of the hand.
 
         Args:
           displacement: (n, 3) m, world frame.
@@ -104,28 +103,30 @@ class Controller(Arm, ABC):
     ) -> Array:
         """Joint steps (n, j) rad, within the velocity limits, that move the hand by `move` (n, 3) m."""
         xp = array_namespace(q)
-        # one product per row: the result must not depend on n
-        rotation = (xmat[:, None, :] @ self.rotation_error)[:, 0]
+        home, weights, max_step = like(self.home, q), like(self.weights, q), like(self.max_step, q)
+        # one product per env: the result must not depend on n
+        rotation = (xmat[:, None, :] @ like(self.rotation_error, q))[:, 0, :]
         error = xp.concat((move, rotation), axis=-1)  # (n, 6)
-        posture = POSTURE_GAIN * (self.home - q)
+        posture = POSTURE_GAIN * (home - q)
         jacobian_t = kinematics.geometric_jacobian(axes, anchors, position)  # (n, j, 6)
-        jacobian_t, error = jacobian_t * self.weights, error * self.weights
+        jacobian_t, error = jacobian_t * weights, error * weights
         if self.ik == "dls":
-            step = kinematics.damped_least_squares(jacobian_t, error, posture, self.damping)
+            damping = like(self.damping, q)
+            step = kinematics.damped_least_squares(jacobian_t, error, posture, damping)
         else:
             step = kinematics.jacobian_transpose(jacobian_t, error)
         # all joints slow down together, so that the hand keeps its direction
-        excess = (abs(step) / self.max_step).max(axis=-1, keepdims=True)
+        excess = largest(abs(step) / max_step)
         return step / xp.maximum(excess, 1.0)
 
     def pose(self, sim: Sim) -> tuple[Array, Array, Array, Array, Array]:
         """Joint angles, place and orientation of the hand, axes and anchors of the joints; lead with n."""
         return (
             sim.qpos[:, self.qpos],
-            sim.site_xpos[:, self.site],
-            sim.site_xmat[:, self.site],
-            sim.xaxis[:, self.joints],
-            sim.xanchor[:, self.joints],
+            sim.site_xpos[:, self.site, :],
+            sim.site_xmat[:, self.site, :],
+            sim.xaxis[:, self.joints, :],
+            sim.xanchor[:, self.joints, :],
         )
 
 
@@ -140,10 +141,10 @@ class EndEffectorController(Controller):
         setpoint = sim.task_state.setdefault("setpoint", np.zeros((sim.n, 3)))
         setpoint[env_ids] = sim.site_xpos[env_ids, self.site]
 
-    def apply(self, sim: Sim, action: NDArray[np.float64], env_ids: EnvIds | None = None) -> None:
+    def apply(self, sim: Sim, action: Array, env_ids: EnvIds | None = None) -> None:
         setpoint, targets = self.targets(action, sim.task_state["setpoint"], *self.pose(sim))
         if env_ids is None:
-            sim.task_state["setpoint"][:] = setpoint
+            sim.task_state["setpoint"][...] = setpoint
         else:
             sim.task_state["setpoint"][env_ids] = setpoint[env_ids]
         self.write(sim, targets, action[:, 3], env_ids)
@@ -161,21 +162,19 @@ class EndEffectorController(Controller):
         """The new setpoint (n, 3) and arm joint targets (n, j); all arguments lead with n."""
         left = clip(setpoint - position, -CARRY, CARRY)
         setpoint = position + left + MAX_DISPLACEMENT * action[:, :3]
-        setpoint = clip(setpoint, *self.workspace)
+        lowest, highest = self.workspace
+        setpoint = clip(setpoint, like(lowest, q), like(highest, q))
         step = self.joint_step(setpoint - position, q, position, xmat, axes, anchors)
-        return setpoint, clip(q + step, self.low, self.high)
+        return setpoint, clip(q + step, like(self.low, q), like(self.high, q))
 
-    def encode(self, displacement: Array, gripper: Array | float = 0.0) -> NDArray[np.float32]:
-        action = np.empty((len(displacement), 4), dtype=np.float32)
-        action[:, :3] = np.clip(displacement / MAX_DISPLACEMENT, -1, 1)
-        action[:, 3] = gripper
-        return action
+    def encode(self, displacement: Array, gripper: Array | float = 0.0) -> Array:
+        return _action(clip(displacement / MAX_DISPLACEMENT, -1.0, 1.0), gripper)
 
 
 class JointController(Controller):
     """Turns each joint by itself.
 
-    Trap: `encode` solves the arm's inverse kinematics where the arm is now, so it is for the env_ids of the
+    Trap: `encode` solves the arm's inverse kinematics where the arm is now, so it is for the envs of the
     environment whose controller this is, at their present state.
     """
 
@@ -191,24 +190,31 @@ class JointController(Controller):
         super().reset(sim, env_ids)
         self._sim = sim
 
-    def apply(self, sim: Sim, action: NDArray[np.float64], env_ids: EnvIds | None = None) -> None:
+    def apply(self, sim: Sim, action: Array, env_ids: EnvIds | None = None) -> None:
         # from the last target, so that a zero action holds still; servos lag by less than one step
         q, target = sim.qpos[:, self.qpos], sim.ctrl[:, self.ctrl]
-        base = clip(target, q - self.max_step, q + self.max_step)
-        targets = clip(base + action[:, :-1] * self.max_step, self.low, self.high)
+        max_step = like(self.max_step, q)
+        base = clip(target, q - max_step, q + max_step)
+        targets = base + action[:, :-1] * max_step
+        targets = clip(targets, like(self.low, q), like(self.high, q))
         self.write(sim, targets, action[:, -1], env_ids)
 
-    def encode(self, displacement: Array, gripper: Array | float = 0.0) -> NDArray[np.float32]:
-        q, *rest = self.pose(self._sim)
-        largest = MAX_DISPLACEMENT / np.maximum(
-            abs(displacement).max(axis=-1, keepdims=True), MAX_DISPLACEMENT
-        )
-        step = self.joint_step(displacement * largest, q, *rest)
-        left = np.clip(self._sim.ctrl[:, self.ctrl] - q, -self.max_step, self.max_step)
-        action = np.empty((len(displacement), self.action_dim), dtype=np.float32)
-        action[:, :-1] = np.clip((step - left) / self.max_step, -1, 1)
-        action[:, -1] = gripper
-        return action
+    def encode(self, displacement: Array, gripper: Array | float = 0.0) -> Array:
+        xp, (q, *rest) = array_namespace(displacement), self.pose(self._sim)
+        longest = largest(abs(displacement))
+        scale = MAX_DISPLACEMENT / xp.maximum(longest, MAX_DISPLACEMENT)
+        step = self.joint_step(displacement * scale, q, *rest)
+        max_step = like(self.max_step, q)
+        left = clip(self._sim.ctrl[:, self.ctrl] - q, -max_step, max_step)
+        return _action(clip((step - left) / max_step, -1.0, 1.0), gripper)
+
+
+def _action(move: Array, gripper: Array | float) -> Array:
+    """Actions (n, d + 1), float32, from entries (n, d) and that of the gripper, (n,) or one number."""
+    xp, fingers = array_namespace(move), gripper
+    if isinstance(gripper, int | float):
+        fingers = xp.full_like(move[:, 0], gripper)
+    return float32(columns(move, fingers))
 
 
 _CONTROLLERS = Registry(

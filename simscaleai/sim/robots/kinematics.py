@@ -43,7 +43,7 @@ def rotation_error_map(target: Array) -> Array:
     cross = xp.asarray(levi_civita, dtype=target.dtype)  # (a x b)_k = a_i b_j cross[i, j, k]
     goal = xp.reshape(target, (3, 3))
     # entry [i, c, k]: what element (i, c) adds to component k, (3, 3, 3)
-    return 0.5 * xp.reshape(xp.tensordot(cross, goal, axes=((1,), (0,))).swapaxes(1, 2), (9, 3))
+    return 0.5 * xp.reshape(xp.tensordot(cross, goal, axes=((1,), (0,))).mT, (9, 3))
 
 
 def damped_least_squares(jacobian_t: Array, error: Array, bias: Array, damping: Array) -> Array:

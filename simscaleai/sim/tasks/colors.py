@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.policy import Policy
-from simscaleai.sim.arrays import Array, array_namespace
+from simscaleai.sim.arrays import Array, array_namespace, copied, like, number
 from simscaleai.sim.physics import Sim
 from simscaleai.sim.tasks.latent import LatentTask
 
@@ -34,13 +34,13 @@ class ColorTask(LatentTask):
 
     def info(self, sim: Sim) -> dict[str, Array]:
         measured = super().info(sim)  # type: ignore[safe-super] # that of the next base
-        wrong = sim.task_state["wrong"].copy()
+        wrong = copied(sim.task_state["wrong"])
         success = measured["success"] & ~wrong
         return {**measured, "wrong": wrong, "wanted": self.latent(sim), "success": success}
 
     def reward_terms(self, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
         terms = super().reward_terms(info, action)  # type: ignore[safe-super] # likewise
-        return {**terms, "wrong": -1.0 * info["wrong"]}
+        return {**terms, "wrong": -1.0 * number(info["wrong"])}
 
     def stage(self, summary: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
         wrong = self.stages.index("wrong_object")
@@ -74,28 +74,28 @@ class ColorExpert:
         wanted = self._task.latent()
         shown = dict(obs)
         for key, name in self._names.items():
-            shown[key] = pick(np.stack([obs[f"{c}_{name}"] for c in COLORS], axis=1), wanted)
+            each = [obs[f"{c}_{name}"] for c in COLORS]
+            shown[key] = pick(array_namespace(each[0]).stack(each, axis=1), wanted)
         return self._expert.act(shown)
 
 
 def pick(values: Array, wanted: Array) -> Array:
     """Of values (n, 3, d) the wanted one's, (n, d); `wanted` (n,) counts in the order of `COLORS`."""
     xp = array_namespace(values)
-    return xp.take_along_axis(values, wanted[:, None, None], axis=1)[:, 0]
+    return xp.take_along_axis(values, wanted[:, None, None], axis=1)[:, 0, :]
 
 
 def others(wanted: Array) -> Array:
     """Which of the three are not wanted, (n, 3) bool."""
-    xp = array_namespace(wanted)
-    return xp.arange(len(COLORS)) != wanted[:, None]
+    return like(np.arange(len(COLORS)), wanted) != wanted[:, None]
 
 
 def drawn(u: Array) -> Array:
     """Which colour is wanted, (k,), for uniform numbers (k,)."""
-    return np.floor(u * len(COLORS))
+    return array_namespace(u).floor(u * len(COLORS))
 
 
-def spread(u: Array, low: Array, high: Array, gap: float) -> Array:
+def spread(u: Array, low: NDArray[np.float64], high: NDArray[np.float64], gap: float) -> Array:
     """Places (k, m, 2) on the table of m things, in random order, whose y are at least `gap` apart.
 
     Args:
@@ -104,9 +104,11 @@ def spread(u: Array, low: Array, high: Array, gap: float) -> Array:
       gap: m; (m - 1) of it must fit into the rectangle.
     """
     m = u.shape[1] // 3
-    free = high[1] - low[1] - (m - 1) * gap
+    (x_low, y_low), (x_high, y_high) = low.tolist(), high.tolist()
+    free = y_high - y_low - (m - 1) * gap
     assert free > 0
-    y = low[1] + np.sort(u[:, :m], axis=1) * free + gap * np.arange(m)
-    order = np.argsort(u[:, m : 2 * m], axis=1)
-    x = low[0] + u[:, 2 * m :] * (high[0] - low[0])
-    return np.stack((x, np.take_along_axis(y, order, axis=1)), axis=-1)
+    xp = array_namespace(u)
+    y = y_low + xp.sort(u[:, :m], axis=1) * free + like(gap * np.arange(m), u)
+    order = xp.argsort(u[:, m : 2 * m], axis=1)
+    x = x_low + u[:, 2 * m :] * (x_high - x_low)
+    return xp.stack((x, xp.take_along_axis(y, order, axis=1)), axis=-1)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
-from simscaleai.sim.arrays import Array, norm
+from simscaleai.sim.arrays import Array, columns, norm, number
 from simscaleai.sim.goals import GoalConditioned
 from simscaleai.sim.physics import Sim
 from simscaleai.sim.tasks.pick_place import THRESHOLD, PickPlace
@@ -20,7 +18,7 @@ class ReachGoal(GoalConditioned, Reach):
     goal_keys: ClassVar[tuple[str, ...]] = ("target_pos",)
 
     def goals(self, sim: Sim) -> tuple[Array, Array]:
-        return sim.site_xpos[:, self.controller.site], self.goal(sim)
+        return sim.site_xpos[:, self.controller.site, :], self.goal(sim)
 
     def reached(self, achieved: Array, desired: Array) -> Array:
         return norm(achieved - desired) < self.threshold
@@ -33,14 +31,13 @@ class PickPlaceGoal(GoalConditioned, PickPlace):
     goal_keys: ClassVar[tuple[str, ...]] = ("target_pos",)
 
     def goals(self, sim: Sim) -> tuple[Array, Array]:
-        lifted = sim.task_state.get(
-            "lifted", np.zeros(sim.n)
-        )  # before the first reset there is none
-        target = sim.mocap_pos[:, self.target]
-        return (
-            np.column_stack((self.cube(sim), lifted)),
-            np.column_stack((target, np.ones(sim.n))),
+        xp, target = sim.xp, sim.mocap_pos[:, self.target, :]
+        one = xp.ones_like(target[:, 0])
+        # before the first reset there is no task state
+        lifted = (
+            number(sim.task_state["lifted"]) if "lifted" in sim.task_state else xp.zeros_like(one)
         )
+        return columns(self.cube(sim), lifted), columns(target, one)
 
     def reached(self, achieved: Array, desired: Array) -> Array:
         near = norm(achieved[..., :3] - desired[..., :3]) < THRESHOLD

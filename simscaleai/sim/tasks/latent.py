@@ -10,9 +10,8 @@ Trap: therefore such a task's expert acts for the envs of the environment whose 
 from __future__ import annotations
 
 import mujoco
-import numpy as np
 
-from simscaleai.sim.arrays import Array, array_namespace
+from simscaleai.sim.arrays import Array, array_namespace, columns
 from simscaleai.sim.physics import EnvIds, Sim
 from simscaleai.sim.robots.controllers import Controller
 from simscaleai.sim.task import Task
@@ -31,9 +30,10 @@ class LatentTask(Task):
 
     def place_latent(self, values: Array) -> dict[int, Array]:
         """Where the body "latent" is for latents (k,): {mocap id: (k, 3)}."""
-        place = np.zeros((len(values), 3))
-        place[:, 0] = values
-        return {self._latent_id: place}
+        xp = array_namespace(values)
+        x = xp.astype(values, xp.float64)
+        zero = xp.zeros_like(x)
+        return {self._latent_id: columns(x, zero, zero)}
 
     def latent(self, sim: Sim | None = None) -> Array:
         """Return the latents of all envs, (n,) int64; by default of the environment's own."""

@@ -11,7 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.policy import Policy
-from simscaleai.sim.arrays import Array, clip, closeness, float32, norm
+from simscaleai.sim.arrays import (
+    Array,
+    array_namespace,
+    clip,
+    closeness,
+    columns,
+    copied,
+    float32,
+    like,
+    norm,
+    number,
+)
 from simscaleai.sim.physics import Sim
 from simscaleai.sim.robots.controllers import Controller
 from simscaleai.sim.task import Task
@@ -62,27 +73,29 @@ class PickPlace(Task):
         self.start = controller.start(model)
 
     def initial_state(self, u: Array) -> dict[str, Array]:
-        cube = CUBE_LOW + u[:, 0:2] * (CUBE_HIGH - CUBE_LOW)
-        target = CUBE_LOW + u[:, 2:4] * (CUBE_HIGH - CUBE_LOW)
+        xp = array_namespace(u)
+        low, size = like(CUBE_LOW, u), like(CUBE_HIGH - CUBE_LOW, u)
+        cube = low + u[:, 0:2] * size
+        target = low + u[:, 2:4] * size
         # a target closer than MIN_TRAVEL moves straight away from the cube
         away = target - cube
-        distance = np.sqrt(away[:, :1] * away[:, :1] + away[:, 1:] * away[:, 1:]) + 1e-9
-        target = cube + away * (np.clip(distance, MIN_TRAVEL, None) / distance)
+        distance = xp.sqrt(away[:, :1] * away[:, :1] + away[:, 1:] * away[:, 1:]) + 1e-9
+        target = cube + away * (xp.maximum(distance, MIN_TRAVEL) / distance)
         in_air = u[:, 4] < 0.5
-        height = np.where(in_air, AIR_LOW + u[:, 5] * (AIR_HIGH - AIR_LOW), HALF_SIZE)
-        qpos = self.cubes_at(cube[:, None], u[:, 6:7])
-        place = np.column_stack((target, height))
+        height = xp.where(in_air, AIR_LOW + u[:, 5] * (AIR_HIGH - AIR_LOW), HALF_SIZE)
+        qpos = self.cubes_at(cube[:, None, :], u[:, 6:7])
+        place = columns(target, height)
         return {"qpos": qpos, "mocap_pos": self.mocap_pos({self.target: place})}
 
     def cubes_at(self, places: Array, u: Array) -> Array:
         """qpos (k, nq) with the m cubes on the table at (k, m, 2) m, turned by u (k, m) turns."""
-        k, m = u.shape
-        qpos = np.broadcast_to(self.start, (k, self.model.nq)).copy()
+        xp, (k, m) = array_namespace(u), u.shape
+        qpos = xp.tile(like(self.start, u)[None, :], (k, 1))
         half = (u - 0.5) * math.pi  # half the yaw
+        zero = 0.0 * u[:, 0]
         for i in range(m):
-            zero = np.zeros(k)
-            turned = np.column_stack((np.cos(half[:, i]), zero, zero, np.sin(half[:, i])))
-            qpos[:, self.positions[i]] = np.column_stack((places[:, i], zero + HALF_SIZE))
+            turned = columns(xp.cos(half[:, i]), zero, zero, xp.sin(half[:, i]))
+            qpos[:, self.positions[i]] = columns(places[:, i, :], zero + HALF_SIZE)
             qpos[:, self.quaternions[i]] = turned
         return qpos
 
@@ -93,13 +106,13 @@ class PickPlace(Task):
     def observe(self, sim: Sim) -> dict[str, Array]:
         arm = self.controller
         return {
-            "ee_pos": float32(sim.site_xpos[:, arm.site]),
+            "ee_pos": float32(sim.site_xpos[:, arm.site, :]),
             "gripper_state": float32(arm.opening(sim)[:, None]),
             "joint_pos": float32(sim.qpos[:, arm.qpos]),
             "joint_vel": float32(sim.qvel[:, arm.qvel]),
             "object_pos": float32(sim.qpos[:, self.position]),
             "object_quat": float32(sim.qpos[:, self.quaternion]),
-            "target_pos": float32(sim.mocap_pos[:, self.target]),
+            "target_pos": float32(sim.mocap_pos[:, self.target, :]),
         }
 
     def post_step(self, sim: Sim) -> None:
@@ -107,9 +120,9 @@ class PickPlace(Task):
 
     def info(self, sim: Sim) -> dict[str, Array]:
         cube = self.cube(sim)
-        to_cube = cube - sim.site_xpos[:, self.controller.site]
-        place_dist = norm(sim.mocap_pos[:, self.target] - cube)
-        lifted = sim.task_state["lifted"].copy()
+        to_cube = cube - sim.site_xpos[:, self.controller.site, :]
+        place_dist = norm(sim.mocap_pos[:, self.target, :] - cube)
+        lifted = copied(sim.task_state["lifted"])
         return {
             "reach_dist": norm(to_cube),
             "place_dist": place_dist,
@@ -125,23 +138,22 @@ class PickPlace(Task):
         They are sent further in than they are, have stopped all the same, and the cube's centre is
         between the pads.
         """
-        hand = sim.site_xmat[:, self.controller.site]
-        n = len(hand)
-        local = abs((to_cube[:, None, :] @ hand.reshape(n, 3, 3))[:, 0])  # in the hand's frame
+        hand = sim.xp.reshape(sim.site_xmat[:, self.controller.site, :], (sim.n, 3, 3))
+        local = abs((to_cube[:, None, :] @ hand)[:, 0, :])  # (n, 3) m in the hand's frame
         blocked = self.controller.squeeze(sim) > SQUEEZE
         speed = self.controller.finger_speed(sim)
-        between = (local < self.grip_region).all(axis=1)
+        between = sim.xp.all(local < like(self.grip_region, local), axis=1)
         return blocked & between & (abs(speed) < STOPPED)
 
     def reward_terms(self, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
         return {
             "reach": closeness(info["reach_dist"], 0.1) - 1.0,
-            "grasp": info["grasped"] - 1.0,
+            "grasp": number(info["grasped"]) - 1.0,
             # on the way up already: a hand that holds the cube still would else find nothing to climb
-            "lift": clip(info["height"] / LIFT_HEIGHT, info["lifted"] * 1.0, 1.0) - 1.0,
+            "lift": clip(info["height"] / LIFT_HEIGHT, number(info["lifted"]), 1.0) - 1.0,
             "place": closeness(info["place_dist"], 0.1) - 1.0,
             "action": -norm(action),
-            "success": info["success"] * 1.0,
+            "success": number(info["success"]),
         }
 
     def stage(self, summary: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
@@ -213,35 +225,36 @@ class PickPlaceExpert:
 
     def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         ee, cube, target = obs["ee_pos"], obs["object_pos"], obs["target_pos"]
+        xp = array_namespace(ee)
         off = _norm2(cube - ee)
         above = ee[:, 2] - cube[:, 2]
-        half = np.full((1, 3), HALF_SIZE)
-        zero = np.zeros(len(ee))
+        half = like(np.full((1, 3), HALF_SIZE), ee)
+        zero = 0.0 * half[:, 0]  # (1,) float64
         width = 2 * half_extent((zero, zero + 1, zero), obs["object_quat"], half)
         near = (off < self.near) & (abs(above) < self.near)
         gripped = near & (obs["gripper_state"][:, 0] < width * (1 + self.slack))
 
         # free hand: stay on a funnel over the cube, narrow at the bottom
-        funnel = np.clip((off - self.aligned) * 5.0, 0.0, self.hover)
-        slow = np.clip(1.0 - (funnel - above) / 0.02, 0.0, 1.0)  # low beside the cube: rise first
+        funnel = clip((off - self.aligned) * 5.0, 0.0, self.hover)
+        slow = clip(1.0 - (funnel - above) / 0.02, 0.0, 1.0)  # low beside the cube: rise first
         approach = cube - ee
         approach[:, :2] *= slow[:, None]
         approach[:, 2] += funnel
 
         # cube in hand: up, across, then down onto the target
         aside = _norm2(target - cube)
-        over = np.clip((aside - 0.01) / 0.015, 0.0, 1.0) * np.clip(
-            self.travel - target[:, 2], 0.0, None
-        )
+        over = clip((aside - 0.01) / 0.015, 0.0, 1.0)
+        over = over * xp.maximum(self.travel - target[:, 2], 0.0)
         carry = target - cube
-        lifted = np.clip((cube[:, 2] - HALF_SIZE - LIFT_HEIGHT) / 0.01, 0.0, 1.0)
+        lifted = clip((cube[:, 2] - HALF_SIZE - LIFT_HEIGHT) / 0.01, 0.0, 1.0)
         carry[:, :2] *= lifted[:, None]
         resting = cube[:, 2] < HALF_SIZE + 0.005
-        carry[:, 2] = np.where(resting, self.pull, carry[:, 2] + over)
+        carry[:, 2] = xp.where(resting, self.pull, carry[:, 2] + over)
 
-        move = np.where(gripped[:, None], carry, np.where(near[:, None], cube - ee, approach))
-        return self._controller.encode(move, np.where(near, -1.0, 1.0))
+        move = xp.where(gripped[:, None], carry, xp.where(near[:, None], cube - ee, approach))
+        return self._controller.encode(move, xp.where(near, 0.0 * off - 1.0, 1.0))
 
 
-def _norm2(x: NDArray[Any]) -> NDArray[Any]:
-    return np.sqrt(x[:, 0] * x[:, 0] + x[:, 1] * x[:, 1])
+def _norm2(x: Array) -> Array:
+    """Lengths (n,) in the plane of the table, of vectors (n, 3)."""
+    return array_namespace(x).sqrt(x[:, 0] * x[:, 0] + x[:, 1] * x[:, 1])

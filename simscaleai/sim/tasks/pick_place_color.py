@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from simscaleai.policy import Policy
-from simscaleai.sim.arrays import Array, float32
+from simscaleai.sim.arrays import Array, columns, float32
 from simscaleai.sim.physics import Sim
 from simscaleai.sim.tasks.colors import COLORS, ColorExpert, ColorTask, drawn, others, pick, spread
 from simscaleai.sim.tasks.pick_place import HALF_SIZE, PickPlace, PickPlaceExpert, is_lifted
@@ -46,7 +46,7 @@ class PickPlaceColor(ColorTask, PickPlace):
 
     def initial_state(self, u: Array) -> dict[str, Array]:
         places = spread(u[:, :12], LOW, HIGH, GAP)
-        target = np.column_stack((places[:, 3], np.full(len(u), HALF_SIZE)))
+        target = columns(places[:, 3, :], 0.0 * u[:, 0] + HALF_SIZE)
         return {
             "qpos": self.cubes_at(places, u[:, 12:15]),
             "mocap_pos": self.mocap_pos(
@@ -63,16 +63,16 @@ class PickPlaceColor(ColorTask, PickPlace):
         return obs
 
     def cube(self, sim: Sim) -> Array:
-        return pick(self._centres(sim), self.latent(sim))
+        return pick(self._centers(sim), self.latent(sim))
 
     def post_step(self, sim: Sim) -> None:
         super().post_step(sim)
-        lifted = is_lifted(self._centres(sim))
-        sim.task_state["wrong"] |= (lifted & others(self.latent(sim))).any(axis=1)
+        lifted = is_lifted(self._centers(sim))
+        sim.task_state["wrong"] |= sim.xp.any(lifted & others(self.latent(sim)), axis=1)
 
-    def _centres(self, sim: Sim) -> Array:
-        """Of all cubes, (n, 3, 3) m."""
-        return np.stack([sim.qpos[:, position] for position in self.positions], axis=1)
+    def _centers(self, sim: Sim) -> Array:
+        """Centers of all cubes, (n, 3, 3) m."""
+        return sim.xp.stack([sim.qpos[:, position] for position in self.positions], axis=1)
 
     def expert(self) -> Policy:
         return ColorExpert(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.policy import Policy
-from simscaleai.sim.arrays import Array, closeness, float32, norm
+from simscaleai.sim.arrays import Array, array_namespace, closeness, float32, like, norm, number
 from simscaleai.sim.physics import Sim
 from simscaleai.sim.robots.controllers import Controller
 from simscaleai.sim.task import Task
@@ -38,25 +38,29 @@ class Reach(Task):
         self.start = controller.start(model)
 
     def initial_state(self, u: Array) -> dict[str, Array]:
-        qpos = np.broadcast_to(self.start, (len(u), self.model.nq))
-        target = TARGET_LOW + u * (TARGET_HIGH - TARGET_LOW)
-        return {"qpos": qpos, "mocap_pos": self.mocap_pos({self.target: target})}
+        target = like(TARGET_LOW, u) + u * like(TARGET_HIGH - TARGET_LOW, u)
+        return {"qpos": self.arm_at_start(u), "mocap_pos": self.mocap_pos({self.target: target})}
+
+    def arm_at_start(self, u: Array) -> Array:
+        """qpos (k, nq) of the scene with the arm where episodes start, for u (k, d)."""
+        start = like(self.start, u)
+        return array_namespace(u).broadcast_to(start, (u.shape[0], self.model.nq))
 
     def observe(self, sim: Sim) -> dict[str, Array]:
         arm = self.controller
         return {
-            "ee_pos": float32(sim.site_xpos[:, arm.site]),
+            "ee_pos": float32(sim.site_xpos[:, arm.site, :]),
             "joint_pos": float32(sim.qpos[:, arm.qpos]),
             "joint_vel": float32(sim.qvel[:, arm.qvel]),
-            "target_pos": float32(sim.mocap_pos[:, self.target]),
+            "target_pos": float32(sim.mocap_pos[:, self.target, :]),
         }
 
     def goal(self, sim: Sim) -> Array:
         """Where the tool centre point is to go, (n, 3) m."""
-        return sim.mocap_pos[:, self.target]
+        return sim.mocap_pos[:, self.target, :]
 
     def info(self, sim: Sim) -> dict[str, Array]:
-        distance = norm(self.goal(sim) - sim.site_xpos[:, self.controller.site])
+        distance = norm(self.goal(sim) - sim.site_xpos[:, self.controller.site, :])
         return {"distance": distance, "success": distance < self.threshold}
 
     def reward_terms(self, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
@@ -65,7 +69,7 @@ class Reach(Task):
             "distance": -distance,
             "closeness": closeness(distance, 0.1) - 1.0,
             "action": -norm(action),
-            "success": info["success"] * 1.0,
+            "success": number(info["success"]),
         }
 
     def expert(self) -> Policy:

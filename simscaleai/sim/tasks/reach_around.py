@@ -15,7 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.policy import Policy
-from simscaleai.sim.arrays import Array, array_namespace, float32
+from simscaleai.sim.arrays import (
+    Array,
+    array_namespace,
+    columns,
+    copied,
+    float32,
+    largest,
+    like,
+    number,
+)
 from simscaleai.sim.physics import Sim
 from simscaleai.sim.robots.controllers import MAX_DISPLACEMENT, Controller
 from simscaleai.sim.tasks.latent import LatentTask
@@ -52,35 +61,38 @@ class ReachAround(LatentTask, Reach):
         self.distances = [int(model.sensor(name).adr[0]) for name in SENSORS]
 
     def initial_state(self, u: Array) -> dict[str, Array]:
-        zero = np.zeros(len(u))
-        target = TARGET_LOW + u[:, :2] * (TARGET_HIGH - TARGET_LOW)
+        zero = 0.0 * u[:, 0]
+        target = like(TARGET_LOW, u) + u[:, :2] * like(TARGET_HIGH - TARGET_LOW, u)
         post = POST_X[0] + u[:, 2] * (POST_X[1] - POST_X[0])
         places = {
-            self.target: np.column_stack((target[:, 0], zero, target[:, 1])),
-            self.post: np.column_stack((post, zero, zero)),
+            self.target: columns(target[:, 0], zero, target[:, 1]),
+            self.post: columns(post, zero, zero),
         }
-        qpos = np.broadcast_to(self.start, (len(u), self.model.nq))
-        side = np.where(u[:, 3] < 0.5, LEFT, RIGHT)
-        return {"qpos": qpos, "mocap_pos": self.mocap_pos(places | self.place_latent(side))}
+        side = array_namespace(u).where(u[:, 3] < 0.5, zero + LEFT, RIGHT)
+        return {
+            "qpos": self.arm_at_start(u),
+            "mocap_pos": self.mocap_pos(places | self.place_latent(side)),
+        }
 
     def observe(self, sim: Sim) -> dict[str, Array]:
-        return {**super().observe(sim), "post_pos": float32(sim.mocap_pos[:, self.post])}
+        return {**super().observe(sim), "post_pos": float32(sim.mocap_pos[:, self.post, :])}
 
     def post_step(self, sim: Sim) -> None:
-        xp = array_namespace(sim.qpos)
-        sim.task_state["hit"] |= (sim.sensordata[:, self.distances] < TOUCH).any(axis=1)
-        hand, side = sim.site_xpos[:, self.controller.site], sim.task_state["side"]
+        xp = sim.xp
+        for distance in self.distances:
+            sim.task_state["hit"] |= sim.sensordata[:, distance] < TOUCH
+        hand, side = sim.site_xpos[:, self.controller.site, :], sim.task_state["side"]
         passes = (side == 0) & (hand[:, 0] > sim.mocap_pos[:, self.post, 0])
-        side[:] = xp.where(passes, xp.where(hand[:, 1] > 0, LEFT, RIGHT), side)
+        here = xp.where(hand[:, 1] > 0, xp.full_like(side, LEFT), RIGHT)
+        side[:] = xp.where(passes, here, side)
 
     def info(self, sim: Sim) -> dict[str, Array]:
         measured = super().info(sim)
-        hit = sim.task_state["hit"].copy()
-        side = sim.task_state["side"].copy()
+        hit, side = (copied(sim.task_state[name]) for name in ("hit", "side"))
         return {**measured, "hit": hit, "side": side, "success": measured["success"] & ~hit}
 
     def reward_terms(self, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
-        return {**super().reward_terms(info, action), "hit": -1.0 * info["hit"]}
+        return {**super().reward_terms(info, action), "hit": -1.0 * number(info["hit"])}
 
     def stage(self, summary: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
         return np.where(summary["ever_hit"], 1, 0)
@@ -112,12 +124,13 @@ class ReachAroundExpert:
 
     def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         ee, post, target = obs["ee_pos"], obs["post_pos"], obs["target_pos"]
-        side = self._task.latent()
+        xp = array_namespace(ee)
+        side = xp.astype(self._task.latent(), xp.float64)
         clear = side * ee[:, 1] > self.aside - 0.02
         behind = ee[:, 0] > post[:, 0] + self.back
-        forward = np.where(clear, self.back + 0.03, -self.front)
-        goal = np.column_stack((post[:, 0] + forward, side * self.aside, target[:, 2]))
-        move = np.where(behind[:, None], target, goal) - ee
+        forward = xp.where(clear, 0.0 * side + (self.back + 0.03), -self.front)
+        goal = columns(post[:, 0] + forward, side * self.aside, target[:, 2])
+        move = xp.where(behind[:, None], target, goal) - ee
         # all components slow down together: the way is straight
-        longest = np.maximum(abs(move).max(axis=1, keepdims=True), MAX_DISPLACEMENT)
+        longest = xp.maximum(largest(abs(move)), MAX_DISPLACEMENT)
         return self._task.controller.encode(move * (MAX_DISPLACEMENT / longest))

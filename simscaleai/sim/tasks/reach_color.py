@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 
 from simscaleai.policy import Policy
-from simscaleai.sim.arrays import Array, float32, norm
+from simscaleai.sim.arrays import Array, columns, float32, norm
 from simscaleai.sim.parameters import (
     OBJECTS,
     RGB,
@@ -72,15 +72,13 @@ class ReachColor(ColorTask, Reach):
         self.ids = [self.mocap_id(name) for name in self.spheres]
 
     def initial_state(self, u: Array) -> dict[str, Array]:
-        k = len(u)
         places = spread(u[:, :9], LOW, HIGH, GAP)
         spheres = {
-            index: np.column_stack((places[:, i], np.full(k, RADIUS)))
+            index: columns(places[:, i, :], 0.0 * u[:, 0] + RADIUS)
             for i, index in enumerate(self.ids)
         }
-        qpos = np.broadcast_to(self.start, (k, self.model.nq))
         return {
-            "qpos": qpos,
+            "qpos": self.arm_at_start(u),
             "mocap_pos": self.mocap_pos(spheres | self.place_latent(drawn(u[:, 9]))),
         }
 
@@ -88,16 +86,20 @@ class ReachColor(ColorTask, Reach):
         obs = super().observe(sim)
         del obs["target_pos"]
         for color, index in zip(COLORS, self.ids, strict=True):
-            obs[f"{color}_pos"] = float32(sim.mocap_pos[:, index])
+            obs[f"{color}_pos"] = float32(sim.mocap_pos[:, index, :])
         return obs
 
     def goal(self, sim: Sim) -> Array:
-        return pick(sim.mocap_pos[:, self.ids], self.latent(sim))
+        return pick(self._centers(sim), self.latent(sim))
+
+    def _centers(self, sim: Sim) -> Array:
+        """Centers of all spheres, (n, 3, 3) m."""
+        return sim.xp.stack([sim.mocap_pos[:, index, :] for index in self.ids], axis=1)
 
     def post_step(self, sim: Sim) -> None:
-        hand = sim.site_xpos[:, self.controller.site]
-        reached = norm(sim.mocap_pos[:, self.ids] - hand[:, None]) < RADIUS
-        sim.task_state["wrong"] |= (reached & others(self.latent(sim))).any(axis=1)
+        hand = sim.site_xpos[:, self.controller.site, :]
+        reached = norm(self._centers(sim) - hand[:, None, :]) < RADIUS
+        sim.task_state["wrong"] |= sim.xp.any(reached & others(self.latent(sim)), axis=1)
 
     def expert(self) -> Policy:
         return ColorExpert(ReachExpert(self.controller), self, {"target_pos": "pos"})
