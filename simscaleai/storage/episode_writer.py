@@ -216,8 +216,10 @@ class EpisodeWriter:
     ) -> index.StoredArray:
         kind = self._type(value.dtype)
         space = h5s.create_simple(value.shape)
-        dataset = h5d.create(group, name, kind, space, self._layout(value))
-        step = _chunk_shape(value)[0]
+        chunk_shape = _chunk_shape(value)
+        step = chunk_shape[0]
+        props = self._layout(chunk_shape, value.itemsize)
+        dataset = h5d.create(group, name, kind, space, props)
         tail = (0,) * (value.ndim - 1)
         for i, chunk in enumerate(chunks):
             dataset.write_direct_chunk((i * step, *tail), chunk)
@@ -237,9 +239,8 @@ class EpisodeWriter:
             self._types[dtype] = h5t.py_create(dtype, logical=True)
         return self._types[dtype]
 
-    def _layout(self, value: Array) -> h5p.PropDCID:
-        chunk = _chunk_shape(value)
-        key = (chunk, value.itemsize)
+    def _layout(self, chunk: tuple[int, ...], itemsize: int) -> h5p.PropDCID:
+        key = (chunk, itemsize)
         if key not in self._layouts:
             props = h5p.create(h5p.DATASET_CREATE)
             props.set_chunk(chunk)
@@ -261,7 +262,7 @@ def _group(groups: dict[str, h5g.GroupID], folder: str) -> h5g.GroupID:
 
 def _chunk_shape(value: Array) -> tuple[int, ...]:
     """Return the chunk shape: steps per chunk, then the other axes whole."""
-    step_nbytes = max(value[0].nbytes, 1)
+    step_nbytes = max(value.nbytes // len(value), 1)
     is_image = value.ndim > 2
     steps = 1 if is_image else max(1, min(len(value), _VECTOR_CHUNK_BYTES // step_nbytes))
     return (steps, *value.shape[1:])
