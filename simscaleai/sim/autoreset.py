@@ -28,14 +28,15 @@ StepResult = tuple[ObsDict, NDArray[np.float64], Flags, Flags, dict[str, Any]]
 
 def next_step(core: TaskCore, actions: NDArray[np.float64], done: Flags) -> StepResult:
     """Step the others, and start the next episode of envs that were `done`."""
-    begun = np.flatnonzero(done)
+    begun = done.nonzero()[0]  # three times as fast as the function of the same name
     core.step(actions, _moving(done, begun))
     if begun.size:
         core.begin_next(begun)
         actions[begun] = 0.0
     core.measure(actions)
     reward, terminated, truncated = core.reward(), core.terminated(), core.truncated()
-    reward[begun], terminated[begun] = 0.0, False
+    if begun.size:
+        reward[begun], terminated[begun] = 0.0, False
     info = vector_info(core, done if begun.size else None)
     return core.observe(), reward, terminated, truncated, info
 
@@ -59,13 +60,15 @@ def same_step(core: TaskCore, actions: NDArray[np.float64], done: Flags) -> Step
 
 def disabled(core: TaskCore, actions: NDArray[np.float64], done: Flags) -> StepResult:
     """Step the others, and leave envs that are `done` where they are."""
-    still = np.flatnonzero(done)
+    still = done.nonzero()[0]
     moving = _moving(done, still)
     core.step(actions, moving)
-    actions[still] = 0.0
+    if still.size:
+        actions[still] = 0.0
     core.measure(actions)
     reward, terminated, truncated = core.reward(), core.terminated(), core.truncated()
-    reward[still] = 0.0
+    if still.size:
+        reward[still] = 0.0
     return core.observe(moving), reward, terminated, truncated, vector_info(core)
 
 
