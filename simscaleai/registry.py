@@ -1,8 +1,9 @@
 """Names for things that are loaded when first used.
 
 An entry is the thing itself or `"module:attribute"`, which is imported at the first `get`; listing
-names imports nothing. Registering another thing under a
-taken name is an error, so that a user's registration never hides a built-in.
+names imports none of them. Registering another thing under a taken name is an error, so that a user's
+registration never hides a built-in. Packages that register names of their own are imported before a name is
+looked up, see `plugins`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
+from simscaleai import plugins
 from simscaleai.errors import UserError, unknown_name
 
 
@@ -37,8 +39,11 @@ class Registry:
 
     def get(self, name: str) -> Any:
         """Return the thing called `name`, importing it if needed; UserError lists known names."""
+        plugins.load_requested()
         if name not in self._entries:
-            raise unknown_name(self.kind, name, self._entries)
+            plugins.load_installed()
+        if name not in self._entries:
+            raise UserError(f"{unknown_name(self.kind, name, self._entries)} {plugins.remedy()}")
         entry = self._entries[name]
         if isinstance(entry, str):
             module, _, attribute = entry.partition(":")
@@ -50,7 +55,13 @@ class Registry:
         return {k: thing for k, thing in self._entries.items() if k not in self._builtin}
 
     def names(self) -> list[str]:
-        """Return all names, sorted."""
+        """Return all names, sorted, those of plugins too; UserError if a requested plugin is broken."""
+        plugins.load_requested()
+        plugins.load_installed()
+        return self.known()
+
+    def known(self) -> list[str]:
+        """Return the names registered so far, sorted; imports nothing."""
         return sorted(self._entries)
 
     def __contains__(self, name: object) -> bool:

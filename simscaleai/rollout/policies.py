@@ -13,9 +13,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-import os
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 
 from simscaleai.array_types import Array
 from simscaleai.errors import MissingFileError, UserError, did_you_mean, unknown_name
+from simscaleai.plugins import import_from_here
 from simscaleai.policy import Policy, RandomPolicy
 from simscaleai.rollout.gym_types import GymEnv
 from simscaleai.storage.find_checkpoint import RUNS, checkpoint_sha256, find_checkpoint
@@ -147,10 +146,8 @@ def function_policy(name: str) -> Policy:
 def _load(name: str) -> object:
     """Import what "module:function" names; from the working directory, too, as `python -m` does."""
     module_name, _, attribute = name.partition(":")
-    if not {"", os.getcwd()} & set(sys.path):
-        sys.path.append(os.getcwd())
     try:
-        module = importlib.import_module(module_name)
+        module = import_from_here(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # a module that the user's own imports

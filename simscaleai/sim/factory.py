@@ -199,7 +199,7 @@ def gym_id(name: str) -> str:
 
 
 def _register_with_gymnasium() -> None:
-    for name in list_envs():
+    for name in _ENVS.known():  # not list_envs: a plugin imports this module
         env_id = gym_id(name)
         if env_id not in gymnasium.registry:
             gymnasium.register(

@@ -12,6 +12,7 @@ from simscaleai.memory import out_of_memory
 from simscaleai.storage.disk import cannot_write
 
 RANDOMIZE = "--randomize"
+IMPORT = "--import"
 
 
 def echo(text: str, *, err: bool = False) -> None:
@@ -20,7 +21,16 @@ def echo(text: str, *, err: bool = False) -> None:
 
 
 class Group(TyperGroup):
-    """Ends a command with one sentence and exit code 2 where the user made a mistake."""
+    """Ends a command with one sentence and exit code 2 where the user made a mistake.
+
+    Its option `--import` is one of every command, too.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        shared = [option for option in self.params if IMPORT in option.opts]
+        for command in self.commands.values():
+            command.params += shared
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -75,6 +85,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 
 

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from simscaleai.tools.app import app
+from simscaleai import plugins
+from simscaleai.tools.app import IMPORT, app
 
 # isort: off
 # in the order of --help; a module registers its commands when it is imported
@@ -32,8 +33,22 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _request(names: list[str] | None) -> None:
+    plugins.request(names or [])
+
+
 @app.callback()
 def root(
+    imports: Annotated[
+        list[str] | None,
+        typer.Option(
+            IMPORT,
+            metavar="MODULE|FILE",
+            callback=_request,
+            expose_value=False,
+            help="Module or Python file with tasks, robots or models of your own; may be repeated.",
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from simscaleai.errors import UserError, unknown_name
+from simscaleai.plugins import request, requested
 
 # Short names, and what installs the launchers that do not come with Hydra.
 ALIASES = {"submitit": "submitit_slurm"}
@@ -161,7 +162,9 @@ def launch(
         if launcher not in known:
             raise _unknown_launcher(launcher, known)
         try:
-            hydra.multirun(name, partial(_call, task), overrides, with_log_configuration=False)
+            hydra.multirun(
+                name, partial(_call, task, requested()), overrides, with_log_configuration=False
+            )
         except HydraException as error:
             raise UserError(
                 f"The launcher {launcher!r} did not start: {_first_line(error)}."
@@ -174,7 +177,8 @@ def launch(
             ) from error
 
 
-def _call(task: Callable[[int], None], config: Any) -> None:
+def _call(task: Callable[[int], None], imports: Sequence[str], config: Any) -> None:
+    request(imports)  # the process may be another one, whose environment is not this one's
     task(config.job)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from simscaleai import plugins
 from simscaleai.tracking import run_info
 
 GL_BACKENDS = ("egl", "osmesa", "glfw")
@@ -65,7 +66,9 @@ def assets() -> Path:
 
 def _runs(code: str, seconds: float = PROBE_SECONDS, **variables: str) -> str:
     # PyOpenGL reads its platform from a variable that would overrule the backend asked for.
-    env = {key: value for key, value in os.environ.items() if key != "PYOPENGL_PLATFORM"}
+    # A plugin has nothing to do with it, and a broken one would be taken for a broken engine.
+    dropped = ("PYOPENGL_PLATFORM", plugins.VARIABLE)
+    env = {key: value for key, value in os.environ.items() if key not in dropped}
     try:
         done = subprocess.run(
             [sys.executable, "-c", f"{code}\nprint('it runs')"],

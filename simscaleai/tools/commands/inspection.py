@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from simscaleai import plugins
 from simscaleai.tools.app import app, examples
 
 
@@ -17,7 +18,8 @@ def list_envs() -> None:
     from simscaleai.sim import list_envs
     from simscaleai.tools.console import table
 
-    rows, faults = [], []
+    faults = [state for state in plugins.states().values() if state != plugins.LOADED]
+    rows = []
     for name in list_envs():
         try:
             rows.append((name, *_about_env(name)))
@@ -63,6 +65,8 @@ def info() -> None:
 
     table("Versions", ["library", "version"], list(info.versions().items()))
     table("Devices", ["device", "found"], list(info.devices().items()))
+    if found := plugins.states():
+        table("Plugins", ["plugin", "state"], list(found.items()))
     table("Render engines", ["engine", "state"], list(info.render_engines().items()))
     typer.echo(f"Scenes: {info.assets()}")
 
