@@ -87,10 +87,10 @@ def fence(code: str, language: str = "python") -> str:
 
 def cli_page() -> str:
     intro = (
-        "Every command prints its part of this page with `--help` or `-h`. A mistake in what it is given\n"
-        "ends with one sentence and exit code 2. `simscale --version` prints the version.\n\n"
-        "`--import MODULE|FILE` is an option of every command and may be repeated: a module or Python\n"
-        "file that registers tasks, robots, models or agents of your own. See\n"
+        "Every command shows the same text with `--help` or `-h`. Invalid arguments end with one sentence\n"
+        "and exit code 2. `simscale --version` prints the version.\n\n"
+        "`--import MODULE|FILE` is an option of every command and may be repeated: it imports a module or\n"
+        "Python file that registers tasks, robots, models or agents of your own. See\n"
         "[Your own package](getting-started.md#your-own-package)."
     )
     names = [(c.name or c.callback.__name__.replace("_", "-"), c) for c in app.registered_commands]

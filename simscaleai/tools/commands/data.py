@@ -19,7 +19,7 @@ from simscaleai.tools.commands.options import (
     names,
 )
 
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where a stopped run left off.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Finish an interrupted run.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 
 
@@ -35,7 +35,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existin
 )
 def datagen(
     env_name: Env = "reach",
-    n_episodes: Annotated[int, typer.Option(min=1, help="How many episodes to keep.")] = 100,
+    n_episodes: Annotated[int, typer.Option(min=1, help="Number of episodes to record.")] = 100,
     output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file to write.")] = Path(
         "data/dataset.h5"
     ),
@@ -48,17 +48,22 @@ def datagen(
     robot: RobotName = None,
     randomize: Randomize = None,
     only_success: Annotated[
-        bool, typer.Option("--only-success", help="Keep successful episodes alone.")
+        bool, typer.Option("--only-success", help="Record successful episodes only.")
     ] = False,
     noise: Annotated[
         float,
-        typer.Option(min=0, help="Std of noise on executed actions; labels stay clean."),
+        typer.Option(
+            min=0,
+            help="Standard deviation of noise on executed actions; recorded actions stay clean.",
+        ),
     ] = 0.0,
-    max_steps: Annotated[int, typer.Option(min=1, help="Longest episode, in steps.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Decides every episode.")] = 42,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    max_steps: Annotated[
+        int, typer.Option(min=1, help="Steps after which an episode is truncated.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every episode.")] = 42,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
     num_envs: Annotated[
-        int, typer.Option(min=1, help="Most simulations at once in each process.")
+        int, typer.Option(min=1, help="Environments that each process steps at once.")
     ] = 64,
     cameras: Cameras = "",
     image_size: ImageSize = 64,
@@ -116,14 +121,14 @@ def render(
     depth: Depth = False,
     segmentation: Segmentation = False,
     randomize: Randomize = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of randomized looks.")] = 0,
-    engine: Annotated[str, typer.Option(help="auto, warp or gl.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the randomized appearance.")] = 0,
+    engine: Annotated[str, typer.Option(help="Render engine: auto, warp or gl.")] = "auto",
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Render the images of recorded episodes again, without simulating.
 
-    They look as they were recorded, or with --randomize have colours and lights of their own.
+    The scene looks as it was recorded; with --randomize, every episode gets its own colors and lights.
     """
     from simscaleai.datagen import render_dataset
     from simscaleai.tools.console import results

@@ -29,24 +29,28 @@ def evaluate(
     ],
     env_name: Annotated[
         str | None,
-        typer.Option(help="Environment; by default the one that the policy was trained for."),
+        typer.Option(help="Environment; default: that of the checkpoint."),
     ] = None,
-    n_episodes: Annotated[int, typer.Option(min=1, help="Episodes.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="Decides the starts.")] = 0,
-    num_envs: Annotated[int | None, typer.Option(min=1, help="Simulations at once.")] = None,
+    n_episodes: Annotated[int, typer.Option(min=1, help="Number of episodes.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the episodes.")] = 0,
+    num_envs: Annotated[
+        int | None, typer.Option(min=1, help="Number of parallel environments.")
+    ] = None,
     randomize: Randomize = None,
     phrasings: Annotated[
         str,
         typer.Option(
-            help="Instructions as in training data (train), or in other words (held_out)."
+            help="Phrasings of instructions: train, or held_out, which no dataset contains."
         ),
     ] = "train",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder of the results; beside the checkpoint."),
+        typer.Option(
+            "--output", "-o", help="Folder of the results; default: that of the checkpoint."
+        ),
     ] = None,
 ) -> None:
-    """Let a policy drive the arm and count its successes."""
+    """Measure the success rate of a policy in closed loop."""
     from simscaleai.evaluation import evaluate_checkpoint
     from simscaleai.tools.console import results, table, text
 

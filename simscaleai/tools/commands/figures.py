@@ -1,4 +1,4 @@
-"""Pictures and videos of environments, datasets, runs and policies."""
+"""Figures and videos of environments, datasets, runs and policies."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from simscaleai.tools.commands.options import Env, Randomize, names
 
 Save = Annotated[
     Path | None,
-    typer.Option(help="Picture to write: png, pdf, svg, ...; without it a window opens."),
+    typer.Option(help="File to write: png, pdf, svg, ...; without it, a window opens."),
 ]
 AnyEnv = Annotated[
-    str | None, typer.Option(help="Environment; by default the checkpoint's, or reach.")
+    str | None, typer.Option(help="Environment; default: that of the checkpoint, or reach.")
 ]
 Policy = Annotated[
     str,
     typer.Option(help="scripted (the expert), random, a checkpoint, a run, or module:function."),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Decides the episodes.")]
-Size = Annotated[int, typer.Option(min=16, max=2048, help="Height and width in pixels.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the episodes.")]
+Size = Annotated[int, typer.Option(min=16, max=2048, help="Height and width of images in pixels.")]
 Steps = Annotated[
-    int | None, typer.Option(min=1, help="Control steps; by default until episodes are over.")
+    int | None, typer.Option(min=1, help="Control steps; default: until the episodes end.")
 ]
 Camera = Annotated[
-    str | None, typer.Option(help="Camera; by default observer_cam, or the scene's first.")
+    str | None, typer.Option(help="Camera; default: observer_cam, or the first of the scene.")
 ]
 Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="HDF5 file of episodes.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or its name in runs/.")]
@@ -82,16 +82,17 @@ def viz_cameras(
     env_name: Env = "reach",
     save: Save = None,
     cameras: Annotated[
-        str, typer.Option(metavar="NAMES", help="Such as wrist_cam,front_cam; by default all.")
+        str,
+        typer.Option(metavar="NAMES", help="Cameras, such as wrist_cam,front_cam; default: all."),
     ] = "",
     n_steps: Annotated[
-        int, typer.Option(min=0, help="Control steps of the expert before the images.")
+        int, typer.Option(min=0, help="Control steps of the expert before rendering.")
     ] = 12,
     seed: Seed = 0,
     randomize: Randomize = None,
     size: Size = 256,
 ) -> None:
-    """Draw what each camera sees: RGB, depth and segmentation."""
+    """Draw RGB, depth and segmentation of each camera."""
     from simscaleai.tools import visualize
 
     _make(
@@ -119,7 +120,7 @@ def viz_dataset(dataset: Dataset, save: Save = None) -> None:
 )
 def viz_trajectory(
     dataset: Dataset,
-    episode: Annotated[int, typer.Option(min=0, help="Position in the dataset, from 0.")] = 0,
+    episode: Annotated[int, typer.Option(min=0, help="Index of the episode, from 0.")] = 0,
     save: Save = None,
 ) -> None:
     """Draw observations, actions and rewards of an episode over time."""
@@ -140,7 +141,7 @@ def viz_training(run: Run, save: Save = None) -> None:
 
 @app.command("viz-rl", epilog=examples("simscale viz-rl checkpoints/ppo_reach --save rl.png"))
 def viz_rl(run: Run, save: Save = None) -> None:
-    """Draw the curves of a run of reinforcement learning."""
+    """Draw the curves of a reinforcement learning run."""
     from simscaleai.tools import visualize
 
     _make(save, lambda: visualize.plot_rl(run))
@@ -157,7 +158,9 @@ def viz_rl(run: Run, save: Save = None) -> None:
 def viz_video(
     env_name: AnyEnv = None,
     policy: Policy = "scripted",
-    n_episodes: Annotated[int, typer.Option(min=1, max=64, help="Episodes, a tile each.")] = 4,
+    n_episodes: Annotated[
+        int, typer.Option(min=1, max=64, help="Number of episodes, one tile each.")
+    ] = 4,
     save: Annotated[Path, typer.Option(help="mp4 file to write.")] = Path("rollout.mp4"),
     camera: Camera = None,
     seed: Seed = 0,
@@ -165,7 +168,7 @@ def viz_video(
     n_steps: Steps = None,
     size: Size = 256,
 ) -> None:
-    """Film a policy: several episodes at once, each marked with how it ended."""
+    """Record a video of several episodes side by side, each marked with its outcome."""
     from simscaleai.tools import visualize
 
     done = visualize.record_video(
@@ -183,7 +186,7 @@ def viz_video(
 
 
 def _make(save: Path | None, draw: Callable[[], Any]) -> None:
-    """Draw a figure once it is known where to put it."""
+    """Draw a figure after checking that it can be saved or shown."""
     from simscaleai.tools import visualize
 
     path = visualize.check_target(save)

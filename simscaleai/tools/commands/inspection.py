@@ -1,4 +1,4 @@
-"""What there is: environments, models, versions and devices."""
+"""Lists of environments and models; versions and devices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from simscaleai.tools.app import app, examples
 
 @app.command("list-envs", epilog=examples("simscale list-envs"))
 def list_envs() -> None:
-    """List the environments: what is to be done, and what a policy sees."""
+    """List the environments with their instructions and observations."""
     from simscaleai.errors import printable
     from simscaleai.guards import reason
     from simscaleai.sim import list_envs
@@ -37,9 +37,11 @@ def list_envs() -> None:
     "list-models", epilog=examples("simscale list-models", "simscale list-models vla:small")
 )
 def list_models(
-    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Its arguments.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="Show only the arguments of this model.")
+    ] = None,
 ) -> None:
-    """List the models and their presets: size, what they read, what they are. With MODEL, its arguments."""
+    """List the models and their presets with size and inputs, or the arguments of MODEL."""
     from simscaleai.models.overview import overview
     from simscaleai.models.registry import list_models, model_arguments
     from simscaleai.tools.console import table
@@ -59,7 +61,7 @@ def list_models(
 
 @app.command(epilog=examples("simscale info"))
 def info() -> None:
-    """Show versions, devices and which render engines work."""
+    """Show versions, devices and the render engines that work."""
     from simscaleai.tools import info
     from simscaleai.tools.console import table
 
@@ -96,7 +98,7 @@ def _about_env(name: str) -> tuple[str, str]:
 
 
 def _example(instruction: str) -> str:
-    """An instruction as a person would say it: where it is about any colour, with all of them."""
+    """An instruction as a person would say it, with all colors where it names one."""
     from simscaleai.sim.tasks.colors import COLORS
 
     return instruction.replace("{color}", "/".join(COLORS))

@@ -1,4 +1,4 @@
-"""Watching a policy live."""
+"""Watch a policy live."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from simscaleai.tools.app import app, examples
 def viz_live(
     env_name: Annotated[
         str | None,
-        typer.Option(help="Environment; by default the checkpoint's, or reach."),
+        typer.Option(help="Environment; default: that of the checkpoint, or reach."),
     ] = None,
     policy: Annotated[
         str,
@@ -28,19 +28,22 @@ def viz_live(
             help="scripted (the expert), random, a checkpoint, a run, or module:function."
         ),
     ] = "scripted",
-    seed: Annotated[int, typer.Option(min=0, help="Decides the episodes.")] = 0,
-    speed: Annotated[float, typer.Option(help="Simulated seconds in a second.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the episodes.")] = 0,
+    speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
     web: Annotated[
         bool, typer.Option("--web", help="Serve a page for a browser instead of a window.")
     ] = False,
     host: Annotated[
-        str, typer.Option(help="Address to serve at; other than 127.0.0.1, others can reach it.")
+        str,
+        typer.Option(
+            help="Address to serve at; any other than 127.0.0.1 is reachable from other machines."
+        ),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to serve at; 0 is any free one.")
+        int, typer.Option(min=0, max=65535, help="Port to serve at; 0 selects a free one.")
     ] = 8080,
 ) -> None:
-    """Watch a policy drive the arm, in a window or in a browser."""
+    """Watch a policy control the arm, in a window or a browser."""
     from simscaleai.tools.live import view_live
 
     player = view_live(env_name, policy, seed=seed, speed=speed, web=web, host=host, port=port)

@@ -1,4 +1,4 @@
-"""How fast a dataset can be read."""
+"""Loading speed of a dataset."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ from simscaleai.tools.app import app, examples
 )
 def bench_loader(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="HDF5 file of episodes.")],
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 256,
-    num_workers: Annotated[int, typer.Option(min=0, help="Processes that read the file.")] = 0,
-    seq_len: Annotated[int, typer.Option(min=1, help="Actions in a sample.")] = 1,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Time to measure each loader.")] = 3.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples per batch.")] = 256,
+    num_workers: Annotated[
+        int, typer.Option(min=0, help="Worker processes that read the file.")
+    ] = 0,
+    seq_len: Annotated[int, typer.Option(min=1, help="Actions per sample.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds to measure each loader.")] = 3.0,
     cache_mb: Annotated[
         float | None,
-        typer.Option(min=0, help="MiB of memory for images; by default what can be spared."),
+        typer.Option(min=0, help="MiB of memory for cached images; default: what is available."),
     ] = None,
 ) -> None:
-    """Measure how fast batches come, beside a loader that reads sample by sample."""
+    """Measure the loading speed, compared with a loader that reads sample by sample."""
     from simscaleai.tools.console import table
     from simscaleai.training.data import bench
 

@@ -15,17 +15,19 @@ RobotName = Annotated[
 ]
 Cameras = Annotated[
     str,
-    typer.Option(metavar="NAMES", help="Cameras to record, such as wrist_cam,front_cam."),
+    typer.Option(metavar="NAMES", help="Cameras to render, such as wrist_cam,front_cam."),
 ]
-ImageSize = Annotated[int, typer.Option(min=1, help="Pixels per side.")]
-Depth = Annotated[bool, typer.Option("--depth", help="Also depth, in m.")]
-Segmentation = Annotated[bool, typer.Option("--segmentation", help="Also geom ids.")]
+ImageSize = Annotated[int, typer.Option(min=1, help="Height and width of images in pixels.")]
+Depth = Annotated[bool, typer.Option("--depth", help="Also record depth (m).")]
+Segmentation = Annotated[
+    bool, typer.Option("--segmentation", help="Also record segmentation (geom ids).")
+]
 Randomize = Annotated[
     str | None,
     typer.Option(
         RANDOMIZE,
         metavar="[LEVEL]",
-        help="Domain randomization: light, default or heavy; `default` if no level is named.",
+        help="Domain randomization: light, default or heavy; `default` if no level is given.",
     ),
 ]
 

@@ -28,22 +28,25 @@ def rl(
         Path | None, typer.Option(help="YAML file of settings; see configs/rl.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Folder of the run: runs/NAME; else checkpoints/AGENT_ENV.")
+        str | None, typer.Option(help="Write to runs/NAME; without it, to checkpoints/AGENT_ENV.")
     ] = None,
     env_name: Annotated[
         str | None, typer.Option(help="Environment; see `simscale list-envs`.")
     ] = None,
     agent: Annotated[str | None, typer.Option(help="Algorithm: ppo, cem.")] = None,
     total_steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of all environments together.")
+        int | None, typer.Option(min=1, help="Total steps of all environments.")
     ] = None,
     num_envs: Annotated[
-        int | None, typer.Option(min=1, help="Environments that step together.")
+        int | None, typer.Option(min=1, help="Number of parallel environments.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Decides everything.")] = None,
-    device: Annotated[str | None, typer.Option(help="Of the networks: auto, cpu, cuda.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the whole run.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Device of the networks: auto, cpu or cuda.")
+    ] = None,
     init_from: Annotated[
-        Path | None, typer.Option(help="Checkpoint or run of a cloned policy to start from.")
+        Path | None,
+        typer.Option(help="Checkpoint or run of a cloned policy that initializes the agent."),
     ] = None,
     resume: Annotated[
         str | None,
@@ -52,15 +55,16 @@ def rl(
         ),
     ] = None,
     save_path: Annotated[
-        Path | None, typer.Option(help="Where the final agent goes; final.pt of the run's folder.")
+        Path | None,
+        typer.Option(help="File of the final agent; default final.pt in the run's folder."),
     ] = None,
     use_wandb: Annotated[
-        bool, typer.Option("--use-wandb", help="Record with Weights & Biases.")
+        bool, typer.Option("--use-wandb", help="Log to Weights & Biases.")
     ] = False,
 ) -> None:
     """Train an agent by reinforcement learning, by default with PPO.
 
-    Settings come from the defaults, then --config, then KEY=VALUE words, then the flags.
+    Settings come from the defaults, then --config, then KEY=VALUE arguments, then the flags.
     """
     from simscaleai.rl.settings import load_rl
     from simscaleai.rl.training import train_agent

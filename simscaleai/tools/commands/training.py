@@ -17,15 +17,13 @@ Config = Annotated[Path | None, typer.Option(help="YAML file of settings; see co
 Model = Annotated[str | None, typer.Option(help="Model; see `simscale list-models`.")]
 Dataset = Annotated[Path | None, typer.Option(help="HDF5 file of episodes.")]
 MaxSteps = Annotated[int | None, typer.Option(min=1, help="Optimizer steps.")]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Samples in a step.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Samples per optimizer step.")]
 LearningRate = Annotated[float | None, typer.Option(min=0, help="Peak learning rate.")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")]
+Device = Annotated[str | None, typer.Option(help="Device: auto, cpu, cuda or mps.")]
 EvalEpisodes = Annotated[
-    int | None, typer.Option(min=0, help="Episodes in the environment at every evaluation.")
+    int | None, typer.Option(min=0, help="Closed-loop episodes of each evaluation.")
 ]
-UseWandb = Annotated[
-    bool, typer.Option("--use-wandb", help="Record with Weights & Biases; WANDB_MODE=offline too.")
-]
+UseWandb = Annotated[bool, typer.Option("--use-wandb", help="Log to Weights & Biases.")]
 
 
 @app.command(
@@ -41,14 +39,14 @@ def train(
     overrides: Overrides = None,
     config: Config = None,
     name: Annotated[
-        str | None, typer.Option(help="Folder of the run: runs/NAME; else checkpoints.")
+        str | None, typer.Option(help="Write to runs/NAME; without it, to checkpoints.")
     ] = None,
     model: Model = None,
     dataset: Dataset = None,
     max_steps: MaxSteps = None,
     batch_size: BatchSize = None,
     lr: LearningRate = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Weights and data order.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of weights and data order.")] = None,
     device: Device = None,
     checkpoint_dir: Annotated[Path | None, typer.Option(help="Folder of checkpoints.")] = None,
     resume: Annotated[
@@ -62,7 +60,7 @@ def train(
 ) -> None:
     """Train a model on a dataset.
 
-    Settings come from the defaults, then --config, then KEY=VALUE words, then the flags.
+    Settings come from the defaults, then --config, then KEY=VALUE arguments, then the flags.
     """
     from simscaleai.distributed import Processes
     from simscaleai.tools.console import results
@@ -101,7 +99,8 @@ def sweep(
     overrides: Overrides = None,
     config: Config = None,
     name: Annotated[
-        str | None, typer.Option(help="Folder of the sweep: runs/NAME; else that of --config.")
+        str | None,
+        typer.Option(help="Write to runs/NAME; without it, the name is that of --config."),
     ] = None,
     launcher: Annotated[
         str, typer.Option(help="Hydra launcher: basic, joblib, submitit, ray.")
@@ -115,10 +114,10 @@ def sweep(
     eval_env_episodes: EvalEpisodes = None,
     use_wandb: UseWandb = False,
 ) -> None:
-    """Train once for every combination of the values given, and compare.
+    """Train once for every combination of the given values, and compare.
 
     Several values are separated by commas; choice(...) and range(...) work as in Hydra. Run the same
-    command again to resume: finished runs are kept, failed and interrupted ones are made.
+    command again to resume: finished runs are kept, failed and interrupted ones are run.
     """
     from simscaleai.tools.sweep import run_sweep
 
