@@ -66,7 +66,7 @@ def test_python_keeps_nothing_of_former_environments() -> None:
         gc.collect()
         sizes.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
-    assert sizes[1] - sizes[0] < 64 * 1024  # bytes, of 8 environments; one has 15 MiB
+    assert sizes[1] - sizes[0] < 2**20  # bytes, of 8 environments; one has 15 MiB
 
 
 PROGRAM = """
@@ -96,4 +96,5 @@ def test_memory_of_the_process_does_not_grow() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True
     )
-    assert float(ran.stdout) < 8  # MiB, for 400 environments
+    # The allocator alone makes the size swing by about 20 MiB; one environment has 15.
+    assert float(ran.stdout) < 40  # MiB, for 400 environments
