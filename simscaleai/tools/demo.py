@@ -1,6 +1,6 @@
 """The whole loop on one task, as `make demo` runs it: `python -m simscaleai.tools.demo`.
 
-Demonstrations by the scripted expert, behaviour cloning on them, and the clone in closed loop on 100
+Demonstrations by the scripted expert, behavior cloning on them, and the clone in closed loop on 100
 starts that are not in the data, with a contact sheet and a video of it. Everything is in `runs/demo/`; the
 policy of an earlier demo is moved aside.
 """
@@ -81,7 +81,7 @@ def run_demo(
     rate, interval = evaluation["success_rate"], evaluation["success_ci"]
     results = {
         "demonstrations": f"{data['total_episodes']} episodes, {data['total_steps']} steps",
-        "training": f"{max_steps} steps of behaviour cloning, loss {metrics['loss']:.4f}",
+        "training": f"{max_steps} steps of behavior cloning, loss {metrics['loss']:.4f}",
         "evaluation": f"{text('success_rate', rate)} success in {n_episodes} unseen episodes,"
         f" 95 % interval {text('success_ci', interval)}",
         "pictures": pictures,
