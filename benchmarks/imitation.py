@@ -5,7 +5,7 @@
 A recipe is a file of configs/train; the demonstrations are made by the command in its first lines, with the
 seed of the run. Episodes of the evaluation start where no demonstration and no other evaluation does.
 Models of language are told what to do in phrasings that no demonstration had. For tasks with kinds of
-episodes the last column has the successes of each kind: which colour was named, or, around the post of
+episodes the last column has the successes of each kind: which color was named, or, around the post of
 reach_around, whether it was passed on the left, on the right, or not at all.
 """
 

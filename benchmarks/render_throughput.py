@@ -6,7 +6,7 @@ The scene is pick_place with `front_cam` and `wrist_cam`, in the midst of episod
 has its own state. A frame is one RGB picture of one camera in the caller's memory. "gl" is
 `mujoco.Renderer` on the scene as it is (shadow map of 2048, 4 samples), "gl, MuJoCo's shadows" with MuJoCo's
 own default of 4096, and "gl tuned" without shadows, reflections and multisampling: the least work that gives
-colours. OpenGL draws rows one after the other. Engines take turns; the table shows the best of the repeats,
+colors. OpenGL draws rows one after the other. Engines take turns; the table shows the best of the repeats,
 since the machine has other users, whose load only ever slows a repeat down.
 """
 

@@ -2,7 +2,7 @@
 
     python benchmarks/rl_finetune.py [--seeds 3]
 
-For each seed: 20 demonstrations of the scripted expert, behaviour cloning on them by
+For each seed: 20 demonstrations of the scripted expert, behavior cloning on them by
 configs/train/few_25.yaml, and PPO whose actor starts from the clone. Seconds of the table are those of PPO,
 the fit to the clone included; the time that the clone took is printed beside it.
 """

@@ -2,9 +2,9 @@
 
     python benchmarks/train_throughput.py [--only state image loader step] [--repeats 5] [--threads 2]
 
-state   behaviour cloning of a state: `Trainer` with all that it does (normalization, schedule, clipping,
+state   behavior cloning of a state: `Trainer` with all that it does (normalization, schedule, clipping,
         checks, logs, checkpoints) against a bare PyTorch loop on tensors in memory
-image   behaviour cloning of images in a gzipped HDF5 file: the share of the time that is spent waiting for
+image   behavior cloning of images in a gzipped HDF5 file: the share of the time that is spent waiting for
         data, with images kept in memory and read by two workers
 loader  loaders alone: ours against one that reads sample by sample, on a state and on images
 step    `Trainer` around a model that computes for 10 ms: what a step costs more than in a bare loop
@@ -129,7 +129,7 @@ def compare(
 
 
 def state_table(folder: Path, steps: int, repeats: int) -> Table:
-    """Behaviour cloning of a state, and how much of the bare loop's speed is left."""
+    """Behavior cloning of a state, and how much of the bare loop's speed is left."""
     data = DummyTrajectoryDataset(STEPS_OF_DATA, obs_dim=STATE_DIM)
     everything = data.read(torch.arange(len(data)))
     states, actions = everything["observations"]["state"], everything["actions"]
@@ -144,7 +144,7 @@ def state_table(folder: Path, steps: int, repeats: int) -> Table:
         folder,
     )
     table = new_table(
-        f"state: behaviour cloning, batches of {BATCH}, {steps} steps; bar: a share >= 0.8",
+        f"state: behavior cloning, batches of {BATCH}, {steps} steps; bar: a share >= 0.8",
         ("loop", "samples/s", "ms/step", "share of bare", "in each repeat"),
     )
     for name, seconds in (("bare PyTorch", bare), ("Trainer", full)):
@@ -156,10 +156,10 @@ def state_table(folder: Path, steps: int, repeats: int) -> Table:
 
 
 def image_table(folder: Path, steps: int, repeats: int) -> Table:
-    """Behaviour cloning of images from a file: waiting, from the first batch on, as `Trainer` logs it."""
+    """Behavior cloning of images from a file: waiting, from the first batch on, as `Trainer` logs it."""
     path = write_dataset(folder / "images.h5", 60, IMAGE_SIZE)
     table = new_table(
-        f"image: behaviour cloning of {IMAGE_SIZE}x{IMAGE_SIZE} images, batches of {IMAGE_BATCH}, {steps}"
+        f"image: behavior cloning of {IMAGE_SIZE}x{IMAGE_SIZE} images, batches of {IMAGE_BATCH}, {steps}"
         " steps; bar: waiting <= 5 %",
         ("images", "samples/s", "ms/step", "waiting for data", "in each repeat"),
     )
