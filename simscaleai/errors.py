@@ -66,8 +66,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """Return the error for a name that is not one of `known`; `kind` says what it names."""
+def unknown_name(kind: str, name: str, known: Iterable[str], remedy: str = "") -> UserError:
+    """Return the error for a name that is not one of `known`.
+
+    Args:
+      kind: what the name is of, such as "model".
+      name: the unknown one.
+      known: the names that there are.
+      remedy: a clause about names that are not among them.
+    """
     names = sorted(known)
-    listed = ", ".join(names) or "none"
-    return UserError(f"Unknown {kind} {name!r}; known: {listed}.{did_you_mean(name, names)}")
+    clauses = [f"Unknown {kind} {name!r}", f"known: {', '.join(names) or 'none'}", remedy]
+    return UserError(f"{'; '.join(filter(None, clauses))}.{did_you_mean(name, names)}")

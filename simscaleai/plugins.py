@@ -53,6 +53,7 @@ def load_requested() -> None:
     """Import what was requested and is not yet; UserError for what cannot be imported."""
     for name in requested():
         if name not in _states:
+            # what fails is not noted: after the file is mended, a notebook tries it again
             _import_requested(name)
             _states[name] = LOADED
 
@@ -67,7 +68,7 @@ def load_installed() -> None:
         try:
             entry.load()
             _states[entry.name] = LOADED
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # whatever it is, the built-ins still work
             owner = f" of the package {entry.dist.name!r}" if entry.dist is not None else ""
             _states[entry.name] = (
                 f"The plugin {entry.name!r}{owner} cannot be imported ({_describe(error)}); mend it, or"
@@ -92,9 +93,9 @@ def states() -> dict[str, str]:
 
 
 def remedy() -> str:
-    """Return what an error adds for a name that is in no registry: how to bring one, and which failed."""
-    broken = [state for state in _states.values() if state != LOADED]
-    return " ".join(["Names of your own come with --import MODULE (or SIMSCALE_IMPORT).", *broken])
+    """Return what an error adds for a name that is in no registry: how to bring one, and what failed to."""
+    broken = [state.rstrip(".") for state in _states.values() if state != LOADED]
+    return "; ".join([f"names of your own come with --import MODULE (or {VARIABLE})", *broken])
 
 
 def import_from_here(name: str) -> ModuleType:
@@ -126,6 +127,7 @@ def _import_file(path: Path) -> None:
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))  # last, so that it hides no other module
     module = importlib.import_module(path.stem)
+    # a module of that name may have been imported before, or come first on the path
     found = getattr(module, "__file__", None)
     if found is None or Path(found).resolve() != path:
         raise ImportError(f"another module is called {path.stem!r}; rename the file")

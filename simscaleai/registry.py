@@ -43,7 +43,7 @@ class Registry:
         if name not in self._entries:
             plugins.load_installed()
         if name not in self._entries:
-            raise UserError(f"{unknown_name(self.kind, name, self._entries)} {plugins.remedy()}")
+            raise unknown_name(self.kind, name, self._entries, plugins.remedy())
         entry = self._entries[name]
         if isinstance(entry, str):
             module, _, attribute = entry.partition(":")

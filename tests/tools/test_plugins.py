@@ -7,15 +7,21 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import pytest
 
 from simscaleai import plugins
+from simscaleai.contract import EnvContract
 from simscaleai.registry import Registry
+from simscaleai.rollout.policy_environment import policy_environment
+from simscaleai.sim import make_env, make_vec_env
 from simscaleai.sim.robots.robot import ASSETS
 from simscaleai.storage.checkpoint import load_checkpoint
+from simscaleai.tools import hydra_launch
 
 REPOSITORY = Path(__file__).parents[2]
 FILES = {
@@ -159,14 +165,29 @@ def test_data_training_and_evaluation(simscale: Simscale, tmp_path: Path) -> Non
     # without the package, in one sentence: what is unknown and the remedy
     code, _, err = simscale(EVAL)
     assert code == 2 and len(err.splitlines()) == 1, err
-    assert "Unknown model 'my_model'" in err and "--import" in err
+    assert "Unknown model 'my_model'; known: act, bc" in err and "come with --import" in err
     assert "success" in succeed(simscale, EVAL, ours)
+
+
+def test_a_checkpoint_of_a_foreign_task_or_robot_names_it(refused: Callable[..., str]) -> None:
+    known = make_env("reach", cameras=[]).contract.to_dict()
+    for key, changed in {
+        "environment 'my_reach'": {**known, "env_name": "my_reach"},
+        "robot 'my_arm'": {**known, "env_config": {**known["env_config"], "robot": "my_arm"}},
+    }.items():
+        contract = EnvContract.from_dict(changed)
+
+        def make(contract: EnvContract = contract) -> None:
+            name, config = policy_environment(contract)
+            make_vec_env(name, 1, config=config)
+
+        refused(make, f"Unknown {key}; known: ", "names of your own come with --import")
 
 
 def test_unknown_names_say_how_to_bring_them(simscale: Simscale) -> None:
     code, _, err = simscale("datagen --env-name my_reach")
     assert code == 2 and "Unknown environment 'my_reach'" in err
-    assert err.endswith("Names of your own come with --import MODULE (or SIMSCALE_IMPORT).\n")
+    assert "; names of your own come with --import MODULE (or SIMSCALE_IMPORT)." in err
 
 
 @pytest.mark.slow
@@ -194,20 +215,12 @@ def test_every_command(
         "render d.h5 --cameras front_cam --image-size 16 -o i.h5",
         f"{RL} {RL_WORDS} {agent}",
         SWEEP,
-        SWEEP.replace("--name s", "--name j --launcher joblib hydra.launcher.n_jobs=2"),
         "list-models my_model",
     ]
     for command in commands:
-        if "joblib" in command and not _has("hydra_plugins.hydra_joblib_launcher"):
-            continue
         succeed(simscale, command, ours)
     listed = succeed(simscale, "list-envs", ours)
     assert "touch the ball of our lab" in listed and "reach_color" in listed
-
-
-def _has(module: str) -> bool:
-    code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
 @pytest.mark.slow
@@ -276,6 +289,16 @@ def test_requests_add_up(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert plugins.requested() == ["a.b", "c", "d", str(fresh / "arm.py")]
     plugins.request([])
     assert len(plugins.requested()) == 4
+
+
+def test_a_run_of_a_sweep_on_another_machine_requests_the_same(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugins.request(["my_lab"])
+    sent = partial(hydra_launch._call, lambda number: None, plugins.requested())
+    monkeypatch.setenv(plugins.VARIABLE, "theirs")
+    sent(SimpleNamespace(job=0))
+    assert plugins.requested() == ["theirs", "my_lab"]
 
 
 def test_list_envs_and_info_survive_a_broken_plugin(simscale: Simscale) -> None:
