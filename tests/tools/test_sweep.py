@@ -135,7 +135,7 @@ def test_an_interruption_shows_what_there_is_and_the_rest_is_made_later(
     assert [row["status"] for row in rows()] == ["finished", "interrupted", "not started"]
     out, err = capsys.readouterr()
     assert "not started" in out
-    assert "run the same command again to go on" in err
+    assert "run the same command again to resume" in err
     assert run_sweep(["seed=0,1,2"]) == 0
     assert [(run.seed, run.checkpoints.resume_from) for run in train] == [(1, "auto"), (2, None)]
 
