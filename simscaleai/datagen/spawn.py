@@ -49,7 +49,7 @@ class Order:
     def check(self) -> None:
         """Raise UserError if some of them are defined where another process cannot import them."""
         place = ""
-        if any("<locals>" in thing.__qualname__ for thing in self._things()):
+        if not all(map(_can_import, self._things())):
             place = "inside a function"
         elif self.needs_main and not _can_import_main():
             place = "in a program that is no file"
@@ -80,7 +80,10 @@ def order(job: Any) -> Order:
     robots = tuple(added_robots().values())
     models = {}
     if job.policy_type not in NAMES and _MODELS in sys.modules:
-        models = sys.modules[_MODELS].added_models()
+        added = sys.modules[_MODELS].added_models()
+        # Only the checkpoint says which model it is of. One that no other process can import is left out:
+        # the worker would name it, if that was the one.
+        models = {k: v for k, v in added.items() if isinstance(v, str) or _can_import(v)}
     made = Order(job, envs, models, robots)
     made.check()
     return made
@@ -119,6 +122,11 @@ def how_it_ended(exit_code: int | None) -> UserError:
         f"A worker process ended by itself (exit code {exit_code}), perhaps for lack of memory; finished"
         " episodes are kept, run again with --resume and fewer --workers."
     )
+
+
+def _can_import(thing: type) -> bool:
+    """Return whether another process can import a class: none that is defined inside a function."""
+    return "<locals>" not in thing.__qualname__
 
 
 def _can_import_main() -> bool:

@@ -144,7 +144,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"updates": "x"},
         {"state.generator": torch.zeros(3)},
         {"state": None},
-        {"name": "no"},
+        {"agent": "no"},
     ],
     ids=str,
 )
@@ -152,7 +152,8 @@ def test_agents(agent: Path, tmp_path: Path, change: dict[str, Any], no_memory: 
     payload = load_checkpoint(agent)
     PPOAgent.from_checkpoint(agent)
     for key, value in change.items():
-        part = payload["agent"]["state"] if key.startswith("state.") else payload["agent"]
+        saved = payload if key == "agent" else payload["ppo"]
+        part = saved["state"] if key.startswith("state.") else saved
         part[key.removeprefix("state.")] = value
     payload.pop("format_version")
     path = save_checkpoint(tmp_path / "evil.pt", payload)

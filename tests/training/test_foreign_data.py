@@ -178,7 +178,7 @@ def test_an_empty_episode_and_overlapping_masks(train):
         file["mask/valid"] = np.array(["demo_2"], dtype="S")
     with pytest.raises(UserError, match=r"d\.h5: mask/train and mask/valid have 1 .*demo_2"):
         train_policy(config)
-    assert any("share 1" in error for error in validate_dataset("d.h5").errors)
+    assert any("1 episodes in common" in error for error in validate_dataset("d.h5").errors)
 
 
 def test_a_resumed_run_compares_its_data(train, tmp_path, capfd):

@@ -14,13 +14,14 @@ import torch
 from simscaleai.tracking.log import METRICS_FILE
 from simscaleai.training import TrainConfig
 from simscaleai.training.report import Report
+from simscaleai.training.run_config import RunConfig
 
 RATES = {"samples_per_second", "data_seconds", "step_seconds", "data_wait_share"}
 
 
-def config(**kwargs: Any) -> TrainConfig:
+def config(**kwargs: Any) -> RunConfig:
     base: dict[str, Any] = {"max_steps": 10, "use_tensorboard": False, "show_progress": False}
-    return TrainConfig(**{**base, **kwargs})
+    return RunConfig.of(TrainConfig(**{**base, **kwargs}))
 
 
 def loss(value: float) -> dict[str, torch.Tensor]:
