@@ -68,25 +68,27 @@ class Arm:
 
     def opening(self, sim: Sim) -> Array:
         """Distance between the fingers, (n,) m."""
-        closed = self.robot.gripper.joint_closed
-        left, right = ((sim.qpos[:, i] - closed) * self._joint_scale for i in self.fingers)
-        return left + right
+        left, right = self.fingers
+        return self._finger(sim.qpos[:, left]) + self._finger(sim.qpos[:, right])
 
     def squeeze(self, sim: Sim) -> Array:
         """How much further in the first finger is sent than it is, (n,) m."""
-        hand, finger = self.robot.gripper, sim.qpos[:, self.fingers[0]]
-        commanded = (sim.ctrl[:, self.gripper] - hand.ctrl_closed) * self._ctrl_scale
-        return (finger - hand.joint_closed) * self._joint_scale - commanded
+        closed = self.robot.gripper.ctrl_closed
+        commanded = _scaled(sim.ctrl[:, self.gripper], closed, self._ctrl_scale)
+        return self._finger(sim.qpos[:, self.fingers[0]]) - commanded
 
     def finger_speed(self, sim: Sim) -> Array:
         """Speed of the first finger, (n,) m/s, positive while it opens."""
-        return sim.qvel[:, self._finger_dof] * self._joint_scale
+        return _scaled(sim.qvel[:, self._finger_dof], 0.0, self._joint_scale)
 
     def gripper_ctrl(self, qpos: Array) -> Array:
         """Control (n,) that keeps the gripper where it is at `qpos` (n, nq)."""
         hand = self.robot.gripper
-        finger = (qpos[:, self.fingers[0]] - hand.joint_closed) * self._joint_scale
-        return hand.ctrl_closed + finger / self._ctrl_scale
+        return hand.ctrl_closed + self._finger(qpos[:, self.fingers[0]]) / self._ctrl_scale
+
+    def _finger(self, qpos: Array) -> Array:
+        """How far a finger is open, (n,) m, at its joint position (n,)."""
+        return _scaled(qpos, self.robot.gripper.joint_closed, self._joint_scale)
 
     def start(self, model: mujoco.MjModel, pose: str = "home") -> NDArray[np.float64]:
         """qpos (nq,) with the arm in a pose of the robot and the gripper open, all else as in the scene."""
@@ -125,3 +127,8 @@ def _consecutive(names: Sequence[str], ids: list[int]) -> slice:
             " other between them."
         )
     return slice(ids[0], ids[0] + len(ids))
+
+
+def _scaled(values: Array, zero: float, scale: float) -> Array:
+    """Return (values - zero) * scale; most grippers count in metres, and nothing is computed for them."""
+    return values if zero == 0.0 and scale == 1.0 else (values - zero) * scale

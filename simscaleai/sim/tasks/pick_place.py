@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from simscaleai.policy import Policy
 from simscaleai.sim.arrays import (
     Array,
+    all_true,
     array_namespace,
     clip,
     closeness,
@@ -142,7 +143,7 @@ class PickPlace(Task):
         local = abs((to_cube[:, None, :] @ hand)[:, 0, :])  # (n, 3) m in the hand's frame
         blocked = self.controller.squeeze(sim) > SQUEEZE
         speed = self.controller.finger_speed(sim)
-        between = sim.xp.all(local < like(self.grip_region, local), axis=1)
+        between = all_true(local < like(self.grip_region, local))
         return blocked & between & (abs(speed) < STOPPED)
 
     def reward_terms(self, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
