@@ -80,7 +80,10 @@ class ObsSpec:
     @classmethod
     def from_saved(cls, about: Mapping[str, Any]) -> ObsSpec:
         """Return the spec in "obs_shapes" and "obs_dtypes" of a checkpoint; UserError if they are damaged."""
-        return cls(*read_shapes(about.get("obs_shapes"), about.get("obs_dtypes")))
+        shapes, dtypes = read_shapes(about.get("obs_shapes"), about.get("obs_dtypes"))
+        if missing := sorted(shapes.keys() - dtypes.keys()):
+            raise UserError(f"obs_dtypes lacks {', '.join(missing)}; the file is damaged.")
+        return cls(shapes, dtypes)
 
     @property
     def state_keys(self) -> list[str]:

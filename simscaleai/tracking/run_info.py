@@ -42,7 +42,6 @@ def write_run_info(
       processes: how many train together.
       facts: further entries of `run_info.json` for this start, plain values.
     """
-    _write(folder / CONFIG_FILE, config)
     starts = _earlier_starts(folder / INFO_FILE) if start_step else []
     starts.append(
         {
@@ -56,7 +55,9 @@ def write_run_info(
             **(facts or {}),
         }
     )
+    # First: a run that is killed between the two must know the folder again as a run's.
     _write(folder / INFO_FILE, json.dumps(starts, indent=2) + "\n")
+    _write(folder / CONFIG_FILE, config)
 
 
 def versions() -> dict[str, str]:

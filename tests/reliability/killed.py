@@ -122,7 +122,7 @@ RUNS: dict[str, Callable[[Path, Path], str]] = {
 def digest(checkpoint: Path) -> str:
     """Of all numbers that training has made: weights, and the optimizer's."""
     payload = load_checkpoint(checkpoint)
-    parts_of_it = {key: payload[key] for key in ("weights", "optimizer", "agent") if key in payload}
+    parts_of_it = {key: payload[key] for key in ("weights", "optimizer", "ppo") if key in payload}
     tensors = dict(_tensors(parts_of_it))
     assert tensors
     whole = hashlib.sha256()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from simscaleai.tracking import run_info
+from simscaleai.tracking.folder import check_no_foreign_files
 from simscaleai.tracking.run_info import CONFIG_FILE, INFO_FILE, git_state, write_run_info
 
 
@@ -24,6 +26,23 @@ def test_each_start_is_listed_and_the_settings_are_the_last(tmp_path: Path) -> N
 
     write_run_info(folder, "seed: 3\n", 0, "cpu")
     assert len(json.loads((folder / INFO_FILE).read_text())) == 1
+
+
+def test_a_folder_is_of_a_run_whenever_its_start_is_cut_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, written = run_info._write, []
+
+    def cut_short(path: Path, text: str) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, text)
+
+    monkeypatch.setattr(run_info, "_write", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        run_info.write_run_info(tmp_path, "seed: 1\n", 0, "cpu")
+    check_no_foreign_files(tmp_path, ["*.pt"])
 
 
 def test_a_broken_record_is_no_obstacle(tmp_path: Path) -> None:
