@@ -26,7 +26,8 @@ from simscaleai.errors import UserError
 from simscaleai.guards import guarded
 from simscaleai.rl.agents.agent import Agent, Metrics, State
 from simscaleai.rl.agents.agent_checkpoint import REMEDY
-from simscaleai.rl.agents.vec_env_adapter import AnyEnv, Transition, VecEnvAdapter
+from simscaleai.rl.agents.vec_env_adapter import Transition, VecEnvAdapter
+from simscaleai.rollout.gym_types import GymEnv
 
 T = TypeVar("T")
 
@@ -84,7 +85,7 @@ class Collector:
         into the saved state.
     """
 
-    def __init__(self, agent: Agent, env: AnyEnv, saved: State | None = None) -> None:
+    def __init__(self, agent: Agent, env: GymEnv, saved: State | None = None) -> None:
         self.adapter = VecEnvAdapter(env, agent.extractor)
         take_action_range(agent, self.adapter.actions)
         what = "What the checkpoint says of the agent's episodes"

@@ -26,8 +26,9 @@ from simscaleai.rl.agents.agent_checkpoint import load_agent, restore_agent, sav
 from simscaleai.rl.agents.metric_group import MetricGroup
 from simscaleai.rl.agents.running_mean_std import RunningMeanStd
 from simscaleai.rl.agents.state_extractor import Observation, StateExtractor
-from simscaleai.rl.agents.vec_env_adapter import AnyEnv, Transition
+from simscaleai.rl.agents.vec_env_adapter import Transition
 from simscaleai.rl.collector import Collector, learn
+from simscaleai.rollout.gym_types import GymEnv
 
 
 class MLPAgent(ABC):
@@ -101,7 +102,7 @@ class MLPAgent(ABC):
     ) -> None: ...
 
     def train(
-        self, env: AnyEnv, on_update: Callable[[Metrics], object] | None = None
+        self, env: GymEnv, on_update: Callable[[Metrics], object] | None = None
     ) -> dict[str, list[float]]:
         """Learn until `total_timesteps` steps have been taken, counted over all calls.
 

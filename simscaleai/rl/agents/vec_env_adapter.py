@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -26,8 +26,8 @@ from simscaleai.infos import last_info, read_success
 from simscaleai.observations import as_array, observation_leaves
 from simscaleai.rl.agents.state_extractor import Observation, StateExtractor
 from simscaleai.rollout.env_checks import as_rewards, entries, name_of, takes_long_seeds
+from simscaleai.rollout.gym_types import GymEnv
 
-AnyEnv: TypeAlias = Any  # gymnasium.Env or gymnasium.vector.VectorEnv, of any package
 Info = Mapping[str, Any]
 
 
@@ -92,7 +92,7 @@ class VecEnvAdapter:
 
     raw: Observation
 
-    def __init__(self, env: AnyEnv, extractor: StateExtractor | None = None) -> None:
+    def __init__(self, env: GymEnv, extractor: StateExtractor | None = None) -> None:
         self.env, self._extractor = env, extractor or StateExtractor()
         self._single = isinstance(env, gymnasium.Env)
         if not self._single and not isinstance(env, VectorEnv):
