@@ -1,8 +1,9 @@
 """Print the size and readability figures of the package: `python scripts/measure_code.py [FOLDER]`.
 
-Counts files, functions, comments and `Any` of every `.py` file below FOLDER (default: `simscaleai`), as the
-style guide in `docs/contributing.md` asks for. Lines of code are lines that hold a token other than a comment
-or a docstring; `__init__.py` files without code are left out of the median.
+`--by-folder` adds a line for each folder, and `--by-file` one for each file. The script counts files,
+functions, comments and `Any` of every `.py` file below FOLDER (default: `simscaleai`), as the style guide in
+`docs/contributing.md` asks for. Lines of code are lines that hold a token other than a comment or a
+docstring; `__init__.py` files without code are left out of the median.
 """
 
 from __future__ import annotations
@@ -70,11 +71,25 @@ def measure(path: Path) -> SourceFile:
     )
 
 
+def print_groups(kind: str, groups: dict[str, list[SourceFile]]) -> None:
+    """Print one table line for each group of files: its code, comments and `Any`."""
+    print(
+        f"\n| {kind} | files | code | comments per 100 | `Any` per 1,000 |\n|---|---|---|---|---|"
+    )
+    for name, files in sorted(groups.items()):
+        code = sum(file.code for file in files)
+        comments = 100 * sum(file.comments for file in files) / code
+        any_names = 1000 * sum(file.any_names for file in files) / code
+        print(f"| {name} | {len(files)} | {code} | {comments:.1f} | {any_names:.1f} |")
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", default="simscaleai", type=Path)
     parser.add_argument("--longest", type=int, default=5, help="how many of the longest to list")
+    parser.add_argument("--by-folder", action="store_true", help="add a line for each folder")
+    parser.add_argument("--by-file", action="store_true", help="add a line for each file")
     arguments = parser.parse_args()
     files = [measure(path) for path in sorted(arguments.folder.rglob("*.py"))]
     files = [file for file in files if file.code]
@@ -97,6 +112,13 @@ def main() -> None:
     print("| measure | value |\n|---|---|")
     for name, value in rows.items():
         print(f"| {name} | {value} |")
+    if arguments.by_folder:
+        folders: dict[str, list[SourceFile]] = {}
+        for file in files:
+            folders.setdefault(str(file.path.parent), []).append(file)
+        print_groups("folder", folders)
+    if arguments.by_file:
+        print_groups("file", {str(file.path): [file] for file in files})
     print("\nLongest files:")
     for file in sorted(files, key=lambda file: -file.lines)[: arguments.longest]:
         print(f"  {file.lines:5d}  {file.path}")
