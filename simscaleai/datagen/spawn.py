@@ -24,6 +24,7 @@ from simscaleai.errors import UserError
 from simscaleai.json_types import JsonDict
 from simscaleai.rollout.policies import NAMES
 from simscaleai.sim.factory import added_envs, register_env
+from simscaleai.sim.robots.controllers import added_controllers, register_controller
 from simscaleai.sim.robots.robot import Robot, added_robots, register_robot
 
 _NAME = "simscaleai-datagen"
@@ -34,11 +35,12 @@ UNGUARDED = 96
 
 @dataclass(frozen=True)
 class Order:
-    """A job with the environments, models and robots that it needs and that are not built in, by name."""
+    """A job with the environments, models, controllers and robots that it needs and that are not built in."""
 
     job: Any
     envs: JsonDict
     models: JsonDict
+    controllers: JsonDict
     robots: tuple[Robot, ...] = ()
 
     @property
@@ -55,22 +57,25 @@ class Order:
             place = "in a program that is no file"
         if place:
             raise UserError(
-                f"Worker processes cannot import {', '.join([*self.envs, *self.models])}, which is defined"
-                f" {place}; define it in a module of its own, or use one worker."
+                "Worker processes cannot import"
+                f" {', '.join([*self.envs, *self.models, *self.controllers])}, which is defined {place};"
+                " define it in a module of its own, or use one worker."
             )
 
     def register(self) -> None:
-        """Register environments and models in the worker, if importing them has not done so."""
+        """Register them in the worker, if importing them has not done so."""
         for robot in self.robots:
             register_robot(robot)
         for name, cls in self.envs.items():
             register_env(name, cls)
+        for name, cls in self.controllers.items():
+            register_controller(name, cls)
         for name, cls in self.models.items():
             importlib.import_module(_MODELS).register_model(name)(cls)
 
     def _things(self) -> list[Any]:
         """Return them without those that are registered as "module:attribute"."""
-        things = [*self.envs.values(), *self.models.values()]
+        things = [*self.envs.values(), *self.models.values(), *self.controllers.values()]
         return [thing for thing in things if not isinstance(thing, str)]
 
 
@@ -78,13 +83,15 @@ def order(job: Any) -> Order:
     """Return the checked order for a worker process to do `job` (`worker_pool.Job`)."""
     envs = {name: cls for name, cls in added_envs().items() if name == job.env_name}
     robots = tuple(added_robots().values())
+    used = job.env_kwargs.get("controller")
+    controllers = {k: cls for k, cls in added_controllers().items() if k == used}
     models = {}
     if job.policy_type not in NAMES and _MODELS in sys.modules:
         added = sys.modules[_MODELS].added_models()
         # Only the checkpoint says which model it is of. One that no other process can import is left out:
         # the worker would name it, if that was the one.
         models = {k: v for k, v in added.items() if isinstance(v, str) or _can_import(v)}
-    made = Order(job, envs, models, robots)
+    made = Order(job, envs, models, controllers, robots)
     made.check()
     return made
 

@@ -226,6 +226,21 @@ _CONTROLLERS = Registry(
 )
 
 
+def register_controller(name: str, cls: type[Controller]) -> None:
+    """Make the controller class `cls` known as `SimConfig.controller`; UserError if the name is taken."""
+    _CONTROLLERS.register(name, cls)
+
+
+def list_controllers() -> list[str]:
+    """Return all controller names, sorted."""
+    return _CONTROLLERS.names()
+
+
+def added_controllers() -> dict[str, type[Controller]]:
+    """Return {name: class} of controllers that are not built in."""
+    return _CONTROLLERS.added()
+
+
 def make_controller(
     name: str, model: mujoco.MjModel, robot: Robot, control_dt: float, ik: str
 ) -> Controller:

@@ -1,20 +1,33 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from simscaleai.datagen import generate_dataset
 from simscaleai.sim import make_env, make_vec_env
-from simscaleai.sim.robots.controllers import IK_METHODS, MAX_DISPLACEMENT
+from simscaleai.sim.arrays import Array
+from simscaleai.sim.physics import EnvIds, Sim
+from simscaleai.sim.robots.controllers import (
+    _CONTROLLERS,
+    IK_METHODS,
+    MAX_DISPLACEMENT,
+    EndEffectorController,
+    list_controllers,
+    register_controller,
+)
 from simscaleai.sim.robots.panda import PANDA
+from simscaleai.storage.episodes import open_dataset
 
 DOWN = np.diag([1.0, -1.0, -1.0])
 
 
 @pytest.fixture(params=IK_METHODS)
 def env(request: pytest.FixtureRequest) -> Any:
-    """Six rows of reach whose target is out of the way, so that episodes go on."""
+    """Six envs of reach whose target is out of the way, so that episodes go on."""
     env = make_vec_env("reach", 6, autoreset_mode="disabled", ik=request.param)
     env.reset(seed=0)
     env.sim.mocap_pos[:] = 9.0
@@ -134,3 +147,53 @@ def test_an_obstacle_does_not_wind_the_target_up() -> None:
     for _ in range(2):
         env.step(up)
     assert hand(env)[0, 2] - low > 0.03
+
+
+class HalfSpeed(EndEffectorController):
+    """Moves the hand half as far for the same action."""
+
+    action_units = ("1 is 2.5 cm", "1 is 2.5 cm", "1 is 2.5 cm", "1 opens, -1 closes")
+
+    def apply(self, sim: Sim, action: Array, env_ids: EnvIds | None = None) -> None:
+        super().apply(sim, action * np.array([0.5, 0.5, 0.5, 1.0]), env_ids)
+
+
+@pytest.fixture
+def half_speed(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of `HalfSpeed`, registered until the end of the test."""
+    monkeypatch.setattr(_CONTROLLERS, "_entries", dict(_CONTROLLERS._entries))
+    register_controller("half_speed", HalfSpeed)
+    return "half_speed"
+
+
+def test_a_registered_controller_drives_any_task_and_robot(half_speed: str) -> None:
+    assert half_speed in list_controllers()
+    up = np.array([0.0, 0.0, 1.0, 0.0])
+    for robot in ("panda", "ur5e"):
+        setpoints = []
+        for name, action in (("end_effector", 0.5 * up), (half_speed, up)):
+            env = make_env("reach", cameras=[], robot=robot, controller=name)
+            env.reset(seed=0)
+            env.step(action)
+            setpoints.append(env.sim.task_state["setpoint"].copy())
+        # 0.5 of 5 cm either way
+        np.testing.assert_array_equal(*setpoints)
+        assert env.contract.env_config["controller"] == half_speed
+        assert env.contract.action_units[0] == "1 is 2.5 cm"
+
+
+def test_worker_processes_know_a_registered_controller(half_speed: str, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"workers": 2, "max_steps": 3, "show_progress": False}
+    path = tmp_path / "data.h5"
+    kwargs = {"controller": half_speed}
+    generate_dataset("reach", 4, str(path), "random", env_kwargs=kwargs, **settings)
+    with open_dataset(path) as data:
+        assert data.contract is not None
+        assert data.contract.env_config["controller"] == half_speed
+
+
+def test_the_name_of_a_controller_is_taken_once(
+    half_speed: str, refused: Callable[..., str]
+) -> None:
+    register_controller(half_speed, HalfSpeed)  # the same again
+    refused(lambda: register_controller("joint", HalfSpeed), "controller", "'joint'", "taken")
