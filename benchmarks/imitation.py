@@ -31,12 +31,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Demonstrations(NamedTuple):
-    """Of the expert: in which task, how many, with what noise on actions, seen by which cameras."""
+    """Demonstrations of the expert: `noise` is the standard deviation of noise on executed actions."""
 
     task: str
     count: int
     noise: float
     cameras: tuple[str, ...] = ()
+    robot: str = "panda"
 
 
 TWO_CAMERAS = ("wrist_cam", "front_cam")
@@ -46,6 +47,7 @@ RECIPES = {
     "diffusion_200": Demonstrations("pick_place", 200, 0.1),
     "flow_200": Demonstrations("pick_place", 200, 0.1),
     "few_25": Demonstrations("pick_place", 25, 0.2),
+    "bc_ur5e": Demonstrations("pick_place", 200, 0.1, robot="ur5e"),
     "around_bc": Demonstrations("reach_around", 200, 0.1),
     "around_diffusion": Demonstrations("reach_around", 200, 0.1),
     "around_flow": Demonstrations("reach_around", 200, 0.1),
@@ -59,8 +61,8 @@ SUITE = 2000  # no seed of a recipe's own evaluations
 
 def recorded(wanted: Demonstrations, seed: int, folder: Path) -> Path:
     """The dataset, made once."""
-    task, count, noise, cameras = wanted
-    name = "_".join([task, str(count), str(noise), str(seed), *cameras])
+    task, count, noise, cameras, robot = wanted
+    name = "_".join([task, str(count), str(noise), str(seed), *cameras, robot])
     path = folder / f"{name}.h5"
     if not path.exists():
         generate_dataset(
@@ -73,6 +75,7 @@ def recorded(wanted: Demonstrations, seed: int, folder: Path) -> Path:
             noise=noise,
             only_success=True,
             cameras=cameras,
+            robot=robot,
             show_progress=False,
         )
     return path
