@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, fields
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -30,35 +30,13 @@ from simscaleai.distributed import Processes
 from simscaleai.errors import unknown_name
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.registry import Registry
+from simscaleai.rl.agents.agent_config import AgentConfig
 from simscaleai.rl.agents.metric_group import MetricGroup
 from simscaleai.rl.agents.state_extractor import StateExtractor
 from simscaleai.rl.agents.vec_env_adapter import Transition
 
 State = dict[str, Any]  # nested plain values and tensors, as `load_checkpoint` gives them back
-Settings: TypeAlias = Any  # a dataclass as `AgentConfig` describes it, of the agent's own class
 Metrics = dict[str, float]
-
-
-class AgentConfig(Protocol):
-    """Settings that every agent has; a dataclass with these fields and the algorithm's own.
-
-    Attributes:
-      n_steps: steps of each environment between two updates.
-      total_timesteps: steps of all environments together.
-      log_every: updates between records.
-      seed: decides weights, noise and the environments' episodes.
-      state_keys, relative_positions: what the agent reads; see `StateExtractor`.
-    """
-
-    n_steps: int
-    total_timesteps: int
-    log_every: int
-    seed: int
-    state_keys: list[str] | None
-    relative_positions: bool
-
-    def problems(self) -> list[str]:
-        """Return a clause for each setting that is out of range: "lr is 0, it must be positive"."""
 
 
 class Agent(Protocol):
@@ -80,10 +58,10 @@ class Agent(Protocol):
     """
 
     name: ClassVar[str]
-    config_class: ClassVar[type]
+    config_class: ClassVar[type[AgentConfig]]
     run_defaults: ClassVar[State]
     metric_groups: ClassVar[tuple[MetricGroup, ...]]
-    config: Settings
+    config: AgentConfig
     obs_dim: int
     action_dim: int
     device: torch.device
@@ -98,7 +76,7 @@ class Agent(Protocol):
         self,
         obs_dim: int,
         action_dim: int,
-        config: Settings,
+        config: AgentConfig,
         device: str,
         processes: Processes | None,
     ) -> None: ...
@@ -139,7 +117,7 @@ class Agent(Protocol):
 
     @classmethod
     def check_compatible(
-        cls, obs_dim: int, action_dim: int, config: Settings, state: State, source: str
+        cls, obs_dim: int, action_dim: int, config: AgentConfig, state: State, source: str
     ) -> None:
         """Raise UserError if a state is not of such an agent, before any memory is taken for one."""
 
@@ -151,24 +129,32 @@ _agents = Registry(
         "ppo": "simscaleai.rl.agents.ppo:PPOAgent",
     },
 )
-_Class = TypeVar("_Class", bound=type)
+_Target = TypeVar("_Target", bound="type | str")
 
 
-def register_agent(name: str) -> Callable[[_Class], _Class]:
-    """Return a decorator that gives an agent class a name; UserError if another class has it."""
+def register_agent(name: str) -> Callable[[_Target], _Target]:
+    """Return a decorator that gives an agent class a name; UserError if another class has it.
 
-    def register(cls: _Class) -> _Class:
-        _agents.register(name, cls)
-        cls.name = name  # type: ignore[attr-defined]
-        return cls
+    Called with `"module:Class"` instead of a class, it imports the module when the agent is first used.
+    """
+
+    def register(target: _Target) -> _Target:
+        _agents.register(name, target)
+        if isinstance(target, type):
+            target.name = name  # type: ignore[attr-defined]
+        return target
 
     return register
 
 
 def agent_class(name: str) -> type[Agent]:
     """Return the class behind a name; UserError lists the known names."""
-    found: type[Agent] = _agents.get(name)
-    return found
+    cls: type[Agent] = _agents.get(name)
+    if "name" not in vars(
+        cls
+    ):  # registered by a string, in a module that does not use the decorator
+        cls.name = name
+    return cls
 
 
 def list_agents() -> list[str]:
@@ -194,10 +180,10 @@ def resolve_agent(settings: State, seed: int | None = None) -> tuple[type[Agent]
             raise unknown_name(f"setting of agent {cls.name!r}:", str(key), known)
     if seed is not None:
         values["seed"] = seed
-    config: AgentConfig = load_config(cls.config_class, **{**cls.run_defaults, **values})
+    config = load_config(cls.config_class, **{**cls.run_defaults, **values})
     return cls, config
 
 
 def agent_settings(cls: type[Agent], config: AgentConfig) -> State:
     """Return the inverse of `resolve_agent`: every setting, with the agent's name first."""
-    return {"name": cls.name, **asdict(config)}  # type: ignore[call-overload]
+    return {"name": cls.name, **asdict(config)}

@@ -22,7 +22,7 @@ from simscaleai.errors import UserError
 from simscaleai.guards import guarded
 from simscaleai.models.policy import action_range_of
 from simscaleai.observations import ObsSpec
-from simscaleai.rl.agents.agent import Agent, AgentConfig, State, agent_class
+from simscaleai.rl.agents.agent import Agent, State, agent_class
 from simscaleai.storage.checkpoint import load_checkpoint, save_checkpoint
 
 REMEDY = "use another checkpoint of the run"
@@ -81,7 +81,7 @@ def load_agent(
     saved, _ = _read(path)
     with guarded(f"The checkpoint {str(path)!r}", REMEDY):
         cls = agent_class(saved["name"])
-        config: AgentConfig = load_config(cls.config_class, **saved["config"])
+        config = load_config(cls.config_class, **saved["config"])
         sizes = saved["obs_dim"], saved["action_dim"]
         # a file may describe a network that fills the memory: compare with its tensors before building
         cls.check_compatible(*sizes, config, saved["state"], str(path))

@@ -10,7 +10,7 @@ whole policies, not actions: a simple baseline, which finds out whether a task n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -18,13 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from simscaleai.convert import Converted, converted
+from simscaleai.convert import converted
 from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
 from simscaleai.models.fitting import check_fit, require_fit
 from simscaleai.models.mlp import MLPPolicy
 from simscaleai.rl.agents.actor_critic import create_actor
-from simscaleai.rl.agents.agent import Metrics, Settings, State, register_agent
+from simscaleai.rl.agents.agent import Metrics, State, register_agent
+from simscaleai.rl.agents.agent_config import AgentConfig
 from simscaleai.rl.agents.metric_group import MetricGroup
 from simscaleai.rl.agents.mlp_agent import MLPAgent
 from simscaleai.rl.agents.running_mean_std import RunningMeanStd
@@ -32,36 +33,27 @@ from simscaleai.rl.agents.vec_env_adapter import Transition
 
 
 @dataclass
-class CEMConfig(Converted):
-    """Settings of the cross-entropy method.
+class CEMConfig(AgentConfig):
+    """Settings of the cross-entropy method: those of `AgentConfig`, and the following.
+
+    A policy is run for `n_steps` steps before it is scored.
 
     Attributes:
-      n_steps: steps for which a policy is run before it is scored.
       elite_fraction: fraction of the policies that the next Gaussian is fitted to.
       init_std: initial standard deviation of each parameter.
       min_std: lower bound of it, so that the search does not stop early.
-      total_timesteps, log_every, seed, state_keys, relative_positions: see `AgentConfig`.
-      normalize_obs: normalize observations by running statistics.
     """
 
-    n_steps: int = 50
     elite_fraction: float = 0.15
     init_std: float = 0.5
     min_std: float = 0.02
-    total_timesteps: int = 1_000_000
-    log_every: int = 1
-    seed: int = 0
-    state_keys: list[str] | None = None
-    relative_positions: bool = False
-    normalize_obs: bool = True
+    log_every: int = field(
+        default=1, kw_only=True
+    )  # updates are few: one per generation of policies
 
     def problems(self) -> list[str]:
         """Return a clause for each setting that is out of range."""
-        wrong = [
-            f"{name} is {getattr(self, name)}, it must be positive"
-            for name in ("n_steps", "init_std", "total_timesteps", "log_every")
-            if not getattr(self, name) > 0
-        ]
+        wrong = super().problems() + self.not_positive("init_std")
         if not 0 < self.elite_fraction <= 1:
             wrong.append(f"elite_fraction is {self.elite_fraction}, it lies between 0 and 1")
         return wrong
@@ -187,6 +179,6 @@ class CEMAgent(MLPAgent):
 
     @classmethod
     def check_compatible(
-        cls, obs_dim: int, action_dim: int, config: Settings, state: State, source: str
+        cls, obs_dim: int, action_dim: int, config: AgentConfig, state: State, source: str
     ) -> None:
         require_fit(state["actor"], lambda: create_actor(obs_dim, action_dim, 1, 0), source)

@@ -21,8 +21,9 @@ from simscaleai.models.mlp import MLPPolicy
 from simscaleai.models.normalization import Normalizer, Statistics
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.observations import ObsSpec
-from simscaleai.rl.agents.agent import Metrics, Settings, State
+from simscaleai.rl.agents.agent import Metrics, State
 from simscaleai.rl.agents.agent_checkpoint import load_agent, restore_agent, save_agent
+from simscaleai.rl.agents.agent_config import AgentConfig
 from simscaleai.rl.agents.metric_group import MetricGroup
 from simscaleai.rl.agents.running_mean_std import RunningMeanStd
 from simscaleai.rl.agents.state_extractor import Observation, StateExtractor
@@ -41,7 +42,7 @@ class MLPAgent(ABC):
     """
 
     name: ClassVar[str]
-    config_class: ClassVar[type]
+    config_class: ClassVar[type[AgentConfig]]
     run_defaults: ClassVar[State] = {}
     metric_groups: ClassVar[tuple[MetricGroup, ...]] = ()
 
@@ -49,7 +50,7 @@ class MLPAgent(ABC):
         self,
         obs_dim: int,
         action_dim: int,
-        config: Settings,
+        config: AgentConfig,
         device: str,
         processes: Processes | None,
     ) -> None:
@@ -98,7 +99,7 @@ class MLPAgent(ABC):
     @classmethod
     @abstractmethod
     def check_compatible(
-        cls, obs_dim: int, action_dim: int, config: Settings, state: State, source: str
+        cls, obs_dim: int, action_dim: int, config: AgentConfig, state: State, source: str
     ) -> None: ...
 
     def train(

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -31,7 +31,8 @@ from simscaleai.models.fitting import check_fit, check_slots, require_fit
 from simscaleai.models.mlp import MLPPolicy
 from simscaleai.models.sizes import within_memory
 from simscaleai.rl.agents.actor_critic import ActorCritic
-from simscaleai.rl.agents.agent import Metrics, Settings, State, register_agent
+from simscaleai.rl.agents.agent import Metrics, State, register_agent
+from simscaleai.rl.agents.agent_config import AgentConfig
 from simscaleai.rl.agents.metric_group import MetricGroup
 from simscaleai.rl.agents.mlp_agent import MLPAgent
 from simscaleai.rl.agents.ppo_config import PPOConfig
@@ -283,9 +284,11 @@ class PPOAgent(MLPAgent):
 
     @classmethod
     def check_compatible(
-        cls, obs_dim: int, action_dim: int, config: Settings, state: State, source: str
+        cls, obs_dim: int, action_dim: int, config: AgentConfig, state: State, source: str
     ) -> None:
-        require_fit(state["network"], lambda: _network(obs_dim, action_dim, config), source)
+        require_fit(
+            state["network"], lambda: _network(obs_dim, action_dim, cast(PPOConfig, config)), source
+        )
 
 
 def _network(obs_dim: int, action_dim: int, config: PPOConfig) -> ActorCritic:
