@@ -7,17 +7,17 @@ latent z what the observation alone does not; acting takes z = 0, the mean of it
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from simscaleai.models.declarations import Batch
 from simscaleai.models.inference import inference
+from simscaleai.models.observation_encoder import Encoded, ObservationEncoder
 from simscaleai.models.policy_heads.chunks import masked_mean
 from simscaleai.models.registry import register_model
 from simscaleai.models.transformer import Block, Encoder, embedding
-from simscaleai.models.vision import ImageSettings, ObservationEncoder, image_keys
+from simscaleai.models.vision import ImageSettings, image_keys
 
 
 @register_model("act")
@@ -37,6 +37,8 @@ class ActionChunkingTransformer(nn.Module):
       cameras: read observations["images/<camera>"] of these instead.
       image_channels, image_size: of images; each becomes one token.
       random_shift, color_jitter: augmentation of images, see `vision.Augmentation`.
+      backbone, backbone_width, encoder_per_camera: of the image encoders, see `vision.ImageSettings`.
+      auxiliary, auxiliary_weight: positions to predict while training, see `auxiliary.AuxiliaryPositions`.
     """
 
     normalization = {"actions": "mean_std"}
@@ -72,6 +74,11 @@ class ActionChunkingTransformer(nn.Module):
         image_size: int = 128,
         random_shift: int = 4,
         color_jitter: float = 0.0,
+        backbone: str = "conv",
+        backbone_width: int = 32,
+        encoder_per_camera: bool = True,
+        auxiliary: list[str] | None = None,
+        auxiliary_weight: float = 1.0,
     ) -> None:
         super().__init__()
         self.action_horizon, self.n_action_steps = action_horizon, n_action_steps
@@ -86,13 +93,22 @@ class ActionChunkingTransformer(nn.Module):
                 embed_dim,
                 random_shift,
                 color_jitter,
+                backbone,
+                backbone_width,
+                encoder_per_camera,
+                tuple(auxiliary or ()),
+                auxiliary_weight,
             ),
         )
         self.obs_keys, self.image_shape = self.encoder.keys, self.encoder.image_shape
+        self.privileged_keys = self.encoder.privileged_keys
         layer = {"mlp_ratio": mlp_ratio, "dropout": dropout}
         if state_dim > 0:
             self.state = nn.Linear(state_dim, embed_dim)
-        self.kinds = embedding(len(self.obs_keys), embed_dim)
+        if self.encoder.auxiliary is not None:
+            self.positions = nn.Linear(self.encoder.auxiliary.width, embed_dim)
+        tokens = len(self.obs_keys) + (self.encoder.auxiliary is not None)
+        self.kinds = embedding(tokens, embed_dim)
         if latent_dim:
             self.style = Style(
                 state_dim, action_dim, action_horizon, embed_dim, num_heads, latent_dim
@@ -105,14 +121,15 @@ class ActionChunkingTransformer(nn.Module):
         )
         self.output = nn.Sequential(nn.LayerNorm(embed_dim), nn.Linear(embed_dim, action_dim))
 
-    def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Loss and predictions; out of training mode with z = 0, as when acting.
 
         Args:
           batch: "observations" {key: (B, ...)}, "actions" (B, L, A) and "mask" (B, L).
 
         Returns:
-          "predicted_actions" (B, L, A); scalars "loss", "action_mae" (no gradient), and "kl" in training.
+          "predicted_actions" (B, L, A); scalars "loss", "action_mae" (no gradient), "kl" in
+          training, and those of `auxiliary`.
         """
         obs, mask = batch["observations"], batch.get("mask")
         actions = batch["actions"]
@@ -123,22 +140,25 @@ class ActionChunkingTransformer(nn.Module):
             # Reparameterization: z is a sample, and differentiable in mean and variance.
             z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
             kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1).mean()
-        predicted = self._decode(obs, z)
+        encoded = self.encoder(obs)
+        predicted = self._decode(encoded, z)
         error = masked_mean(F.l1_loss(predicted, actions, reduction="none"), mask)
         outputs = {"predicted_actions": predicted, "loss": error, "action_mae": error.detach()}
         if kl is not None:
             outputs |= {"loss": error + self.kl_weight * kl, "kl": kl.detach()}
-        return outputs
+        return self.encoder.with_auxiliary_loss(outputs, encoded, batch)
 
     def predict(self, obs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Chunks (B, L, A) for z = 0; no gradient, no dropout."""
         with inference(self):
-            return self._decode(obs, None)
+            return self._decode(self.encoder(obs), None)
 
-    def _decode(self, obs: dict[str, torch.Tensor], z: torch.Tensor | None) -> torch.Tensor:
-        parts = self.encoder.parts(obs)
+    def _decode(self, encoded: Encoded, z: torch.Tensor | None) -> torch.Tensor:
+        parts = list(encoded.parts)
         if self.encoder.state_dim > 0:
-            parts[0] = self.state(parts[0])
+            parts[0] = self.state(parts[0])  # (B, D), as images have it
+        if encoded.offsets is not None:
+            parts[-1] = self.positions(parts[-1])
         tokens = torch.stack(parts, dim=1) + self.kinds  # (B, observations, D)
         if self.latent_dim:
             z = tokens.new_zeros(len(tokens), self.latent_dim) if z is None else z

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from simscaleai.errors import unknown_name
+from simscaleai.models.declarations import Batch
 from simscaleai.models.inference import inference
+from simscaleai.models.observation_encoder import ObservationEncoder
 from simscaleai.models.policy_heads.by_name import make_head
 from simscaleai.models.policy_heads.chunks import head_actions, head_outputs, masked_mean
 from simscaleai.models.registry import register_model
-from simscaleai.models.vision import ImageSettings, ObservationEncoder, image_keys
+from simscaleai.models.vision import ImageSettings, image_keys
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.smooth_l1_loss}
 
@@ -35,6 +35,8 @@ class BehaviorCloning(nn.Module):
       head_type: "mlp" regresses; "diffusion" and "flow" sample.
       cameras: read observations["images/<camera>"] of these instead of "image".
       random_shift, color_jitter: augmentation of images, see `vision.Augmentation`.
+      backbone, backbone_width, encoder_per_camera: of the image encoders, see `vision.ImageSettings`.
+      auxiliary, auxiliary_weight: positions to predict while training, see `auxiliary.AuxiliaryPositions`.
     """
 
     presets = {"debug": {"hidden_dim": 64, "n_layers": 2}}
@@ -57,6 +59,11 @@ class BehaviorCloning(nn.Module):
         cameras: list[str] | None = None,
         random_shift: int = 0,
         color_jitter: float = 0.0,
+        backbone: str = "conv",
+        backbone_width: int = 32,
+        encoder_per_camera: bool = True,
+        auxiliary: list[str] | None = None,
+        auxiliary_weight: float = 1.0,
     ) -> None:
         super().__init__()
         if loss_type not in LOSSES:
@@ -72,9 +79,15 @@ class BehaviorCloning(nn.Module):
                 image_embed_dim,
                 random_shift,
                 color_jitter,
+                backbone,
+                backbone_width,
+                encoder_per_camera,
+                tuple(auxiliary or ()),
+                auxiliary_weight,
             ),
         )
         self.obs_keys, self.image_shape = self.encoder.keys, self.encoder.image_shape
+        self.privileged_keys = self.encoder.privileged_keys
         self.head = make_head(
             head_type, self.encoder.width, action_dim, hidden_dim, n_layers, dropout, action_horizon
         )
@@ -82,7 +95,7 @@ class BehaviorCloning(nn.Module):
             self.noise_shape = self.head.noise_shape
             self.normalization = {"actions": "min_max"}
 
-    def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Loss and predictions for a batch.
 
         Args:
@@ -91,18 +104,18 @@ class BehaviorCloning(nn.Module):
 
         Returns:
           "predicted_actions" (B, A), or (B, L, A) for an action_horizon L > 1; scalars "loss", and
-          "action_mse" and "action_mae" (no gradient).
+          "action_mse" and "action_mae" (no gradient), and those of `auxiliary`.
         """
         actions, mask = batch["actions"], batch.get("mask")
         if self.action_horizon == 1:
             actions, mask = actions[:, 0] if actions.ndim == 3 else actions, None
-        features = self.encoder(batch["observations"])
-        outputs = head_outputs(self.head, features, actions, mask, LOSSES[self.loss_type])
+        encoded = self.encoder(batch["observations"])
+        outputs = head_outputs(self.head, encoded.features, actions, mask, LOSSES[self.loss_type])
         with torch.no_grad():
             error = outputs["predicted_actions"] - actions
             outputs["action_mse"] = masked_mean(error.square(), mask)
             outputs["action_mae"] = masked_mean(error.abs(), mask)
-        return outputs
+        return self.encoder.with_auxiliary_loss(outputs, encoded, batch)
 
     def predict(
         self, obs: dict[str, torch.Tensor], noise: torch.Tensor | None = None
@@ -112,4 +125,4 @@ class BehaviorCloning(nn.Module):
         Heads that sample start from `noise` (B, *noise_shape), or from the same numbers at every call.
         """
         with inference(self):
-            return head_actions(self.head, self.encoder(obs), noise)
+            return head_actions(self.head, self.encoder(obs).features, noise)

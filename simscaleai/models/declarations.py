@@ -11,6 +11,8 @@ noise_shape = None         of the normal numbers that one row of predict(obs, no
 rebuild_with = {}          arguments that a checkpoint keeps besides those it was made with: plain data, with
                            which it is built again without the files that it was made from; of the class,
                            those that it is built again with if a checkpoint has none
+privileged_keys = ()       positions that it learns besides actions: batch["privileged"] is {key: (B, 3)}, raw
+                           values of the present step, while training and validating, and never when acting
 image_shape = None         (channels, height, width) of every image that it reads, a side None for any
 normalization = {}         modes of "state" (mean_std) and "actions" (identity); see `normalization`
 """
@@ -19,12 +21,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Required, TypedDict
 
+import torch
 from torch import nn
 
 from simscaleai.errors import UserError
 from simscaleai.models.normalization import DEFAULT_MODE
+
+
+class Batch(TypedDict, total=False):
+    """What `forward` of a model is given; L is its action_horizon and H its n_obs_steps.
+
+    Attributes:
+      observations: {key: (B, ...)}, or (B, H, ...), normalized; images (B, C, height, width) in [0, 1].
+      actions: (B, A), or (B, L, A).
+      mask: (B, L), False for actions past the end of the episode.
+      obs_mask: (B, H), False for observations before its start.
+      language: B instructions.
+      privileged: {key: (B, 3)}, m; see `privileged_keys`.
+    """
+
+    observations: Required[dict[str, torch.Tensor]]
+    actions: Required[torch.Tensor]
+    mask: torch.Tensor
+    obs_mask: torch.Tensor
+    language: list[str]
+    privileged: dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -39,6 +62,7 @@ class Declared:
     temporal_ensemble: float | None = None
     noise_shape: tuple[int, ...] | None = None
     image_shape: tuple[int, int | None, int | None] | None = None
+    privileged_keys: tuple[str, ...] = ()
     normalization: dict[str, str] = field(default_factory=dict)
 
     @classmethod

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from simscaleai.models.declarations import Batch
 from simscaleai.models.inference import inference
+from simscaleai.models.observation_encoder import ObservationEncoder
 from simscaleai.models.policy_heads.chunks import fixed_noise
 from simscaleai.models.policy_heads.diffusion_head import ResidualBlock, SinusoidalPosEmbed
 from simscaleai.models.transformer import Attention, TransformerSettings, embedding, feed_forward
-from simscaleai.models.vision import ObservationEncoder
 
 COND_LAYERS = 2
 
@@ -50,6 +51,7 @@ class ChunkSampler(nn.Module):
         super().__init__()
         self.process, self.encoder = process, encoder
         self.obs_keys, self.image_shape = encoder.keys, encoder.image_shape
+        self.privileged_keys = encoder.privileged_keys
         self.action_horizon, self.n_action_steps = action_horizon, n_action_steps
         self.n_obs_steps = n_obs_steps
         self.noise_shape = (process.draws, action_horizon, action_dim)
@@ -57,7 +59,7 @@ class ChunkSampler(nn.Module):
             encoder.width, action_dim, action_horizon, layers, cond_dim
         )
 
-    def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Loss at random levels of noise, and what one step of denoising predicts.
 
         Args:
@@ -65,22 +67,24 @@ class ChunkSampler(nn.Module):
             [-1, 1] and "mask" (B, L).
 
         Returns:
-          "loss", "predicted_actions" (B, L, A).
+          "loss", "predicted_actions" (B, L, A), and the scalars of `auxiliary`.
         """
-        features = self.encoder(batch["observations"])
+        encoded = self.encoder(batch["observations"])
+        features = encoded.features
         loss, predicted = self.process.loss(
             lambda x, level: self.network(x, level, features),
             batch["actions"].reshape(len(features), self.action_horizon, -1),
             batch.get("mask"),
         )
-        return {"loss": loss, "predicted_actions": predicted}
+        outputs = {"loss": loss, "predicted_actions": predicted}
+        return self.encoder.with_auxiliary_loss(outputs, encoded, batch)
 
     def predict(
         self, obs: dict[str, torch.Tensor], noise: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Chunks (B, L, A) in [-1, 1], from `noise` (B, *noise_shape) or the same numbers at every call."""
         with inference(self):
-            features = self.encoder(obs)
+            features = self.encoder(obs).features
             if noise is None:
                 noise = fixed_noise((len(features), *self.noise_shape), features)
             return self.process.sample(lambda x, level: self.network(x, level, features), noise)

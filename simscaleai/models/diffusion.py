@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from simscaleai.models.denoiser import ChunkSampler
+from simscaleai.models.observation_encoder import ObservationEncoder
 from simscaleai.models.policy_heads.diffusion import GaussianDiffusion
 from simscaleai.models.registry import register_model
 from simscaleai.models.transformer import TransformerSettings
-from simscaleai.models.vision import ImageSettings, ObservationEncoder, image_keys
+from simscaleai.models.vision import ImageSettings, image_keys
 
 
 @register_model("diffusion")
@@ -26,6 +27,8 @@ class DiffusionPolicy(ChunkSampler):
       cameras: read observations["images/<camera>"] of these instead.
       image_channels, image_size, image_embed_dim: of images and of their features.
       random_shift, color_jitter: augmentation of images, see `vision.Augmentation`.
+      backbone, backbone_width, encoder_per_camera: of the image encoders, see `vision.ImageSettings`.
+      auxiliary, auxiliary_weight: positions to predict while training, see `auxiliary.AuxiliaryPositions`.
     """
 
     def __init__(
@@ -52,6 +55,11 @@ class DiffusionPolicy(ChunkSampler):
         image_embed_dim: int = 64,
         random_shift: int = 4,
         color_jitter: float = 0.0,
+        backbone: str = "conv",
+        backbone_width: int = 32,
+        encoder_per_camera: bool = True,
+        auxiliary: list[str] | None = None,
+        auxiliary_weight: float = 1.0,
     ) -> None:
         super().__init__(
             GaussianDiffusion(
@@ -66,6 +74,11 @@ class DiffusionPolicy(ChunkSampler):
                     image_embed_dim,
                     random_shift,
                     color_jitter,
+                    backbone,
+                    backbone_width,
+                    encoder_per_camera,
+                    tuple(auxiliary or ()),
+                    auxiliary_weight,
                 ),
                 n_obs_steps,
             ),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from simscaleai.models.denoiser import ChunkSampler
+from simscaleai.models.observation_encoder import ObservationEncoder
 from simscaleai.models.policy_heads.flow import RectifiedFlow
 from simscaleai.models.registry import register_model
 from simscaleai.models.transformer import TransformerSettings
-from simscaleai.models.vision import ImageSettings, ObservationEncoder, image_keys
+from simscaleai.models.vision import ImageSettings, image_keys
 
 
 @register_model("flow")
@@ -40,6 +41,11 @@ class FlowPolicy(ChunkSampler):
         image_embed_dim: int = 64,
         random_shift: int = 4,
         color_jitter: float = 0.0,
+        backbone: str = "conv",
+        backbone_width: int = 32,
+        encoder_per_camera: bool = True,
+        auxiliary: list[str] | None = None,
+        auxiliary_weight: float = 1.0,
     ) -> None:
         super().__init__(
             RectifiedFlow(num_inference_steps),
@@ -52,6 +58,11 @@ class FlowPolicy(ChunkSampler):
                     image_embed_dim,
                     random_shift,
                     color_jitter,
+                    backbone,
+                    backbone_width,
+                    encoder_per_camera,
+                    tuple(auxiliary or ()),
+                    auxiliary_weight,
                 ),
                 n_obs_steps,
             ),

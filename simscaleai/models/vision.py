@@ -1,4 +1,4 @@
-"""Images as features, and observations of states and images as one vector.
+"""Images as features.
 
 Images come as (B, C, H, W) in [0, 1]. What changes them at random does so in training mode alone, by the
 global RNG state, as dropout does: a policy that acts sees every image as it is.
@@ -6,17 +6,17 @@ global RNG state, as dropout does: a policy that acts sees every image as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from simscaleai.errors import UserError
+from simscaleai.models.backbones import convolutions, make_backbone
+from simscaleai.models.film import FiLM
 
-MAP_SIZE = 16  # pixels a side of the map that points are found in
-GROUPS = 8
+__all__ = ["Augmentation", "ImageEncoder", "ImageSettings", "convolutions", "image_keys"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,9 @@ class ImageSettings:
       channels, size: of an image, (channels, size, size).
       embed_dim: width of the features of an image.
       random_shift, color_jitter: see `Augmentation`.
+      backbone, backbone_width: see `backbones.make_backbone`.
+      encoder_per_camera: whether each camera has an encoder of its own, or all have the same one.
+      auxiliary, auxiliary_weight: names and weight of `auxiliary.AuxiliaryPositions`; no names for none.
     """
 
     keys: tuple[str, ...] = ()
@@ -36,6 +39,21 @@ class ImageSettings:
     embed_dim: int = 128
     random_shift: int = 0
     color_jitter: float = 0.0
+    backbone: str = "conv"
+    backbone_width: int = 32
+    encoder_per_camera: bool = True
+    auxiliary: tuple[str, ...] = ()
+    auxiliary_weight: float = 1.0
+
+    def make_encoder(self) -> ImageEncoder:
+        """Return an encoder of such images with random weights."""
+        return ImageEncoder(
+            self.channels,
+            self.size,
+            self.embed_dim,
+            width=self.backbone_width,
+            backbone=self.backbone,
+        )
 
 
 class Augmentation(nn.Module):
@@ -105,99 +123,38 @@ class Points(nn.Sequential):
 
 
 class ImageEncoder(nn.Module):
-    """Convolutions with group norm, points by spatial softmax, and a linear layer.
+    """A backbone, points by spatial softmax, and a linear layer.
 
     Args:
       channels, size: of the images, (channels, size, size).
       embed_dim: width of the features.
-      width: channels of the first layer; twice as many after it.
-      points: how many positions are found.
-    """
-
-    def __init__(
-        self, channels: int, size: int, embed_dim: int, width: int = 32, points: int = 32
-    ) -> None:
-        super().__init__()
-        if size < 8:
-            raise UserError(f"image_size is {size}; images need at least 8 pixels a side.")
-        strides = []
-        while size > MAP_SIZE:
-            strides.append(2)
-            size = (size + 1) // 2
-        maps, channels = convolutions(channels, (*strides, 1), width)
-        self.net = nn.Sequential(*maps, Points(channels, points, embed_dim))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) in [0, 1] -> (B, embed_dim)."""
-        return self.net(images * 2 - 1)
-
-
-class ObservationEncoder(nn.Module):
-    """A state and the features of images, of one step or several, side by side.
-
-    Args:
-      state_dim: width of observations["state"]; 0 leaves it out.
-      images: the images.
-      n_obs_steps: steps; with more than one, entries are (B, n_obs_steps, ...).
-
-    Attributes:
-      width: of what it gives.
-      image_shape: what a model that has it declares of its images; see `declarations`.
+      width, backbone: see `make_backbone`.
+      points: number of positions that are found.
+      cond_dim: width of a condition that scales and shifts the maps (`FiLM`); 0 for none.
     """
 
     def __init__(
         self,
-        state_dim: int,
-        images: ImageSettings = ImageSettings(),
-        n_obs_steps: int = 1,
+        channels: int,
+        size: int,
+        embed_dim: int,
+        width: int = 32,
+        points: int = 32,
+        backbone: str = "conv",
+        cond_dim: int = 0,
     ) -> None:
         super().__init__()
-        if state_dim <= 0 and not images.keys:
-            raise UserError("A model with state_dim=0 sees nothing; set state_dim or use_image.")
-        self.state_dim, self.image_keys = state_dim, images.keys
-        self.image_shape = (images.channels, None, None) if images.keys else None
-        self.augment = Augmentation(images.random_shift, images.color_jitter)
-        self.images = nn.ModuleList(
-            ImageEncoder(images.channels, images.size, images.embed_dim) for _ in images.keys
-        )
-        self.width = n_obs_steps * (max(state_dim, 0) + len(images.keys) * images.embed_dim)
+        self.maps, channels = make_backbone(backbone, channels, size, width)
+        self.film = FiLM(cond_dim, channels) if cond_dim else None
+        self.points = Points(channels, points, embed_dim)
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """What is read: the `obs_keys` of a model."""
-        return (("state",) if self.state_dim > 0 else ()) + self.image_keys
-
-    def forward(self, obs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """{key: (B, ...)} -> (B, width)."""
-        return torch.cat(self.parts(obs), dim=-1)
-
-    def parts(self, obs: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
-        """The state (B, n_obs_steps * state_dim), and for each key (B, n_obs_steps * image_embed_dim)."""
-        parts = [obs["state"].flatten(1)] if self.state_dim > 0 else []
-        for key, encoder in zip(self.image_keys, self.images, strict=True):
-            images = obs[key]
-            features = encoder(self.augment(images.flatten(0, -4)))
-            parts.append(features.view(len(images), -1))
-        return parts
-
-
-def convolutions(
-    channels: int, strides: Sequence[int], width: int = 32
-) -> tuple[nn.Sequential, int]:
-    """Layers with group norm, one for each stride, of images of `channels`; and how many channels they give.
-
-    The first layer has `width` channels, those after it twice as many.
-    """
-    layers: list[nn.Module] = []
-    for i, stride in enumerate(strides):
-        out = width if i == 0 else 2 * width
-        layers += [
-            nn.Conv2d(channels, out, 3, stride=stride, padding=1),
-            nn.GroupNorm(GROUPS, out),
-            nn.SiLU(),
-        ]
-        channels = out
-    return nn.Sequential(*layers), channels
+    def forward(self, images: torch.Tensor, cond: torch.Tensor | None = None) -> torch.Tensor:
+        """Images (B, C, H, W) in [0, 1], and `cond` (B, cond_dim) if there is FiLM -> (B, embed_dim)."""
+        maps = self.maps(images * 2 - 1)  # (B, channels, h, w)
+        if self.film is not None:
+            assert cond is not None
+            maps = self.film(maps, cond)
+        return self.points(maps)
 
 
 def image_keys(use_image: bool, cameras: Sequence[str] | None) -> tuple[str, ...]:

@@ -136,6 +136,7 @@ def _model_and_data(config: TrainConfig) -> tuple[nn.Module, AnyDataset, AnyData
             "obs_keys": _keys_to_load(model, everything, config),
             "include_language": uses_language(model),
             "cache_mb": config.cache_mb,
+            "privileged_keys": _privileged_keys(model, file, config),
         }
         train, valid = (
             TrajectoryDataset(file, split=split, **options) for split in ("train", "valid")
@@ -230,6 +231,20 @@ def _keys_to_load(model: nn.Module, spec: DataSpec, config: TrainConfig) -> list
     return [k for k in there if (k in wanted if k in pictures else state)]
 
 
+def _privileged_keys(model: nn.Module, file: EpisodeFile, config: TrainConfig) -> list[str]:
+    """Return the positions that the model learns from besides actions; UserError if the file lacks one."""
+    keys = Declared.of(model).privileged_keys
+    i = file.example
+    positions = [k for k in file.obs_keys if file.shape(i, f"obs/{k}")[1:] == (3,)]
+    if missing := [key for key in keys if key not in positions]:
+        raise UserError(
+            f"The model {config.model_name!r} learns from positions {', '.join(missing)}, which"
+            f" {config.dataset_path!r} does not have; its positions are"
+            f" {', '.join(positions) or 'none'}: choose `auxiliary` from these, or leave it out."
+        )
+    return list(keys)
+
+
 def _name_picture(missing: Sequence[str], there: Sequence[str]) -> str:
     """How to say which of the pictures there are is the one that is missing."""
     cameras = [k.removeprefix("images/") for k in missing if is_image_key(k)]
@@ -280,4 +295,5 @@ def _synthetic(model: nn.Module, config: TrainConfig) -> DummyTrajectoryDataset:
         seed=config.seed,
         seq_len=getattr(model, "action_horizon", 1),
         obs_steps=getattr(model, "n_obs_steps", 1),
+        privileged_keys=Declared.of(model).privileged_keys,
     )

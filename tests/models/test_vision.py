@@ -3,14 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from simscaleai.errors import UserError
+from simscaleai.models.backbones import BACKBONES
 from simscaleai.models.vision import (
     Augmentation,
     ImageEncoder,
-    ImageSettings,
-    ObservationEncoder,
     SpatialSoftmax,
-    image_keys,
 )
 
 
@@ -54,25 +51,18 @@ def test_spatial_softmax_points_at_the_strongest_place() -> None:
 
 
 @pytest.mark.parametrize("size", [8, 20, 64])
-def test_sizes(size: int) -> None:
-    encoder = ImageEncoder(3, size, 24)
+@pytest.mark.parametrize("backbone", list(BACKBONES))
+def test_features_of_any_size_and_backbone(size: int, backbone: str) -> None:
+    encoder = ImageEncoder(3, size, 24, width=16, backbone=backbone)
     assert encoder(torch.rand(2, 3, size, size)).shape == (2, 24)
-    with pytest.raises(UserError, match="image_size is 4"):
-        ImageEncoder(3, 4, 24)
 
 
-def test_several_cameras_and_steps_lie_side_by_side() -> None:
-    keys = image_keys(False, ["front", "image"])
-    assert keys == ("images/front", "image")
-    assert image_keys(True, None) == ("image",) and image_keys(False, None) == ()
-    encoder = ObservationEncoder(5, ImageSettings(tuple(keys), 3, 16, 7), n_obs_steps=2).eval()
-    obs = {"state": torch.randn(4, 2, 5), **{k: torch.rand(4, 2, 3, 16, 16) for k in keys}}
-    out = encoder(obs)
-    assert out.shape == (4, encoder.width) == (4, 2 * (5 + 2 * 7))
-    assert encoder.keys == ("state", *keys)
-    # the present image of the first camera is its second part
-    changed = obs["images/front"].clone()
-    changed[:, 1] = torch.rand(4, 3, 16, 16)
-    other = encoder({**obs, "images/front": changed})
-    differs = (other != out).any(0).nonzero().flatten().tolist()
-    assert differs == list(range(10 + 7, 10 + 14))
+@pytest.mark.parametrize("backbone", list(BACKBONES))
+def test_a_condition_changes_what_is_found(backbone: str) -> None:
+    torch.manual_seed(0)
+    encoder = ImageEncoder(3, 16, 24, width=8, backbone=backbone, cond_dim=5)
+    images, cond = torch.rand(2, 3, 16, 16), torch.randn(2, 5)
+    before = encoder(images, cond)
+    after = encoder(images, torch.stack([cond[0], cond[1] + 1]))
+    # of the image whose condition changed, and of no other
+    assert torch.equal(before[0], after[0]) and not torch.equal(before[1], after[1])

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -63,6 +63,7 @@ class TrajectoryDataset(BatchedDataset):
       cache_mb: MiB of memory for images; they are kept if all fit. By default what the machine can spare
         (see `frames.fits`); 0 reads them from the file always.
       images: {camera: observation} to read as `images/<camera>`; see `open_dataset`.
+      privileged_keys: vectors to give as "privileged" besides the observations; see `models.declarations`.
 
     Attributes:
       action_range: of the actions, if they leave [-1, 1]; else None.
@@ -84,6 +85,7 @@ class TrajectoryDataset(BatchedDataset):
         obs_steps: int = 1,
         cache_mb: float | None = None,
         images: Mapping[str, str] | None = None,
+        privileged_keys: Sequence[str] = (),
     ) -> None:
         if seq_len < 1:
             raise UserError(f"seq_len is {seq_len}; a sample holds at least 1 action.")
@@ -95,10 +97,12 @@ class TrajectoryDataset(BatchedDataset):
         with _opened(data_path, images) as data:
             self.path = data.path
             self.spec = read_spec(data, obs_keys)
+            privileged = read_spec(data, list(privileged_keys)).obs if privileged_keys else None
             self.episodes = data.split(split)
             lengths = [data.episodes[i].length for i in self.episodes]
             self._language = [data.episodes[i].language for i in self.episodes]
-            keys = [*(f"obs/{key}" for key in self.spec.obs.shapes), "actions"]
+            names = dict.fromkeys([*self.spec.obs.shapes, *privileged_keys])
+            keys = [*(f"obs/{key}" for key in names), "actions"]
             columns = data.columns(self.episodes, keys)
             readers = {key: StepReader(data, self.episodes, key, columns) for key in keys}
         self._state = torch.zeros(sum(lengths), self.state_dim)
@@ -106,7 +110,12 @@ class TrajectoryDataset(BatchedDataset):
             _fill(part, readers[f"obs/{key}"])
         self._actions = torch.zeros(sum(lengths), self.spec.action_dim)
         _fill(self._actions, readers["actions"])
-        for name, values in (("state", self._state), ("actions", self._actions)):
+        self._privileged: dict[str, torch.Tensor] = {}
+        for key in privileged_keys:
+            assert privileged is not None
+            self._privileged[key] = torch.zeros(sum(lengths), math.prod(privileged.shapes[key]))
+            _fill(self._privileged[key], readers[f"obs/{key}"])
+        for name, values in self._vectors():
             if not values.isfinite().all():
                 raise UserError(
                     f"{self.path}: {name} has NaN or infinite values; see `simscale validate`."
@@ -151,6 +160,13 @@ class TrajectoryDataset(BatchedDataset):
         except UserError as error:
             raise UserError(f"{self.path}: {error}; record them again.") from None
 
+    def _vectors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield everything but the images, by the name that errors and digests have for it."""
+        yield "state", self._state
+        yield "actions", self._actions
+        for key, values in self._privileged.items():
+            yield f"privileged {key}", values
+
     def prepare(self) -> None:
         """Take the images into memory, if they fit; not in a worker, where many would do it."""
         if get_worker_info() is None:
@@ -168,7 +184,7 @@ class TrajectoryDataset(BatchedDataset):
         """
         digest = {
             name: hashlib.sha256(values.numpy().data).hexdigest()
-            for name, values in (("state", self._state), ("actions", self._actions))
+            for name, values in self._vectors()
         }
         episodes = json.dumps([self._language, self._end.unique().tolist()])
         digest["episodes"] = hashlib.sha256(episodes.encode()).hexdigest()
@@ -211,6 +227,8 @@ class TrajectoryDataset(BatchedDataset):
             actions = _at(self._actions, window.minimum(ends - 1))
             batch["mask"] = window < ends
         batch = {"observations": obs, "actions": actions, **batch}
+        if self._privileged:  # of the present step, whatever obs_steps is
+            batch["privileged"] = {k: _at(v, indices) for k, v in self._privileged.items()}
         if self.include_language:
             batch["language"] = [self._language[e] for e in self._episode[indices].tolist()]
         return batch

@@ -30,6 +30,7 @@ class DummyTrajectoryDataset(BatchedDataset):
       seed: the same seed gives the same samples.
       seq_len, obs_steps: as of `TrajectoryDataset`.
       image_keys: which observations are images.
+      privileged_keys: positions to give as "privileged", random ones of about 10 cm.
     """
 
     action_range: ActionRange | None = None  # within [-1, 1]
@@ -48,6 +49,7 @@ class DummyTrajectoryDataset(BatchedDataset):
         seq_len: int = 1,
         obs_steps: int = 1,
         image_keys: Sequence[str] = ("image",),
+        privileged_keys: Sequence[str] = (),
     ) -> None:
         self.seed, self.seq_len, self.obs_steps = seed, seq_len, obs_steps
         self.include_language = include_language
@@ -60,6 +62,10 @@ class DummyTrajectoryDataset(BatchedDataset):
         state = rng.standard_normal((num_samples, obs_dim), dtype=np.float32)
         weights = rng.standard_normal((obs_dim, action_dim), dtype=np.float32)
         actions = np.tanh(state @ weights / max(obs_dim, 1) ** 0.5)
+        self._privileged = {
+            key: torch.from_numpy(0.1 * rng.standard_normal((num_samples, 3), dtype=np.float32))
+            for key in privileged_keys
+        }
         self._state, self._actions = torch.from_numpy(state), torch.from_numpy(actions)
 
     contract: EnvContract | None = None
@@ -98,6 +104,8 @@ class DummyTrajectoryDataset(BatchedDataset):
         if self.seq_len > 1:
             batch["actions"] = _repeat(batch["actions"], self.seq_len)
             batch["mask"] = torch.ones(len(indices), self.seq_len, dtype=torch.bool)
+        if self._privileged:
+            batch["privileged"] = {k: v[indices] for k, v in self._privileged.items()}
         if self.include_language:
             batch["language"] = [f"do task {int(i) % 5}" for i in indices]
         return batch
