@@ -21,7 +21,8 @@ from simscaleai.storage.atomic import atomic_path, require_writable
 
 NEWEST = "eval_info.json"
 PATTERN = "eval_info*.json"
-_IDENTITY = (*("checkpoint_sha256", "env_name", "n_episodes", "seed", "randomize", "phrasings"),)
+_IDENTITY = ("checkpoint_sha256", "env_name", "n_episodes", "seed", "randomize", "phrasings")
+_OPTIONAL = ("every_instruction",)  # is there if it holds
 
 
 class EvalFiles:
@@ -29,7 +30,7 @@ class EvalFiles:
 
     Args:
       folder: where they go.
-      about: `_IDENTITY` and "checkpoint".
+      about: `_IDENTITY`, "checkpoint", and perhaps `_OPTIONAL`.
 
     Raises:
       UserError: nothing can be written there; said before the first episode.
@@ -37,7 +38,7 @@ class EvalFiles:
 
     def __init__(self, folder: Path, about: Metrics) -> None:
         self.folder = folder
-        self._identity = {key: about[key] for key in _IDENTITY}
+        self._identity = _identity(about)
         require_writable(
             folder / NEWEST, "choose a folder for the results with output_dir (--output)"
         )
@@ -55,6 +56,7 @@ class EvalFiles:
         words += [f"seed{about['seed']}"]
         words += [about["randomize"]] if about["randomize"] else []
         words += [about["phrasings"]] if about["phrasings"] != "train" else []
+        words += ["every-instruction"] if about.get("every_instruction") else []
         name = "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", str(word)) for word in words)
         # a name that is taken by another evaluation gets a number
         for k in itertools.count(1):
@@ -68,4 +70,8 @@ class EvalFiles:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return False
-        return isinstance(found, dict) and {k: found.get(k) for k in _IDENTITY} == self._identity
+        return isinstance(found, dict) and _identity(found) == self._identity
+
+
+def _identity(about: Metrics) -> Metrics:
+    return {key: about.get(key) for key in (*_IDENTITY, *_OPTIONAL)}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from simscaleai.config import load_config
 from simscaleai.convert import Converted, converted
 from simscaleai.errors import UnsavedResults, UserError, printable
 from simscaleai.evaluation.eval_files import EvalFiles
+from simscaleai.evaluation.following import check_requests, run_every_instruction
 from simscaleai.evaluation.suite import MAX_ENVS, run_suite, suite
 from simscaleai.evaluation.summary import Metrics, summarize
 from simscaleai.progress import can_draw
@@ -52,6 +53,8 @@ class EvalConfig(Converted):
       save_videos: write `<video_dir>/episode_<i>.mp4`; needs `render_mode="rgb_array"`.
       video_dir: created if need be.
       seed: which suite of episodes.
+      every_instruction: run each of `n_episodes` scenes once for every instruction of the task, and count
+        the scenes in which all were followed; see `evaluation.following`.
     """
 
     n_episodes: int = 20
@@ -61,6 +64,7 @@ class EvalConfig(Converted):
     save_videos: bool = False
     video_dir: str = "eval_videos"
     seed: int = 0
+    every_instruction: bool = False
 
 
 def evaluate_policy(
@@ -83,7 +87,8 @@ def evaluate_policy(
       "diverged" (how many episodes ended since their physics became unstable: failures, at the stage
       "diverged") and "episodes", one dict each with its seed. Where no info ever said whether an episode
       succeeded, a warning is logged, and the rates are NaN. For a task with categories also "categories"
-      {name: {"n_episodes", "success_rate", "success_ci", "failure_stages"}}, of those that occurred.
+      {name: {"n_episodes", "success_rate", "success_ci", "failure_stages"}}, of those that occurred. For a
+      task whose instruction chooses among objects also "following": see `following.measure_following`.
     """
     check_env(env)
     if isinstance(config, Mapping):
@@ -93,7 +98,13 @@ def evaluate_policy(
         raise UserError(f"max_steps is {config.max_steps}; it must be at least 1.")
     policy = PolicyAdapter(predict_fn, env, config.deterministic)
     seeds = suite(config.seed, config.n_episodes, env)
-    if isinstance(env, VectorEnv):
+    if config.every_instruction and (config.render or config.save_videos):
+        raise UserError(
+            "every_instruction cannot be shown or filmed; leave out render and save_videos."
+        )
+    if config.every_instruction:
+        results = summarize(run_every_instruction(env, policy, seeds, config.max_steps))
+    elif isinstance(env, VectorEnv):
         if config.render or config.save_videos:
             raise UserError(
                 "render and save_videos show one episode at a time; give a single environment made with"
@@ -142,6 +153,7 @@ def evaluate_checkpoint(
     output_dir: str | Path | None = None,
     device: str = "auto",
     show_progress: bool = True,
+    every_instruction: bool = False,
 ) -> Metrics:
     """Evaluate a trained policy in the environment that its checkpoint names.
 
@@ -157,6 +169,7 @@ def evaluate_checkpoint(
         by default, see `eval_files`.
       device: where the model runs.
       show_progress: whether to draw a progress bar on stderr.
+      every_instruction: as of `EvalConfig`; `n_episodes` counts scenes then, "n_scenes" of the results.
 
     Returns:
       What `evaluate_policy` does, and "checkpoint", "checkpoint_sha256", "env_name", "trained_on" (the
@@ -178,7 +191,7 @@ def evaluate_checkpoint(
     env.task.use_phrasings(phrasings)
     assert source.model is not None
     trained_on = source.model.contract
-    about = {
+    about: Metrics = {
         "checkpoint": str(found),
         "checkpoint_sha256": checkpoint_sha256(found),
         "env_name": env.contract.env_name,
@@ -188,6 +201,11 @@ def evaluate_checkpoint(
         "randomize": randomize,
         "phrasings": phrasings,
     }
+    run: Callable[..., Iterator[EpisodeResult]] = run_suite
+    if every_instruction:
+        run = run_every_instruction
+        total = n_episodes * len(check_requests(env))
+        about |= {"n_episodes": total, "n_scenes": n_episodes, "every_instruction": True}
     files: EvalFiles | None = None
     try:
         files = EvalFiles(Path(output_dir) if output_dir is not None else found.parent, about)
@@ -195,7 +213,7 @@ def evaluate_checkpoint(
         if output_dir is not None:
             raise  # a place that was asked for is not silently left out
         logger.warning(printable(f"The results will not be saved: {error}"))
-    running = _with_progress(run_suite(env, policy, seeds), n_episodes, show_progress)
+    running = _with_progress(run(env, policy, seeds), about["n_episodes"], show_progress)
     results = {**about, **summarize(running), "output_path": str(files.path) if files else None}
     if files is not None:
         _write(files, results)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from simscaleai.evaluation.following import measure_following
 from simscaleai.evaluation.statistics import wilson_interval
 from simscaleai.rollout.outcomes import DIVERGED, EpisodeResult
 
@@ -26,6 +27,7 @@ def summarize(results: Iterable[EpisodeResult]) -> Metrics:
     by_category = {c: _counts([e for e in episodes if e.category == c]) for c in categories}
     for counted in by_category.values():
         del counted["success_at_end"]
+    followed = measure_following(episodes)
     return {
         "success_rate": counts["success_rate"],
         "success_ci": counts["success_ci"],
@@ -40,6 +42,7 @@ def summarize(results: Iterable[EpisodeResult]) -> Metrics:
         "diverged": counts["failure_stages"].get(DIVERGED, 0),
         "episodes": [e.to_dict() for e in episodes],
         **({"categories": by_category} if by_category else {}),
+        **({"following": followed} if followed else {}),
     }
 
 

@@ -15,6 +15,9 @@ DIVERGED = "diverged"
 """The stage of episodes that ended since their physics became unstable, of any environment that says so in
 its info; they are failures, whatever came before."""
 
+RIGHT, WRONG, NONE = "right", "wrong", "none"
+APPROACHES = (RIGHT, WRONG, NONE)
+
 
 @dataclass(frozen=True)
 class EpisodeResult:
@@ -31,6 +34,8 @@ class EpisodeResult:
         without stages.
       category: which of the task's `categories` it belongs to; None without.
       instruction: what the policy was asked to do.
+      approached: which object the hand came near to first, one of `APPROACHES`; None if the environment's
+        info does not have both "wanted" and "approached", as `sim.tasks.instructed` describes them.
     """
 
     index: int
@@ -42,6 +47,7 @@ class EpisodeResult:
     stage: str | None
     category: str | None = None
     instruction: str = ""
+    approached: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Return the attributes by name."""
@@ -93,6 +99,7 @@ class OutcomeRecorder(Recorder):
         diverged = summary.get(f"ever_{DIVERGED}", self._no_env)
         stages = task.stage(summary) if task is not None else None
         categories = task.category(summary) if task is not None and task.categories else None
+        approached = _approached(summary)
         results = []
         for env_id in map(int, rollout.ended):
             success: bool | None = bool(self._ever[env_id])
@@ -117,6 +124,7 @@ class OutcomeRecorder(Recorder):
                     stage=stage,
                     category=category,
                     instruction=rollout.instructions[env_id] if rollout.instructions else "",
+                    approached=approached[env_id] if approached is not None else None,
                 )
             )
         return results
@@ -152,6 +160,14 @@ class InfoSummary:
     def summary(self) -> ArrayDict:
         """Return what was taken in so far."""
         return {**self._last, **self._best}
+
+
+def _approached(summary: ArrayDict) -> list[str] | None:
+    """Which of `APPROACHES` each env has come to, n; None if the infos do not say it."""
+    if "wanted" not in summary or "approached" not in summary:
+        return None
+    first, wanted = summary["approached"], summary["wanted"]  # (n,) each
+    return list(np.where(first < 0, NONE, np.where(first == wanted, RIGHT, WRONG)).tolist())
 
 
 def _as_batch(info: Info) -> ArrayDict:

@@ -36,6 +36,7 @@ class Task(ABC):
       name: the registered name.
       xml: file of the scene under `assets/`.
       instructions: sentences that say what to do, in several ways; each episode has one.
+      requests: names of what an instruction may ask for, where a scene has several; see `ask`.
       held_out: other ways to say the same, which no dataset has, for evaluation; see `use_phrasings`.
       num_uniforms: how many uniform numbers place one episode's start.
       task_state: {name: dtype} of state beyond physics, (n,) each; zero at the start of an episode.
@@ -52,6 +53,7 @@ class Task(ABC):
     name: ClassVar[str]
     xml: ClassVar[str]
     instructions: ClassVar[tuple[str, ...]]
+    requests: ClassVar[tuple[str, ...]] = ()
     held_out: ClassVar[tuple[str, ...]] = ()
     num_uniforms: ClassVar[int]
     task_state: ClassVar[dict[str, type]] = {}
@@ -136,12 +138,28 @@ class Task(ABC):
         choice = seeding.generator(seed, "language", episode).integers(len(choices))
         return choices[int(choice)]
 
+    def ask(self, request: str | None) -> None:
+        """Let all episodes that begin from now on ask for `request`, one of `requests`; None as drawn.
+
+        Raises:
+          UserError: the task knows no such request, or none at all.
+        """
+        if request is not None:
+            raise UserError(
+                f"The task {self.name!r} has no requests: its instruction does not choose among objects;"
+                " use a task that does, such as 'pick_place_color'."
+            )
+
     def use_phrasings(self, name: str) -> None:
         """Take instructions from those "train"ing data has (the default), or from the "held_out" ones.
 
         Raises:
           UserError: another name, or a task that holds no phrasings out.
         """
+        self._phrasings = self._sentences(name)
+
+    def _sentences(self, name: str) -> tuple[str, ...]:
+        """Return the sentences of "train" or "held_out", with placeholders; errors as of `use_phrasings`."""
         choices = {"train": self.instructions, "held_out": self.held_out}
         if name not in choices:
             raise unknown_name("choice of phrasings", name, choices)
@@ -150,7 +168,18 @@ class Task(ABC):
                 f"The task {self.name!r} holds no phrasings out; evaluate it with those of training,"
                 " 'train'."
             )
-        self._phrasings = choices[name]
+        return choices[name]
+
+    def phrasings(self, name: str = "train") -> dict[str, tuple[str, ...]]:
+        """Return {what an instruction can ask for: the sentences that ask for it}, in the order of latents.
+
+        It is empty for tasks whose instructions all mean the same. The names are those of `categories`, where
+        the task counts its episodes by what they are asked for. Errors as of `use_phrasings`.
+
+        Args:
+          name: "train" or "held_out".
+        """
+        return {}
 
     def reward(self, terms: Mapping[str, Array]) -> Array:
         """The weighted sum of `terms`, (n,); what `set_reward` gives comes weighted already."""

@@ -39,7 +39,8 @@ def closed_loop(settings: EvalSettings, policy: Any) -> EvalFunction:
 
     Returns:
       a function of the policy to {"eval_success_rate", "eval_success_at_end", "eval_mean_reward",
-      "eval_mean_length", "eval_diverged" (how many episodes)}.
+      "eval_mean_length", "eval_diverged" (how many episodes)}; for a task whose instruction chooses among
+      objects also "eval_approached_right", "eval_approached_wrong" and "eval_approached_none" (rates).
 
     Raises:
       UserError: the policy's dataset names no environment, or one that does not fit.
@@ -60,6 +61,9 @@ def closed_loop(settings: EvalSettings, policy: Any) -> EvalFunction:
     def evaluate(policy: ModelPolicy) -> dict[str, float]:
         found = summarize(run_suite(env, policy, seeds))
         wanted = ("success_rate", "success_at_end", "mean_reward", "mean_length", "diverged")
-        return {f"eval_{key}": found[key] for key in wanted}
+        numbers = {f"eval_{key}": found[key] for key in wanted}
+        # of a task whose instruction chooses among objects: whether the right one is approached
+        following = {k: v["rate"] for k, v in found.get("following", {}).items()}
+        return numbers | {f"eval_{name}": rate for name, rate in following.items()}
 
     return evaluate

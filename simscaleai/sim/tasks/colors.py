@@ -15,28 +15,27 @@ from numpy.typing import NDArray
 from simscaleai.policy import Policy
 from simscaleai.sim.arrays import Array, array_namespace, copied, like, number
 from simscaleai.sim.physics import Sim
+from simscaleai.sim.tasks.instructed import InstructedTask
 from simscaleai.sim.tasks.latent import LatentTask
 
 COLORS = ("red", "green", "blue")
 
 
-class ColorTask(LatentTask):
+class ColorTask(InstructedTask):
     """Stands before the task that it changes: `class ReachColor(ColorTask, Reach)`.
 
     `instructions` and `held_out` of a subclass have "{color}" in them.
     """
 
+    requests = COLORS
     categories = COLORS
-
-    def instruct(self, sim: Sim, env_id: int, seed: int, episode: int) -> str:
-        color = COLORS[int(self.latent(sim)[env_id])]
-        return super().instruct(sim, env_id, seed, episode).format(color=color)
+    words = {color: {"color": color} for color in COLORS}
+    task_state = {**InstructedTask.task_state, "wrong": bool}
 
     def info(self, sim: Sim) -> dict[str, Array]:
-        measured = super().info(sim)  # type: ignore[safe-super] # that of the next base
+        measured = super().info(sim)
         wrong = copied(sim.task_state["wrong"])
-        success = measured["success"] & ~wrong
-        return {**measured, "wrong": wrong, "wanted": self.latent(sim), "success": success}
+        return {**measured, "wrong": wrong, "success": measured["success"] & ~wrong}
 
     def reward_terms(self, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
         terms = super().reward_terms(info, action)  # type: ignore[safe-super] # likewise
@@ -88,11 +87,6 @@ def pick(values: Array, wanted: Array) -> Array:
 def others(wanted: Array) -> Array:
     """Which of the three are not wanted, (n, 3) bool."""
     return like(np.arange(len(COLORS)), wanted) != wanted[:, None]
-
-
-def drawn(u: Array) -> Array:
-    """Which colour is wanted, (k,), for uniform numbers (k,)."""
-    return array_namespace(u).floor(u * len(COLORS))
 
 
 def spread(u: Array, low: NDArray[np.float64], high: NDArray[np.float64], gap: float) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 from simscaleai.policy import Policy
 from simscaleai.sim.arrays import Array, columns, float32
 from simscaleai.sim.physics import Sim
-from simscaleai.sim.tasks.colors import COLORS, ColorExpert, ColorTask, drawn, others, pick, spread
+from simscaleai.sim.tasks.colors import COLORS, ColorExpert, ColorTask, others, pick, spread
 from simscaleai.sim.tasks.pick_place import HALF_SIZE, PickPlace, PickPlaceExpert, is_lifted
 
 # m, centres of cubes and target: where the wrist camera sees them before the hand has moved
@@ -40,7 +40,7 @@ class PickPlaceColor(ColorTask, PickPlace):
     mocap_bodies = ("target", "latent")
     free_bodies = tuple(f"{color}_cube" for color in COLORS)
     num_uniforms = 16
-    task_state = {**PickPlace.task_state, "wrong": bool}
+    task_state = {**PickPlace.task_state, **ColorTask.task_state}
     reward_weights = {**PickPlace.reward_weights, "wrong": 0.5}
     stages = (*PickPlace.stages, "wrong_object")
 
@@ -50,7 +50,7 @@ class PickPlaceColor(ColorTask, PickPlace):
         return {
             "qpos": self.cubes_at(places, u[:, 12:15]),
             "mocap_pos": self.mocap_pos(
-                {self.target: target, **self.place_latent(drawn(u[:, 15]))}
+                {self.target: target, **self.place_latent(self.drawn_request(u[:, 15]))}
             ),
         }
 
@@ -62,17 +62,17 @@ class PickPlaceColor(ColorTask, PickPlace):
             obs[f"{color}_quat"] = float32(sim.qpos[:, quat])
         return obs
 
+    def objects(self, sim: Sim) -> Array:
+        """Centers of all cubes, (n, 3, 3) m."""
+        return sim.xp.stack([sim.qpos[:, position] for position in self.positions], axis=1)
+
     def cube(self, sim: Sim) -> Array:
-        return pick(self._centers(sim), self.latent(sim))
+        return pick(self.objects(sim), self.latent(sim))
 
     def post_step(self, sim: Sim) -> None:
         super().post_step(sim)
-        lifted = is_lifted(self._centers(sim))
+        lifted = is_lifted(self.objects(sim))
         sim.task_state["wrong"] |= sim.xp.any(lifted & others(self.latent(sim)), axis=1)
-
-    def _centers(self, sim: Sim) -> Array:
-        """Centers of all cubes, (n, 3, 3) m."""
-        return sim.xp.stack([sim.qpos[:, position] for position in self.positions], axis=1)
 
     def expert(self) -> Policy:
         return ColorExpert(

@@ -17,7 +17,7 @@ from simscaleai.sim.parameters import (
 )
 from simscaleai.sim.physics import Sim
 from simscaleai.sim.robots.controllers import Controller
-from simscaleai.sim.tasks.colors import COLORS, ColorExpert, ColorTask, drawn, others, pick, spread
+from simscaleai.sim.tasks.colors import COLORS, ColorExpert, ColorTask, others, pick, spread
 from simscaleai.sim.tasks.reach import Reach, ReachExpert
 
 RADIUS = 0.03  # m; a sphere is reached when the point is inside it
@@ -53,7 +53,6 @@ class ReachColor(ColorTask, Reach):
     spheres = tuple(f"{color}_sphere" for color in COLORS)
     mocap_bodies = (*spheres, "latent")
     num_uniforms = 10
-    task_state = {"wrong": bool}
     reward_weights = {**Reach.reward_weights, "wrong": 0.5}
     stages = ("never_reached", "wrong_object")
     threshold = RADIUS
@@ -79,7 +78,7 @@ class ReachColor(ColorTask, Reach):
         }
         return {
             "qpos": self.arm_at_start(u),
-            "mocap_pos": self.mocap_pos(spheres | self.place_latent(drawn(u[:, 9]))),
+            "mocap_pos": self.mocap_pos(spheres | self.place_latent(self.drawn_request(u[:, 9]))),
         }
 
     def observe(self, sim: Sim) -> dict[str, Array]:
@@ -90,15 +89,16 @@ class ReachColor(ColorTask, Reach):
         return obs
 
     def goal(self, sim: Sim) -> Array:
-        return pick(self._centers(sim), self.latent(sim))
+        return pick(self.objects(sim), self.latent(sim))
 
-    def _centers(self, sim: Sim) -> Array:
+    def objects(self, sim: Sim) -> Array:
         """Centers of all spheres, (n, 3, 3) m."""
         return sim.xp.stack([sim.mocap_pos[:, index, :] for index in self.ids], axis=1)
 
     def post_step(self, sim: Sim) -> None:
+        super().post_step(sim)
         hand = sim.site_xpos[:, self.controller.site, :]
-        reached = norm(self._centers(sim) - hand[:, None, :]) < RADIUS
+        reached = norm(self.objects(sim) - hand[:, None, :]) < RADIUS
         sim.task_state["wrong"] |= sim.xp.any(reached & others(self.latent(sim)), axis=1)
 
     def expert(self) -> Policy:

@@ -11,6 +11,15 @@ from simscaleai.errors import UnsavedResults
 from simscaleai.tools.app import RandomizeCommand, app, examples
 from simscaleai.tools.commands.options import Randomize
 
+# how the table puts the names of `evaluation.following.measure_following`
+FOLLOWING = {
+    "approached_right": "right object approached first",
+    "approached_wrong": "a wrong object approached first",
+    "approached_none": "no object approached",
+    "strict": "scenes with the right object approached for every instruction",
+    "strict_success": "scenes with a success for every instruction",
+}
+
 
 @app.command(
     "eval",
@@ -20,6 +29,7 @@ from simscaleai.tools.commands.options import Randomize
         "simscale eval checkpoints/final.pt --n-episodes 1000 --seed 7",
         "simscale eval checkpoints/final.pt --randomize heavy --output runs/heavy",
         "simscale eval checkpoints/final.pt --phrasings held_out",
+        "simscale eval checkpoints/final.pt --phrasings held_out --every-instruction",
     ),
 )
 def evaluate(
@@ -43,6 +53,14 @@ def evaluate(
             help="Phrasings of instructions: train, or held_out, which no dataset contains."
         ),
     ] = "train",
+    every_instruction: Annotated[
+        bool,
+        typer.Option(
+            "--every-instruction",
+            help="Run each of the N episodes once for every instruction of the task, and count how often all"
+            " were followed.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -65,15 +83,27 @@ def evaluate(
             randomize=randomize,
             phrasings=phrasings,
             output_dir=output,
+            every_instruction=every_instruction,
         )
     except UnsavedResults as error:
         unsaved, result = error, {**error.results, "output_path": None}
-    categories = result.pop("categories", {})
+    categories, following = result.pop("categories", {}), result.pop("following", {})
     results("Evaluation", result)
     if categories:
         keys = ("n_episodes", "success_rate", "success_ci", "failure_stages")
         columns = ("episodes of", *(key.replace("_", " ") for key in keys))
         rows = [(name, *(text(k, found[k]) for k in keys)) for name, found in categories.items()]
         table("By kind of episode", columns, rows)
+    if following:
+        rows = [
+            (
+                FOLLOWING[name],
+                f"{found['count']} of {found['n']}",
+                text("_rate", found["rate"]),
+                text("_ci", found["ci"]),
+            )
+            for name, found in following.items()
+        ]
+        table("Following the instruction", ("what", "count", "rate", "95 % interval"), rows)
     if unsaved is not None:
         raise unsaved

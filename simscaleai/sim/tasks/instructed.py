@@ -1,0 +1,99 @@
+"""Tasks in which the instruction says which of several objects is meant: requests, and what they lead to.
+
+A request is what an instruction may ask for, "red" or "red_left". The latent of an episode is the index of
+its request, which no observation shows. So one scene can be asked for each of its requests:
+
+    envs.task.ask("red")      # all episodes that begin from now on ask for this one
+    envs.task.ask(None)       # each asks for the one that its seed draws
+
+`info` says which object is meant, "wanted", and which one the hand came near to first, "approached" (-1 for
+none yet). Both are (n,) and count in the order of `objects`. Evaluation reads following from these two; an
+environment of another package may report them as well.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import mujoco
+
+from simscaleai.errors import unknown_name
+from simscaleai.sim.arrays import Array, array_namespace, norm
+from simscaleai.sim.physics import Sim
+from simscaleai.sim.robots.controllers import Controller
+from simscaleai.sim.tasks.latent import LatentTask
+
+NONE = -1  # `info["approached"]` before the hand was near any object
+
+
+class InstructedTask(LatentTask):
+    """Stands before the task that it changes: `class ReachColor(InstructedTask, Reach)`.
+
+    Attributes:
+      requests: what an instruction may ask for, in the order of the latent; see `Task`.
+      new_requests: further ones, which no episode draws: new combinations of words, for evaluation.
+      words: {request: {field: word}} that complete the sentences in `instructions` and `held_out`.
+      approach_distance: m between the tool center point and an object that counts as near; less than half
+        of the smallest gap between two objects, so that one at most is near.
+    """
+
+    new_requests: ClassVar[tuple[str, ...]] = ()
+    words: ClassVar[Mapping[str, Mapping[str, str]]]
+    approach_distance: ClassVar[float] = 0.05
+    # 1 + the index of the object, since task state starts at 0
+    task_state = {"approached": int}
+
+    def __init__(self, model: mujoco.MjModel, controller: Controller) -> None:
+        super().__init__(model, controller)
+        self._asked: str | None = None
+
+    @abstractmethod
+    def objects(self, sim: Sim) -> Array:
+        """Centers of the m objects that an instruction may mean, (n, m, 3) m in the world frame."""
+
+    def wanted(self, sim: Sim) -> Array:
+        """Return the index in `objects` of the one that each instruction means, (n,) int64."""
+        return self.latent(sim)
+
+    @property
+    def all_requests(self) -> tuple[str, ...]:
+        """`requests` and then `new_requests`: the latent is an index into these."""
+        return (*self.requests, *self.new_requests)
+
+    def ask(self, request: str | None) -> None:
+        if request is not None and request not in self.all_requests:
+            raise unknown_name(f"request of the task {self.name!r}", request, self.all_requests)
+        self._asked = request
+
+    def drawn_request(self, u: Array) -> Array:
+        """Return the latents (k,) for uniform numbers u (k,): what `ask` says, else one of `requests`."""
+        if self._asked is not None:
+            return 0.0 * u + self.all_requests.index(self._asked)
+        return array_namespace(u).floor(u * len(self.requests))
+
+    def phrasings(self, name: str = "train") -> dict[str, tuple[str, ...]]:
+        sentences = self._sentences(name)
+        return {
+            request: tuple(sentence.format(**self.words[request]) for sentence in sentences)
+            for request in self.requests
+        }
+
+    def instruct(self, sim: Sim, env_id: int, seed: int, episode: int) -> str:
+        request = self.all_requests[int(self.latent(sim)[env_id])]
+        return super().instruct(sim, env_id, seed, episode).format(**self.words[request])
+
+    def post_step(self, sim: Sim) -> None:
+        super().post_step(sim)
+        xp, state = sim.xp, sim.task_state["approached"]
+        hand = sim.site_xpos[:, self.controller.site, :]  # (n, 3)
+        distance = norm(self.objects(sim) - hand[:, None, :])  # (n, m)
+        nearest = xp.argmin(distance, axis=1)
+        is_near = xp.min(distance, axis=1) < self.approach_distance
+        state[:] = xp.where((state == 0) & is_near, nearest + 1, state)
+
+    def info(self, sim: Sim) -> dict[str, Array]:
+        measured = super().info(sim)  # type: ignore[safe-super] # that of the next base
+        approached = sim.task_state["approached"] - 1  # a new array, NONE where there is none
+        return {**measured, "wanted": self.wanted(sim), "approached": approached}
