@@ -88,6 +88,10 @@ def test_models(tmp_path: Path) -> None:
         )
         with pytest.raises(UserError, match=f"^The model 'bc' with {name}={size} needs"):
             train_policy(config)
+    # layers are built one by one: their number is checked before the first is built
+    config.model_kwargs = {"n_layers": 1001}
+    with pytest.raises(UserError, match=r"^n_layers of the model 'bc' is 1001; at most 1000 is"):
+        train_policy(config)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -98,6 +102,11 @@ def test_reinforcement_learning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     config = RLConfig(num_envs=2, device="cpu", show_progress=False)
     config.agent["hidden_dim"] = 10**9
     with pytest.raises(UserError, match=r"^A network of hidden_dim=1000000000 needs"):
+        train_agent(config)
+    config.agent = {"name": "ppo", "n_layers": 10**9}
+    with pytest.raises(
+        UserError, match=r"^n_layers of the model 'mlp' is 1000000000; at most 1000"
+    ):
         train_agent(config)
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from simscaleai.convert import convert, hints_of, plain
 from simscaleai.errors import UserError, did_you_mean, unknown_name
+from simscaleai.models.sizes import check_layers
 from simscaleai.registry import Registry
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
                 f"The model {name!r} takes no argument {key!r}; known: {', '.join(known)}."
                 f"{did_you_mean(key, known)}"
             )
+    check_layers(name, kwargs)
     model = cls(**kwargs)
     rebuilt = getattr(model, "rebuild_with", {})
     model.registered = (name, {k: v for k, v in kwargs.items() if k not in rebuilt})

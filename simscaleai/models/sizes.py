@@ -6,7 +6,7 @@ with within_memory("The model 'bc' with hidden_dim=1000000000"):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ _MAKERS = {
     *(torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn),
     *(torch.arange, torch.linspace, torch.eye, torch.empty_strided),
 }
+MAX_LAYERS = 1000  # more than any published policy has
 _COPIES = 4  # weights, gradients, and two numbers for each that the optimizer remembers
 
 
@@ -40,6 +41,23 @@ class _Count(TorchFunctionMode):
             self._bytes += made.numel() * made.element_size()
             require_memory(_COPIES * self._bytes, self._what, self._remedy)
         return func(*args, **kwargs)
+
+
+def check_layers(name: str, arguments: Mapping[str, object]) -> None:
+    """Raise UserError if an argument of a model asks for more than `MAX_LAYERS` layers.
+
+    Layers are built one by one, so that `within_memory` would take minutes to refuse a billion of them.
+
+    Args:
+      name: of the model.
+      arguments: {name: value} of its constructor; those named `n_layers`, `num_layers` and alike count.
+    """
+    for key, value in arguments.items():
+        is_depth = key.endswith(("n_layers", "num_layers"))
+        if is_depth and isinstance(value, int) and value > MAX_LAYERS:
+            raise UserError(
+                f"{key} of the model {name!r} is {value}; at most {MAX_LAYERS} is allowed."
+            )
 
 
 @contextmanager
