@@ -1,0 +1,158 @@
+"""How often `simscale compare` is wrong, how often it finds a difference, and after how many episodes.
+
+    python benchmarks/compare_power.py [--repeats 10000] [--max-episodes 1000] [--seed 0]
+
+Outcomes of two policies are drawn with given success rates and a given correlation (phi), which says how
+much the policies fail at the same starts; the verdict is looked at after every episode. The fixed unpaired
+test of the second table is the two-sided z-test of two proportions at 5 % with a power of 80 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from simscaleai.evaluation.confidence_sequence import log_wealth
+
+CORRELATIONS = (0.0, 0.25, 0.5, 0.65)
+Z_ALPHA, Z_POWER = 1.959964, 0.841621  # 5 % two-sided, 80 %
+
+
+class Shares(NamedTuple):
+    """Probabilities that only the first policy, or only the second one, succeeds in an episode."""
+
+    only_first: float
+    only_second: float
+
+
+def shares(first: float, second: float, correlation: float) -> Shares:
+    """Return the probabilities of a difference for two success rates and their correlation."""
+    spread = math.sqrt(first * (1 - first) * second * (1 - second))
+    both_fail = (1 - first) * (1 - second) + correlation * spread
+    both_fail = min(both_fail, 1 - first, 1 - second)  # the largest correlation there is
+    return Shares(1 - second - both_fail, 1 - first - both_fail)
+
+
+def unpaired_sample_size(first: float, second: float) -> int:
+    """Return the episodes of each policy that the z-test of two proportions needs."""
+    mean = (first + second) / 2
+    pooled = Z_ALPHA * math.sqrt(2 * mean * (1 - mean))
+    apart = Z_POWER * math.sqrt(first * (1 - first) + second * (1 - second))
+    return math.ceil((pooled + apart) ** 2 / (second - first) ** 2)
+
+
+class Outcome(NamedTuple):
+    """Shares of the repeats, and pairs of episodes until the verdict."""
+
+    improved: float
+    regressed: float
+    same: float
+    mean_pairs: float
+    enough: float  # 80 % of the repeats have a verdict by then
+
+
+def simulate(
+    p: Shares,
+    repeats: int,
+    max_episodes: int,
+    rng: np.random.Generator,
+    alpha: float = 0.05,
+    min_difference: float = 0.05,
+) -> Outcome:
+    """Run `repeats` comparisons of up to `max_episodes` pairs, with a look after each."""
+    threshold, n = math.log(2 / alpha), np.arange(1, max_episodes + 1)
+    never = max_episodes + 1
+    first_times = []
+    for _ in range(repeats):
+        u = rng.random(max_episodes)
+        wins = np.cumsum(u < p.only_second)
+        losses = np.cumsum((u >= p.only_second) & (u < p.only_second + p.only_first))
+        better, worse = _growth(wins, losses, n, 0.0), _growth(losses, wins, n, 0.0)
+        same = np.minimum(
+            _growth(wins, losses, n, -min_difference), _growth(losses, wins, n, -min_difference)
+        )
+        reached = np.stack((better, worse, same)) >= threshold  # (3, max_episodes)
+        first_times.append(np.where(reached.any(1), reached.argmax(1) + 1, never))
+    times = np.array(first_times)  # (repeats, 3)
+    first = times.min(1)
+    decided = first < never
+    # of verdicts in the same episode, a difference comes first, as in `SequentialComparison`
+    kind = np.where(decided, times.argmin(1), 3)
+    rates = [float((kind == k).mean()) for k in range(3)]
+    capped = np.minimum(first, max_episodes)
+    return Outcome(*rates, float(capped.mean()), float(np.quantile(first, 0.8, method="higher")))
+
+
+_TABLES: dict[float, np.ndarray] = {}
+
+
+def _growth(wins: np.ndarray, losses: np.ndarray, n: np.ndarray, mean: float) -> np.ndarray:
+    """Return the log wealth after every episode, (max_episodes,)."""
+    # a path visits few (wins, losses); the wealth is computed where one of them changes at m = 0
+    if mean != 0.0:
+        return log_wealth(wins, n - wins - losses, losses, mean)
+    if 0.0 not in _TABLES:
+        size = np.arange(401)
+        _TABLES[0.0] = log_wealth(*np.broadcast_arrays(size[:, None], 0 * size, size), 0.0)
+    return _TABLES[0.0][np.minimum(wins, 400), np.minimum(losses, 400)]
+
+
+def false_alarms(repeats: int, max_episodes: int, rng: np.random.Generator) -> Table:
+    table = Table(title=f"Equal policies, {repeats:,} repeats, {max_episodes:,} looks each")
+    for column in ("success (%)", "phi", "IMPROVED (%)", "REGRESSED (%)", "false alarms (%)"):
+        table.add_column(column)
+    table.add_column("SAME WITHIN 5 % (%)")
+    table.add_column("mean pairs")
+    for rate in (0.8, 0.95):
+        for phi in CORRELATIONS:
+            found = simulate(shares(rate, rate, phi), repeats, max_episodes, rng)
+            wrong = found.improved + found.regressed
+            cells = (found.improved, found.regressed, wrong, found.same)
+            shown = [f"{100 * c:.2f}" for c in cells]
+            table.add_row(f"{100 * rate:g}", f"{phi}", *shown, f"{found.mean_pairs:.0f}")
+    return table
+
+
+def power(repeats: int, max_episodes: int, rng: np.random.Generator) -> Table:
+    table = Table(title=f"Different policies, {repeats:,} repeats, at most {max_episodes:,} pairs")
+    for column in ("success (%)", "phi", "power (%)", "wrong side (%)", "mean pairs"):
+        table.add_column(column)
+    table.add_column("pairs for 80 % power")
+    table.add_column("fixed unpaired test: episodes of each policy")
+    table.add_column("mean / fixed")
+    for first, second in ((0.9, 0.95), (0.8, 0.9), (0.5, 0.8)):
+        fixed = unpaired_sample_size(first, second)
+        for phi in CORRELATIONS:
+            p = shares(first, second, phi)
+            found = simulate(p, repeats, max_episodes, rng)
+            table.add_row(
+                f"{100 * first:g} and {100 * second:g}",
+                f"{phi}",
+                f"{100 * found.improved:.1f}",
+                f"{100 * found.regressed:.2f}",
+                f"{found.mean_pairs:.0f}",
+                f"{found.enough:.0f}",
+                f"{fixed}",
+                f"{found.mean_pairs / fixed:.2f}",
+            )
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--repeats", type=int, default=10_000)
+    parser.add_argument("--max-episodes", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    console, rng = Console(width=140), np.random.default_rng(args.seed)
+    console.print(false_alarms(args.repeats, args.max_episodes, rng))
+    console.print(power(args.repeats, args.max_episodes, rng))
+
+
+if __name__ == "__main__":
+    main()
