@@ -88,7 +88,7 @@ def train_bc() -> None:
 
 
 def train_ppo() -> None:
-    """Train PPO on reach for 60,000 steps."""
+    """Train PPO on reach for 16,384 steps."""
     from simscaleai.rl.agents.ppo import PPOConfig
     from simscaleai.rl.settings import RLConfig
     from simscaleai.rl.training import train_agent
@@ -103,7 +103,7 @@ def train_ppo() -> None:
                 save_path=f"{folder}/final.pt",
                 show_progress=False,
                 use_tensorboard=False,
-                ppo=PPOConfig(total_timesteps=60_000),
+                ppo=PPOConfig(total_timesteps=16_384),
             )
         )
 
