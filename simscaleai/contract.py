@@ -9,7 +9,7 @@ difference.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from simscaleai.errors import UserError
@@ -29,6 +29,8 @@ class EnvContract:
       control_dt: seconds between two actions.
       action_names: of an action's entries, in words; empty where they are not known.
       action_units: what 1 means, for each entry; likewise.
+      instructions: {what can be asked for: sentences of training data that ask for it}; empty where all mean
+        the same. `actions_by_instruction` of a dataset has this order.
     """
 
     env_name: str
@@ -39,6 +41,7 @@ class EnvContract:
     control_dt: float
     action_names: tuple[str, ...] = ()
     action_units: tuple[str, ...] = ()
+    instructions: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values only."""
@@ -48,6 +51,11 @@ class EnvContract:
             list(self.action_names),
             list(self.action_units),
         )
+        # most environments have none, and then their datasets and checkpoints stay as they were
+        del data["instructions"]
+        if self.instructions:
+            # pairs: JSON files sort the keys of a mapping, and the order counts
+            data["instructions"] = [[k, list(v)] for k, v in self.instructions.items()]
         return data
 
     @classmethod
@@ -69,7 +77,12 @@ class EnvContract:
             _labels(known.get(k), read.action_dim) for k in ("action_names", "action_units")
         )
         return replace(
-            read, obs_shapes=shapes, obs_dtypes=dtypes, action_names=names, action_units=units
+            read,
+            obs_shapes=shapes,
+            obs_dtypes=dtypes,
+            action_names=names,
+            action_units=units,
+            instructions=_sentences(known.get("instructions")),
         )
 
     def differences(self, env: EnvContract) -> list[str]:
@@ -124,3 +137,18 @@ def _labels(values: Any, width: int) -> tuple[str, ...]:
     if not isinstance(values, list | tuple) or len(values) != width:
         return ()
     return tuple(values) if all(isinstance(value, str) for value in values) else ()
+
+
+def _sentences(pairs: Any) -> dict[str, tuple[str, ...]]:
+    """The instructions in a file, [[name, sentences], ...]; empty where it has none, or something else."""
+    found: dict[str, tuple[str, ...]] = {}
+    for pair in pairs if isinstance(pairs, list | tuple) else ():
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            return {}
+        name, sentences = pair
+        if not isinstance(name, str) or not isinstance(sentences, list | tuple):
+            return {}
+        if not all(isinstance(sentence, str) for sentence in sentences):
+            return {}
+        found[name] = tuple(sentences)
+    return found

@@ -46,7 +46,7 @@ from simscaleai.sim.randomization import Randomizer
 from simscaleai.sim.spaces import camera_observations
 from simscaleai.sim.task_setup import task_randomizer
 from simscaleai.storage.atomic import atomic_path
-from simscaleai.storage.episode import OBS, Episode
+from simscaleai.storage.episode import LABELS, OBS, Episode
 from simscaleai.storage.episode_writer import EpisodeWriter
 from simscaleai.storage.episodes import EpisodeFile, open_dataset
 
@@ -290,6 +290,7 @@ class _EpisodeRenderer:
         return Episode(
             obs={**obs, **self._images(columns["states"])},
             **{key: columns[key] for key in ("actions", "rewards", "dones", "states")},
+            actions_by_instruction=columns.get(LABELS),
             index=i,
             seed=meta.seed or 0,
             success=bool(meta.success),

@@ -31,7 +31,7 @@ from simscaleai.errors import UserError
 from simscaleai.guards import regular_file
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.atomic import SUFFIX, atomic_path, leftovers
-from simscaleai.storage.episode import NEXT_OBS, OBS, Episode
+from simscaleai.storage.episode import LABELS, NEXT_OBS, OBS, Episode
 from simscaleai.storage.lock import FolderLock
 
 SHARD_EPISODES = 256
@@ -225,6 +225,7 @@ def read_shard(shard: Path) -> Iterator[Episode]:
                 k.removeprefix(NEXT_OBS): v for k, v in cut.items() if k.startswith(NEXT_OBS)
             },
             **{key: cut[key] for key in _COLUMNS},
+            actions_by_instruction=cut.get(LABELS),
             index=summary.index,
             seed=summary.seed,
             success=summary.success,

@@ -24,6 +24,7 @@ from simscaleai.errors import UserError
 from simscaleai.observations import image_problem, is_image, state_problem
 from simscaleai.storage.episode import (
     IDENTITY,
+    LABELS,
     OBS,
     array_checksum,
     combine_digests,
@@ -104,6 +105,7 @@ class _Validation:
         self._duplicates(checksums)
         self._observations()
         self._actions()
+        self._labels()
         self._constant()
         self._contract()
         self._masks()
@@ -205,6 +207,23 @@ class _Validation:
             self.warnings.setdefault(
                 f"actions leave [-1, 1]: training normalizes them, and acts within {actions}", []
             )
+
+    def _labels(self) -> None:
+        """Check that there is an action for each instruction of the contract."""
+        contract = self.data.contract
+        if LABELS not in self.shapes or contract is None:
+            return
+        count, width = len(contract.instructions), contract.action_dim
+        shape = self.shapes[LABELS][0]
+        if shape != (count, width):
+            self._error(
+                f"{LABELS} has steps of {shape}; expected {count} instructions x {width} entries"
+            )
+        elif (
+            LABELS in self.ranges
+            and max(-self.ranges[LABELS][0].min(), self.ranges[LABELS][1].max()) > 1
+        ):
+            self._error(f"{LABELS} leaves [-1, 1]")
 
     def _layout(self, arrays: ArrayDict, name: str) -> None:
         """Check that every episode has the arrays of the first, with the same shape per step and dtype."""

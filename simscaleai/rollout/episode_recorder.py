@@ -1,7 +1,8 @@
 """Episodes as a dataset stores them, recorded while they run in the envs of a `TaskVectorEnv`.
 
 Recording is columnar: one copy per key and step, of all envs, into ring buffers (max_steps, n, ...); an
-episode is cut out of its column when it ends.
+episode is cut out of its column when it ends. Where instructions ask for different things, the task's expert
+labels every state for each of them (`Task.actions_by_instruction`).
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from simscaleai.array_types import Array, ArrayDict
+from simscaleai.policy import Policy
 from simscaleai.rollout.loop import Recorder, Rollout
-from simscaleai.storage.episode import NEXT_OBS, OBS, Episode
+from simscaleai.storage.episode import LABELS, NEXT_OBS, OBS, Episode
 
 JsonValues = dict[str, Any]
 """Randomized parameters of an episode by name, as a dataset stores them."""
@@ -37,12 +39,17 @@ class EpisodeRecorder(Recorder):
         self._step = 0  # of all envs
         self._start = np.zeros(0, dtype=np.int64)  # (n,) the step at which each env's episode began
         self._randomization: list[JsonValues] = []  # n
+        self._expert: Policy | None = None  # labels every instruction, whichever policy acts
 
     def begin(self, rollout: Rollout) -> None:
         self.finished = []
         if not self._randomization:
             self._start = np.zeros(rollout.num_envs, dtype=np.int64)
             self._randomization = [{} for _ in range(rollout.num_envs)]
+            if rollout.env.env.contract.instructions:
+                self._expert = rollout.env.env.task.expert()
+        if self._expert is not None:
+            self._expert.reset(rollout.begun, rollout.seeds, rollout.instructions)
         self._start[rollout.begun] = self._step
         # info of a reset has {parameter: (n, ...)}, also of envs that were not reset
         drawn = rollout.info.get("randomization", {})
@@ -54,6 +61,9 @@ class EpisodeRecorder(Recorder):
             self._store(OBS + key, value)
         self._store("actions", rollout.action)
         self._store("states", rollout.env.env.states())
+        if self._expert is not None:
+            task = rollout.env.env.task
+            self._store(LABELS, task.actions_by_instruction(self._expert, rollout.obs))
 
     def after_step(self, rollout: Rollout) -> None:
         self._store("rewards", rollout.reward.astype(np.float32))
@@ -78,6 +88,7 @@ class EpisodeRecorder(Recorder):
             rewards=columns["rewards"],
             dones=np.arange(length) == length - 1,
             states=columns["states"],
+            actions_by_instruction=columns.get(LABELS),
             index=int(rollout.episode[env_id]),
             seed=rollout.seeds[env_id],
             success=bool(rollout.info["success"][env_id]),

@@ -94,4 +94,5 @@ def env_contract(task: Task, config: Any, space: spaces.Dict) -> EnvContract:
         control_dt=config.control_dt,
         action_names=task.controller.action_names,
         action_units=task.controller.action_units,
+        instructions=task.phrasings(),
     )

@@ -181,6 +181,14 @@ class Task(ABC):
         """
         return {}
 
+    def actions_by_instruction(self, expert: Policy, obs: Mapping[str, Array]) -> Array:
+        """Return the action of `expert` for every instruction in the same state, (n, K, action_dim).
+
+        K counts the entries of `phrasings`. These labels are counterfactual and privileged: only the
+        simulation knows what the expert would have done if it had been asked for something else.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has phrasings and labels no instructions")
+
     def reward(self, terms: Mapping[str, Array]) -> Array:
         """The weighted sum of `terms`, (n,); what `set_reward` gives comes weighted already."""
         weights = self.reward_weights if self._reward is None else None

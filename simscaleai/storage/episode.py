@@ -22,6 +22,7 @@ from simscaleai.array_types import Array, ArrayDict, BoolArray, FloatArray
 SCHEMA_VERSION = 1
 OBS = "obs/"
 NEXT_OBS = "next_obs/"
+LABELS = "actions_by_instruction"
 SCENE_PATH = "xml_path"
 """The setting of an environment with the path of its scene."""
 
@@ -40,6 +41,9 @@ class Episode:
       dones: (T,) bool; True where the episode ended.
       states: (T, nstate) float64 [time, qpos, qvel, act, mocap_pos, mocap_quat] before each action.
       next_obs: {key: (T, ...)} after each action, of the same keys as `obs`; empty where it was not recorded.
+      actions_by_instruction: (T, K, action_dim) the expert's action for each of the K instructions that the
+        contract lists, in the same state; None where every instruction means the same. Privileged: see
+        `Task.actions_by_instruction`.
       index: which episode of its run this is (not stored); `seed` is what it ran on.
       success: whether the task was solved.
       policy: "random", "scripted" or a checkpoint.
@@ -55,6 +59,7 @@ class Episode:
     dones: BoolArray
     states: FloatArray
     next_obs: ArrayDict = field(default_factory=dict)
+    actions_by_instruction: NDArray[np.float32] | None = None
     index: int = 0
     seed: int = 0
     success: bool = False
@@ -78,6 +83,8 @@ class Episode:
             "rewards": self.rewards,
             "states": self.states,
         }
+        if self.actions_by_instruction is not None:
+            named[LABELS] = self.actions_by_instruction
         return dict(sorted(named.items()))
 
     def attributes(self) -> dict[str, Any]:

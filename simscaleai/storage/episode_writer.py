@@ -263,7 +263,8 @@ def _group(groups: dict[str, h5g.GroupID], folder: str) -> h5g.GroupID:
 def _chunk_shape(value: Array) -> tuple[int, ...]:
     """Return the chunk shape: steps per chunk, then the other axes whole."""
     step_nbytes = max(value.nbytes // len(value), 1)
-    is_image = value.ndim > 2
+    # images have channels, or are integers; other matrices of a step, such as labels, are as small as vectors
+    is_image = value.ndim > 3 or (value.ndim == 3 and value.dtype.kind != "f")
     steps = 1 if is_image else max(1, min(len(value), _VECTOR_CHUNK_BYTES // step_nbytes))
     return (steps, *value.shape[1:])
 

@@ -165,13 +165,18 @@ def test_controller(envs: Any, xp: ModuleType, same: Any) -> None:
 
 def test_expert(envs: Any, xp: ModuleType, same: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     obs = envs.task.observe(envs.sim)
-    expected = envs.task.expert().act(obs)
+    task = envs.task
+    expected = task.expert().act(obs)
+    asks = bool(task.phrasings())  # for different things
+    labels = task.actions_by_instruction(task.expert(), obs) if asks else None
     for owner in (envs.task, envs.task.controller):
         if hasattr(
             owner, "_sim"
         ):  # latents and joint angles are read from the env's own simulation
             monkeypatch.setattr(owner, "_sim", ArraySim(envs.sim, xp))
     same(envs.task.expert().act(convert(obs, xp)), expected)
+    if asks:
+        same(task.actions_by_instruction(task.expert(), convert(obs, xp)), labels)
 
 
 def test_goals(xp: ModuleType, same: Any) -> None:

@@ -5,13 +5,19 @@ physical state: recorded states, `get_state` and replays carry it along. Only th
 it. A policy learns of it by the instruction (`sim.tasks.colors`), or not at all (`sim.tasks.reach_around`).
 
 Trap: therefore such a task's expert acts for the envs of the environment whose task made it, and no others.
+It has to ask `latent()` anew for every action, so that `assume` can label a state for every instruction.
 """
 
 from __future__ import annotations
 
-import mujoco
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
-from simscaleai.sim.arrays import Array, array_namespace, columns
+import mujoco
+import numpy as np
+
+from simscaleai.policy import Policy
+from simscaleai.sim.arrays import Array, array_namespace, columns, like
 from simscaleai.sim.physics import EnvIds, Sim
 from simscaleai.sim.robots.controllers import Controller
 from simscaleai.sim.task import Task
@@ -23,6 +29,7 @@ class LatentTask(Task):
     def __init__(self, model: mujoco.MjModel, controller: Controller) -> None:
         super().__init__(model, controller)
         self._latent_id = self.mocap_id("latent")
+        self._assumed: Array | None = None
 
     def begin(self, sim: Sim, env_ids: EnvIds) -> None:
         super().begin(sim, env_ids)
@@ -36,7 +43,29 @@ class LatentTask(Task):
         return {self._latent_id: columns(x, zero, zero)}
 
     def latent(self, sim: Sim | None = None) -> Array:
-        """Return the latents of all envs, (n,) int64; by default of the environment's own."""
+        """Return the latents of all envs, (n,) int64.
+
+        By default they are the environment's own, or those that `assume` has put in their place.
+        """
+        if sim is None and self._assumed is not None:
+            return self._assumed
         drawn = (self._sim if sim is None else sim).mocap_pos[:, self._latent_id, 0]
         xp = array_namespace(drawn)
         return xp.astype(drawn, xp.int64)
+
+    @contextmanager
+    def assume(self, latents: Array) -> Iterator[None]:
+        """Let experts act as if the latents (n,) were these; nothing in the simulation changes."""
+        self._assumed = latents
+        try:
+            yield
+        finally:
+            self._assumed = None
+
+    def actions_by_instruction(self, expert: Policy, obs: Mapping[str, Array]) -> Array:
+        first = next(iter(obs.values()))
+        actions = []
+        for latent in range(len(self.phrasings())):
+            with self.assume(like(np.full(first.shape[0], latent), first)):
+                actions.append(expert.act(obs))  # (n, action_dim)
+        return array_namespace(first).stack(actions, axis=1)  # (n, K, action_dim)

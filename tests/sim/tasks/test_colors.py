@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from simscaleai import seeding
+from simscaleai.errors import UserError
 from simscaleai.sim import make_env, make_vec_env
 from simscaleai.sim.tasks.colors import COLORS, spread
 
@@ -107,6 +108,17 @@ def test_the_expert_does_the_opposite_thing_for_another_color(name: str) -> None
     envs.sim.mocap_pos[:, envs.task._latent_id, 0] = (0, 1, 2)
     actions = envs.task.expert().act(obs)
     assert len({tuple(action) for action in actions}) == 3
+
+
+def test_phrasings_name_every_color(name: str) -> None:
+    task = rows(name, 1).task
+    for which, sentences in (("train", task.instructions), ("held_out", task.held_out)):
+        found = task.phrasings(which)
+        assert list(found) == list(COLORS) == list(task.categories)
+        assert all(mentioned(s) == [color] for color in COLORS for s in found[color])
+        assert [len(found[color]) for color in COLORS] == [len(sentences)] * 3
+    with pytest.raises(UserError, match="choice of phrasings"):
+        task.phrasings("other")
 
 
 def test_a_wrong_one_first_is_no_success(name: str) -> None:
