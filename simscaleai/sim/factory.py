@@ -28,7 +28,7 @@ from simscaleai.sim.vector_env import TaskVectorEnv
 
 _NO_LIMIT = 2**31 - 1  # steps; years of simulated time
 
-_ENVS = Registry(
+_ENVS: Registry[Any] = Registry(
     "environment",
     {
         "reach": "simscaleai.sim.envs.reach_env:ReachEnv",

@@ -27,7 +27,7 @@ from simscaleai.training.settings import OptimizerSettings
 Group = dict[str, Any]  # "params", and arguments of the optimizer for them
 Factory = Callable[..., torch.optim.Optimizer]  # (groups, lr, weight_decay, **options)
 
-_optimizers = Registry(
+_optimizers: Registry[Factory] = Registry(
     "optimizer", {name: f"simscaleai.training.optimizers:{name}" for name in ("adamw", "sgd")}
 )
 
@@ -71,7 +71,7 @@ def make_optimizer(settings: OptimizerSettings, model: nn.Module) -> torch.optim
 
 
 def _create(settings: OptimizerSettings, groups: list[Group]) -> torch.optim.Optimizer:
-    factory: Factory = _optimizers.get(settings.name)
+    factory = _optimizers.get(settings.name)
     try:
         return factory(groups, settings.lr, settings.weight_decay, **settings.options)
     except (TypeError, ValueError) as error:

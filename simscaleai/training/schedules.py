@@ -17,7 +17,7 @@ from simscaleai.training.settings import ScheduleSettings
 
 Schedule = Callable[[float], float]  # progress in [0, 1] -> factor of the learning rate
 
-_schedules = Registry(
+_schedules: Registry[Schedule] = Registry(
     "schedule",
     {name: f"simscaleai.training.schedules:{name}" for name in ("cosine", "linear", "constant")},
 )
@@ -60,7 +60,7 @@ def effective_warmup(settings: ScheduleSettings, max_steps: int) -> int:
 
 def learning_rate(settings: ScheduleSettings, lr: float, step: int, max_steps: int) -> float:
     """Return the learning rate of optimizer step `step`, counted from 0, where `lr` is the highest."""
-    schedule: Schedule = _schedules.get(settings.name)
+    schedule = _schedules.get(settings.name)
     warmup = effective_warmup(settings, max_steps)
     if step < warmup:
         return lr * (step + 1) / warmup

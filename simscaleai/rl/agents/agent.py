@@ -122,7 +122,7 @@ class Agent(Protocol):
         """Raise UserError if a state is not of such an agent, before any memory is taken for one."""
 
 
-_agents = Registry(
+_agents: Registry[type[Agent]] = Registry(
     "agent",
     {
         "cem": "simscaleai.rl.agents.cem:CEMAgent",
@@ -149,10 +149,8 @@ def register_agent(name: str) -> Callable[[_Target], _Target]:
 
 def agent_class(name: str) -> type[Agent]:
     """Return the class behind a name; UserError lists the known names."""
-    cls: type[Agent] = _agents.get(name)
-    if "name" not in vars(
-        cls
-    ):  # registered by a string, in a module that does not use the decorator
+    cls = _agents.get(name)
+    if "name" not in vars(cls):  # built in, in a module that does not use the decorator
         cls.name = name
     return cls
 

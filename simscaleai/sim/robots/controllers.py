@@ -217,7 +217,7 @@ def _action(move: Array, gripper: Array | float) -> Array:
     return float32(columns(move, fingers))
 
 
-_CONTROLLERS = Registry(
+_CONTROLLERS: Registry[type[Controller]] = Registry(
     "controller",
     {
         "end_effector": "simscaleai.sim.robots.controllers:EndEffectorController",

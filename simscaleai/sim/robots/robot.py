@@ -139,7 +139,7 @@ class Robot:
         return np.array(self.poses[name])
 
 
-_ROBOTS = Registry(
+_ROBOTS: Registry[Robot] = Registry(
     "robot",
     {
         "panda": "simscaleai.sim.robots.panda:PANDA",
@@ -160,8 +160,7 @@ def register_robot(robot: Robot) -> None:
 
 def find_robot(name: str) -> Robot:
     """Return the robot of this name; UserError lists the known ones."""
-    robot: Robot = _ROBOTS.get(name)
-    return robot
+    return _ROBOTS.get(name)
 
 
 def list_robots() -> list[str]:
