@@ -1,4 +1,4 @@
-"""The range of actions: the box that they are in, and how an agent that works in [-1, 1] acts there.
+"""Range of actions: a box with finite bounds, and the scaling between it and [-1, 1], where agents work.
 
 actions = ActionRange.of(env.action_space)      # UserError unless it is a finite box of real numbers
 actions.executed(units)                         # (n, d) in [-1, 1] -> (n, *shape) in the box
@@ -7,10 +7,8 @@ actions.executed(units)                         # (n, d) in [-1, 1] -> (n, *shap
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from simscaleai.array_types import Array, FloatArray
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
+from simscaleai.json_types import JsonDict
 
 SLACK = 1e-6
 """How far rounding may take an action beyond its bounds."""
@@ -40,30 +39,32 @@ class ActionRange:
 
     @classmethod
     def unit(cls, width: int) -> ActionRange:
-        """[-1, 1] in every entry."""
+        """Return the range [-1, 1] in each of `width` entries."""
         return cls(-np.ones(width), np.ones(width), (width,))
 
     @classmethod
-    def of(cls, space: Any) -> ActionRange:
+    def of(cls, space: object) -> ActionRange:
         """Return the range of a Gymnasium action space.
 
         Raises:
           UserError: the space is no box of real numbers, or has an entry without finite bounds.
         """
-        kind = type(space).__name__
-        bounds: list[Any] = [getattr(space, name, None) for name in ("low", "high")]
-        if not all(isinstance(bound, np.ndarray) for bound in bounds):
+        # By its bounds and not by its class: spaces of the older `gym` package are boxes too.
+        low, high = getattr(space, "low", None), getattr(space, "high", None)
+        if not isinstance(low, np.ndarray) or not isinstance(high, np.ndarray):
             raise UserError(
-                f"The action space is a {kind}, and agents act in a Box of real numbers with finite bounds;"
-                " wrap the environment so that it takes one (gymnasium.ActionWrapper)."
+                f"The action space is a {type(space).__name__}, and agents act in a Box of real numbers with"
+                " finite bounds; wrap the environment so that it takes one (gymnasium.ActionWrapper)."
             )
-        low, high = bounds
-        if low.dtype.kind != "f":
+        shape, dtype = low.shape, low.dtype
+        if dtype.kind != "f":
             raise UserError(
-                f"The action space is a Box of {low.dtype}, and agents act in one of real numbers; wrap the"
+                f"The action space is a Box of {dtype}, and agents act in one of real numbers; wrap the"
                 " environment so that it takes one (gymnasium.ActionWrapper)."
             )
-        low, high = (bound.astype(np.float64).reshape(-1) for bound in bounds)
+        # In float64, so that the middle and the width of a float32 box are exact.
+        low, high = (bound.astype(np.float64).reshape(-1) for bound in (low, high))  # (d,) each
+        # The width itself may overflow: a box of +-1e308 has finite bounds and an infinite width.
         endless = np.flatnonzero(~(np.isfinite(low) & np.isfinite(high) & np.isfinite(high - low)))
         if len(endless):
             i = int(endless[0])
@@ -71,27 +72,30 @@ class ActionRange:
                 f"Entry {i} of the action space has the bounds {low[i]:g} and {high[i]:g}, and agents need"
                 " finite ones to know how far to explore; give some (gymnasium.wrappers.RescaleAction)."
             )
-        return cls(low, high, tuple(bounds[0].shape), str(bounds[0].dtype))
+        return cls(low, high, tuple(shape), str(dtype))
 
     @classmethod
     def recorded(cls, low: Array, high: Array, contract: EnvContract | None) -> ActionRange | None:
         """Return the range of recorded actions; None if they are in [-1, 1].
 
         Args:
-          low, high: (d,) the smallest and the largest of each entry.
-          contract: of the environment that took them, all of which take [-1, 1]; None where it is not known.
+          low, high: (d,) smallest and largest recorded value of each entry.
+          contract: of the environment that executed them; every environment with a contract takes actions in
+            [-1, 1]. None where it is not known.
 
         Raises:
-          UserError: the environment took others than those that were recorded.
+          UserError: the environment cannot have executed the actions as they were recorded.
         """
         low, high = (np.asarray(bound, np.float64) for bound in (low, high))
         if low.min() >= -1 - SLACK and high.max() <= 1 + SLACK:
             return None
         if contract is not None:
+            # It clipped them: a policy that learns the unclipped ones learns what did not happen.
             raise UserError(
                 f"actions leave [-1, 1], which is what {contract.env_name!r} takes: they reach from"
                 f" {low.min():g} to {high.max():g}, and were not executed as they were recorded"
             )
+        # At least [-1, 1], so that a few demonstrations with small actions do not narrow the policy.
         return cls(np.minimum(low, -1), np.maximum(high, 1), low.shape)
 
     @property
@@ -100,8 +104,9 @@ class ActionRange:
         return math.prod(self.shape)
 
     def executed(self, units: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return actions (..., *shape) in the box for (..., d) in [-1, 1], which is clipped first."""
-        actions = (self._middle + self._half * units.clip(-1.0, 1.0)).astype(self.dtype)
+        """Return actions (..., *shape) in the box for `units` (..., d), clipped to [-1, 1] first."""
+        actions = (self._middle + self._half * units.clip(-1.0, 1.0)).astype(self.dtype)  # (..., d)
+        # Rounding to float32 may leave the box by one bit, which Gymnasium's checkers refuse.
         return actions.clip(*self._own_bounds).reshape((*units.shape[:-1], *self.shape))
 
     def units(self, actions: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -110,11 +115,12 @@ class ActionRange:
         return scaled.astype(np.float32)
 
     def bounds(self, dtype: str = "float32") -> tuple[Array, Array]:
-        """Return `low` and `high` in a dtype, rounded inwards."""
-        kind: Any = np.dtype(dtype).type
-        low, high = self.low.astype(kind), self.high.astype(kind)
-        low = np.where(low < self.low, np.nextafter(low, kind(np.inf)), low)
-        high = np.where(high > self.high, np.nextafter(high, kind(-np.inf)), high)
+        """Return `low` and `high` in a dtype, rounded into the box."""
+        infinity = np.array(np.inf, dtype)
+        low, high = self.low.astype(dtype), self.high.astype(dtype)
+        # Rounding to the nearest number may have left the box: take the next one inside.
+        low = np.where(low < self.low, np.nextafter(low, infinity), low)
+        high = np.where(high > self.high, np.nextafter(high, -infinity), high)
         return low, high
 
     @cached_property
@@ -137,8 +143,8 @@ class ActionRange:
             and np.array_equal(self.high, other.high)
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for `from_dict`."""
+    def to_dict(self) -> JsonDict:
+        """Return the JSON values that `from_dict` reads."""
         return {
             "low": self.low.tolist(),
             "high": self.high.tolist(),
@@ -147,12 +153,13 @@ class ActionRange:
         }
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> ActionRange:
-        """Inverse of `to_dict`.
+    def from_dict(cls, saved: JsonDict) -> ActionRange:
+        """Return the inverse of `to_dict`.
 
         Raises:
           ValueError: the values describe no box of numbers.
         """
+        # The values may come from a file of somebody else.
         low, high = (np.asarray(saved[name], dtype=np.float64) for name in ("low", "high"))
         shape = tuple(int(n) for n in saved["shape"])
         dtype = np.dtype(saved["dtype"])

@@ -1,4 +1,4 @@
-"""Types of arrays that are shared by the whole package."""
+"""Types of NumPy arrays that the whole package shares; `tensor_types` has those of torch."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Settings from a file and from `key=value` words, into a dataclass.
+"""Settings from a YAML file and from `key=value` overrides, read into a dataclass.
 
-The dataclass is the schema: its defaults come first, then a YAML file, then overrides such as
-`lr=3e-4` or `cameras.0.width=64`, then keyword values. A list replaces the list before it; a mapping
-is merged into the one before it. Values are checked against the fields' types and unknown keys are
-refused. A file is data and nothing else: `${...}` is refused, and nothing in it names code to run.
+The dataclass is the schema. Its defaults come first, then a YAML file, then overrides such as `lr=3e-4` or
+`cameras.0.width=64`, then keyword values. A later list replaces an earlier one; a later mapping is merged
+into an earlier one. Values are checked against the types of the fields, and unknown keys are refused. A file
+is data and nothing else: OmegaConf's interpolation `${...}` is refused, and no value names code to run.
 
     @dataclass
     class Settings:
@@ -19,7 +19,7 @@ import dataclasses
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import TypeVar, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
@@ -36,6 +36,7 @@ from simscaleai.errors import (
     did_you_mean,
     unknown_name,
 )
+from simscaleai.json_types import JsonDict
 from simscaleai.yaml_text import parse_yaml, read_yaml
 
 T = TypeVar("T")
@@ -45,38 +46,39 @@ def load_config(
     cls: type[T],
     path: str | Path | None = None,
     overrides: Sequence[str] = (),
-    **values: Any,
+    **values: object,
 ) -> T:
     """Build `cls` from its defaults, a YAML file, overrides and keyword values, in this order.
 
-    A class attribute `aliases` {"group.old": "group.new"} names settings by which another one is meant.
+    A class attribute `aliases` {"group.old": "group.new"} gives further names for settings.
 
     Args:
       cls: a dataclass whose fields may be numbers, strings, paths, lists, dicts and dataclasses.
       path: a YAML file with a mapping of field names; None for none.
-      overrides: words `key=value`, the value in YAML syntax; dots and indices reach into nested fields.
+      overrides: texts `key=value`, the value in YAML syntax; dots and indices reach into nested fields.
       **values: field values as Python objects.
 
     Raises:
-      MissingFileError: there is no file `path`.
+      MissingFileError: the file `path` does not exist.
       UnknownKeywordError: `values` has a name that is not a field; both a UserError and a TypeError.
       UserError: an unknown key, a value of the wrong type, or text that is not YAML.
     """
     return _load(cls, cls, path, overrides, values)
 
 
-def change_config(config: T, path: str | Path | None = None, **values: Any) -> T:
+def change_config(config: T, path: str | Path | None = None, **values: object) -> T:
     """Build a dataclass from an instance, a YAML file and keyword values; see `load_config`."""
     return _load(type(config), plain(config), path, (), values)
 
 
 def _load(
     cls: type[T],
-    schema: Any,
+    schema: object,
     path: str | Path | None,
     overrides: Sequence[str],
-    values: dict[str, Any],
+    values: JsonDict,
 ) -> T:
+    """Build `cls`, starting from `schema`: the class for its defaults, or an instance for its values."""
     config = _structured(schema, "the defaults")
     if path is not None:
         config = _merge(cls, config, _renamed(cls, _read(Path(path)), str(path)), str(path))
@@ -103,12 +105,13 @@ def _refuse_unknown_keywords(cls: type, names: Iterable[str]) -> None:
             )
 
 
-def to_yaml(config: Any) -> str:
-    """A dataclass instance as YAML text that `load_config` reads back."""
+def to_yaml(config: object) -> str:
+    """Return a dataclass instance as YAML text that `load_config` reads back."""
     return OmegaConf.to_yaml(_structured(plain(config), "the configuration"))
 
 
-def _structured(schema: Any, source: str) -> DictConfig:
+def _structured(schema: object, source: str) -> DictConfig:
+    """Return a dataclass, or an instance of one, as an OmegaConf node that checks types."""
     cls = schema if isinstance(schema, type) else type(schema)
     try:
         return OmegaConf.structured(schema)
@@ -116,55 +119,58 @@ def _structured(schema: Any, source: str) -> DictConfig:
         raise _refused(cls, error, source) from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> JsonDict:
     data = read_yaml(path)
-    if data is None:
+    if data is None:  # an empty file changes nothing
         return {}
     if not isinstance(data, dict):
         raise UserError(f"{path} must hold a mapping of settings, not a {type(data).__name__}.")
     return data
 
 
-def _merge(cls: type, config: DictConfig, data: dict[str, Any], source: str) -> DictConfig:
-    _refuse_interpolation(data.values(), source)
+def _merge(cls: type, config: DictConfig, data: JsonDict, source: str) -> DictConfig:
+    _refuse_interpolation(data.values(), source)  # before OmegaConf would resolve it
     try:
         merged = OmegaConf.merge(config, OmegaConf.create(plain(data)))
     except UserError:
         raise
-    except Exception as error:  # OmegaConf has errors of its own and lets those of Python pass
+    except Exception as error:  # OmegaConf raises its own errors and, for some values, Python's
         raise _refused(cls, error, source) from None
     assert isinstance(merged, DictConfig)
     return merged
 
 
 def _aliases(cls: type) -> Mapping[str, str]:
-    """Return {dotted name: the name that it stands for} of a schema; from its class attribute `aliases`."""
+    """Return {alias: dotted name of the setting}, from the class attribute `aliases` of a schema."""
     return getattr(cls, "aliases", {})
 
 
-def _renamed(cls: type, data: Mapping[str, Any], source: str) -> dict[str, Any]:
+def _renamed(cls: type, data: Mapping[str, object], source: str) -> JsonDict:
     """Return `data` with every alias replaced; UserError if a setting is given under both names."""
-    data = {k: dict(v) if isinstance(v, Mapping) else v for k, v in data.items()}
+    # A copy of both levels: the caller's mapping must not change.
+    renamed: JsonDict = {k: dict(v) if isinstance(v, Mapping) else v for k, v in data.items()}
     for old, new in _aliases(cls).items():
         old_group, old_key = old.split(".")
         new_group, new_key = new.split(".")
-        if not isinstance(data.get(old_group), dict) or old_key not in data[old_group]:
+        if not isinstance(renamed.get(old_group), dict) or old_key not in renamed[old_group]:
             continue
-        target = data.setdefault(new_group, {})
+        target = renamed.setdefault(new_group, {})
         if not isinstance(target, dict) or new_key in target:
             raise UserError(f"{source}: {old} and {new} are one setting; give {new} alone.")
-        target[new_key] = data[old_group].pop(old_key)
-    return data
+        target[new_key] = renamed[old_group].pop(old_key)
+    return renamed
 
 
 def _override(cls: type, config: DictConfig, word: str) -> None:
     key, equals, text = word.partition("=")
     if not equals or not key:
         raise UserError(f"{word!r} is not an override; write key=value, for example lr=3e-4.")
+    # The value is YAML, so that `cameras=[front, wrist]` and `resume_from=null` mean what they do in a file.
     value = parse_yaml(text, repr(word))
     _refuse_interpolation([value], repr(word))
     key = _aliases(cls).get(key, key)
     try:
+        # `merge`: `data={path: a.h5}` keeps the other settings of the group.
         OmegaConf.update(config, key, value, merge=True)
     except UserError:
         raise
@@ -172,7 +178,8 @@ def _override(cls: type, config: DictConfig, word: str) -> None:
         raise _refused(cls, error, repr(word)) from None
 
 
-def _refuse_interpolation(values: Iterable[Any], source: str) -> None:
+def _refuse_interpolation(values: Iterable[object], source: str) -> None:
+    """Raise UserError for `${...}`: it could read environment variables or point at itself."""
     for value in values:
         if isinstance(value, str) and "${" in value:
             raise UserError(f"{source}: {value!r} refers to another value; write the value itself.")
@@ -183,8 +190,9 @@ def _refuse_interpolation(values: Iterable[Any], source: str) -> None:
 
 
 def _refused(cls: type, error: Exception, source: str) -> UserError:
-    """OmegaConf's complaint as one sentence that says where the value came from."""
+    """Return OmegaConf's error as one sentence that names the source of the value."""
     if isinstance(error, ConfigKeyError | ConfigAttributeError):
+        # The unknown key may be in a nested dataclass, whose own fields are then the known ones.
         owner = error.object_type if dataclasses.is_dataclass(error.object_type) else cls
         known = [field.name for field in dataclasses.fields(owner)]
         name = str(error.key)
@@ -198,14 +206,14 @@ def _refused(cls: type, error: Exception, source: str) -> UserError:
 
 
 def _other_place(cls: type, name: str) -> str:
-    """Return " Did you mean 'group.name'?" where a group of `cls` has a setting of such a name."""
+    """Return " Did you mean 'group.name'?" if a group of `cls` has a setting of a similar name, else ""."""
     places = dict(_places(cls))
     close = difflib.get_close_matches(name, places, n=1)
     return f" Did you mean {places[close[0]]!r}?" if close else ""
 
 
 def _places(cls: type, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(name, dotted name) of every setting of a dataclass and of those in its fields."""
+    """Yield (name, dotted name) of every setting of a dataclass and of the dataclasses in its fields."""
     for name, hint in get_type_hints(cls).items():
         yield name, f"{prefix}{name}"
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
@@ -213,6 +221,6 @@ def _places(cls: type, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _first_line(error: Exception) -> str:
-    """What went wrong without the paragraph of context that libraries add."""
+    """Return the first line of an error; OmegaConf adds lines of context that mean nothing to a user."""
     lines = str(error).strip().splitlines()
     return f"{lines[0].rstrip('.')}." if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""The processes that work on one run, as `torchrun` starts them.
+"""Processes that train one model together, as `torchrun` starts them.
 
     torchrun --nproc-per-node 4 --no-python simscale train --dataset-path data/reach.h5
 
@@ -6,10 +6,10 @@
     device = processes.join("auto")
     mean = processes.all_reduce_mean(values)   # a tensor
 
-`broadcast`, `barrier`, `all_gather` and `all_reduce` are collective operations: what is called on one process
-has to be called on all of them, in the same order, or those that called wait until they are ended.
+`broadcast`, `barrier`, `all_gather` and `all_reduce` are collective operations: every process has to call
+them in the same order, or those that did wait until `PATIENCE` ends them.
 
-Without `torchrun` there is one process, and none of them does anything.
+Without `torchrun` there is one process, and the collective operations return at once.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType, FunctionType
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
 
 from simscaleai.errors import UserError
 
-# The others wait this long for one that evaluates or writes alone; torchrun ends them sooner if it dies.
+# Timeout of collective operations. It is long since the main process evaluates and writes alone while the
+# others wait; if it dies, torchrun ends them sooner.
 PATIENCE = timedelta(hours=1)
 T = TypeVar("T")
 
@@ -38,14 +39,14 @@ COMMAND = "torchrun --nproc-per-node 2 --no-python simscale train ..."
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of how many processes this one is.
+    """The number of this process among all processes of the run.
 
     Attributes:
-      rank, size: this one, and how many there are on all machines.
-      local_rank: this one on its machine.
-      launched: by `torchrun`, be it with a single process.
-      restarts: how often `torchrun` has started all of them again after one had failed.
-      job: tells one call of `torchrun` from another; "" without it.
+      rank, size: number of this process, and how many there are on all machines.
+      local_rank: number of this process on its machine.
+      launched: whether `torchrun` started it, alone or with others.
+      restarts: how often `torchrun` has restarted all processes after one had failed.
+      job: identifies the call of `torchrun`; "" without it.
     """
 
     rank: int = 0
@@ -79,14 +80,14 @@ class Processes:
         return self.rank == 0
 
     def join(self, device: str, backend: str = "nccl") -> torch.device:
-        """Start the process group, once; return the device of this process.
+        """Start the process group, unless it is running; return the device of this process.
 
         Args:
-          device: resolved name; of "cuda", each process gets the one of its number on its machine.
+          device: resolved name; for "cuda", each process gets the GPU with its local rank.
           backend: "nccl" or "gloo"; on a CPU it is always gloo.
 
         Raises:
-          UserError: there are more processes than GPUs, or this kind of device cannot be shared.
+          UserError: there are more processes than GPUs, or the device cannot be used by several processes.
         """
         own = torch.device(device)
         if not self.launched:
@@ -106,10 +107,10 @@ class Processes:
             nccl = own.type == "cuda" and backend == "nccl"
             store, _, _ = next(dist.rendezvous("env://"))
             dist.init_process_group(
-                # gloo is there in any case: numbers and texts in CPU memory go that way.
+                # gloo in any case: `broadcast` and `all_gather` send objects through CPU memory.
                 "cpu:gloo,cuda:nccl" if nccl else "gloo",
-                # torchrun may use one store for all its restarts; in it are the addresses of processes
-                # that are no more, and who reads those does not meet anybody.
+                # torchrun may keep one store over its restarts. It still has the addresses of the processes
+                # that ended, so that each start uses keys of its own.
                 store=dist.PrefixStore(f"start-{self.restarts}", store),
                 rank=self.rank,
                 world_size=self.size,
@@ -140,9 +141,9 @@ class Processes:
         """Return the `value` of each process by rank, in all processes."""
         if self.size == 1:
             return [value]
-        values: list[Any] = [None] * self.size
+        values: list[T | None] = [None] * self.size
         dist.all_gather_object(values, value)
-        return values
+        return cast("list[T]", values)  # filled with one value of each process
 
     def barrier(self) -> None:
         """Return when every process has called this."""
@@ -150,38 +151,38 @@ class Processes:
 
 
 def all_reduce_gradients(module: torch.nn.Module, processes: Processes) -> None:
-    """Replace the gradients of a module by their means over the processes, in one message.
+    """Replace the gradients of a module by their means over the processes, in one all-reduce.
 
-    For models too small for DDP, whose hooks would cost more than the message.
+    It serves models that are too small for DDP, whose hooks would cost more than the message.
     """
     if processes.size == 1:
         return
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
-    flat = processes.all_reduce_mean(torch.cat([g.flatten() for g in gradients]))
-    means = flat.split([g.numel() for g in gradients])
+    flat = processes.all_reduce_mean(torch.cat([g.flatten() for g in gradients]))  # (parameters,)
+    means = flat.split([g.numel() for g in gradients])  # views of `flat`
     for gradient, mean in zip(gradients, means, strict=True):
         gradient.copy_(mean.view_as(gradient))
 
 
 def _leave() -> None:
-    """Destroy the process group, and wait until gloo's threads have ended.
+    """Destroy the process group and wait until gloo's threads have ended.
 
-    The threads release the tensors that were sent, for which they need the interpreter; if it is being torn
-    down by then, they abort the program. The destructor of the group waits for them, so every other reference
-    to the group has to be dropped first.
+    The threads release the tensors that were sent, for which they need the GIL; if the interpreter is
+    shutting down by then, they abort the program. The destructor of the group joins them, so that every other
+    reference to the group has to be dropped first.
     """
     if not dist.is_initialized():
         return
     group = dist.group.WORLD
     dist.destroy_process_group()
     _release(group)
-    del group  # the last reference: its destructor waits, and leaves the interpreter to the threads
+    del group  # the last reference: the destructor releases the GIL and joins the threads
 
 
-def _release(group: Any) -> None:
-    """Drop the references to the group in DDP and FSDP2 models, in frames of errors and in functions.
+def _release(group: object) -> None:
+    """Drop the references to the group in DDP and FSDP2 models, in tracebacks and in default arguments.
 
-    Modules of torch that are imported after the group was started have it as the default of arguments;
+    Modules of torch that are imported after the group was started have it as the default of arguments; device
     meshes stay in a cache until the program ends.
     """
     ddp = torch.nn.parallel.DistributedDataParallel
@@ -193,13 +194,13 @@ def _release(group: Any) -> None:
             kept = (None if value is group else value for value in thing.__defaults__ or ())
             thing.__defaults__ = tuple(kept)
         elif issubclass(type(thing), ddp):
-            for name in ("reducer", "logger"):  # these hold it where Python does not see it
+            for name in ("reducer", "logger"):  # C++ objects, whose references gc does not see
                 vars(thing).pop(name, None)
         elif issubclass(type(thing), mesh):
             getattr(thing, "_pg_registry", {}).clear()
     for holder in gc.get_referrers(group):
         if isinstance(holder, FrameType):
-            with suppress(RuntimeError):  # of a frame that is running
+            with suppress(RuntimeError):  # a frame that is running cannot be cleared
                 holder.clear()
             continue
         attributes = holder if isinstance(holder, dict) else getattr(holder, "__dict__", {})

@@ -1,20 +1,22 @@
-"""Mistakes a user can make, as exceptions that a command prints in one sentence.
+"""Exceptions for mistakes of a user, which a command prints in one sentence.
 
-A `UserError` names the offender, what is allowed and the remedy; the command line turns it into
-that sentence and exit code 2. Broken internal invariants are asserts, never a `UserError`.
+A `UserError` names the offending value, what is allowed and the remedy; the command line prints that sentence
+and ends with exit code 2. A violated internal invariant is an assert, never a `UserError`.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+
+from simscaleai.json_types import JsonDict
 
 
 class UserError(ValueError):
     """A wrong name, value, shape or file that the caller can put right.
 
-    Names from files are part of the message, and so control characters in it are written out.
+    Names from files are part of the message, and so control characters in it are escaped: a file must not be
+    able to move the cursor of a terminal or to hide a line.
     """
 
     def __init__(self, *args: object) -> None:
@@ -22,36 +24,36 @@ class UserError(ValueError):
 
 
 class MissingFileError(UserError, FileNotFoundError):
-    """A file that should be read is not there."""
+    """A file that should be read does not exist."""
 
 
 class ExistingFileError(UserError, FileExistsError):
-    """A file that would be written is there already and was not offered for overwriting."""
+    """A file that would be written exists already, and the caller did not ask to overwrite it."""
 
 
 class UnknownKeywordError(UserError, TypeError):
-    """A keyword argument that is not taken; callers who try one out expect Python's own TypeError."""
+    """A keyword argument that a function does not take; libraries that probe for one expect a TypeError."""
 
 
 class MissingPackageError(UserError, ImportError):
-    """A package that is no dependency, and that what was asked for needs."""
+    """An optional package that the requested feature needs and that is not installed."""
 
 
 class UnsavedResults(UserError):
-    """Results that could not be written in the end; they are in `results`."""
+    """Results that could not be written to their file; a caller still finds them in `results`."""
 
-    def __init__(self, message: str, results: dict[str, Any]) -> None:
+    def __init__(self, message: str, results: JsonDict) -> None:
         super().__init__(message)
         self.results = results
 
 
 def printable(text: str) -> str:
-    r"""Return `text` with control characters written out, "\\x1b" for a terminal's escape.
+    r"""Return `text` with control characters escaped, such as "\\x1b"; line breaks stay.
 
-    Line breaks stay. Marks that turn the direction of writing, and halves of characters that cannot be
-    printed at all, are written out too.
+    Marks that change the direction of writing and unpaired surrogates, which no encoding can print, are
+    escaped too.
     """
-    if text.isprintable():
+    if text.isprintable():  # almost always, and without a loop over the characters
         return text
     return "".join(c if c.isprintable() or c == "\n" else _escape(c) for c in text)
 
@@ -70,11 +72,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str], remedy: str = "") -
     """Return the error for a name that is not one of `known`.
 
     Args:
-      kind: what the name is of, such as "model".
-      name: the unknown one.
-      known: the names that there are.
-      remedy: a clause about names that are not among them.
+      kind: what the name would be the name of, such as "model".
+      name: the unknown name.
+      known: the known names.
+      remedy: a further clause, such as how to register a name of one's own.
     """
     names = sorted(known)
+    # Empty clauses are left out: "Unknown model 'x'; known: act, bc."
     clauses = [f"Unknown {kind} {name!r}", f"known: {', '.join(names) or 'none'}", remedy]
     return UserError(f"{'; '.join(filter(None, clauses))}.{did_you_mean(name, names)}")

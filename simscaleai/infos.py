@@ -1,16 +1,16 @@
-"""What the infos of environments say, ours and other people's.
+"""Readers of the `info` of environments, of this package and of others.
 
     success, reported = read_success(info)            # of a single environment, (1,) each
     success, reported = read_success(info, n=8)       # of a vector environment, (8,) each
 
-Success is `success` or, as of Gymnasium-Robotics and panda-gym, `is_success`, in any kind of flag: a bool, a
-number, an array of one, a text. A vector environment may say by `_success` which of its envs it speaks of.
+Success is `success` or, in Gymnasium-Robotics and panda-gym, `is_success`, as any kind of flag: a bool, a
+number, an array of one, a text. A vector environment may have `_success` too: True for the envs whose
+`success` is valid, as in Gymnasium's vector infos.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -21,58 +21,64 @@ from simscaleai.errors import UserError
 SUCCESS_KEYS = ("success", "is_success")
 
 
-def read_success(info: Mapping[str, Any], n: int | None = None) -> tuple[BoolArray, BoolArray]:
-    """Read which envs have succeeded, by the first of `SUCCESS_KEYS` that speaks of them.
+def read_success(info: Mapping[str, object], n: int | None = None) -> tuple[BoolArray, BoolArray]:
+    """Return which envs have succeeded, by the first of `SUCCESS_KEYS` that is valid for each.
 
     Args:
-      info: of one step.
-      n: how many envs; None for a single environment.
+      info: the info of one step.
+      n: number of envs; None for a single environment.
 
     Returns:
-      whether each succeeded, and whether the info says so of it, (n,) each.
+      (success, reported), (n,) each: whether each env succeeded, and whether the info says so or not.
 
     Raises:
-      UserError: what it says is no flag, or not one for each env.
+      UserError: the value is not a flag, or not one for each env.
     """
-    success = np.zeros(n or 1, dtype=bool)
-    reported = np.zeros(n or 1, dtype=bool)
+    success = np.zeros(n or 1, dtype=bool)  # (n,)
+    reported = np.zeros(n or 1, dtype=bool)  # (n,)
     for key in SUCCESS_KEYS:
         value = info.get(key)
         if value is None or reported.all():
             continue
         flags, known = _flags(key, value, n)
         if n is not None and f"_{key}" in info:
-            known &= np.asarray(info[f"_{key}"], dtype=bool)
+            known &= np.asarray(info[f"_{key}"], dtype=bool)  # (n,)
+        # An env that the first key has reported is not overruled by the second.
         success |= flags & known & ~reported
         reported |= known
     return success, reported
 
 
-def last_info(info: Mapping[str, Any], final: Mapping[str, Any], done: BoolArray) -> dict[str, Any]:
+def last_info(
+    info: Mapping[str, object], final: Mapping[str, object], done: BoolArray
+) -> dict[str, object]:
     """Return the info of the states that the actions led to: `final` where episodes ended, else `info`.
 
     Args:
-      info: of a vector environment whose finished envs begin anew in the same step.
-      final: its `final_info`.
-      done: (n,), who ended.
+      info: the info of a vector environment in autoreset mode SAME_STEP; where an episode ended, it
+        describes the first state of the next one.
+      final: its `final_info`, which describes the last state of the old one.
+      done: (n,), True for the envs whose episode ended.
     """
     merged = dict(info)
     for key, last in final.items():
         now = info.get(key, last)
-        if isinstance(last, Mapping):
+        if isinstance(last, Mapping):  # infos nest, such as {"episode": {"r": ..., "l": ...}}
             merged[key] = last_info(now if isinstance(now, Mapping) else {}, last, done)
-        elif np.ndim(last) == np.ndim(now) == 1:
-            merged[key] = np.where(done, last, now)
+        elif np.asarray(last).ndim == np.asarray(now).ndim == 1:
+            merged[key] = np.where(done, np.asarray(last), np.asarray(now))  # (n,)
         else:
+            # Of other shapes the two cannot be merged; the last state is what counts.
             merged[key] = last
     return merged
 
 
-def _flags(key: str, value: Any, n: int | None) -> tuple[BoolArray, BoolArray]:
+def _flags(key: str, value: object, n: int | None) -> tuple[BoolArray, BoolArray]:
+    """Return the flags of `n` envs and whether each is known, (n,) each."""
     if isinstance(value, np.ndarray) and value.dtype == bool and value.shape == (n,):
-        return value, np.ones(value.shape, dtype=bool)
-    if hasattr(value, "detach"):  # a tensor with axes
-        value = value.tolist()
+        return value, np.ones(value.shape, dtype=bool)  # what almost every environment gives
+    if hasattr(value, "detach") and hasattr(value, "tolist"):
+        value = value.tolist()  # a tensor with axes, which `plain` would leave as it is
     entries = [value] if n is None else plain(value)
     if not isinstance(entries, list | tuple) or len(entries) != (n or 1):
         raise UserError(

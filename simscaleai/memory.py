@@ -1,9 +1,9 @@
-"""Refuse what does not fit in memory, in one sentence that names the setting.
+"""Checks that refuse settings that need more memory than is free, in one sentence.
 
-    require_memory(1000 * num_envs, f"num_envs={num_envs}")     # before it is taken
+    require_memory(1000 * num_envs, f"num_envs={num_envs}")     # before the memory is allocated
 
-Sizes are compared with free memory before anything is allocated, where they are cheap to know. Other
-allocations fail in a library, each with an error of its own; `out_of_memory` recognizes them.
+Where the size of an allocation is cheap to compute, it is compared with the free memory first. Other
+allocations fail in a library, each with its own exception; `out_of_memory` recognizes them.
 """
 
 from __future__ import annotations
@@ -23,16 +23,14 @@ _WORDS = re.compile(
 
 
 def free_memory() -> int:
-    """Return the bytes that this process can still allocate.
-
-    On the machine, in its container, by its limit.
-    """
+    """Return the bytes that this process can still allocate: the least of machine, container and `ulimit`."""
     free = _UNKNOWN
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for line in _lines("/proc/meminfo"):
         if line.startswith("MemAvailable:"):
             free = int(line.split()[1]) * 1024
+    # A container's limit counts below the machine's memory; "max" stands for none (cgroup v2).
     limit = _lines("/sys/fs/cgroup/memory.max")
     if limit and limit[0].isdigit():
         for line in _lines("/sys/fs/cgroup/memory.stat"):
@@ -42,12 +40,12 @@ def free_memory() -> int:
 
 
 def require_memory(needed: float, what: str, remedy: str = "choose a smaller number") -> None:
-    """Raise UserError if `what` takes more memory than is free.
+    """Raise UserError if more memory is needed than is free.
 
     Args:
-      needed: bytes, at the least.
-      what: the setting, with its value.
-      remedy: what to do.
+      needed: lower bound in bytes.
+      what: the setting with its value, as the error names it.
+      remedy: what the error advises.
     """
     free = free_memory()
     if needed > free:
@@ -60,6 +58,7 @@ def out_of_memory(error: BaseException) -> bool:
     """Return whether an error, of Python or a library, reports that an allocation failed."""
     if isinstance(error, MemoryError):
         return True
+    # torch, h5py and MuJoCo raise general exceptions; their text is all there is to go by.
     return isinstance(error, RuntimeError | ValueError | OSError) and bool(
         _WORDS.search(str(error)) and not isinstance(error, UserError)
     )
@@ -69,7 +68,7 @@ def _left_by_limit() -> int:
     """Return the bytes that `ulimit -v` leaves."""
     try:
         import resource
-    except ImportError:
+    except ImportError:  # Windows has no such limit
         return 2**62
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     taken = [int(text.split()[0]) for text in _lines("/proc/self/statm")]

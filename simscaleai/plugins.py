@@ -1,14 +1,14 @@
-"""Packages of others that register tasks, robots, models and agents of their own when they are imported.
+"""Plugins: packages that register tasks, robots, models and agents of their own when they are imported.
 
     simscale list-envs --import my_package --import my_arm.py      # an option of every command
     SIMSCALE_IMPORT=my_package,my_arm.py simscale list-envs
     [project.entry-points."simscaleai.plugins"]                    # in the pyproject.toml of my_package
     my_package = "my_package"
 
-A plugin is imported once, when a registry first looks for a name: one asked for with `--import` or the
-variable before any name, an installed one only where a name is not built in, or where names are listed.
-So an installed plugin that is broken or slow stops nobody who does not use it. The variable is what worker
-processes, the ranks of torchrun and the runs of a sweep inherit.
+A plugin is imported once, when a registry looks up a name. Those requested with `--import` or the environment
+variable are imported before any name is looked up; installed ones only for a name that is not built in, and
+to list names, so that a broken or slow one does not affect users who do not need it. Worker processes, the
+ranks of torchrun and the runs of a sweep inherit the environment variable.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ GROUP = "simscaleai.plugins"
 LOADED = "loaded"
 _SEPARATORS = re.compile(rf"[,{re.escape(os.pathsep)}]")
 
-# {plugin: LOADED, or the sentence that says why it cannot be imported}, of those that have been tried.
+# {plugin: LOADED, or a sentence that says why it cannot be imported}, for the plugins tried so far.
 _states: dict[str, str] = {}
 _installed_tried = False
 
 
 def request(names: Sequence[str]) -> None:
-    """Add modules or Python files to those that this process and the ones that it starts import."""
+    """Add modules or Python files to the plugins that this process and its child processes import."""
     # A file by its whole path: a worker on another machine may start in another folder.
     added = [str(Path(name).absolute()) if name.endswith(".py") else name for name in names]
     if added:
@@ -50,16 +50,16 @@ def requested() -> list[str]:
 
 
 def load_requested() -> None:
-    """Import what was requested and is not yet; UserError for what cannot be imported."""
+    """Import the requested plugins that are not imported yet; UserError for one that cannot be."""
     for name in requested():
         if name not in _states:
-            # what fails is not noted: after the file is mended, a notebook tries it again
+            # A failure is not recorded: in a notebook, the next call tries the corrected file.
             _import_requested(name)
             _states[name] = LOADED
 
 
 def load_installed() -> None:
-    """Import the installed plugins, once; one that cannot be imported is noted in `states`."""
+    """Import the installed plugins, once; a failure is recorded in `states` and raises nothing."""
     global _installed_tried
     if _installed_tried:
         return
@@ -79,7 +79,7 @@ def load_installed() -> None:
 def states() -> dict[str, str]:
     """Import all plugins; return {plugin: "loaded", or a sentence that says why it cannot be imported}.
 
-    A requested one that is reported here is not raised by `load_requested` afterwards.
+    A requested plugin whose failure is reported here does not raise in `load_requested` afterwards.
     """
     for name in requested():
         try:
@@ -93,13 +93,13 @@ def states() -> dict[str, str]:
 
 
 def remedy() -> str:
-    """Return what an error adds for a name that is in no registry: how to bring one, and what failed to."""
+    """Return what an error for an unknown name adds: how to import a plugin, and which are broken."""
     broken = [state.rstrip(".") for state in _states.values() if state != LOADED]
     return "; ".join([f"names of your own come with --import MODULE (or {VARIABLE})", *broken])
 
 
 def import_from_here(name: str) -> ModuleType:
-    """Import a module; from the working directory, too, as `python -m` does."""
+    """Import a module, also from the working directory, as `python -m` does."""
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.append(os.getcwd())
     return importlib.import_module(name)

@@ -1,4 +1,4 @@
-"""The interface of everything that acts: an expert, a random policy, a trained model."""
+"""Interface of everything that acts: experts, random policies, trained models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from simscaleai.array_types import Array, BoolArray
 
 @runtime_checkable
 class Policy(Protocol):
-    """Acts for n environments at once; whatever it remembers is per environment."""
+    """Acts for n environments at once; any state that it keeps is per environment."""
 
     def reset(
         self,
@@ -22,13 +22,12 @@ class Policy(Protocol):
         seeds: Sequence[int],
         instructions: Sequence[str] | None = None,
     ) -> None:
-        """Begin episodes in the envs where `mask` (n,) is True, and forget what was before in them.
+        """Start new episodes in some envs and discard what is kept of the old ones.
 
         Args:
-          mask: (n,), which envs.
-          seeds: n, of the episodes in all envs.
-          instructions: n, what the episodes in all envs are asked to do; None where the environment asks for
-            nothing, and then those given before still hold.
+          mask: (n,), True for the envs that start an episode.
+          seeds: n episode seeds, one for each env, of which those outside of `mask` are ignored.
+          instructions: n instructions, one for each env; None leaves the earlier ones in place.
         """
 
     def act(self, obs: Mapping[str, Array]) -> NDArray[np.float32]:
@@ -36,7 +35,7 @@ class Policy(Protocol):
 
 
 class RandomPolicy:
-    """Uniform actions; the t-th action in an env depends on its episode's seed and t alone."""
+    """Draws uniform actions; the t-th action of an env depends on its episode's seed and t alone."""
 
     def __init__(self, action_dim: int) -> None:
         self.action_dim = action_dim
@@ -50,6 +49,7 @@ class RandomPolicy:
     ) -> None:
         if len(self._rng) != len(mask):
             self._rng = [seeding.generator(0, "random-policy") for _ in mask]
+        # Every env has a generator of its own: its actions do not depend on how many envs there are.
         for i in map(int, np.flatnonzero(mask)):
             self._rng[i] = seeding.generator(seeds[i], "random-policy")
 

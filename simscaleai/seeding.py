@@ -1,14 +1,14 @@
 """Random numbers as pure functions of (seed, stream, index).
 
-Nothing here is advanced by use. Episode `index` of seed `s` draws from `generator(s, stream, index)`
-whatever ran before it, in whatever process or env of a batch; each stream (initial states, physics
-randomization, exploration, ...) is independent, so that switching one on leaves the others alone.
+No state advances from call to call. Episode `index` of seed `s` draws from `generator(s, stream, index)`,
+whatever ran before it and in whatever process or env of a batch. The streams (initial states, physics
+randomization, exploration, ...) are independent, so that switching one on leaves the numbers of the others
+unchanged.
 """
 
 from __future__ import annotations
 
 import zlib
-from typing import Any
 
 import numpy as np
 
@@ -20,13 +20,15 @@ SEED_LIMIT = 2**63
 
 
 def generator(seed: int, stream: str, index: int = 0) -> np.random.Generator:
-    """Return a fresh generator for the `index`-th thing of a named stream.
+    """Return a fresh generator for one index of a named stream.
 
     Args:
       seed: any non-negative integer; 0 is a seed.
-      stream: what the numbers are for, such as "task" or "randomization".
-      index: which episode, epoch or worker.
+      stream: purpose of the numbers, such as "task" or "randomization".
+      index: number of the episode, epoch or worker.
     """
+    # crc32, not `hash`, which differs from process to process. Philox is counter-based: a generator costs
+    # microseconds to make, and one is made for every episode.
     key = (zlib.crc32(stream.encode()), index)
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=key)))
 
@@ -41,7 +43,7 @@ def fresh_seed(n: int = 1) -> int:
     return int(np.random.SeedSequence().generate_state(1, np.uint64)[0]) % (SEED_LIMIT - n + 1)
 
 
-def check_seed(seed: Any, count: int = 1) -> int:
+def check_seed(seed: object, count: int = 1) -> int:
     """Return `seed`, the first of `count` consecutive ones, as a Python integer.
 
     Raises:

@@ -1,41 +1,40 @@
-"""YAML as untrusted input: plain values, or one sentence within a second.
+"""Reader of YAML that is not trusted: it returns plain values, or raises one UserError within a second.
 
     settings = read_yaml("somebody_elses.yaml")
 
-YAML can say in 300 bytes what takes terabytes (lists of references to lists of references), nest deeper than
-a stack, and name integers of a million digits. What a text would grow to is measured before anything is built
-from it. Tags that name code are errors, as are keys that come twice.
+300 bytes of YAML can expand to terabytes (aliases of lists of aliases, the "billion laughs"), nest deeper
+than Python's stack, and hold integers of a million digits. The size of the result is computed before anything
+is built. Tags that name code and duplicate keys are errors.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import yaml
 from omegaconf._utils import get_yaml_loader
 
 from simscaleai.errors import MissingFileError, UserError
 from simscaleai.guards import reason, regular_file
+from simscaleai.json_types import JsonValue
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 40
-MAX_VALUES = 20_000  # after references are followed
+MAX_VALUES = 20_000  # with every alias expanded
 MAX_SCALAR = 8_000  # characters
 MAX_BITS = 63  # of an integer
 
 _LONG_INTEGER = re.compile(r"[-+]?[0-9_]{400,}")  # which Python itself may refuse to read
-_PARSER: Any = getattr(
-    yaml, "CSafeLoader", yaml.SafeLoader
-)  # ten times as fast, where it is built in
+# libyaml's parser is ten times as fast; some builds of PyYAML lack it.
+_PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def read_yaml(path: str | Path) -> Any:
-    """Return what a YAML file holds, as `parse_yaml` does; None for an empty one.
+def read_yaml(path: str | Path) -> JsonValue:
+    """Return the plain values of a YAML file, None for an empty one; see `parse_yaml`.
 
     Raises:
-      MissingFileError: there is no such file.
+      MissingFileError: the file does not exist.
       UserError: it cannot be read, or is refused.
     """
     path = Path(path)
@@ -56,19 +55,20 @@ def read_yaml(path: str | Path) -> Any:
     return parse_yaml(text, str(path))
 
 
-def parse_yaml(text: str, source: str) -> Any:
-    """Return the plain values that a YAML text stands for.
+def parse_yaml(text: str, source: str) -> JsonValue:
+    """Return the plain values of a YAML text.
 
     Args:
       text: one document.
       source: what errors call it.
 
     Raises:
-      UserError: it is not valid, or is larger than settings ever are.
+      UserError: it is not valid, or larger than any settings are.
     """
     if len(text) > MAX_BYTES:
         raise UserError(f"{source} is larger than {MAX_BYTES // 1024} KiB; settings never are.")
     try:
+        # Cheap checks first: events before nodes, nodes before values.
         _check_events(text, source)
         loader = get_yaml_loader()(text)
         node = loader.get_single_node()
@@ -85,7 +85,7 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 def _check_events(text: str, source: str) -> None:
-    """Refuse what is nested too deep, or has too long a value, without building anything."""
+    """Refuse deep nesting and long values from the stream of parser events, which takes no memory."""
     depth = 0
     for event in yaml.parse(text, Loader=_PARSER):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -106,17 +106,18 @@ def _check_events(text: str, source: str) -> None:
 
 
 def _check_size(root: yaml.Node, source: str) -> None:
-    """Refuse what references make too large, or endless."""
-    known: dict[int, tuple[int, int]] = {}
-    open_nodes: set[int] = set()
+    """Refuse a document whose aliases make it too large or endless."""
+    known: dict[int, tuple[int, int]] = {}  # {id of a node: (values, depth)}, each measured once
+    open_nodes: set[int] = set()  # ids of the nodes that are being measured: the path from the root
 
     def measure(node: yaml.Node) -> tuple[int, int]:
-        """Values that a node stands for, and how deep they nest."""
+        """Return the number of values in a node with its aliases expanded, and their depth."""
         if id(node) in open_nodes:
             raise UserError(f"{source} refers to itself; settings cannot.")
         if id(node) not in known:
             open_nodes.add(id(node))
             parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+            # A mapping's value is a list of pairs of nodes, a sequence's a list of nodes.
             flat = [n for part in parts for n in (part if isinstance(part, tuple) else (part,))]
             sizes, depths = zip((0, 0), *map(measure, flat), strict=True)
             open_nodes.remove(id(node))
@@ -135,7 +136,8 @@ def _check_size(root: yaml.Node, source: str) -> None:
     measure(root)
 
 
-def _check_numbers(value: Any, source: str) -> None:
+def _check_numbers(value: object, source: str) -> None:
+    """Refuse integers that do not fit 64 bits, such as those written in hexadecimal."""
     if isinstance(value, int) and value.bit_length() > MAX_BITS:
         raise _too_large(source)
     parts = [*value, *value.values()] if isinstance(value, dict) else value
@@ -149,7 +151,7 @@ def _too_large(source: str) -> UserError:
 
 
 def _first_line(error: Exception) -> str:
-    """What went wrong, and in which line of the text."""
+    """Return an error of PyYAML in one line, with the line number of the text."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         return f"line {error.problem_mark.line + 1}: {str(error.problem).rstrip('.')}."
     return f"{reason(error)}."
