@@ -30,6 +30,28 @@ def train_run(run: RunConfig) -> dict[str, float]:
     return run_trainer(trainer, run)
 
 
+def check_data(run: RunConfig, dummy: bool, trial: bool) -> None:
+    """Check that a run has a dataset, or was asked to train on random numbers.
+
+    Args:
+      dummy: random numbers were asked for.
+      trial: a number of steps was given by hand, which also asks for them where there is no dataset.
+
+    Raises:
+      UserError: no dataset, and neither of them; or a dataset and `dummy`.
+    """
+    if dummy and run.data.path:
+        raise UserError(
+            f"--dummy trains on random numbers, and {run.data.path} is given; choose one."
+        )
+    if not (run.data.path or dummy or trial):
+        raise UserError(
+            "There is no data to train on: run `simscale datagen --env-name reach --output data/reach.h5`"
+            " and then `simscale train --dataset data/reach.h5`, or add --dummy to try the model on random"
+            " numbers."
+        )
+
+
 def closed_loop(settings: EvalSettings, policy: Any) -> EvalFunction:
     """A function that lets the policy act in its environment and counts its successes.
 

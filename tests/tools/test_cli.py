@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import h5py
@@ -19,7 +18,16 @@ from simscaleai.training import TrainConfig
 from simscaleai.training.run_config import RunConfig
 
 COMMANDS = ["list-envs", "list-models", "info", "datagen", "train", "sweep", "eval", "validate"]
-COMMANDS += ["rl", "bench-loader", "viz-env", "viz-cameras", "viz-dataset", "viz-trajectory"]
+COMMANDS += [
+    "demo",
+    "recipes",
+    "rl",
+    "bench-loader",
+    "viz-env",
+    "viz-cameras",
+    "viz-dataset",
+    "viz-trajectory",
+]
 COMMANDS += ["viz-training", "viz-rl", "viz-video", "viz-live"]
 
 
@@ -32,14 +40,16 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
     return end.value.code, out, err
 
 
-def test_help_answers_at_once() -> None:
-    command = [sys.executable, "-m", "simscaleai.tools.cli", "--help"]
-    seconds = []
-    for _ in range(3):  # the fastest of three: the machine may be busy with other tests
-        start = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 1.0
+def test_help_imports_no_heavy_library() -> None:
+    # Importing one of them takes up to seconds, which --help does not need.
+    code = (
+        "import sys\nfrom simscaleai.tools.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print('imported', sorted({'torch', 'mujoco', 'numpy', 'matplotlib', 'warp'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "imported []"
     assert all(command in done.stdout for command in COMMANDS)
 
 
@@ -67,7 +77,7 @@ def test_every_help_shows_examples(command: str, capsys: pytest.CaptureFixture[s
         (["train", "lerning_rate=1"], "Unknown RunConfig setting 'lerning_rate'"),
         (["train", "lr=1"], "Did you mean 'optimizer.lr'?"),
         (["train", "model.hiden_dim=1"], "Did you mean 'hidden_dim'?"),
-        (["train", "--eval-env-episodes", "5"], "eval.env_episodes needs a dataset"),
+        (["train", "--dummy", "--eval-env-episodes", "5"], "eval.env_episodes needs a dataset"),
         (["train", "--resume", "none.pt"], "none.pt"),
         (["sweep", "seed=0,x"], "'seed'"),
         (["sweep", "seed=0,1", "--launcher", "jobli"], "Did you mean 'joblib'?"),

@@ -59,6 +59,16 @@ def list_models(
     table("Arguments", ["name", "arguments"], arguments)
 
 
+@app.command("recipes", epilog=examples("simscale recipes"))
+def list_recipes() -> None:
+    """List the settings files that come with the package; `--config NAME` uses one."""
+    from simscaleai.recipes import KINDS, recipes
+    from simscaleai.tools.console import table
+
+    found = [(recipe.name, KINDS[recipe.kind], recipe.description) for recipe in recipes()]
+    table("Recipes", ["name", "command", "what it trains"], found)
+
+
 @app.command(epilog=examples("simscale info"))
 def info() -> None:
     """Show versions, devices and the render engines that work."""

@@ -25,7 +25,11 @@ def rl(
         typer.Argument(metavar="KEY=VALUE", help="Any setting, such as agent.lr=3e-4."),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="YAML file of settings; see configs/rl.")
+        Path | None,
+        typer.Option(
+            metavar="FILE|RECIPE",
+            help="YAML file of settings, or a recipe; see `simscale recipes`.",
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Write to runs/NAME; without it, to checkpoints/AGENT_ENV.")
@@ -66,6 +70,7 @@ def rl(
 
     Settings come from the defaults, then --config, then KEY=VALUE arguments, then the flags.
     """
+    from simscaleai.recipes import find_config
     from simscaleai.rl.settings import load_rl
     from simscaleai.rl.training import train_agent
     from simscaleai.tools.console import results
@@ -88,7 +93,7 @@ def rl(
         for key, value in flags.items()
         if value is not None
     }
-    done = train_agent(load_rl(config, overrides or (), **given))
+    done = train_agent(load_rl(config and find_config(config, "rl"), overrides or (), **given))
     stopped = done.pop("stopped")
     results("Reinforcement learning", done)
     if stopped:

@@ -13,7 +13,12 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Any setting, such as optimizer.lr=3e-4."),
 ]
-Config = Annotated[Path | None, typer.Option(help="YAML file of settings; see configs/train.")]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE|RECIPE", help="YAML file of settings, or a recipe; see `simscale recipes`."
+    ),
+]
 Model = Annotated[str | None, typer.Option(help="Model; see `simscale list-models`.")]
 Dataset = Annotated[Path | None, typer.Option(help="HDF5 file of episodes.")]
 MaxSteps = Annotated[int | None, typer.Option(min=1, help="Optimizer steps.")]
@@ -29,8 +34,8 @@ UseWandb = Annotated[bool, typer.Option("--use-wandb", help="Log to Weights & Bi
 @app.command(
     epilog=examples(
         "simscale train --dataset data/reach.h5 --max-steps 1000",
-        "simscale train --config configs/train/bc_state.yaml --dataset data/pick_place.h5 --name a",
-        "simscale train --config configs/train/bc_state.yaml optimizer.lr=3e-4 model.hidden_dim=512",
+        "simscale train --config bc_state --dataset data/pick_place.h5 --name a",
+        "simscale train --config bc_state optimizer.lr=3e-4 model.hidden_dim=512",
         "simscale train --config runs/a/config.yaml --resume auto",
         "torchrun --nproc-per-node 2 --no-python simscale train --dataset data/reach.h5",
     ),
@@ -57,14 +62,18 @@ def train(
     ] = None,
     eval_env_episodes: EvalEpisodes = None,
     use_wandb: UseWandb = False,
+    dummy: Annotated[
+        bool, typer.Option("--dummy", help="Train on random numbers, to try a model out.")
+    ] = False,
 ) -> None:
     """Train a model on a dataset.
 
     Settings come from the defaults, then --config, then KEY=VALUE arguments, then the flags.
     """
     from simscaleai.distributed import Processes
+    from simscaleai.recipes import find_config
     from simscaleai.tools.console import results
-    from simscaleai.tools.train import train_run
+    from simscaleai.tools.train import check_data, train_run
     from simscaleai.training.run_config import load_run
 
     flags = _given(
@@ -83,7 +92,15 @@ def train(
             "log.use_wandb": use_wandb or None,
         }
     )
-    metrics = train_run(load_run(config, overrides or (), flags))
+    run = load_run(config and find_config(config, "train"), overrides or (), flags)
+    words = {word.partition("=")[0] for word in overrides or ()}
+    # A number of steps given by hand shows that a trial on random numbers is wanted.
+    check_data(
+        run,
+        dummy,
+        trial=max_steps is not None or "trainer.max_steps" in words or resume is not None,
+    )
+    metrics = train_run(run)
     if Processes.from_environment().is_main:
         results("Training", metrics)
 
@@ -91,7 +108,7 @@ def train(
 @app.command(
     epilog=examples(
         "simscale sweep --dataset data/reach.h5 model.hidden_dim=128,512 seed=0,1,2",
-        "simscale sweep --config configs/train/bc_state.yaml 'optimizer.lr=choice(1e-4,1e-3)'",
+        "simscale sweep --config bc_state 'optimizer.lr=choice(1e-4,1e-3)'",
         "simscale sweep --dataset data/reach.h5 seed=0,1,2,3 --launcher joblib hydra.launcher.n_jobs=2",
     ),
 )
@@ -119,6 +136,7 @@ def sweep(
     Several values are separated by commas; choice(...) and range(...) work as in Hydra. Run the same
     command again to resume: finished runs are kept, failed and interrupted ones are run.
     """
+    from simscaleai.recipes import find_config
     from simscaleai.tools.sweep import run_sweep
 
     flags = _given(
@@ -133,7 +151,8 @@ def sweep(
             "log.use_wandb": use_wandb or None,
         }
     )
-    failed = run_sweep(overrides or (), config, flags, name, launcher)
+    path = config and find_config(config, "train")
+    failed = run_sweep(overrides or (), path, flags, name, launcher)
     if failed:
         raise typer.Exit(1)
 
