@@ -5,7 +5,8 @@
     eval_info_best_reach_100_seed0_heavy.json    best.pt, with heavy randomization
 
 The same evaluation made again replaces its file. Another one never does, whatever the name would be: of
-another checkpoint, one trained again under the same name included, or with other settings.
+another checkpoint, one trained again under the same name included, or with other settings. While it runs, its
+finished episodes are in a file that ends with `.partial.jsonl` (`episode_log`).
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ import json
 import re
 from pathlib import Path
 
+from simscaleai import __version__
 from simscaleai.convert import without_nan
+from simscaleai.evaluation.episode_log import SUFFIX, is_of
 from simscaleai.evaluation.summary import Metrics
 from simscaleai.storage.atomic import atomic_path, require_writable
 
 NEWEST = "eval_info.json"
 PATTERN = "eval_info*.json"
 _IDENTITY = ("checkpoint_sha256", "env_name", "n_episodes", "seed", "randomize", "phrasings")
-_OPTIONAL = ("every_instruction",)  # is there if it holds
+_OPTIONAL = ("every_instruction", "until_interval", "max_episodes")  # are there if they hold
 
 
 class EvalFiles:
@@ -31,6 +34,9 @@ class EvalFiles:
     Args:
       folder: where they go.
       about: `_IDENTITY`, "checkpoint", and perhaps `_OPTIONAL`.
+
+    Attributes:
+      path: the evaluation's own file.
 
     Raises:
       UserError: nothing can be written there; said before the first episode.
@@ -51,8 +57,29 @@ class EvalFiles:
             with atomic_path(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
 
+    @property
+    def log_path(self) -> Path:
+        """The file of episodes that are finished while the evaluation runs."""
+        return self.path.with_suffix(SUFFIX)
+
+    @property
+    def video_dir(self) -> Path:
+        """The folder of the evaluation's videos."""
+        return self.path.with_name(f"{self.path.stem}_videos")
+
+    @property
+    def log_identity(self) -> Metrics:
+        """What the episodes of the log depend on."""
+        return {**self._identity, "version": __version__}
+
+    def finished(self) -> Metrics | None:
+        """Return the results of the same evaluation if it was made before; else None."""
+        return _read(self.path) if self._is_same(self.path) else None
+
     def _own_file(self, about: Metrics) -> Path:
-        words = [Path(about["checkpoint"]).stem, about["env_name"], about["n_episodes"]]
+        words = [Path(about["checkpoint"]).stem, about["env_name"]]
+        narrow = about.get("until_interval")
+        words += [about["n_episodes"]] if narrow is None else [f"until{narrow:g}"]
         words += [f"seed{about['seed']}"]
         words += [about["randomize"]] if about["randomize"] else []
         words += [about["phrasings"]] if about["phrasings"] != "train" else []
@@ -61,17 +88,28 @@ class EvalFiles:
         # a name that is taken by another evaluation gets a number
         for k in itertools.count(1):
             path = self.folder / f"eval_info_{name}{'' if k == 1 else f'_{k}'}.json"
-            if not path.exists() or self._is_same(path):
+            # one that another evaluation has begun to write is taken, too
+            log = path.with_suffix(SUFFIX)
+            free = not log.exists() or is_of(log, self.log_identity)
+            if free and (not path.exists() or self._is_same(path)):
                 return path
         raise AssertionError
 
     def _is_same(self, path: Path) -> bool:
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return False
-        return isinstance(found, dict) and _identity(found) == self._identity
+        found = _read(path)
+        return found is not None and _identity(found) == self._identity
+
+
+def _read(path: Path) -> Metrics | None:
+    """Return the results in a file; None if there are none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _identity(about: Metrics) -> Metrics:
-    return {key: about.get(key) for key in (*_IDENTITY, *_OPTIONAL)}
+    identity = {key: about.get(key) for key in (*_IDENTITY, *_OPTIONAL)}
+    # how many episodes it took is a result then
+    return identity if about.get("until_interval") is None else {**identity, "n_episodes": None}

@@ -12,31 +12,26 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gymnasium.vector import VectorEnv
-from rich.console import Console
-from rich.progress import track
 
 from simscaleai.config import load_config
 from simscaleai.convert import Converted, converted
-from simscaleai.errors import UnsavedResults, UserError, printable
-from simscaleai.evaluation.eval_files import EvalFiles
-from simscaleai.evaluation.following import check_requests, run_every_instruction
-from simscaleai.evaluation.suite import MAX_ENVS, run_suite, suite
+from simscaleai.errors import UserError
+from simscaleai.evaluation.evaluate_source import SourceEvaluation, evaluate_source
+from simscaleai.evaluation.following import run_every_instruction
+from simscaleai.evaluation.suite import run_suite, suite
 from simscaleai.evaluation.summary import Metrics, summarize
-from simscaleai.progress import can_draw
 from simscaleai.rollout.env_checks import check_env, name_of
 from simscaleai.rollout.frames import FrameRecorder, check_video_dir
 from simscaleai.rollout.gym_types import GymEnv, Predictor
 from simscaleai.rollout.outcomes import EpisodeResult
 from simscaleai.rollout.policy_adapter import PolicyAdapter
-from simscaleai.rollout.policy_source import find_policy_source
-from simscaleai.sim.factory import make_vec_env
-from simscaleai.storage.find_checkpoint import checkpoint_sha256, find_checkpoint
+from simscaleai.storage.find_checkpoint import find_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +149,10 @@ def evaluate_checkpoint(
     device: str = "auto",
     show_progress: bool = True,
     every_instruction: bool = False,
+    until_interval: float | None = None,
+    resume: bool = False,
+    videos: str | None = None,
+    max_videos: int = 5,
 ) -> Metrics:
     """Evaluate a trained policy in the environment that its checkpoint names.
 
@@ -170,6 +169,7 @@ def evaluate_checkpoint(
       device: where the model runs.
       show_progress: whether to draw a progress bar on stderr.
       every_instruction: as of `EvalConfig`; `n_episodes` counts scenes then, "n_scenes" of the results.
+      until_interval, resume, videos, max_videos: see `SourceEvaluation`.
 
     Returns:
       What `evaluate_policy` does, and "checkpoint", "checkpoint_sha256", "env_name", "trained_on" (the
@@ -181,60 +181,21 @@ def evaluate_checkpoint(
         cannot be written; before the first episode.
       UnsavedResults: the files could not be written in the end; the error has the results.
     """
-    seeds = suite(seed, n_episodes)  # of 63 bits: the environment is one of ours
-    found = find_checkpoint(path)
-    source = find_policy_source(str(found), env_name, randomize, device)
-    num_envs = min(n_episodes, MAX_ENVS) if num_envs is None else num_envs
-    env = make_vec_env(source.env_name, num_envs, autoreset_mode="disabled", config=source.config)
-    policy = source.policy(env)
-    # sentences of the data, or others that mean the same
-    env.task.use_phrasings(phrasings)
-    assert source.model is not None
-    trained_on = source.model.contract
-    about: Metrics = {
-        "checkpoint": str(found),
-        "checkpoint_sha256": checkpoint_sha256(found),
-        "env_name": env.contract.env_name,
-        "trained_on": trained_on.env_name if trained_on is not None else None,
-        "n_episodes": n_episodes,
-        "seed": seed,
-        "randomize": randomize,
-        "phrasings": phrasings,
-    }
-    run: Callable[..., Iterator[EpisodeResult]] = run_suite
-    if every_instruction:
-        run = run_every_instruction
-        total = n_episodes * len(check_requests(env))
-        about |= {"n_episodes": total, "n_scenes": n_episodes, "every_instruction": True}
-    files: EvalFiles | None = None
-    try:
-        files = EvalFiles(Path(output_dir) if output_dir is not None else found.parent, about)
-    except UserError as error:
-        if output_dir is not None:
-            raise  # a place that was asked for is not silently left out
-        logger.warning(printable(f"The results will not be saved: {error}"))
-    running = _with_progress(run(env, policy, seeds), about["n_episodes"], show_progress)
-    results = {**about, **summarize(running), "output_path": str(files.path) if files else None}
-    if files is not None:
-        _write(files, results)
-    return results
-
-
-def _with_progress(
-    running: Iterable[EpisodeResult], n_episodes: int, show: bool
-) -> Iterable[EpisodeResult]:
-    """The same results, with a progress bar on stderr where one can be drawn."""
-    console = Console(stderr=True)
-    # a notebook without its widgets would get a line for every episode
-    hidden = not show or (console.is_jupyter and not can_draw(console))
-    return track(running, "Evaluating", total=n_episodes, console=console, disable=hidden)
-
-
-def _write(files: EvalFiles, results: Metrics) -> None:
-    """Write results; where that fails, raise them, so that the episodes were not run for nothing."""
-    try:
-        files.write(results)
-    except OSError as error:
-        raise UnsavedResults(
-            f"The results are not saved: {files.path}: {error.strerror}.", results
-        ) from error
+    suite(seed, n_episodes)  # before the checkpoint is read, which takes longer
+    settings = SourceEvaluation(
+        n_episodes=n_episodes,
+        seed=seed,
+        env_name=env_name,
+        num_envs=num_envs,
+        randomize=randomize,
+        phrasings=phrasings,
+        output_dir=None if output_dir is None else str(output_dir),
+        device=device,
+        show_progress=show_progress,
+        every_instruction=every_instruction,
+        until_interval=until_interval,
+        resume=resume,
+        videos=videos,
+        max_videos=max_videos,
+    )
+    return evaluate_source(str(find_checkpoint(path)), settings)

@@ -101,8 +101,8 @@ def test_the_place_is_tried_before_the_first_episode(
     (tmp_path / "file").touch()
     with monkeypatch.context() as patch:
         patch.setattr(
-            "simscaleai.evaluation.evaluate.run_suite",
-            lambda *args: pytest.fail("an episode was run"),
+            "simscaleai.evaluation.policy_runner.run_suite",
+            lambda *args, **kwargs: pytest.fail("an episode was run"),
         )
         with pytest.raises(UserError, match=r"eval_info.json cannot be written .*--output"):
             evaluate(path, output_dir=tmp_path / "file" / "there")

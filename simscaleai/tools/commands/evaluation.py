@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simscaleai.errors import UnsavedResults
-from simscaleai.tools.app import RandomizeCommand, app, examples
+from simscaleai.errors import UnsavedResults, UserError
+from simscaleai.tools.app import RandomizeCommand, app, echo, examples
 from simscaleai.tools.commands.options import Randomize
+
+if TYPE_CHECKING:
+    from simscaleai.evaluation.summary import Metrics
 
 # how the table puts the names of `evaluation.following.measure_following`
 FOLLOWING = {
@@ -21,6 +25,9 @@ FOLLOWING = {
 }
 
 
+MANY = 10_000  # episodes at most with --until-interval
+
+
 @app.command(
     "eval",
     cls=RandomizeCommand,
@@ -28,20 +35,31 @@ FOLLOWING = {
         "simscale eval checkpoints/final.pt",
         "simscale eval checkpoints/final.pt --n-episodes 1000 --seed 7",
         "simscale eval checkpoints/final.pt --randomize heavy --output runs/heavy",
-        "simscale eval checkpoints/final.pt --phrasings held_out",
         "simscale eval checkpoints/final.pt --phrasings held_out --every-instruction",
+        "simscale eval checkpoints/final.pt --until-interval 0.05 --videos failures",
+        "simscale eval runs/*/final.pt --resume",
+        "simscale eval scripted --env-name pick_place",
     ),
 )
 def evaluate(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(metavar="CHECKPOINT", help="Checkpoint, or the folder or name of a run."),
+    policies: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CHECKPOINT...",
+            help="Checkpoint, or the folder or name of a run; also scripted, random or module:function."
+            " May be several.",
+        ),
     ],
     env_name: Annotated[
         str | None,
-        typer.Option(help="Environment; default: that of the checkpoint."),
+        typer.Option(help="Environment; default: that of the checkpoint, or reach."),
     ] = None,
-    n_episodes: Annotated[int, typer.Option(min=1, help="Number of episodes.")] = 100,
+    n_episodes: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help=f"Number of episodes; default: 100, at most {MANY:,} with --until-interval."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the episodes.")] = 0,
     num_envs: Annotated[
         int | None, typer.Option(min=1, help="Number of parallel environments.")
@@ -61,32 +79,76 @@ def evaluate(
             " were followed.",
         ),
     ] = False,
+    until_interval: Annotated[
+        float | None,
+        typer.Option(
+            metavar="WIDTH",
+            help="Stop when the 95 % interval of the success rate is this narrow, such as 0.05.",
+        ),
+    ] = None,
+    videos: Annotated[
+        str | None,
+        typer.Option(metavar="failures|all", help="Film the first episodes that failed, or all."),
+    ] = None,
+    max_videos: Annotated[int, typer.Option(min=1, help="Number of videos.")] = 5,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Keep the results of evaluations that are finished; an unfinished one always resumes.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Folder of the results; default: that of the checkpoint."
+            "--output",
+            "-o",
+            help="Folder of the results; default: that of the checkpoint, and none for other policies.",
         ),
     ] = None,
 ) -> None:
-    """Measure the success rate of a policy in closed loop."""
-    from simscaleai.evaluation import evaluate_checkpoint
+    """Measure the success rate of policies in closed loop."""
+    from simscaleai.evaluation.evaluate_source import SourceEvaluation, evaluate_source
+
+    default = 100 if until_interval is None else MANY
+    settings = SourceEvaluation(
+        n_episodes=default if n_episodes is None else n_episodes,
+        seed=seed,
+        env_name=env_name,
+        num_envs=num_envs,
+        randomize=randomize,
+        phrasings=phrasings,
+        every_instruction=every_instruction,
+        until_interval=until_interval,
+        videos=videos,
+        max_videos=max_videos,
+        resume=resume,
+        output_dir=None if output is None else str(output),
+    )
+    found: list[Metrics] = []
+    problems: list[UserError] = []
+    for policy in policies:
+        try:
+            found.append(evaluate_source(policy, settings))
+        except UnsavedResults as error:
+            found.append({**error.results, "output_path": None})
+            problems.append(error)
+        except UserError as error:
+            if len(policies) == 1:
+                raise
+            problems.append(error)  # the others may do
+    if len(policies) == 1:
+        _print(found[0])
+    else:
+        _print_all(found)
+    if problems:
+        raise UserError(" ".join(map(str, problems)))
+
+
+def _print(result: Metrics) -> None:
+    """Print the results of one evaluation."""
     from simscaleai.tools.console import results, table, text
 
-    unsaved: UnsavedResults | None = None
-    try:
-        result = evaluate_checkpoint(
-            checkpoint,
-            n_episodes=n_episodes,
-            seed=seed,
-            env_name=env_name,
-            num_envs=num_envs,
-            randomize=randomize,
-            phrasings=phrasings,
-            output_dir=output,
-            every_instruction=every_instruction,
-        )
-    except UnsavedResults as error:
-        unsaved, result = error, {**error.results, "output_path": None}
     categories, following = result.pop("categories", {}), result.pop("following", {})
     results("Evaluation", result)
     if categories:
@@ -105,5 +167,15 @@ def evaluate(
             for name, found in following.items()
         ]
         table("Following the instruction", ("what", "count", "rate", "95 % interval"), rows)
-    if unsaved is not None:
-        raise unsaved
+    for path in result.get("videos", ()):
+        echo(f"video: {path}")
+
+
+def _print_all(found: Sequence[Metrics]) -> None:
+    """Print one line for each of several evaluations."""
+    from simscaleai.tools.console import table, text
+
+    keys = ("n_episodes", "success_rate", "success_ci", "mean_length", "failure_stages")
+    columns = ("policy", *(key.replace("_", " ") for key in keys))
+    rows = [(r["checkpoint"], *(text(key, r[key]) for key in keys)) for r in found]
+    table("Evaluations", columns, rows)

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.convert import converted
+from simscaleai.evaluation.episode_videos import view_of
 from simscaleai.evaluation.suite import episode_seed
 from simscaleai.rendering import Renderer
 from simscaleai.rollout.loop import run_episodes
 from simscaleai.rollout.policy_source import find_policy_source
 from simscaleai.sim.factory import make_env
-from simscaleai.tools.figures.rollout import view_of
 from simscaleai.tools.figures.style import (
     BLUE,
     GREEN,

@@ -7,21 +7,18 @@ from contextlib import closing
 from itertools import islice
 from typing import Any, NamedTuple
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from simscaleai.errors import UserError, unknown_name
+from simscaleai.errors import UserError
+from simscaleai.evaluation.episode_videos import view_of
 from simscaleai.evaluation.suite import episode_seed
 from simscaleai.policy import Policy
 from simscaleai.rendering import Renderer
 from simscaleai.rollout.loop import run_episodes
 from simscaleai.rollout.policy_source import PolicySource
-from simscaleai.sim.base_env import CameraConfig
 from simscaleai.sim.factory import make_vec_env
 from simscaleai.sim.vector_env import TaskVectorEnv
-
-CAMERA = "observer_cam"  # of our scenes
 
 
 class Moment(NamedTuple):
@@ -131,18 +128,3 @@ def _run(env: TaskVectorEnv, policy: Policy, seed: int, n_steps: int | None) -> 
         steps[~over] = rollout.length[~over]
         over[rollout.ended] = True
         yield steps, over, success, tuple(rollout.instructions or ())
-
-
-def view_of(model: mujoco.MjModel, name: str | None, size: tuple[int, int]) -> CameraConfig:
-    """A camera with the field of view that the scene gives it; None is `CAMERA`, or the scene's first.
-
-    Raises:
-      UserError: the scene has no such camera.
-    """
-    known = [model.camera(i).name for i in range(model.ncam)]
-    if name is None:
-        name = CAMERA if CAMERA in known or not known else known[0]
-    if name not in known:
-        raise unknown_name("camera", name, known)
-    height, width = size
-    return CameraConfig(name, width, height, float(model.camera(name).fovy[0]))

@@ -70,3 +70,21 @@ def test_a_disk_that_is_full_in_the_end(evaluate: Any, monkeypatch: Any) -> None
     code, out, err = evaluate()
     assert code == 2 and "success rate" in out and "not saved" in out
     assert err.splitlines()[-1].startswith("Error: The results are not saved: runs/a/eval_info_")
+
+
+def test_several_policies_at_once(evaluate: Any) -> None:
+    code, out, err = evaluate("scripted", "nothing", "--env-name", "reach")
+    # one line for each that could be evaluated, and the mistake in the end
+    assert code == 2 and "Evaluations" in out
+    assert "runs/a/" in out and "scripted" in out and "100.0 %" in out
+    assert err.splitlines()[-1].startswith("Error: ") and "'nothing'" in err
+    # the expert has no folder of its own
+    assert not list(Path(".").glob("eval_info*"))
+
+
+def test_until_an_interval(evaluate: Any) -> None:
+    code, *_ = evaluate("--until-interval", "0.9")
+    # a single failure has an interval of 79 %
+    assert code == 0 and Path("runs/a/eval_info_final_reach_until0.9_seed0.json").exists()
+    code, _, err = evaluate("--until-interval", "2")
+    assert code == 2 and "until_interval is 2.0" in err
