@@ -136,12 +136,24 @@ def _model_and_data(config: TrainConfig) -> tuple[nn.Module, AnyDataset, AnyData
             "obs_keys": _keys_to_load(model, everything, config),
             "include_language": uses_language(model),
             "cache_mb": config.cache_mb,
+            "relabel": _relabel(model, config),
+            "seed": config.seed,
             "privileged_keys": _privileged_keys(model, file, config),
         }
         train, valid = (
             TrajectoryDataset(file, split=split, **options) for split in ("train", "valid")
         )
     return model, train, valid
+
+
+def _relabel(model: nn.Module, config: TrainConfig) -> float:
+    """Return `config.relabel`; UserError if the model does not read the instructions that it draws."""
+    if config.relabel and not uses_language(model):
+        raise UserError(
+            f"data.relabel is {config.relabel} and the model {config.model_name!r} reads no instruction; set"
+            " it to 0, or use a model that does, such as 'vla'."
+        )
+    return config.relabel
 
 
 def _chosen(file: EpisodeFile, state_keys: list[str] | None) -> list[str] | None:

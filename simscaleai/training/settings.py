@@ -61,6 +61,7 @@ class DataSettings(Settings):
       state_keys: the vectors that make up the state; None for all.
       relative_positions: positions as offsets from the hand; see `models.features`.
       num_workers: processes that read images.
+      relabel: fraction of the samples whose instruction is drawn anew; see `data.relabeling`.
       cache_mb: MiB of memory for images; None for what the machine can spare, 0 for none.
     """
 
@@ -73,10 +74,13 @@ class DataSettings(Settings):
     relative_positions: bool = False
     num_workers: int = 4
     cache_mb: float | None = None
+    relabel: float = 0.0
 
     def problems(self) -> list[str]:
-        """Return the problems of `Settings`, and those of too many workers."""
+        """Return the problems of `Settings`, and those of too many workers or samples to relabel."""
         wrong = super().problems()
+        if not 0 <= self.relabel <= 1:
+            wrong.append(f"relabel is {self.relabel}, a fraction from 0 to 1 is allowed")
         if self.num_workers > MAX_WORKERS:
             wrong.append(f"num_workers is {self.num_workers}, at most {MAX_WORKERS} is allowed")
         return wrong

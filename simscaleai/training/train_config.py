@@ -81,6 +81,9 @@ class TrainConfig(Converted):
       state_keys: the vectors that make up the state, such as ["ee_pos", "gripper_state"]; by default all that
         the dataset has. Images are chosen by the model.
       relative_positions: show the model positions as offsets from the hand; see `models.features`.
+      relabel: fraction of the samples whose instruction is drawn anew from all those that the task can give,
+        with the expert's action for it, so that only words say what to do; 1.0 where a policy is to follow
+        instructions. The dataset has these labels, see `data.relabeling`.
       optimizer, optimizer_options: "adamw" or "sgd", and further arguments of it; see `optimizers`.
       schedule: "cosine" down to 0, "linear" down to 0, or "constant"; see `schedules`.
     """
@@ -122,6 +125,7 @@ class TrainConfig(Converted):
     images: dict[str, str] | None = DataSettings.images
     state_keys: list[str] | None = DataSettings.state_keys
     relative_positions: bool = DataSettings.relative_positions
+    relabel: float = DataSettings.relabel
     optimizer: str = OptimizerSettings.name
     optimizer_options: dict[str, Any] = field(default_factory=dict)
     schedule: str = ScheduleSettings.name

@@ -36,11 +36,13 @@ from simscaleai.convert import converted
 from simscaleai.errors import UserError
 from simscaleai.models.normalization import Statistics
 from simscaleai.observations import unflatten_state
+from simscaleai.storage.episode import LABELS
 from simscaleai.storage.episodes import EpisodeFile, open_dataset
 from simscaleai.storage.step_reader import StepReader
 from simscaleai.training.data.batch import BatchedDataset
 from simscaleai.training.data.dummy import DummyTrajectoryDataset
 from simscaleai.training.data.frames import Frames, fits
+from simscaleai.training.data.relabeling import Relabeling, find_sentences, own_requests
 from simscaleai.training.data.spec import DataSpec, read_spec
 
 __all__ = ["DataSpec", "DummyTrajectoryDataset", "TrajectoryDataset", "read_spec"]
@@ -63,6 +65,9 @@ class TrajectoryDataset(BatchedDataset):
       cache_mb: MiB of memory for images; they are kept if all fit. By default what the machine can spare
         (see `frames.fits`); 0 reads them from the file always.
       images: {camera: observation} to read as `images/<camera>`; see `open_dataset`.
+      relabel: fraction of the samples whose instruction is drawn anew, with the expert's action for it; above
+        0 there are K samples of each step, for K requests. See `relabeling`.
+      seed: of these draws.
       privileged_keys: vectors to give as "privileged" besides the observations; see `models.declarations`.
 
     Attributes:
@@ -86,11 +91,15 @@ class TrajectoryDataset(BatchedDataset):
         cache_mb: float | None = None,
         images: Mapping[str, str] | None = None,
         privileged_keys: Sequence[str] = (),
+        relabel: float = 0.0,
+        seed: int = 0,
     ) -> None:
         if seq_len < 1:
             raise UserError(f"seq_len is {seq_len}; a sample holds at least 1 action.")
         if obs_steps < 1:
             raise UserError(f"obs_steps is {obs_steps}; a sample holds at least 1 observation.")
+        if not 0 <= relabel <= 1:
+            raise UserError(f"relabel is {relabel}; it is a fraction between 0 and 1.")
         self.seq_len, self.obs_steps = seq_len, obs_steps
         self.include_language = include_language
         self.transform = transform
@@ -103,6 +112,8 @@ class TrajectoryDataset(BatchedDataset):
             self._language = [data.episodes[i].language for i in self.episodes]
             names = dict.fromkeys([*self.spec.obs.shapes, *privileged_keys])
             keys = [*(f"obs/{key}" for key in names), "actions"]
+            sentences = find_sentences(data) if relabel else []
+            keys += [LABELS] if relabel else []
             columns = data.columns(self.episodes, keys)
             readers = {key: StepReader(data, self.episodes, key, columns) for key in keys}
         self._state = torch.zeros(sum(lengths), self.state_dim)
@@ -115,6 +126,9 @@ class TrajectoryDataset(BatchedDataset):
             assert privileged is not None
             self._privileged[key] = torch.zeros(sum(lengths), math.prod(privileged.shapes[key]))
             _fill(self._privileged[key], readers[f"obs/{key}"])
+        self._labels = torch.zeros(sum(lengths), len(sentences) * self.spec.action_dim)
+        if relabel:
+            _fill(self._labels, readers[LABELS])
         for name, values in self._vectors():
             if not values.isfinite().all():
                 raise UserError(
@@ -128,9 +142,15 @@ class TrajectoryDataset(BatchedDataset):
         ends = counts.cumsum(0)
         self._episode = torch.arange(len(lengths)).repeat_interleave(counts)
         self._start, self._end = (ends - counts)[self._episode], ends[self._episode]
+        self._relabeling: Relabeling | None = None
+        if relabel:
+            labels = self._labels.unflatten(1, (len(sentences), -1))  # (N, K, A)
+            own = torch.tensor(own_requests(self._language, sentences), dtype=torch.int64)
+            own = own[self._episode]  # (N,)
+            self._relabeling = Relabeling(labels, sentences, own, relabel, seed)
 
     def __len__(self) -> int:
-        return len(self._actions)
+        return len(self._actions) if self._relabeling is None else len(self._relabeling)
 
     @property
     def contract(self) -> EnvContract | None:
@@ -164,6 +184,8 @@ class TrajectoryDataset(BatchedDataset):
         """Yield everything but the images, by the name that errors and digests have for it."""
         yield "state", self._state
         yield "actions", self._actions
+        if self._labels.shape[1]:
+            yield "labels", self._labels
         for key, values in self._privileged.items():
             yield f"privileged {key}", values
 
@@ -188,13 +210,14 @@ class TrajectoryDataset(BatchedDataset):
         }
         episodes = json.dumps([self._language, self._end.unique().tolist()])
         digest["episodes"] = hashlib.sha256(episodes.encode()).hexdigest()
-        rows = torch.linspace(0, max(len(self) - 1, 0), _SAMPLED).round().long().unique()
-        for key, frames in self._frames.items() if len(self) else ():
+        steps = len(self._actions)
+        rows = torch.linspace(0, max(steps - 1, 0), _SAMPLED).round().long().unique()
+        for key, frames in self._frames.items() if steps else ():
             digest[key] = hashlib.sha256(frames.take(rows).numpy().data).hexdigest()
             frames.reader.close()
         return {
             "path": str(self.path.resolve()),
-            "count": {"episodes": len(self.episodes), "steps": len(self)},
+            "count": {"episodes": len(self.episodes), "steps": steps},
             "digest": digest,
         }
 
@@ -203,15 +226,21 @@ class TrajectoryDataset(BatchedDataset):
     ) -> dict[str, Statistics]:
         """Of "state", or of the `features` of it, and "actions", over every step of this split."""
         shown = self._state if features is None else features(self._state)
-        return {"state": Statistics.of(shown), "actions": Statistics.of(self._actions)}
+        actions = self._actions
+        if self._relabeling is not None:  # those of other instructions may reach further
+            actions = torch.cat([actions, self._relabeling.labels.flatten(0, 1)])
+        return {"state": Statistics.of(shown), "actions": Statistics.of(actions)}
 
     def read(self, indices: torch.Tensor) -> dict[str, Any]:
         """A batch: rows of what lies in memory, and frames from there or from the file."""
         batch: dict[str, Any] = {}
-        rows = indices
+        steps, requests = indices, None
+        if self._relabeling is not None:
+            steps, requests = self._relabeling.draw(indices)
+        rows = steps
         if self.obs_steps > 1:
-            window = indices[:, None] + torch.arange(1 - self.obs_steps, 1)
-            starts = self._start[indices][:, None]
+            window = steps[:, None] + torch.arange(1 - self.obs_steps, 1)
+            starts = self._start[steps][:, None]
             rows = window.maximum(starts)
             batch["obs_mask"] = window >= starts
         obs: dict[str, Any] = {}
@@ -219,19 +248,32 @@ class TrajectoryDataset(BatchedDataset):
             state = _at(self._state, rows)
             obs = {**unflatten_state(state, self.spec.obs), "state": state}
         obs |= {key: frames.take(rows) for key, frames in self._frames.items()}
-        if self.seq_len == 1:
-            actions = _at(self._actions, indices)
-        else:
-            window = indices[:, None] + torch.arange(self.seq_len)
-            ends = self._end[indices][:, None]
-            actions = _at(self._actions, window.minimum(ends - 1))
-            batch["mask"] = window < ends
-        batch = {"observations": obs, "actions": actions, **batch}
+        batch |= {"observations": obs, **self._targets(steps, requests)}
         if self._privileged:  # of the present step, whatever obs_steps is
-            batch["privileged"] = {k: _at(v, indices) for k, v in self._privileged.items()}
+            batch["privileged"] = {k: _at(v, steps) for k, v in self._privileged.items()}
         if self.include_language:
-            batch["language"] = [self._language[e] for e in self._episode[indices].tolist()]
+            language = [self._language[e] for e in self._episode[steps].tolist()]
+            if self._relabeling is not None and requests is not None:
+                language = self._relabeling.instructions(indices, requests, language)
+            batch["language"] = language
         return batch
+
+    def _targets(
+        self, steps: torch.Tensor, requests: torch.Tensor | None
+    ) -> dict[str, torch.Tensor]:
+        """Return the "actions" of steps (B,) and, of chunks, their "mask"; for `requests` (B,) if given."""
+        if self.seq_len == 1:
+            actions = _at(self._actions, steps)
+            if self._relabeling is not None and requests is not None:
+                actions = self._relabeling.actions(steps, requests, actions)
+            return {"actions": actions}
+        window = steps[:, None] + torch.arange(self.seq_len)
+        ends = self._end[steps][:, None]
+        inside, mask = window.minimum(ends - 1), window < ends  # (B, L)
+        actions = _at(self._actions, inside)  # (B, L, A)
+        if self._relabeling is not None and requests is not None:
+            actions, mask = self._relabeling.chunks(inside, requests, actions, mask)
+        return {"actions": actions, "mask": mask}
 
 
 def _opened(
