@@ -25,7 +25,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from typer.models import ArgumentInfo, OptionInfo
+import typer
+from typer.models import ArgumentInfo, CommandInfo, OptionInfo
 
 from simscaleai.models import registry
 from simscaleai.tools.cli import app
@@ -42,7 +43,7 @@ MODULES = {
     "rollout": "loop outcomes frames policy_adapter",
     "evaluation": "evaluate",
     "rl": "training runner settings agents.agent agents.ppo agents.cem rewards.rewards adapters.*",
-    "datagen": "generator validate",
+    "datagen": "generator relabel rerender validate",
     "storage": "episodes checkpoint",
     "": "config contract observations policy seeding errors",
 }
@@ -93,12 +94,24 @@ def cli_page() -> str:
         "Python file that registers tasks, robots, models or agents of your own. See\n"
         "[Your own package](getting-started.md#your-own-package)."
     )
-    names = [(c.name or c.callback.__name__.replace("_", "-"), c) for c in app.registered_commands]
-    rows = [f"| [`{n}`](#simscale-{n}) | {sentence(c.callback)} |" for n, c in names]
+    names = list(commands(app))
+    rows = [
+        f"| [`{n}`](#simscale-{n.replace(' ', '-')}) | {sentence(c.callback)} |" for n, c in names
+    ]
     parts = ["# Command line reference", NOTE, intro, table("command | what it does", rows)]
     for name, command in names:
         parts += command_section(name, command)
     return page(parts)
+
+
+def commands(of: typer.Typer, prefix: str = "") -> Iterator[tuple[str, CommandInfo]]:
+    """Yield every command by its name, and then those of groups, as "data relabel"."""
+    for command in of.registered_commands:
+        assert command.callback is not None
+        yield prefix + (command.name or command.callback.__name__.replace("_", "-")), command
+    for group in of.registered_groups:
+        assert group.typer_instance is not None
+        yield from commands(group.typer_instance, f"{prefix}{group.typer_instance.info.name} ")
 
 
 def command_section(name: str, command: Any) -> Iterator[str]:

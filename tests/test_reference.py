@@ -14,7 +14,12 @@ from simscaleai.tools.cli import app
 
 ROOT = Path(__file__).parent.parent
 GENERATOR = runpy.run_path(str(ROOT / "scripts" / "generate_reference.py"))
-COMMANDS: dict[str, Any] = typer.main.get_command(app).commands
+COMMANDS: dict[str, Any] = {}
+for _name, _command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+    _inner = getattr(_command, "commands", None)  # of a group such as `data`
+    COMMANDS |= (
+        {_name: _command} if _inner is None else {f"{_name} {k}": c for k, c in _inner.items()}
+    )
 PUBLIC = """
     CameraConfig SimConfig BaseRobotEnv make_env make_vec_env register_env list_envs ReachEnv PickPlaceEnv
     register_model create_model list_models ModelRegistry BehaviorCloning MLPActionHead
@@ -64,6 +69,8 @@ def test_examples_of_a_command_can_be_parsed(name: str) -> None:
     lines = [line for line in (command.epilog or "").splitlines() if line.startswith("simscale ")]
     assert lines, f"simscale {name} shows no example"
     for line in lines:
-        _, shown, *words = shlex.split(line)
+        _, *words = shlex.split(line)
+        depth = len(name.split())
+        shown, words = " ".join(words[:depth]), words[depth:]
         assert shown == name, line
         command.make_context(name, words)  # refuses what it does not know

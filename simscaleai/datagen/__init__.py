@@ -1,8 +1,9 @@
-"""Demonstrations: generated, rendered again, and checked."""
+"""Demonstrations: generated, rendered and labeled again, and checked."""
 
 from __future__ import annotations
 
 from simscaleai.datagen.generator import generate_dataset
+from simscaleai.datagen.relabel import relabel_dataset
 from simscaleai.datagen.rerender import render_dataset
 from simscaleai.datagen.unfinished import Interrupted
 from simscaleai.datagen.validate import Report, content_hash, validate_dataset
@@ -12,6 +13,7 @@ __all__ = [
     "Report",
     "content_hash",
     "generate_dataset",
+    "relabel_dataset",
     "render_dataset",
     "validate_dataset",
 ]

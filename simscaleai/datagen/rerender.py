@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +33,7 @@ from simscaleai.contract import EnvContract
 from simscaleai.convert import converted
 from simscaleai.datagen.progress_bar import ProgressBar
 from simscaleai.datagen.recipe import is_model, model_sha256
+from simscaleai.datagen.recorded_states import BATCH, check_states, in_batches, recorded_contract
 from simscaleai.datagen.shards import ShardFolder, ShardWriter
 from simscaleai.datagen.unfinished import begin, keep_finished, publish
 from simscaleai.datagen.worker_pool import Progress
@@ -50,8 +51,6 @@ from simscaleai.storage.episode import LABELS, OBS, Episode
 from simscaleai.storage.episode_writer import EpisodeWriter
 from simscaleai.storage.episodes import EpisodeFile, open_dataset
 
-BATCH = 16
-"""Frames that are drawn together; the last batch of an episode is padded."""
 _TEXTS = ("policy", "mujoco_version")
 
 
@@ -107,12 +106,7 @@ def render_dataset(
         raise UserError("No camera to render is named; give at least one, such as front_cam.")
     folder = ShardFolder(output)
     with open_dataset(dataset) as data:
-        contract = data.contract
-        if contract is None:
-            raise UserError(
-                f"{data.path} does not say in which environment it was made; only datasets of"
-                " `simscale datagen` can be rendered again."
-            )
+        contract = recorded_contract(data, "rendered again")
         settings = {**contract.env_config, "cameras": []}
         settings = {
             "cameras": scene_cameras(contract.env_name, cameras, image_size, **settings),
@@ -121,7 +115,7 @@ def render_dataset(
             "render_engine": engine,
         }
         with closing(_EpisodeRenderer(contract, settings, randomize, seed)) as renderer:
-            renderer.check(data)
+            check_states(data, renderer.env)
             recipe = renderer.recipe(data)
             made = begin(folder, recipe, resume=resume, overwrite=overwrite)
             todo: list[int] = []
@@ -232,15 +226,13 @@ class _EpisodeRenderer:
     def __init__(
         self, contract: EnvContract, settings: Mapping[str, Any], randomize: str | None, seed: int
     ) -> None:
-        self._env = make_vec_env(contract.env_name, BATCH, **{**contract.env_config, **settings})
-        self.contract = self._env.contract
+        self.env = make_vec_env(contract.env_name, BATCH, **{**contract.env_config, **settings})
+        self.contract = self.env.contract
         self._randomize, self._seed = randomize, None if randomize is None else seed
         self._randomizer: Randomizer | None = None
         self._drawn_models: dict[str, str] = {}
-        if randomize is not None or self._env.config.domain_randomization:
-            self._randomizer = task_randomizer(
-                self._env.task, self._env.sim, randomize or "default"
-            )
+        if randomize is not None or self.env.config.domain_randomization:
+            self._randomizer = task_randomizer(self.env.task, self.env.sim, randomize or "default")
 
     def drawn_model(self, recorded: str) -> str:
         """Return the hash of the model that is drawn for episodes of a recorded one.
@@ -248,8 +240,8 @@ class _EpisodeRenderer:
         The same if it is unchanged.
         """
         if recorded not in self._drawn_models:
-            same = is_model(self._env.model, recorded)
-            self._drawn_models[recorded] = recorded if same else model_sha256(self._env.model)
+            same = is_model(self.env.model, recorded)
+            self._drawn_models[recorded] = recorded if same else model_sha256(self.env.model)
         return self._drawn_models[recorded]
 
     def recipe(self, data: EpisodeFile) -> JsonDict:
@@ -259,20 +251,8 @@ class _EpisodeRenderer:
             "randomize": self._randomize,
             "seed": self._seed,
             "environment": self.contract.to_dict(),
-            "model_sha256": model_sha256(self._env.model),
+            "model_sha256": model_sha256(self.env.model),
         }
-
-    def check(self, data: EpisodeFile) -> None:
-        """Raise UserError unless the states of `data` are those of this scene."""
-        width = self._env.states().shape[1]
-        for i, episode in enumerate(data.episodes):
-            shape = data.shape(i, "states")
-            if shape[1:] != (width,):
-                raise UserError(
-                    f"{data.path}: {episode.name} has states of shape {shape}, and the scene of"
-                    f" {self.contract.env_name!r} has {width} numbers in a state; the scene has"
-                    " changed since, so generate the data again."
-                )
 
     def episode(self, data: EpisodeFile, i: int) -> Episode:
         """Return episode i of `data` with new images."""
@@ -299,7 +279,7 @@ class _EpisodeRenderer:
         )
 
     def close(self) -> None:
-        self._env.close()
+        self.env.close()
 
     def _apply_randomization(self, recorded: JsonDict, episode_seed: int) -> JsonDict:
         """Apply the randomization of an episode to all envs; return {parameter: value}."""
@@ -323,11 +303,11 @@ class _EpisodeRenderer:
 
     def _images(self, states: FloatArray) -> ArrayDict:
         """Return {key: (T, H, W, ...)} of all cameras at `states` (T, nstate)."""
-        config = self._env.config
+        config = self.env.config
         batches = []
-        for batch in _in_batches(states):
-            self._env.sim.load_states(batch)
-            images = self._env.render_cameras(config.observe_depth, config.observe_segmentation)
+        for batch in in_batches(states):
+            self.env.sim.load_states(batch)
+            images = self.env.render_cameras(config.observe_depth, config.observe_segmentation)
             batches.append(camera_observations(images))
         return {
             k: np.concatenate([batch[k] for batch in batches])[: len(states)] for k in batches[0]
@@ -336,10 +316,3 @@ class _EpisodeRenderer:
 
 def _is_image(key: str) -> bool:
     return key.startswith(OBS) and is_image_key(key.removeprefix(OBS))
-
-
-def _in_batches(states: FloatArray) -> Iterator[FloatArray]:
-    """Yield `states` (T, d) in batches of `BATCH`, the last one padded with its last state."""
-    for start in range(0, len(states), BATCH):
-        batch = states[start : start + BATCH]
-        yield np.concatenate([batch, np.repeat(batch[-1:], BATCH - len(batch), axis=0)])

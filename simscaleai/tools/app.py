@@ -30,7 +30,9 @@ class Group(TyperGroup):
         super().__init__(**settings)
         shared = [option for option in self.params if IMPORT in option.opts]
         for command in self.commands.values():
-            command.params += shared
+            inner = command.commands.values() if isinstance(command, TyperGroup) else [command]
+            for each in inner:  # of a group such as `data`, its commands take the option
+                each.params += shared
 
     def invoke(self, ctx: Any) -> Any:
         try:

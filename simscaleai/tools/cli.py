@@ -18,6 +18,7 @@ from simscaleai.tools.app import IMPORT, app
 import simscaleai.tools.commands.demo
 import simscaleai.tools.commands.inspection
 import simscaleai.tools.commands.data
+import simscaleai.tools.commands.data_group
 import simscaleai.tools.commands.loader
 import simscaleai.tools.commands.training
 import simscaleai.tools.commands.reinforcement

@@ -102,7 +102,7 @@ def datagen(
         overwrite=overwrite,
     )
     results("Dataset", result)
-    _check(output)
+    check(output)
 
 
 @app.command(
@@ -147,7 +147,7 @@ def render(
         overwrite=overwrite,
     )
     results("Rendered", result)
-    _check(output)
+    check(output)
 
 
 @app.command(epilog=examples("simscale validate data/reach.h5"))
@@ -155,10 +155,10 @@ def validate(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="HDF5 file of episodes.")],
 ) -> None:
     """Check a dataset; exit code 1 if it has errors."""
-    _check(dataset)
+    check(dataset)
 
 
-def _check(dataset: Path) -> None:
+def check(dataset: Path) -> None:
     """Print what `validate_dataset` finds; exit code 1 if there are errors."""
     from simscaleai.datagen import validate_dataset
     from simscaleai.tools.console import table

@@ -1,0 +1,204 @@
+"""Label an existing dataset: the expert's action for every instruction in every recorded state.
+
+    relabel_dataset("data/old.h5", "data/labeled.h5")
+
+`generate_dataset` records these labels (`actions_by_instruction`) itself. This adds them to a file of an
+earlier version, or to one whose task has learned further instructions since. Each state is loaded into the
+simulation, and the expert is asked for every request of the task; all else is copied.
+
+Promise: the labels are those that data generation would have recorded. Where the expert acted itself, its
+label for the episode's own instruction has to be the recorded action, or the dataset is refused. The output
+appears whole or not at all, and an existing file is not touched unless asked.
+
+Trap: a controller that remembers its last target, such as "joint", does not act by the state alone; such a
+dataset is refused by that comparison.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simscaleai.array_types import ArrayDict
+from simscaleai.convert import converted
+from simscaleai.datagen.progress_bar import ProgressBar
+from simscaleai.datagen.recorded_states import (
+    BATCH,
+    check_states,
+    in_batches,
+    recorded_contract,
+)
+from simscaleai.datagen.worker_pool import Progress
+from simscaleai.errors import ExistingFileError, UserError
+from simscaleai.guards import guarded
+from simscaleai.json_types import JsonDict
+from simscaleai.sim.factory import gym_id, make_vec_env
+from simscaleai.sim.vector_env import TaskVectorEnv
+from simscaleai.storage.atomic import atomic_path
+from simscaleai.storage.episode import NEXT_OBS, OBS, Episode
+from simscaleai.storage.episode_writer import EpisodeWriter
+from simscaleai.storage.episodes import EpisodeFile, open_dataset
+
+_TOLERANCE = 1e-5  # between two computations of the same action, which lies in [-1, 1]
+
+
+@converted
+def relabel_dataset(
+    dataset: str | Path,
+    output_path: str | Path,
+    *,
+    overwrite: bool = False,
+    show_progress: bool = True,
+) -> JsonDict:
+    """Write `dataset` again, with the expert's action for every instruction of its task.
+
+    Args:
+      dataset: a file of `generate_dataset`.
+      output_path: the new file; its folder is created.
+      overwrite: replace an existing output.
+      show_progress: draw a progress bar on stderr, if that is a terminal.
+
+    Returns:
+      {"total_episodes", "total_steps", "instructions" (how many each step has a label for), "output_path",
+      "file_size_mb", "content_hash", "seconds"}.
+
+    Raises:
+      ExistingFileError: the output is there.
+      UserError: the task has one instruction only, the dataset does not say in which environment it was
+        made, or the expert would not have acted as it was recorded.
+    """
+    began = time.perf_counter()
+    output = Path(output_path)
+    if output.exists() and output.resolve() == Path(dataset).resolve():
+        raise UserError(f"{output} is the dataset itself; give another path for the output.")
+    if output.exists() and not overwrite:
+        raise ExistingFileError(
+            f"{output} exists; choose another output or replace it with --overwrite."
+        )
+    with open_dataset(dataset) as data:
+        contract = recorded_contract(data, "relabeled")
+        settings = {**contract.env_config, "cameras": []}
+        with closing(make_vec_env(contract.env_name, BATCH, **settings)) as env:
+            instructions = env.contract.instructions
+            if not instructions:
+                raise UserError(
+                    f"The task {contract.env_name!r} of {data.path} asks for one thing only; labels are for"
+                    " tasks whose instruction chooses, such as 'pick_place_color'."
+                )
+            check_states(data, env)
+            labeler = _Labeler(data, env)
+            with (
+                atomic_path(output) as temporary,
+                ProgressBar(len(data), show=show_progress) as bar,
+            ):
+                bar.start(())
+                writer = EpisodeWriter(
+                    temporary,
+                    replace(contract, instructions=instructions),
+                    splits=data.splits(),
+                    env_id=gym_id(contract.env_name),
+                    attributes=_attributes(data),
+                )
+                with writer:
+                    writer.add_all(_with_progress(labeler.episodes(), bar))
+        return {
+            "total_episodes": len(data),
+            "total_steps": sum(episode.length for episode in data.episodes),
+            "instructions": len(instructions),
+            "output_path": str(output),
+            "file_size_mb": output.stat().st_size / 1e6,
+            "content_hash": writer.content_hash,
+            "seconds": time.perf_counter() - began,
+        }
+
+
+def _attributes(data: EpisodeFile) -> dict[str, str]:
+    """Return what the new file says of how it was made."""
+    recipe = {"relabeled_from": data.attribute("content_hash", "")}
+    return {"recipe": json.dumps(recipe), "statistics": data.attribute("statistics", "{}")}
+
+
+def _with_progress(
+    episodes: Iterator[tuple[int, Episode]], bar: ProgressBar
+) -> Iterator[tuple[int, Episode]]:
+    for position, episode in episodes:
+        yield position, episode
+        bar.add(Progress(1, int(episode.success), 1, len(episode)))
+
+
+class _Labeler:
+    """Labels the episodes of `data` in `env`, which has `BATCH` envs without cameras."""
+
+    def __init__(self, data: EpisodeFile, env: TaskVectorEnv) -> None:
+        self._data, self._env = data, env
+        self._env.reset(seed=0)  # an expert may read the simulation, which a reset hands to it
+        self._expert = env.task.expert()
+        self._sentences = list(env.contract.instructions.values())
+
+    def episodes(self) -> Iterator[tuple[int, Episode]]:
+        """Yield (position, episode) of all episodes, with labels."""
+        for i, episode in enumerate(self._data.episodes):
+            with guarded(f"{self._data.path}: {episode.name}", "run `simscale validate` on it"):
+                labeled = self._episode(i)
+            yield i, labeled
+
+    def _episode(self, i: int) -> Episode:
+        data, meta = self._data, self._data.episodes[i]
+        columns: ArrayDict = {key: data.read(i, key) for key in data.keys(i)}
+
+        def text(name: str) -> str:
+            return str(data.episode_attribute(i, name, ""))
+
+        episode = Episode(
+            obs=_below(OBS, columns),
+            next_obs=_below(NEXT_OBS, columns),
+            actions=columns["actions"],
+            rewards=columns["rewards"],
+            dones=columns["dones"],
+            states=columns["states"],
+            actions_by_instruction=self._labels(columns),
+            seed=meta.seed or 0,
+            success=bool(meta.success),
+            language=meta.language,
+            randomization=json.loads(data.episode_attribute(i, "randomization", "{}")),
+            policy=text("policy"),
+            mujoco_version=text("mujoco_version"),
+            model_sha256=text("model_sha256"),
+        )
+        self._check(episode, meta.name)
+        return episode
+
+    def _labels(self, columns: ArrayDict) -> NDArray[np.float32]:
+        """Return the labels (T, K, A) of the states of an episode."""
+        batches = []
+        for states in in_batches(columns["states"]):
+            self._env.sim.load_states(states)
+            obs = self._env.task.observe(self._env.sim)
+            batches.append(self._env.task.actions_by_instruction(self._expert, obs))
+        return np.concatenate(batches)[: len(columns["states"])].astype(np.float32)
+
+    def _check(self, episode: Episode, name: str) -> None:
+        """Raise UserError unless an expert that acted itself is labeled with what it did."""
+        asked = [k for k, each in enumerate(self._sentences) if episode.language in each]
+        assert episode.actions_by_instruction is not None
+        if episode.policy != "scripted" or not asked:
+            return
+        own = episode.actions_by_instruction[:, asked[0]]  # (T, A)
+        error = float(np.abs(own - episode.actions).max())
+        if error > _TOLERANCE:
+            raise UserError(
+                f"{self._data.path}: in {name} the expert's action differs by up to {error:.2g} from the one"
+                " that was recorded; task, robot or controller have changed since, or the controller"
+                " remembers more than the state: generate the data again."
+            )
+
+
+def _below(prefix: str, columns: ArrayDict) -> ArrayDict:
+    return {k.removeprefix(prefix): v for k, v in columns.items() if k.startswith(prefix)}
