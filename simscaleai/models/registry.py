@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, TypeVar, get_type_hints
 from simscaleai.convert import convert, hints_of, plain
 from simscaleai.errors import UserError, did_you_mean, unknown_name
 from simscaleai.json_types import JsonDict
-from simscaleai.models.sizes import check_layers
 from simscaleai.registry import Registry
 
 if TYPE_CHECKING:
@@ -76,6 +75,9 @@ def create_model(name: str, **kwargs: object) -> nn.Module:
                 f"The model {name!r} takes no argument {key!r}; known: {', '.join(known)}."
                 f"{did_you_mean(key, known)}"
             )
+    # Imported here, for it imports torch, and commands that only list models should start quickly.
+    from simscaleai.models.sizes import check_layers
+
     check_layers(name, kwargs)
     model = cls(**kwargs)
     rebuilt = getattr(model, "rebuild_with", {})
