@@ -20,7 +20,7 @@ class Batch(TypedDict):
     """
 
     observations: Tensors
-    """{key: (B, ...)}, or (B, H, ...) for a model that reads H steps; images are (B, C, H, W) in [0, 1]."""
+    """{key: (B, ...)}, or (B, H, ...) for a model that reads H steps; images are (B, C, h, w) in [0, 1]."""
 
     actions: torch.Tensor
     """(B, A), or (B, L, A) for a model that predicts chunks of L actions."""
@@ -33,3 +33,6 @@ class Batch(TypedDict):
 
     language: NotRequired[list[str]]
     """B instructions."""
+
+    privileged: NotRequired[Tensors]
+    """{key: (B, 3)} positions in m that only the simulator knows; see `models.declarations`."""

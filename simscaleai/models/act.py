@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from simscaleai.models.declarations import Batch
 from simscaleai.models.inference import inference
 from simscaleai.models.observation_encoder import Encoded, ObservationEncoder
 from simscaleai.models.policy_heads.chunks import masked_mean
 from simscaleai.models.registry import register_model
 from simscaleai.models.transformer import Block, Encoder, embedding
 from simscaleai.models.vision import ImageSettings, image_keys
+from simscaleai.tensor_types import Batch
 
 
 @register_model("act")

@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from simscaleai.errors import UserError
-from simscaleai.models.declarations import Batch
 from simscaleai.models.features import HAND, SCALES
+from simscaleai.tensor_types import Batch
 
 HIDDEN_DIM = 256
 LOSS_SCALE = 0.05  # m: errors above it count linearly, since an action moves the hand by no more

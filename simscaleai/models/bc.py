@@ -7,13 +7,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from simscaleai.errors import unknown_name
-from simscaleai.models.declarations import Batch
 from simscaleai.models.inference import inference
 from simscaleai.models.observation_encoder import ObservationEncoder
 from simscaleai.models.policy_heads.by_name import make_head
 from simscaleai.models.policy_heads.chunks import head_actions, head_outputs, masked_mean
 from simscaleai.models.registry import register_model
 from simscaleai.models.vision import ImageSettings, image_keys
+from simscaleai.tensor_types import Batch
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.smooth_l1_loss}
 

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from simscaleai.models.declarations import Batch
 from simscaleai.models.inference import inference
 from simscaleai.models.observation_encoder import ObservationEncoder
 from simscaleai.models.policy_heads.chunks import fixed_noise
 from simscaleai.models.policy_heads.diffusion_head import ResidualBlock, SinusoidalPosEmbed
 from simscaleai.models.transformer import Attention, TransformerSettings, embedding, feed_forward
+from simscaleai.tensor_types import Batch
 
 COND_LAYERS = 2
 

@@ -1,15 +1,15 @@
-"""Weights from a file and the module that they are for: compared before memory is taken.
+"""Comparison of weights from a file with the module they are for, before any memory is allocated.
 
-A file of a few bytes may describe a model of any size. So it is built on PyTorch's meta device first, where
-tensors have shapes and no memory; only if all of them are those of the weights, which are there, it is built
-in earnest.
+A file of a few bytes may describe a model of any size. The module is therefore built on PyTorch's meta device
+first, where tensors have shapes and no memory. It is built with memory only if all names and shapes are those
+of the weights in the file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -19,93 +19,95 @@ from torch.nn.modules.module import (
 )
 
 from simscaleai.errors import UserError
+from simscaleai.tensor_types import Tensors
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
-# A module may register more than its file holds: tables that are not saved, layers that are replaced.
+# A module may register more than its file has: buffers that are not saved, layers that are replaced.
 _TIMES = 4
 _SPARE_TENSORS = 1000
 _SPARE_NUMBERS = 2**24
-_SLOTS = ("exp_avg", "exp_avg_sq")
+_SLOTS = ("exp_avg", "exp_avg_sq")  # Adam's moments of a gradient
 
 
 def build_for(
-    weights: Any,
+    weights: object,
     build: Callable[[], _Module],
     source: str,
     part: Callable[[_Module], nn.Module] = lambda module: module,
 ) -> _Module:
-    """Return what `build` makes, with the weights loaded; arguments and errors as of `require_fit`."""
+    """Return the module that `build` makes, with the weights loaded; see `require_fit`."""
     require_fit(weights, build, source, part)
-    with torch.random.fork_rng(devices=[]):  # initial weights are overwritten
+    # Initial weights are overwritten, and drawing them must not change the numbers of the caller.
+    with torch.random.fork_rng(devices=[]):
         module = build()
     load_weights(part(module), weights, source)
     return module
 
 
 def require_fit(
-    weights: Any,
+    weights: object,
     build: Callable[[], _Module],
     source: str,
     part: Callable[[_Module], nn.Module] = lambda module: module,
 ) -> None:
-    """Check that weights fit what `build` would make, without the memory that it would take.
+    """Raise UserError with every difference unless the weights fit the module that `build` would make.
 
     Args:
-      weights: {name: tensor} from a file.
-      build: makes the module.
+      weights: {name: tensor} from a file, not checked yet.
+      build: makes the module; it is called under the meta device, and allocates nothing.
       source: what errors call the file.
-      part: of the module, whose weights they are.
-
-    Raises:
-      UserError: names or shapes differ; says how.
+      part: selects the submodule whose weights they are; the whole module by default.
     """
-    check_tensors(weights, source)
+    tensors = check_tensors(weights, source)
     try:
-        with _no_more_than(weights, source), torch.device("meta"):
+        with _no_more_than(tensors, source), torch.device("meta"):
             shapes = part(build()).state_dict()
     except (NotImplementedError, RuntimeError) as error:
         if "meta" not in str(error):
             raise
-        return  # a user's model, whose constructor looks at values
-    check_fit(shapes, weights, source)
+        return  # a user's model, whose constructor reads values of tensors; loading compares the shapes
+    check_fit(shapes, tensors, source)
 
 
-def load_weights(module: nn.Module, weights: Any, source: str) -> None:
+def load_weights(module: nn.Module, weights: object, source: str) -> None:
     """Copy `weights` into `module`; one UserError with every difference if they do not fit."""
-    check_fit(module.state_dict(), weights, source)
-    module.load_state_dict(weights)
+    module.load_state_dict(check_fit(module.state_dict(), weights, source))
 
 
-def check_tensors(weights: Any, source: str) -> None:
-    """UserError unless `weights` is {name: tensor of real numbers}."""
-    if not isinstance(weights, Mapping) or not all(
+def check_tensors(weights: object, source: str) -> Tensors:
+    """Return `weights` as {name: tensor of real numbers}; UserError if they are something else."""
+    if isinstance(weights, Mapping) and all(
         isinstance(k, str) and isinstance(v, torch.Tensor) and not v.is_complex()
         for k, v in weights.items()
     ):
-        raise UserError(
-            f"The weights in {source!r} are not tensors by name; use another checkpoint."
-        )
+        return dict(weights)
+    raise UserError(f"The weights in {source!r} are not tensors by name; use another checkpoint.")
 
 
-def check_fit(own: Mapping[str, torch.Tensor], weights: Any, source: str) -> None:
-    """UserError with every name and shape in which `weights` are not those of a module."""
-    check_tensors(weights, source)
-    wrong = [f"{k} is missing" for k in own if k not in weights]
-    wrong += [f"{k} is not known" for k in weights if k not in own]
-    for key in own.keys() & weights.keys():
-        if own[key].shape != weights[key].shape:
-            shapes = f"{tuple(weights[key].shape)}, expected {tuple(own[key].shape)}"
+def check_fit(own: Mapping[str, torch.Tensor], weights: object, source: str) -> Tensors:
+    """Return `weights`; UserError with every name and shape in which they are not those of a module."""
+    tensors = check_tensors(weights, source)
+    wrong = [f"{k} is missing" for k in own if k not in tensors]
+    wrong += [f"{k} is not known" for k in tensors if k not in own]
+    for key in own.keys() & tensors.keys():
+        if own[key].shape != tensors[key].shape:
+            shapes = f"{tuple(tensors[key].shape)}, expected {tuple(own[key].shape)}"
             wrong.append(f"{key} has shape {shapes}")
     if wrong:
         raise UserError(
             f"The weights in {source!r} do not fit the model: " + "; ".join(sorted(wrong)) + "."
         )
+    return tensors
 
 
 @contextmanager
 def _no_more_than(weights: Mapping[str, torch.Tensor], source: str) -> Iterator[None]:
-    """Stop building a module that has far more than `weights`: layers take memory without numbers too."""
+    """Raise UserError in the block as soon as a module has far more tensors or numbers than `weights`.
+
+    Even on the meta device a layer takes memory as a Python object, and a billion layers take all of it.
+    """
+    # What may still be registered.
     tensors = _TIMES * len(weights) + _SPARE_TENSORS
     numbers = _TIMES * sum(w.numel() for w in weights.values()) + _SPARE_NUMBERS
 
@@ -130,11 +132,12 @@ def _no_more_than(weights: Mapping[str, torch.Tensor], source: str) -> Iterator[
             hook.remove()
 
 
-def check_slots(state: Any, parameters: Sequence[torch.Tensor], source: str) -> None:
-    """UserError unless `state` is what an Adam optimizer remembers: {number of a parameter: its tensors}.
+def check_slots(state: object, parameters: Sequence[torch.Tensor], source: str) -> None:
+    """Raise UserError unless `state` is the state of an Adam optimizer: {index of a parameter: tensors}.
 
-    Each has "step", one number, and "exp_avg" and "exp_avg_sq" of the shape of the parameter.
+    Its tensors are "step", one number, and "exp_avg" and "exp_avg_sq" of the shape of the parameter.
     """
+    # Parameters without a gradient so far have no state, and so indices may be missing.
     fits = isinstance(state, Mapping) and all(
         type(i) is int
         and 0 <= i < len(parameters)

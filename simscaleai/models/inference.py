@@ -1,4 +1,4 @@
-"""What running any model needs: a device, inputs, weights, and a way to leave it as it was."""
+"""Helpers to run any model: inference mode, devices and image conversion."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from simscaleai.errors import UserError
 
 @contextmanager
 def inference(module: nn.Module) -> Iterator[None]:
-    """No gradients and every layer in evaluation mode inside; each layer's own mode restored after.
+    """Disable gradients and put every layer into evaluation mode; restore each layer's mode afterwards.
 
-    Nothing random is drawn by dropout and the like, so the global RNG state stays as it is.
+    Dropout and the like draw nothing, so that the global RNG state does not change.
     """
+    # Layer by layer: a fine-tuned model may have frozen layers in evaluation mode inside of a training one.
     training = [m for m in module.modules() if m.training]
     module.eval()
     try:
@@ -28,22 +29,22 @@ def inference(module: nn.Module) -> Iterator[None]:
 
 
 def resolve_device(name: str) -> str:
-    """The device a name stands for: "auto" is cuda, else mps, else cpu, whichever is there.
+    """Return the device for a name: "auto" is the first available one of cuda, mps and cpu.
 
     Raises:
       UserError: the name is no device, or its hardware is missing.
     """
-    here = {
+    available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
-    present = [kind for kind, there in here.items() if there]
+    present = [kind for kind, is_available in available.items() if is_available]  # fastest first
     if name == "auto":
         return present[0]
     try:
         kind = torch.device(name).type
-    except RuntimeError:
+    except RuntimeError:  # no device of torch; the error below names it
         kind = name
     if kind not in present:
         raise UserError(
@@ -54,7 +55,7 @@ def resolve_device(name: str) -> str:
 
 
 def as_image(frames: torch.Tensor) -> torch.Tensor:
-    """Images (..., H, W, C) uint8 -> (..., C, H, W) float32 in [0, 1]; anything else as it is."""
+    """Return images (..., H, W, C) uint8 as (..., C, H, W) float32 in [0, 1]; other tensors as they are."""
     if frames.dtype != torch.uint8:
         return frames
     return frames.movedim(-1, -3).float().div_(255)

@@ -1,9 +1,8 @@
-"""An MLP on the state: the actor of reinforcement learning, which can be cloned too."""
+"""MLP on the state: the actor of reinforcement learning, which behavior cloning can train too."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,11 +10,12 @@ from torch import nn
 
 from simscaleai.models.inference import inference
 from simscaleai.models.registry import register_model
+from simscaleai.tensor_types import Batch, Tensors
 
 
 @register_model("mlp")
 class MLPPolicy(nn.Module):
-    """Tanh layers and a linear one, which gives the action.
+    """Tanh layers, and a linear layer to the action.
 
     Args:
       state_dim: width of observations["state"].
@@ -32,8 +32,8 @@ class MLPPolicy(nn.Module):
         self.features, width = mlp(state_dim, hidden_dim, n_layers)
         self.output = nn.Linear(width, action_dim)
 
-    def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """Clone by least squares.
+    def forward(self, batch: Batch) -> Tensors:
+        """Return the mean squared error of the predicted actions.
 
         Args:
           batch: "observations" {"state": (B, state_dim)} and "actions" (B, A), or (B, L, A) windows whose
@@ -43,19 +43,20 @@ class MLPPolicy(nn.Module):
           "predicted_actions" (B, A) and the scalar "loss".
         """
         actions = batch["actions"]
-        if actions.ndim == 3:
-            actions = actions[:, 0]
-        predicted = self.output(self.features(batch["observations"]["state"]))
+        if actions.ndim == 3:  # a window of L actions, of which this model learns the first
+            actions = actions[:, 0]  # (B, A)
+        predicted = self.output(self.features(batch["observations"]["state"]))  # (B, A)
         return {"predicted_actions": predicted, "loss": F.mse_loss(predicted, actions)}
 
-    def predict(self, obs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Actions (B, A) within [-1, 1]; no gradient."""
+    def predict(self, obs: Tensors) -> torch.Tensor:
+        """Return actions (B, A) within [-1, 1]; no gradient."""
         with inference(self):
+            # The output layer is linear, and may leave the range of actions.
             return self.output(self.features(obs["state"])).clamp(-1.0, 1.0)
 
 
 def mlp(input_dim: int, hidden_dim: int, n_layers: int) -> tuple[nn.Sequential, int]:
-    """A tanh MLP without an output layer, and the width of what it gives.
+    """Return a tanh MLP without an output layer, and the width of its features.
 
     Weights are orthogonal with gain sqrt(2), as in Engstrom et al., "Implementation Matters in Deep Policy
     Gradients", ICLR 2020.
@@ -70,7 +71,7 @@ def mlp(input_dim: int, hidden_dim: int, n_layers: int) -> tuple[nn.Sequential, 
 
 
 def orthogonal(layer: nn.Linear, gain: float) -> nn.Linear:
-    """The layer with orthogonal weights and no bias."""
+    """Initialize a layer with orthogonal weights and zero bias, in place; return it."""
     nn.init.orthogonal_(layer.weight, gain)
     nn.init.zeros_(layer.bias)
     return layer

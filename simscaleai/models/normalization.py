@@ -1,16 +1,16 @@
-"""Per-feature normalization whose statistics travel inside the checkpoint.
+"""Per-feature normalization, whose statistics are saved in the checkpoint.
 
-Every mode is a shift and a scale for each feature, and so it can be undone:
+Every mode is a shift and a scale for each feature, so that it can be inverted:
 
     mean_std     zero mean and unit variance
     min_max      the range of the data becomes [-1, 1]
-    quantiles    the range from the 1st to the 99th percentile becomes [-1, 1]; outliers lie beyond
+    quantiles    the range from the 1st to the 99th percentile becomes [-1, 1]; outliers lie outside
     identity     nothing changes
 
-Statistics come from the training split alone. A feature that hardly moved there has no scale of its
-own: it is shifted and not stretched, for otherwise the noise of a constant would drown the rest. And
-whatever lies beyond `LIMIT` after normalization is cut off, so that one feature that leaves the range
-of the demonstrations does not throw the whole network.
+Statistics come from the training split only. A feature that is almost constant there is shifted and not
+scaled: dividing by its standard deviation would amplify its noise above all other features. Normalized values
+are clipped to [-LIMIT, LIMIT], so that one feature that leaves the range of the demonstrations does not
+saturate the whole network.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LIMIT = 10.0
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of one key, each (d,) float32; `low` and `high` are its quantiles, None where nobody asked."""
+    """Statistics of one key, (d,) float32 each; `low` and `high` are `QUANTILES`, None if not computed."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -44,9 +44,10 @@ class Statistics:
 
     @classmethod
     def of(cls, values: torch.Tensor) -> Statistics:
-        """Statistics over the rows of (N, d) values; the standard deviation is of the population."""
+        """Return the statistics of values (N, d) over N; std divides by N, not by N - 1."""
         if not len(values):
             raise UserError("There is nothing to compute statistics from: the split has no steps.")
+        # A float32 sum over millions of steps loses digits of the variance.
         wide = values.double()
         std, mean = torch.std_mean(wide, dim=0, correction=0)
         least, most = values.aminmax(dim=0)
@@ -54,7 +55,7 @@ class Statistics:
         return cls(mean.float(), std.float(), least, most, low.float(), high.float())
 
     def shift_and_scale(self, mode: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """What is subtracted and what is then divided by, (d,) each, before flat features are spared."""
+        """Return (shift, scale) of a mode, (d,) each; the scale of a constant feature is 0 here."""
         if mode == "mean_std":
             return self.mean, self.std
         low, high = (self.min, self.max) if mode == "min_max" else (self.low, self.high)
@@ -63,11 +64,11 @@ class Statistics:
 
 
 class Normalizer(nn.Module):
-    """Maps the values of known keys to where a network wants them, and back.
+    """Normalizes the values of some keys, and inverts it.
 
     Args:
-      statistics: {key: Statistics}; a key that is not here cannot be normalized.
-      modes: {key: mode}; "mean_std" for a key that is not here.
+      statistics: {key: Statistics}; other keys cannot be normalized.
+      modes: {key: mode}; the mode is "mean_std" for a key that is missing here.
 
     Raises:
       UserError: there is no such mode.
@@ -84,27 +85,28 @@ class Normalizer(nn.Module):
             if mode == "identity":
                 continue
             shift, scale = statistics[key].shift_and_scale(mode)
-            # Named after the first mode there was, so that old checkpoints are still read.
+            # Named after the mode "mean_std", whatever the mode: checkpoints have these names.
             self.register_buffer(f"{key}_mean", shift.clone())
+            # `MIN_STD` is in the unit of the feature, m or rad.
             self.register_buffer(f"{key}_std", torch.where(scale < MIN_STD, 1.0, scale))
 
     @classmethod
     def blank(cls, widths: Mapping[str, int], modes: Mapping[str, str] | None = None) -> Normalizer:
-        """One that changes nothing yet, {key: d}: the shape to load saved statistics into."""
+        """Return a normalizer of widths {key: d} that changes nothing, to load saved statistics into."""
         zeros = {k: torch.zeros(d) for k, d in widths.items()}
         return cls(
             {k: Statistics(z, z + 1, z - 1, z + 1, z - 1, z + 1) for k, z in zeros.items()}, modes
         )
 
     def normalize(self, key: str, values: torch.Tensor) -> torch.Tensor:
-        """(..., d) -> (..., d), within [-LIMIT, LIMIT]; UserError for a key without statistics."""
+        """Return normalized values (..., d), clipped to +-LIMIT; UserError for a key without statistics."""
         if self._mode(key) == "identity":
             return values
         shift, scale = self._of(key)
         return ((values - shift) / scale).clamp(-LIMIT, LIMIT)
 
     def unnormalize(self, key: str, values: torch.Tensor) -> torch.Tensor:
-        """(..., d) -> (..., d); the inverse of `normalize` wherever that cut nothing off."""
+        """Return values (..., d) in their own units: the inverse of `normalize` where it did not clip."""
         if self._mode(key) == "identity":
             return values
         shift, scale = self._of(key)

@@ -10,8 +10,8 @@ from torch import nn
 
 from simscaleai.errors import UserError
 from simscaleai.models.auxiliary import AuxiliaryPositions
-from simscaleai.models.declarations import Batch
 from simscaleai.models.vision import Augmentation, ImageSettings
+from simscaleai.tensor_types import Batch
 
 NO_IMAGES = ImageSettings()
 

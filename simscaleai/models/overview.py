@@ -1,11 +1,11 @@
-"""What there is to choose from: every model and preset, counted without taking memory."""
+"""Table of the registered models and presets, with their numbers of parameters."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from torch import nn
 
 from simscaleai.models.declarations import Declared
 from simscaleai.models.registry import create_model, list_models, model_class, model_presets
@@ -13,13 +13,13 @@ from simscaleai.models.registry import create_model, list_models, model_class, m
 
 @dataclass(frozen=True)
 class Entry:
-    """One name.
+    """One line of the table.
 
     Attributes:
-      name: as `create_model` takes it.
-      parameters: how many, with the defaults of its arguments; None for a model that has no defaults.
-      inputs: what it reads.
-      description: the first sentence of its class.
+      name: name for `create_model`.
+      parameters: number of parameters with default arguments; None for a model without default arguments.
+      inputs: observation entries that it reads, and "instruction" if it reads one.
+      description: first paragraph of the docstring of its class.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Entry:
 
 
 def overview() -> list[Entry]:
-    """Every registered model and each of its presets."""
+    """Return an entry for every registered model and each of its presets."""
     names = [
         full
         for name in list_models()
@@ -42,14 +42,14 @@ def _entry(name: str) -> Entry:
     doc = (model_class(name).__doc__ or "").strip().split("\n\n")[0]
     description = " ".join(doc.split())
     try:
-        with torch.device("meta"):
-            model: Any = create_model(name)
+        with torch.device("meta"):  # parameters have shapes and take no memory
+            model = create_model(name)
     except TypeError:  # an argument without a default
         return Entry(name, None, "", description)
     return Entry(name, sum(p.numel() for p in model.parameters()), _inputs(model), description)
 
 
-def _inputs(model: Any) -> str:
+def _inputs(model: nn.Module) -> str:
     declared = Declared.of(model)
     inputs = list(declared.obs_keys) if declared.obs_keys is not None else ["all observations"]
     if declared.uses_language:

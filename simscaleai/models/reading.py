@@ -1,13 +1,13 @@
-"""Observations as a policy is given them, from whatever code: read, or refused in one sentence."""
+"""Checked reading of the observations that any code passes to a policy."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
+from simscaleai.array_types import Array, ArrayDict
 from simscaleai.errors import UserError
 from simscaleai.observations import (
     ObsSpec,
@@ -20,57 +20,68 @@ from simscaleai.observations import (
 )
 
 STATE = "state"
-_NUMBER = {(), (1,)}  # shapes of what is one number
+_NUMBER = {(), (1,)}  # shapes of a single number
 
 
-def read_observations(obs: Any, spec: ObsSpec | None) -> dict[str, NDArray[Any]]:
+def read_observations(obs: object, spec: ObsSpec | None) -> ArrayDict:
     """Return the observations {key: (n, ...)} that `spec` names, as arrays.
 
     Args:
-      obs: of n environments: {key: (n, ...)} of arrays, tensors or lists, nested as it may be, or one array.
-      spec: what is read; None for all there is.
+      obs: observations of n envs, {key: (n, ...)} of arrays, tensors or lists, possibly nested, or one array.
+      spec: the entries to read; None for all entries.
 
     Raises:
-      UserError: something is missing, of another shape, of another number of rows, or not finite; the error
+      UserError: an entry is missing, of another shape, of another number of envs, or not finite; the error
         names every difference.
     """
-    parts = observation_leaves(obs)
+    leaves = observation_leaves(obs)
     if spec is None:
-        arrays = {key: _array(key, value) for key, value in parts.items()}
+        arrays = {key: _array(key, value) for key, value in leaves.items()}
     else:
         arrays = {
-            key: _array(key, parts[key], spec.dtypes.get(key))
+            key: _array(key, leaves[key], spec.dtypes.get(key))
             for key in spec.shapes
-            if key in parts
+            if key in leaves
         }
-        if STATE in spec.shapes and STATE not in parts:
-            _add_state(arrays, parts, spec)
-        elif STATE in parts and spec.state_keys and not any(k in parts for k in spec.state_keys):
-            _cut_state(arrays, parts[STATE], spec)
+        # A dataset gives one vector "state" where environments give its parts: both are accepted.
+        if STATE in spec.shapes and STATE not in leaves:
+            _add_state(arrays, leaves)
+        elif STATE in leaves and spec.state_keys and not any(k in leaves for k in spec.state_keys):
+            _split_state(arrays, leaves[STATE], spec)
         _refuse_single(arrays, spec)
         arrays = {key: _as_specified(value, spec.shapes[key]) for key, value in arrays.items()}
         _check_shapes(arrays, spec)
+    _check_counts(arrays)
+    _check_finite(arrays)
+    return arrays
+
+
+def _check_counts(arrays: ArrayDict) -> None:
+    """Raise UserError unless all entries have the same number of envs."""
     counts = {key: len(value) if value.ndim else None for key, value in arrays.items()}
     if len(set(counts.values())) != 1 or None in counts.values():
         listed = (
             ", ".join(f"{key!r} has {n or 'none'}" for key, n in counts.items()) or "it is empty"
         )
         raise UserError(
-            "An observation must have a row for each environment in each of its entries, of which"
+            "Each entry of an observation needs a leading axis with one element for each env, and here"
             f" {listed}; give all of them the same number."
         )
+
+
+def _check_finite(arrays: ArrayDict) -> None:
+    """Raise UserError for NaN and infinity, which a network would spread to all of its outputs."""
     for key, value in arrays.items():
         if value.dtype.kind == "f" and not (finite := np.isfinite(value)).all():
-            row = int(np.flatnonzero(~finite.reshape(len(value), -1).all(1))[0])
+            env_id = int(np.flatnonzero(~finite.reshape(len(value), -1).all(1))[0])
             raise UserError(
-                f"The observation {key!r} is not finite (NaN or infinite) in row {row}; a policy can act on"
-                " finite numbers alone."
+                f"The observation {key!r} is not finite (NaN or infinite) in env {env_id}; a policy can act"
+                " on finite numbers only."
             )
-    return arrays
 
 
-def _array(key: str, value: Any, dtype: str | None = None) -> NDArray[Any]:
-    """`value` as an array; a list, which has no dtype, in the one that is expected if it loses nothing."""
+def _array(key: str, value: object, dtype: str | None = None) -> Array:
+    """Return `value` as an array; a list, which has no dtype, in `dtype` if that loses nothing."""
     try:
         array = as_array(value)
     except (TypeError, ValueError):  # lists of different lengths
@@ -81,33 +92,34 @@ def _array(key: str, value: Any, dtype: str | None = None) -> NDArray[Any]:
             " of lists of the same length."
         )
     if dtype is not None and not hasattr(value, "dtype"):
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"):  # NaN cast to an integer; the comparison finds it
             cast = array.astype(dtype)
         return cast if np.array_equal(cast, array) else array
     return array
 
 
-def _add_state(arrays: dict[str, NDArray[Any]], parts: dict[str, Any], spec: ObsSpec) -> None:
-    """Put together the vector "state" of a policy that knows no other, as a dataset has it."""
-    vectors = {key: _array(key, value) for key, value in parts.items() if not is_image_key(key)}
-    rows = {len(v) if v.ndim else 0 for v in vectors.values()}
-    if not vectors or len(rows) > 1:
-        return
-    n = rows.pop()
-    flat = {key: v.reshape(n, math.prod(v.shape[1:])) for key, v in vectors.items()}
-    arrays[STATE] = flatten_state(flat, sorted(flat))
+def _add_state(arrays: ArrayDict, leaves: Mapping[str, object]) -> None:
+    """Add the vector "state" of a policy that reads only that: all vectors in sorted order, concatenated."""
+    vectors = {key: _array(key, value) for key, value in leaves.items() if not is_image_key(key)}
+    counts = {len(v) if v.ndim else 0 for v in vectors.values()}
+    if not vectors or len(counts) > 1:
+        return  # "state" is then missing, which `_check_shapes` reports
+    n = counts.pop()
+    flat = {key: v.reshape(n, math.prod(v.shape[1:])) for key, v in vectors.items()}  # (n, d) each
+    arrays[STATE] = flatten_state(flat, sorted(flat))  # (n, sum of d)
 
 
-def _cut_state(arrays: dict[str, NDArray[Any]], state: Any, spec: ObsSpec) -> None:
-    """Take the vectors of a policy from one "state" that has them all, as a dataset gives it."""
-    state = _array(STATE, state)
+def _split_state(arrays: ArrayDict, value: object, spec: ObsSpec) -> None:
+    """Add the vectors of a policy from one vector "state" that is their concatenation."""
+    state = _array(STATE, value)
     if state.ndim == 2 and state.shape[1] == spec.state_dim:
         for key, part in unflatten_state(state, spec).items():
             arrays[key] = part.reshape(len(state), *spec.shapes[key])
 
 
-def _refuse_single(arrays: dict[str, NDArray[Any]], spec: ObsSpec) -> None:
-    """Raise UserError for an observation without an axis for the environments."""
+def _refuse_single(arrays: ArrayDict, spec: ObsSpec) -> None:
+    """Raise UserError for an observation without a leading axis for the envs."""
+    # A shape of one number is ambiguous: (1,) may be one env or an axis of length one.
     sure = {k: v for k, v in arrays.items() if spec.shapes[k] not in _NUMBER}
     if sure and all(value.shape == spec.shapes[key] for key, value in sure.items()):
         raise UserError(
@@ -116,19 +128,20 @@ def _refuse_single(arrays: dict[str, NDArray[Any]], spec: ObsSpec) -> None:
         )
 
 
-def _as_specified(value: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Numbers (n,) as (n, 1) where a vector of one is meant, and the other way round."""
+def _as_specified(value: Array, shape: tuple[int, ...]) -> Array:
+    """Return (n,) as (n, 1) where `shape` is (1,), and (n, 1) as (n,) where it is ()."""
     if value.ndim and {value.shape[1:], shape} == _NUMBER:
         return value.reshape(len(value), *shape)
     return value
 
 
-def _check_shapes(arrays: dict[str, NDArray[Any]], spec: ObsSpec) -> None:
+def _check_shapes(arrays: ArrayDict, spec: ObsSpec) -> None:
+    """Raise one UserError with every entry that is missing, or of another shape or image dtype."""
     wrong = [f"{key!r} is missing" for key in spec.shapes if key not in arrays]
     for key, value in arrays.items():
         shape = spec.shapes[key]
         if value.shape[1:] != shape:
-            wrong.append(f"{key!r} has rows of shape {value.shape[1:]}, expected {shape}")
+            wrong.append(f"{key!r} has the shape {value.shape[1:]} per env, expected {shape}")
         elif is_image(key, shape, spec.dtypes[key]) and value.dtype != spec.dtypes[key]:
             wrong.append(f"{key!r} is {value.dtype}, expected {spec.dtypes[key]}")
     if wrong:

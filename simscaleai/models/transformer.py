@@ -1,4 +1,9 @@
-"""The transformer layers that every model here is built from (Vaswani et al., 2017; norm first)."""
+"""Transformer layers that the models share.
+
+Vaswani et al., "Attention Is All You Need", NeurIPS 2017, with layer norm before each part and not after it,
+which trains without warmup (Xiong et al., "On Layer Normalization in the Transformer Architecture", ICML
+2020).
+"""
 
 from __future__ import annotations
 
@@ -54,25 +59,26 @@ class Attention(nn.Module):
         self, x: torch.Tensor, context: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Let x (B, N, D) attend to `context` (B, M, D), but not where `mask` (B, M) is False."""
-        # (B, N, D) -> (B, heads, N, D / heads)
+        # (B, N, D) -> (B, heads, N, D / heads): heads are independent, like samples
         query = self.query(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        # Keys and values by one matrix product, (B, 2 heads, M, D / heads), then split.
         keys = self.key_value(context).unflatten(-1, (2 * self.num_heads, -1)).transpose(1, 2)
-        key, value = keys.chunk(2, dim=1)
+        key, value = keys.chunk(2, dim=1)  # (B, heads, M, D / heads) each
         attended = None if mask is None else mask[:, None, None, :]  # (B, 1, 1, M): for all queries
         mixed = F.scaled_dot_product_attention(
             query, key, value, attended, dropout_p=self.dropout if self.training else 0.0
-        )
-        return self.output(mixed.transpose(1, 2).flatten(2))
+        )  # (B, heads, N, D / heads)
+        return self.output(mixed.transpose(1, 2).flatten(2))  # (B, N, D)
 
 
 class Block(nn.Module):
-    """Self-attention, attention to a context where there is one, and an MLP; each added to its input.
+    """Self-attention, cross-attention to a context if there is one, and an MLP; each with a skip connection.
 
     Args:
       embed_dim, num_heads: see `Attention`.
       mlp_ratio: hidden width of the MLP, in widths of a token.
-      dropout: of attention weights, and of what each part adds.
-      cross: whether `forward` is given a context.
+      dropout: probability of dropping attention weights and outputs of each part.
+      cross: whether there is cross-attention, and `forward` takes a context.
     """
 
     def __init__(
@@ -100,7 +106,7 @@ class Block(nn.Module):
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """(B, N, D) -> (B, N, D); `mask` (B, N) is False for tokens that are not attended to."""
-        normed = self.norm1(x)
+        normed = self.norm1(x)  # (B, N, D), as everything below
         x = x + self.drop(self.attention(normed, normed, mask))
         if context is not None:
             x = x + self.drop(self.cross(self.norm_cross(x), context))
@@ -108,7 +114,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Blocks over one set of tokens, and a norm at the end."""
+    """`num_layers` blocks of self-attention, and the final norm that norm-first blocks need."""
 
     def __init__(
         self, num_layers: int, embed_dim: int, num_heads: int, mlp_ratio: float, dropout: float
@@ -127,6 +133,7 @@ class Encoder(nn.Module):
 
 
 def feed_forward(embed_dim: int, mlp_ratio: float, dropout: float = 0.0) -> nn.Sequential:
+    """Return the MLP of a block, applied to each token by itself."""
     hidden = int(embed_dim * mlp_ratio)
     return nn.Sequential(
         nn.Linear(embed_dim, hidden),
@@ -138,5 +145,5 @@ def feed_forward(embed_dim: int, mlp_ratio: float, dropout: float = 0.0) -> nn.S
 
 
 def embedding(*shape: int) -> nn.Parameter:
-    """Learned tokens or positions, small at first."""
+    """Return learned tokens or positions, with a standard deviation of 0.02 as in BERT and ViT."""
     return nn.Parameter(0.02 * torch.randn(*shape))

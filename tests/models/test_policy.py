@@ -95,7 +95,7 @@ def test_misfitting_observations_are_all_named() -> None:
     with pytest.raises(UserError) as error:
         make_policy().act(obs)
     assert "'ee_pos' is missing" in str(error.value)
-    assert "'joint_pos' has rows of shape (6,), expected (7,)" in str(error.value)
+    assert "'joint_pos' has the shape (6,) per env, expected (7,)" in str(error.value)
 
 
 def test_contract_is_narrowed_to_what_the_policy_reads() -> None:

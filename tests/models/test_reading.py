@@ -50,12 +50,12 @@ def test_arrays_tensors_and_lists_mean_the_same() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"arm/q": np.zeros((2, 4))}, r"'arm/q' has rows of shape \(4,\), expected \(3,\)"),
+        ({"arm/q": np.zeros((2, 4))}, r"'arm/q' has the shape \(4,\) per env, expected \(3,\)"),
         ({"arm/q": np.zeros((3, 3))}, "'arm/q' has 3, 'force' has 2"),
         ({"arm/q": [[1, 2, 3], [1, 2]]}, "'arm/q' cannot be made an array of numbers"),
         ({"arm/q": None}, "'arm/q' cannot be made an array of numbers"),
-        ({"arm/q": np.array([[0, np.inf, 0], [0, 0, 0]])}, "'arm/q' is not finite .* in row 0"),
-        ({"force": [[0.0], [np.nan]]}, "'force' is not finite .* in row 1"),
+        ({"arm/q": np.array([[0, np.inf, 0], [0, 0, 0]])}, "'arm/q' is not finite .* in env 0"),
+        ({"force": [[0.0], [np.nan]]}, "'force' is not finite .* in env 1"),
     ],
 )
 def test_what_fits_no_reading_is_one_sentence(change: dict[str, Any], message: str) -> None:
@@ -91,7 +91,7 @@ def test_a_policy_of_one_vector_takes_what_it_is_made_of() -> None:
         {"a": whole[:, 0], "b": whole[:, 1:].reshape(2, 3, 1)},
     ):
         np.testing.assert_array_equal(read_observations(given, spec)["state"], whole)
-    with pytest.raises(UserError, match=r"'state' has rows of shape \(3,\), expected \(4,\)"):
+    with pytest.raises(UserError, match=r"'state' has the shape \(3,\) per env, expected \(4,\)"):
         read_observations({"a": whole[:, :3]}, spec)
 
 
