@@ -1,10 +1,10 @@
-"""Rollouts: an agent acts in n environments, records what happened, and learns; whatever the algorithm is.
+"""Rollouts of any agent: it acts in n environments, records the transitions and learns.
 
     collector = Collector(agent, make_vec_env("reach", 256, autoreset_mode="same_step"))
     history = learn(agent, collector)
 
-Between two rollouts `collector.state_dict()` is where the environments are; a collector that is made with it
-continues there.
+Between two rollouts, `collector.state_dict()` is the state of the environments; a collector constructed
+with it continues their episodes.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ T = TypeVar("T")
 
 @dataclass
 class Rollout:
-    """What a rollout of an agent tells of its environments.
+    """Statistics of the environments during a rollout.
 
     Attributes:
-      rewards, lengths: of the episodes that ended in it.
-      successes: of those whose environment reports success.
+      rewards, lengths: of the episodes that ended.
+      successes: of the episodes that ended, if the environment reports success.
       terms: {name: sum over valid steps} of the terms of the reward.
-      valid_steps: steps in which the agent acted and the physics was stable.
-      diverged: episodes that unstable physics has ended.
+      valid_steps: number of steps in which the agent acted and the physics was stable.
+      diverged: number of episodes that ended with unstable physics.
       env_seconds: time spent in the environments.
     """
 
@@ -54,10 +54,11 @@ class Rollout:
     env_seconds: float = 0.0
 
     def metrics(self) -> Metrics:
-        """Return means per step of reward terms, and means per episode of what is known per episode."""
+        """Return means per step of the reward terms, and means per episode of return, length and success."""
         metrics = {
             f"reward/{name}": total / max(self.valid_steps, 1) for name, total in self.terms.items()
         }
+        # no entry instead of NaN if no episode ended
         episodes = {
             "episode_reward": self.rewards,
             "episode_length": self.lengths,
@@ -71,18 +72,18 @@ class Collector:
     """The environments of an agent, between and during rollouts.
 
     Args:
-      agent: the agent; takes over the range of actions and the contract of the environment.
-      env: as of `VecEnvAdapter`.
-      saved: `state_dict()` of an earlier collector of such an environment; None begins new episodes.
+      agent: the agent; it gets the environment's action range and contract.
+      env: an environment for `VecEnvAdapter`.
+      saved: `state_dict()` of a collector with the same environment; None to begin new episodes.
 
     Attributes:
       adapter: the environments.
-      obs: (n, obs_dim), what the next actions are for.
-      episode_reward, episode_length: (n,), of the episodes under way.
+      obs: (n, obs_dim), observations for the next actions.
+      episode_reward, episode_length: (n,), of the current episodes.
 
     Raises:
-      UserError: the environment's actions or observations are not those of the agent, or it cannot be put
-        into the saved state.
+      UserError: the agent was made for other actions or observations, or the environment cannot continue
+        from the saved state.
     """
 
     def __init__(self, agent: Agent, env: GymEnv, saved: State | None = None) -> None:
@@ -101,8 +102,8 @@ class Collector:
             agent.begin(self.adapter.num_envs, resumed)
 
     def _begin(self, agent: Agent, saved: State | None) -> bool:
-        """Restore the saved episodes if the environment can, else begin new ones; return which."""
-        # seeds are of the agent's updates: a resumed run does not begin with the episodes of its start
+        """Restore the saved episodes and return True, or begin new ones and return False."""
+        # The number of updates is in the seed: a resumed run does not repeat its first episodes.
         if saved is None or not hasattr(self.adapter.env, "set_state"):
             stream = f"{agent.name}-episodes-{agent.processes.rank}"
             self.obs = self.adapter.reset(
@@ -132,7 +133,7 @@ class Collector:
         """Let the agent act and record for `n_steps` steps of each environment.
 
         Raises:
-          UserError: the physics was unstable in every step, so that nothing can be learned.
+          UserError: the physics was unstable in every step, which leaves nothing to learn from.
         """
         rollout = Rollout()
         for _ in range(agent.config.n_steps):
@@ -143,6 +144,7 @@ class Collector:
             agent.record(transition)
             self._count(transition, rollout)
             self.obs = transition.obs
+        # In a short rollout, one divergence per env may end an episode that was stable before.
         if not rollout.valid_steps and rollout.diverged > self.adapter.num_envs:
             raise UserError(
                 "The physics became unstable in every step of a rollout; use a smaller dt, or stiffnesses,"
@@ -154,7 +156,7 @@ class Collector:
         valid: NDArray[np.bool_] = transition.learnable
         done = transition.done
         self.episode_reward += transition.reward
-        self.episode_length += valid  # steps in control steps, without those of unstable physics
+        self.episode_length += valid  # control steps, without those of unstable physics
         rollout.valid_steps += int(valid.sum())
         rollout.diverged += int(transition.diverged.sum())
         for name, values in transition.terms.items():
@@ -170,10 +172,10 @@ class Collector:
 def learn(
     agent: Agent, collector: Collector, on_update: Callable[[Metrics], object] | None = None
 ) -> dict[str, list[float]]:
-    """Collect and update until the agent has seen its `total_timesteps`; see `MLPAgent.train`.
+    """Collect and update until the agent has taken `total_timesteps` steps; see `MLPAgent.train`.
 
     Args:
-      agent: that of the collector.
+      agent: the agent of the collector.
       collector: the environments.
       on_update: called after each update with its metrics; True ends the training.
 
@@ -185,11 +187,11 @@ def learn(
     while agent.timesteps < agent.config.total_timesteps:
         start = time.perf_counter()
         rollout = collector.collect(agent)
-        steps = rollout.valid_steps * processes.size  # of all processes, which collect as many
+        steps = rollout.valid_steps * processes.size  # every process collects as many
         collected = time.perf_counter()
         learned = agent.update()  # a collective operation, if there are several processes
         if not learned:
-            continue  # in every environment the rollout was nothing but the beginning of an episode
+            continue  # every step only began an episode
         agent.timesteps += steps
         agent.updates += 1
         metrics = rollout.metrics() | learned
@@ -206,7 +208,7 @@ def learn(
 
 
 def take_action_range(agent: Agent, actions: ActionRange) -> None:
-    """Let an agent act in the range of an environment; UserError if it has learned in another one."""
+    """Set the action range of an agent; UserError if it has learned with another one."""
     if actions.width != agent.action_dim:
         raise UserError(
             f"The environment's actions have {actions.width} entries, and the agent was made for"
@@ -221,7 +223,7 @@ def take_action_range(agent: Agent, actions: ActionRange) -> None:
 
 
 def _map_leaves(value: State, kind: type[T], convert: Callable[[T], object]) -> State:
-    """Return nested dicts with every leaf of a kind converted."""
+    """Return nested dicts in which every leaf of type `kind` is converted."""
     return {
         key: _map_leaves(leaf, kind, convert)
         if isinstance(leaf, dict)

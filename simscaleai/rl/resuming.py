@@ -1,8 +1,8 @@
 """Compare a resumed run of reinforcement learning with the one that it resumes.
 
-A checkpoint of a run has an entry "run": the settings that decide what is learned, and the score of the
-newest evaluation with its suite of episodes. Other settings (total steps, logging, evaluation, threads) may
-differ in a resumed run.
+The entry "run" of a checkpoint contains the settings that affect what is learned, and the score of the newest
+evaluation with its suite. Other settings (total steps, logging, evaluation, threads) may change in a
+resumed run.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from simscaleai.storage.checkpoint import load_checkpoint
 
 Score = tuple[float, float]  # success rate, then mean return
 NO_SCORE: Score = (-1.0, float("-inf"))
-_HARMLESS = ("total_timesteps", "log_every")
+_HARMLESS = ("total_timesteps", "log_every")  # settings of agents that may change in a resumed run
 
 
 def deciding(config: RLConfig, contract: EnvContract) -> State:
-    """Return settings that decide what is learned, {dotted name: plain value}; of a `complete` config."""
+    """Return the settings of a `complete` config that affect learning, as {dotted name: plain value}."""
     reward = config.reward
-    if not isinstance(reward, str | Mapping):
+    if not isinstance(reward, str | Mapping):  # an object is identified by its class
         reward = f"{type(reward).__module__}.{type(reward).__qualname__}"
     found = {
         "env_name": contract.env_name,
         "reward": dict(reward) if isinstance(reward, Mapping) else reward,
         "num_envs": config.num_envs,
     }
-    # all of SimConfig, also what has its default: defaults may change between versions
+    # All of SimConfig, defaults included: defaults may change between versions.
     found |= {f"env.{key}": value for key, value in contract.to_dict()["env_config"].items()}
     found |= {f"agent.{k}": v for k, v in config.agent.items() if k not in _HARMLESS}
     return found
 
 
 def suite(config: RLConfig) -> State:
-    """Return which episodes an evaluation has: scores of other ones are not comparable."""
+    """Return the evaluation suite; scores of different suites cannot be compared."""
     return {"eval_episodes": config.eval_episodes, "eval_seed": config.eval_seed}
 
 
@@ -48,13 +48,13 @@ def check_same_run(payload: State, own: State, path: str) -> None:
     """Raise one UserError that names every setting in which the run of a checkpoint differs.
 
     Args:
-      payload: of the checkpoint.
-      own: `deciding` of the run that resumes from it.
-      path: of the checkpoint.
+      payload: content of the checkpoint.
+      own: `deciding` of the resuming run.
+      path: path of the checkpoint.
     """
     about = payload.get("run")
     saved = about.get("settings") if isinstance(about, dict) else None
-    if not isinstance(saved, dict):  # an agent that was saved outside of a run says less
+    if not isinstance(saved, dict):  # saved by `agent.save` alone: compare what it records
         agent = agent_entries(payload)[0]
         saved = {f"agent.{key}": value for key, value in agent["config"].items()}
         saved["agent.name"] = agent["name"]
@@ -75,7 +75,7 @@ def check_same_run(payload: State, own: State, path: str) -> None:
 
 
 def best_score(folder: Path, config: RLConfig) -> Score | None:
-    """Return the score of the folder's `best.pt`: `NO_SCORE` without one, None if it is of another suite."""
+    """Return the score of `best.pt` in `folder`; `NO_SCORE` without one, None for another suite."""
     path = folder / "best.pt"
     if not path.exists():
         return NO_SCORE
@@ -87,10 +87,10 @@ def best_score(folder: Path, config: RLConfig) -> Score | None:
 
 
 def check_output(path: Path) -> None:
-    """Raise UserError if the final agent cannot be written to `path`, or would replace something else."""
+    """Raise UserError if the final agent cannot be written to `path` or would replace another file."""
     if path.is_dir():
         raise UserError(f"save_path is {path}, which is a folder; give the path of a file.")
-    if path.exists():
+    if path.exists():  # only an earlier agent is replaced
         try:
             timesteps_of(load_checkpoint(path))
         except UserError:

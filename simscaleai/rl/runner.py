@@ -1,9 +1,10 @@
 """The loop of reinforcement learning: collect, update, log, evaluate and save, for any agent.
 
-The run's folder holds `config.yaml`, `run_info.json`, `metrics.jsonl` (and TensorBoard's files), `last.pt`
-(of the newest evaluation, and of a stop), `best.pt` (highest success, then highest return) and `final.pt`.
-All of these are agents that `simscale eval` runs and `--resume` resumes from. Evaluations run the
-deterministic policy on the same episodes every time, none of which is trained on.
+The run folder contains the settings (`config.yaml`), versions and command (`run_info.json`), metrics
+(`metrics.jsonl` and TensorBoard files) and three agents: `last.pt` from the newest evaluation or a stop,
+`best.pt` with the highest success rate (of equal ones, the highest return), and `final.pt`. `simscale eval`
+runs each of them, and `--resume` resumes from it. Every evaluation runs the deterministic policy on the
+same episodes, which training never uses.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from simscaleai.rl.agents.agent_checkpoint import load_agent, save_agent, timest
 from simscaleai.rl.agents.state_extractor import StateExtractor
 from simscaleai.rl.agents.warm_start import warm_start
 from simscaleai.rl.collector import Collector, learn
-from simscaleai.rl.progress import RLProgress
 from simscaleai.rl.resuming import (
     NO_SCORE,
     Score,
@@ -38,6 +38,7 @@ from simscaleai.rl.resuming import (
     deciding,
     suite,
 )
+from simscaleai.rl.rl_progress import RLProgress
 from simscaleai.rl.settings import RLConfig
 from simscaleai.sim.factory import make_vec_env
 from simscaleai.sim.vector_env import TaskVectorEnv
@@ -51,10 +52,10 @@ EVALUATED = ("success_rate", "success_ci", "mean_reward", "mean_length", "diverg
 
 
 class Runner:
-    """One run; it knows no algorithm.
+    """One run of any algorithm.
 
     Args:
-      config: settings, `complete`.
+      config: settings from `RLConfig.complete`.
     """
 
     def __init__(self, config: RLConfig) -> None:
@@ -64,23 +65,23 @@ class Runner:
         if self.device == "cpu":
             torch.set_num_threads(config.torch_threads)
         self.env = self._make_env(config.num_envs, "same_step")
-        # autoreset disabled: an env waits at the end of its episode for the next one of the suite
+        # Autoreset is disabled: at the end of its episode, an env waits for its next seed of the suite.
         self.eval_env = self._make_env(min(config.eval_episodes, MAX_ENVS), "disabled")
         self.eval_seeds = episode_seeds(config.eval_seed, config.eval_episodes, "eval_episodes")
         self.agent_class, self.agent_config = config.resolve_agent()
         self.deciding = deciding(config, self.env.contract)
         self.run = Run(config.folder, self.processes, step_of=timesteps_of)
-        self.resumed: Path | None = None
-        with self.run.lock.released_on_error():
+        self.resumed: Path | None = None  # the checkpoint that this run resumes from
+        with self.run.lock.released_on_error():  # `_make_agent` takes the lock to resume
             self.agent, self.saved_envs = self._make_agent()
-        self.window: list[Metrics] = []  # of the updates since the last record
+        self.unrecorded: list[Metrics] = []  # of the updates since the last record
         self.evaluation: State = {}
         self.best = NO_SCORE
         self.start = time.perf_counter()
         self.evaluation_seconds = 0.0
 
     def train(self) -> State:
-        """Learn until the end or a stop signal; see `training.train_agent`."""
+        """Train until the end or a stop signal; see `training.train_agent`."""
         with self.run.at_work():
             self._begin()
             with (
@@ -93,16 +94,16 @@ class Runner:
             return self._finish()
 
     def _begin(self) -> None:
-        """Archive an earlier run and write down what this one is."""
+        """Archive an earlier run; write the settings and origin of this one."""
         config, is_main = self.config, self.processes.is_main
         if is_main and config.save_path:
-            check_output(self.final)
+            check_output(self.final)  # before hours of training
         self.run.archive_earlier(self.agent.timesteps)
         if not is_main:
             return
         for note in self.run.notes:
             print(printable(note))
-        # a copy elsewhere is asked for at each start: a file of settings may not name other folders
+        # A settings file may not name other folders: a `save_path` elsewhere must be given at each start.
         keep = config.save_path if lies_in(self.final, config.folder) else None
         write_run_info(
             config.folder,
@@ -110,7 +111,7 @@ class Runner:
             self.agent.timesteps,
             self.device,
             self.processes.size,
-            # kept with the run, so that its plots need not import the agent
+            # `viz-rl` reads the panels from here, without importing a user's agent
             {"metric_groups": [asdict(group) for group in self.agent.metric_groups]},
         )
         self.best = self._best_score()
@@ -140,19 +141,19 @@ class Runner:
         }
 
     def _after_update(self, metrics: Metrics) -> bool:
-        """Record, evaluate and save where it is time to; return True to stop."""
+        """Record, evaluate and save at their intervals; return True to stop."""
         config, agent = self.config, self.agent
-        self.window.append(metrics)
+        self.unrecorded.append(metrics)
         self.progress.update(agent.timesteps, metrics)
         over = agent.timesteps >= self.agent_config.total_timesteps
         if agent.updates % self.agent_config.log_every == 0 or over:
-            self.log.record(agent.timesteps, means(self.window))
-            self.window = []
+            self.log.record(agent.timesteps, means(self.unrecorded))
+            self.unrecorded = []
         if config.eval_every and (agent.updates % config.eval_every == 0 or over):
             self._evaluate()
             if self.evaluation["success_rate"] >= config.stop_at_success:
                 return True
-        # a signal reaches one process, and all must leave in the same update
+        # A signal may reach one process alone; all must stop after the same update.
         return self.run.all_stop()
 
     def _evaluate(self) -> None:
@@ -166,18 +167,18 @@ class Runner:
             self.log.record(self.agent.timesteps, metrics)
             self.progress.evaluated(self.evaluation)
             self._save(self.config.folder / "last.pt")
-            # success first, then return
+            # tuples compare the success rate first, then the return
             if (score := _score(self.evaluation)) > self.best:
                 self.best = score
                 self._save(self.config.folder / "best.pt")
 
     def _evaluated(self, agent: Agent) -> State:
-        """Return the results of the deterministic policy on the episodes of evaluation."""
+        """Return the results of the deterministic policy on the evaluation suite."""
         results = summarize(run_suite(self.eval_env, agent.policy(), self.eval_seeds))
         return {key: results[key] for key in EVALUATED}
 
     def _save(self, path: Path) -> None:
-        """Write the agent, with what resuming the run needs to know."""
+        """Write the agent, with the settings and the score that `resuming` compares."""
         run: State = {"settings": self.deciding, "suite": suite(self.config)}
         if self.evaluation:
             run["score"] = list(_score(self.evaluation))
@@ -185,16 +186,16 @@ class Runner:
         self.run.saved = (self.agent.timesteps, path)
 
     def _best_score(self) -> Score:
-        """Return the score of the `best.pt` that is there, on the episodes of this run's evaluations."""
+        """Return the score of the existing `best.pt` on the evaluation suite of this run."""
         score = best_score(self.config.folder, self.config)
-        if score is None:
+        if score is None:  # its score is of another suite: evaluate it again
             best, _ = load_agent(self.config.folder / "best.pt", self.device)
             score = _score(self._evaluated(best))
         return score
 
     @property
     def final(self) -> Path:
-        """Where the agent goes in the end."""
+        """Path of the final agent."""
         config = self.config
         return Path(config.save_path) if config.save_path else config.folder / "final.pt"
 
@@ -210,10 +211,10 @@ class Runner:
         )
 
     def _make_agent(self) -> tuple[Agent, State | None]:
-        """Return a new agent, or the one to resume with and where its environments were."""
+        """Return a new agent, or the resumed one and the state of its environments."""
         config = self.config
         if config.resume_from:
-            # nobody else may be writing what this run resumes from
+            # No other process may write the checkpoint while this one reads it.
             self.run.lock.take(create=False)
             self.resumed = self._checkpoint(config.resume_from)
         if self.resumed is None:
@@ -221,6 +222,7 @@ class Runner:
             extractor = StateExtractor(
                 self.agent_config.state_keys, self.agent_config.relative_positions
             )
+            # the width of a state depends on `state_keys`: extract one
             example = {key: part.sample() for key, part in space.items()}
             sizes = extractor(example).shape[-1], self.env.contract.action_dim
             return self.agent_class(*sizes, self.agent_config, self.device, self.processes), None
@@ -228,11 +230,11 @@ class Runner:
         check_same_run(load_checkpoint(path), self.deciding, path)
         agent, envs = load_agent(path, self.device, self.processes)
         self.run.resume(self.resumed, agent.timesteps)
-        agent.config = self.agent_config
+        agent.config = self.agent_config  # `total_timesteps` and `log_every` may differ
         return agent, envs
 
     def _checkpoint(self, wanted: str) -> Path | None:
-        """Return the file that `resume_from` means; None for a new run."""
+        """Return the checkpoint that `resume_from` selects; None for a new run."""
         if wanted != "auto":
             return find_checkpoint(wanted, resume=True)
         return self.run.newest()
@@ -251,13 +253,13 @@ class Runner:
 
 
 def _score(evaluation: State) -> Score:
-    """Return what agents are ranked by."""
-    reward = evaluation["mean_reward"]
+    """Return the score by which agents are ranked."""
+    reward = evaluation["mean_reward"]  # NaN would compare as neither better nor worse
     return evaluation["success_rate"], reward if math.isfinite(reward) else -math.inf
 
 
 class _SilentLog:
-    """The log of processes other than the main one, which records nothing."""
+    """Log of the processes other than the main one: records nothing."""
 
     def __enter__(self) -> _SilentLog:
         return self
@@ -269,10 +271,10 @@ class _SilentLog:
         pass
 
 
-def means(window: list[Metrics]) -> Metrics:
-    """Return the mean of each metric over the updates that have it; NaN counts as absent."""
+def means(updates: list[Metrics]) -> Metrics:
+    """Return the mean of each metric over the updates that report it; NaN counts as not reported."""
     values: dict[str, list[float]] = {}
-    for metrics in window:
+    for metrics in updates:
         for key, value in metrics.items():
             if not math.isnan(value):
                 values.setdefault(key, []).append(value)

@@ -1,4 +1,4 @@
-"""Settings of a run of reinforcement learning, as in the YAML file of `simscale rl --config`.
+"""Settings of a run of reinforcement learning; example of a YAML file for `simscale rl --config`:
 
 name: reach
 env_name: reach
@@ -16,6 +16,7 @@ from typing import Any
 from simscaleai.config import load_config
 from simscaleai.convert import Converted
 from simscaleai.errors import UserError
+from simscaleai.json_types import JsonDict
 from simscaleai.rl.agents.agent import Agent, AgentConfig, agent_settings, resolve_agent
 from simscaleai.rl.agents.ppo_config import PPOConfig
 from simscaleai.storage.find_checkpoint import RUNS
@@ -27,45 +28,46 @@ class RLConfig(Converted):
     """Settings of a run.
 
     Attributes:
-      name: the run's folder is `runs/<name>`; without one it is `checkpoints/<agent>_<env_name>`.
-      env_name: the environment; see `list_envs`.
-      env: fields of `SimConfig` that differ from its defaults; there are no cameras.
+      name: the run folder is `runs/<name>`; without a name, it is `checkpoints/<agent>_<env_name>`.
+      env_name: name of the environment; see `list_envs`.
+      env: fields of `SimConfig` that differ from its defaults; without cameras by default.
       reward: "default", "sparse", or {term: weight}; see `Task.set_reward`.
-      num_envs: environments that step together, in each process.
-      num_threads: threads that simulate; 0 is one for each core.
-      torch_threads: threads of PyTorch on a CPU. More than one wait for work on the cores that simulate,
-        and cost more than networks of this size gain by them.
-      seed: decides everything.
-      device: of the networks; "cpu", "cuda", "auto".
+      num_envs: number of environments that step together, in each process.
+      num_threads: threads of the simulation; 0 for one per core.
+      torch_threads: threads of PyTorch on a CPU. More than one compete with the simulation for cores, which
+        costs more than networks of this size gain.
+      seed: seed of all random numbers.
+      device: device of the networks: "cpu", "cuda", "auto".
       agent: {"name": one of `list_agents()`, setting: value}; for "ppo" see `PPOConfig`, for "cem"
-        `CEMConfig`. What is not given has the agent's default for a run; its `seed` is the one above.
+        `CEMConfig`. Other settings have the agent's `run_defaults`; its `seed` is the one above.
       ppo: settings of PPO, a mapping or a `PPOConfig`: short for `agent: {name: ppo, ...}`.
       eval_every: updates between evaluations; 0 for one at the end only.
-      eval_episodes, eval_seed: how many episodes an evaluation has, and which.
-      stop_at_success: end when an evaluation succeeds at least as often; above 1: never.
-      init_from: checkpoint of a cloned policy that the agent first learns to imitate.
+      eval_episodes, eval_seed: number and seed of the episodes of an evaluation.
+      stop_at_success: stop at an evaluation with at least this success rate; a value above 1 means never.
+      init_from: checkpoint of a cloned policy; the agent first learns to imitate it.
       resume_from: checkpoint to resume from, or "auto" for the newest of the run.
-      save_path: where the final agent goes; `final.pt` in the run's folder by default.
-      use_tensorboard: None where it is installed.
+      save_path: file of the final agent; `final.pt` in the run folder by default.
+      use_tensorboard: None to use TensorBoard if it is installed.
       use_wandb, wandb_project: also record with Weights & Biases.
-      show_progress: progress bar, or lines where the output is no terminal.
+      show_progress: show a progress bar, or lines if the output is no terminal.
     """
 
     name: str | None = None
     env_name: str = "reach"
-    env: dict[str, Any] = field(default_factory=dict)
-    reward: Any = "default"
+    env: JsonDict = field(default_factory=dict)
+    # `Any`: OmegaConf, which checks the types in files, knows no unions with classes or mappings
+    reward: Any = "default"  # str | Mapping[str, float] | RewardFunction
     num_envs: int = 128
     num_threads: int = 0
     torch_threads: int = 1
     seed: int = 0
     device: str = "cpu"
-    agent: dict[str, Any] = field(default_factory=lambda: {"name": "ppo"})
-    ppo: Any = None
+    agent: JsonDict = field(default_factory=lambda: {"name": "ppo"})
+    ppo: Any = None  # Mapping | PPOConfig | None
     eval_every: int = 10
     eval_episodes: int = 100
     eval_seed: int = 0
-    stop_at_success: float = 2.0
+    stop_at_success: float = 2.0  # a rate is at most 1
     init_from: str | None = None
     resume_from: str | None = None
     save_path: str | None = None
@@ -75,6 +77,7 @@ class RLConfig(Converted):
     show_progress: bool = True
 
     def __post_init__(self) -> None:
+        # `ppo` is another spelling of `agent`; afterwards only `agent` is set
         if self.ppo is None:
             return
         name = self.agent.get("name", "ppo")
@@ -89,16 +92,16 @@ class RLConfig(Converted):
 
     @property
     def folder(self) -> Path:
-        """Where everything that the run writes goes."""
+        """Folder of all files that the run writes."""
         default = Path("checkpoints", f"{self.agent.get('name', 'ppo')}_{self.env_name}")
         return RUNS / self.name if self.name else default
 
     def resolve_agent(self) -> tuple[type[Agent], AgentConfig]:
-        """Return the class of the agent and all of its settings; UserError for unknown ones."""
+        """Return the class of the agent and all of its settings; UserError for unknown names."""
         return resolve_agent(self.agent, self.seed)
 
     def complete(self) -> RLConfig:
-        """Return a copy that lists every setting of the agent, also those that have their defaults."""
+        """Return a copy that lists every setting of the agent, including defaults."""
         return replace(self, agent=agent_settings(*self.resolve_agent()))
 
     def check(self) -> None:
@@ -116,6 +119,7 @@ class RLConfig(Converted):
             for name, least in low.items()
             if getattr(self, name) < least
         ]
+        # more threads than any machine has cores only exhaust its memory
         wrong += [
             f"{name} is {getattr(self, name)}, at most {most} is allowed"
             for name, most in dict.fromkeys(("num_threads", "torch_threads"), 1024).items()
@@ -129,17 +133,18 @@ class RLConfig(Converted):
 
 
 def load_rl(
-    path: str | Path | None = None, overrides: Sequence[str] = (), **values: Any
+    path: str | Path | None = None, overrides: Sequence[str] = (), **values: object
 ) -> RLConfig:
-    """Build the settings of a run from a YAML file, then `key=value` words, then values.
+    """Build the settings of a run from a YAML file, then `key=value` words, then keyword values.
 
-    A `save_path` in the file stays within the run's folder: the file may be somebody else's.
+    A `save_path` in the file must lie in the run folder, as the file may come from somebody else.
 
     Raises:
-      UserError: as of `load_config`, or the file names a path that it may not.
+      UserError: see `load_config`; or `save_path` in the file leads out of the run folder.
     """
     config = load_config(RLConfig, path, overrides, **values)
-    said = {*values, *(word.partition("=")[0] for word in overrides)}
-    if path is not None and config.save_path is not None and "save_path" not in said:
+    # on the command line any path is allowed
+    overridden = {*values, *(word.partition("=")[0] for word in overrides)}
+    if path is not None and config.save_path is not None and "save_path" not in overridden:
         check_path_in_file(config.save_path, "save_path", path, "--save-path", config.folder)
     return config

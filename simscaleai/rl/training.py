@@ -2,32 +2,31 @@
 
     results = train_agent(RLConfig(env_name="reach", num_envs=128))
 
-`rl.runner` says what the run's folder holds.
+`rl.runner` lists the files of the run folder.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
+from simscaleai.json_types import JsonDict
 from simscaleai.rl.runner import Runner
 from simscaleai.rl.settings import RLConfig
 
 
-def train_agent(config: RLConfig) -> dict[str, Any]:
-    """Train an agent as `config` says; what `simscale rl` does.
+def train_agent(config: RLConfig) -> JsonDict:
+    """Train an agent with the settings `config`, as `simscale rl` does.
 
     Returns:
       {"success_rate", "success_ci", "mean_reward", "mean_length", "diverged"} of the last evaluation,
-      "timesteps", "seconds" of this start, "output_path", and "stopped" (whether a signal ended it early).
+      "timesteps", "seconds" since this start, "output_path", and "stopped" (whether a signal ended it early).
 
     Raises:
-      UserError: settings, environment and checkpoints do not fit together; before the first step.
+      UserError: settings, environment and checkpoints are incompatible; raised before the first step.
       CannotWriteError: the disk is full or the like; names the checkpoint to resume from.
     """
     config.check()
-    threads = torch.get_num_threads()
+    threads = torch.get_num_threads()  # a setting of the whole process, which the run changes
     try:
         return Runner(config.complete()).train()
     finally:

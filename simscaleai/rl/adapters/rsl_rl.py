@@ -1,16 +1,16 @@
-"""Our vector environments as a `VecEnv` of rsl_rl.
+"""Adapter from our vector environments to a `VecEnv` of rsl_rl.
 
     envs = RslRlVecEnv(make_vec_env("reach", 1024, autoreset_mode="same_step"))
     OnPolicyRunner(envs, {"obs_groups": {"actor": ["policy"], "critic": ["policy"]}, ...}).learn(100)
 
-There is one observation group, "policy": all vectors of an observation, sorted by name. Images are left out.
-rsl_rl and tensordict are imported when an environment is made.
+The only observation group is "policy": all vectors of an observation, sorted by name. Images are left out.
+The constructor imports rsl_rl and tensordict.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,19 +21,23 @@ from simscaleai.errors import MissingPackageError, UserError
 from simscaleai.observations import flatten_state
 from simscaleai.sim.vector_env import TaskVectorEnv
 
-Extras = dict[str, Any]
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+
+# "time_outs": tensor (n,), and "log": {name: tensor}, as rsl_rl's runner reads them
+Extras = dict[str, torch.Tensor | dict[str, torch.Tensor]]
 
 
 class RslRlVecEnv:
     """n environments for a runner of rsl_rl; see the module docstring.
 
     Args:
-      envs: of `make_vec_env`, with autoreset_mode="same_step".
-      device: where tensors are.
-      seed: of the first reset.
+      envs: result of `make_vec_env` with autoreset_mode="same_step".
+      device: device of the tensors.
+      seed: seed of the first reset.
 
     Attributes:
-      num_actions: how many numbers an action has; the environment clips them to its bounds.
+      num_actions: width of an action; the environment clips actions to its bounds.
       max_episode_length: steps until an episode is truncated.
       cfg: the environment's settings, for the log.
 
@@ -54,7 +58,8 @@ class RslRlVecEnv:
                 f"rsl_rl starts a finished episode at once, and the autoreset mode is"
                 f' {envs.autoreset_mode}; make the environment with autoreset_mode="same_step".'
             )
-        VecEnv.register(RslRlVecEnv)  # an abstract class, and nothing more
+        # a virtual subclass: importing this module does not need rsl_rl
+        VecEnv.register(RslRlVecEnv)
         self._tensordict = TensorDict
         self.envs = envs
         self.device = device
@@ -66,36 +71,39 @@ class RslRlVecEnv:
 
     @property
     def episode_length_buf(self) -> torch.Tensor:
-        """Steps of the episodes so far, (n,); set it to spread the ends of first episodes."""
+        """Steps of the current episodes, (n,); setting it lets the first episodes end at different times."""
+        # a copy: the environment updates its counters in place
         return torch.from_numpy(self.envs.steps.copy()).to(self.device)
 
     @episode_length_buf.setter
     def episode_length_buf(self, steps: torch.Tensor) -> None:
         self.envs.steps[:] = steps.cpu().numpy()
 
-    def get_observations(self) -> Any:
-        """The present observations, a TensorDict {"policy": (n, d) float32}."""
+    def get_observations(self) -> TensorDict:
+        """Return the current observations, a TensorDict {"policy": (n, d) float32}."""
         state = self._tensor(flatten_state(self._obs), torch.float32)
         return self._tensordict({"policy": state}, batch_size=[self.num_envs], device=self.device)
 
-    def reset(self) -> tuple[Any, Extras]:
-        """Start new episodes everywhere."""
+    def reset(self) -> tuple[TensorDict, Extras]:
+        """Start new episodes in all environments."""
         self._obs = self.envs.reset()[0]
         return self.get_observations(), {}
 
-    def step(self, actions: torch.Tensor) -> tuple[Any, torch.Tensor, torch.Tensor, Extras]:
-        """Take one step with actions (n, num_actions): observations, rewards (n,), dones (n,), extras."""
+    def step(self, actions: torch.Tensor) -> tuple[TensorDict, torch.Tensor, torch.Tensor, Extras]:
+        """Step with actions (n, num_actions); return observations, rewards (n,), dones (n,), extras."""
         self._obs, reward, terminated, truncated, info = self.envs.step(actions.cpu().numpy())
         done = terminated | truncated
+        # rsl_rl bootstraps the value where a time limit ended the episode
         extras: Extras = {"time_outs": self._tensor(truncated & ~terminated, torch.bool)}
         if done.any():
             success = info["final_info"]["success"][done]
+            # a name with a slash is logged as it is, others below "Episode/"
             extras["log"] = {"/success": self._tensor(success, torch.float32)}
         rewards = self._tensor(reward, torch.float32)
         return self.get_observations(), rewards, self._tensor(done, torch.long), extras
 
     def close(self) -> None:
-        """Release what the environments hold."""
+        """Close the environments."""
         self.envs.close()
 
     def _tensor(self, values: NDArray[np.generic], dtype: torch.dtype) -> torch.Tensor:

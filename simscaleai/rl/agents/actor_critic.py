@@ -19,8 +19,8 @@ class ActorCritic(nn.Module):
       hidden_dim, n_layers: width and number of the tanh layers.
       log_std_init: initial logarithm of the standard deviation of actions, the same in every state.
       separate_critic: give the value function layers of its own.
-      orthogonal_init: shrink the first actions (gain 0.01) and scale the value's output (gain 1), as in
-        Engstrom et al. (2020); otherwise both output layers are as PyTorch makes them.
+      orthogonal_init: orthogonal output layers with gain 0.01 for actions and 1 for values, as in Engstrom
+        et al. (2020); otherwise PyTorch's defaults.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class ActorCritic(nn.Module):
         self.critic_features = features if separate_critic else None
         self.critic = nn.Linear(width, 1)
         if orthogonal_init:
-            # nearly the same small action in every state at first, whatever the features are
+            # nearly the same small action in every state at first: exploration comes from the noise alone
             orthogonal(self.actor.output, 0.01)
             orthogonal(self.critic, 1.0)
 
@@ -72,9 +72,8 @@ class ActorCritic(nn.Module):
         action = distribution.mean  # (..., action_dim)
         if not deterministic:
             noise = torch.randn(action.shape, generator=generator).to(action.device)
-            action = (
-                action + noise * distribution.stddev
-            )  # reparameterized, so that the generator decides
+            # not `distribution.sample()`, which takes no generator
+            action = action + noise * distribution.stddev
         return action, distribution.log_prob(action).sum(-1), value
 
     def evaluate_actions(

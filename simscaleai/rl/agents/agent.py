@@ -1,11 +1,11 @@
-"""The interface of a learning algorithm, and the algorithms by name.
+"""The interface of a learning algorithm, and a registry of algorithms by name.
 
     @register_agent("mine")
-    class MyAgent: ...                    # what `Agent` asks for; `MLPAgent` has most of it
+    class MyAgent: ...                    # implements `Agent`; `MLPAgent` has most of it
 
     simscale rl --env-name reach agent.name=mine agent.n_steps=50
 
-An agent decides and learns; it steps no environment and writes no file. `learn` (collector.py) drives it:
+An agent acts and learns; it steps no environment and writes no file. `learn` (collector.py) calls it:
 
     agent.begin(num_envs, resumed=False)
     repeat:
@@ -35,7 +35,9 @@ from simscaleai.rl.agents.metric_group import MetricGroup
 from simscaleai.rl.agents.state_extractor import StateExtractor
 from simscaleai.rl.agents.vec_env_adapter import Transition
 
-State = dict[str, Any]  # nested plain values and tensors, as `load_checkpoint` gives them back
+State = dict[
+    str, Any
+]  # nested dicts of plain values and tensors, as `load_checkpoint` returns them
 Metrics = dict[str, float]
 
 
@@ -43,18 +45,18 @@ class Agent(Protocol):
     """A learning algorithm.
 
     Attributes:
-      name: under which it is registered.
+      name: name in the registry.
       config_class: dataclass of its settings.
       run_defaults: settings of a run that differ from those of `config_class`; {} for none.
-      metric_groups: how the metrics of `update` are drawn.
+      metric_groups: panels that show the metrics of `update`.
       config: its settings.
       obs_dim, action_dim: widths of the extracted state and of an action.
-      device: where its networks are.
-      processes: those that learn together.
-      extractor: what it reads of an observation.
-      actions: range of the actions of its environment.
-      contract: the environment that it last learned in; None where that has none.
-      timesteps, updates: taken so far; counted by `learn`.
+      device: device of its networks.
+      processes: the processes that train it together.
+      extractor: extracts the state from an observation.
+      actions: action range of its environment.
+      contract: contract of the environment of the last training; None if it has none.
+      timesteps, updates: numbers of steps and updates so far; counted by `learn`.
     """
 
     name: ClassVar[str]
@@ -85,19 +87,18 @@ class Agent(Protocol):
         """Prepare for rollouts of `num_envs` environments.
 
         Args:
-          num_envs: how many.
-          resumed: whether they are where they were when the agent's state was saved; otherwise all of them
-            have begun new episodes.
+          num_envs: number of environments.
+          resumed: True if they continue the episodes of the saved state; False if all begin new episodes.
         """
 
     def act(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return actions (n, action_dim) for states (n, obs_dim); [-1, 1] is the range of the environment."""
+        """Return actions (n, action_dim) in [-1, 1], the environment's range, for states (n, obs_dim)."""
 
     def record(self, transition: Transition) -> None:
-        """Take in what the newest actions led to."""
+        """Store the transitions that followed the newest actions."""
 
     def update(self) -> Metrics:
-        """Learn from what was recorded since the last update, and forget it.
+        """Learn from the transitions since the last update, and discard them.
 
         Returns:
           Metrics of the update; {} if no recorded step was valid, so that nothing could be learned.
@@ -107,21 +108,22 @@ class Agent(Protocol):
         """
 
     def policy(self) -> ModelPolicy:
-        """Return the deterministic policy that has been learned so far, with its normalization."""
+        """Return the current deterministic policy with its normalization."""
 
     def state_dict(self) -> State:
-        """Return all that `load_state_dict` needs for an exact resume, environments excepted."""
+        """Return everything that `load_state_dict` needs for an exact resume, without the environments."""
 
     def load_state_dict(self, state: State, source: str) -> None:
-        """Take over a saved state; UserError naming `source` if it does not fit."""
+        """Load a saved state; UserError naming `source` if it belongs to another agent."""
 
     @classmethod
     def check_compatible(
         cls, obs_dim: int, action_dim: int, config: AgentConfig, state: State, source: str
     ) -> None:
-        """Raise UserError if a state is not of such an agent, before any memory is taken for one."""
+        """Raise UserError if a state belongs to another agent, before memory for the agent is allocated."""
 
 
+# Strings, so that an algorithm is imported when it is first used.
 _agents: Registry[type[Agent]] = Registry(
     "agent",
     {
@@ -156,21 +158,21 @@ def agent_class(name: str) -> type[Agent]:
 
 
 def list_agents() -> list[str]:
-    """Return all names, sorted; imports no agent."""
+    """Return all names, sorted; built-in agents are not imported for it."""
     return _agents.names()
 
 
 def resolve_agent(settings: State, seed: int | None = None) -> tuple[type[Agent], AgentConfig]:
-    """Return class and settings of `{"name": ..., setting: value}`; what is not given has its default.
+    """Return class and complete settings of an agent from `{"name": ..., setting: value}`.
 
     Args:
-      settings: as under `agent:` in a YAML file; the name is "ppo" by default.
-      seed: wins over that of `settings`.
+      settings: the group `agent` of a YAML file; the name is "ppo" by default.
+      seed: overrides the seed in `settings`.
 
     Raises:
-      UserError: the name or a setting is not known, or a value is of the wrong type.
+      UserError: the name or a setting is unknown, or a value has the wrong type.
     """
-    values = dict(settings)
+    values = dict(settings)  # the caller's mapping keeps its name
     cls = agent_class(values.pop("name", "ppo"))
     known = sorted(f.name for f in fields(cls.config_class))
     for key in values:

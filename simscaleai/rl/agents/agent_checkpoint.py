@@ -1,11 +1,11 @@
-"""Checkpoints of agents: a policy that every other command runs, and the state that learning resumes from.
+"""Checkpoints of agents: a policy for every other command, and the state from which training resumes.
 
     save_agent("last.pt", agent, collector.state_dict())
     agent, envs = load_agent("last.pt")
     learn(agent, Collector(agent, env, envs))
 
-The entry "agent" is the agent's name. The entry of that name has its sizes, settings and `state_dict`, and
-where its environments were; "policy" and "weights" are those of `ModelPolicy`.
+The entry "agent" is the agent's name. The entry of that name contains its sizes, its settings, its
+`state_dict` and the state of its environments; "policy" and "weights" are those of `ModelPolicy`.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ def save_agent(
     """Write an agent.
 
     Args:
-      path: of the file.
-      agent: of any kind.
-      envs: `Collector.state_dict()`; None leaves out where the environments are.
+      path: path of the file.
+      agent: agent of any kind.
+      envs: `Collector.state_dict()`; None to leave the environments out.
       **entries: further entries of the checkpoint, plain values.
     """
     policy = agent.policy()
+    # Everything else in the file is what `ModelPolicy` saves: `simscale eval` knows no agents.
     saved = {
         "obs_dim": agent.obs_dim,
         "action_dim": agent.action_dim,
@@ -67,30 +68,30 @@ def load_agent(
     device: str = "cpu",
     processes: Processes | None = None,
 ) -> tuple[Agent, State | None]:
-    """Return the agent of a checkpoint, built from the file alone, and where its environments were.
+    """Return the agent of a checkpoint, built from the file alone, and the state of its environments.
 
     Args:
-      path: of the file.
-      device: of the networks.
-      processes: those that learn together. Only the main one gets the environments: the others begin new
-        episodes, or they would repeat those of the main one.
+      path: path of the file.
+      device: device of the networks.
+      processes: the processes that train it together. Only the main one gets the state of the environments;
+        the others would repeat its episodes, so they begin new ones.
 
     Raises:
-      UserError: the file holds no agent, or one with impossible values.
+      UserError: the file contains no agent, or one with impossible values.
     """
     saved, _ = _read(path)
     with guarded(f"The checkpoint {str(path)!r}", REMEDY):
         cls = agent_class(saved["name"])
         config = load_config(cls.config_class, **saved["config"])
         sizes = saved["obs_dim"], saved["action_dim"]
-        # a file may describe a network that fills the memory: compare with its tensors before building
+        # A file may describe a network that fills the memory: compare with its tensors before building it.
         cls.check_compatible(*sizes, config, saved["state"], str(path))
         agent = cls(*sizes, config, device, processes)
     return agent, restore_agent(agent, path)
 
 
 def restore_agent(agent: Agent, path: str | Path) -> State | None:
-    """Take over everything but the settings; return where the environments were; errors of `load_agent`."""
+    """Load everything but the settings into `agent`; see `load_agent` for the value and the errors."""
     saved, about = _read(path)
     with guarded(f"The checkpoint {str(path)!r}", REMEDY):
         spec, actions, contract = (
@@ -100,13 +101,13 @@ def restore_agent(agent: Agent, path: str | Path) -> State | None:
         )
         contract = None if contract is None else EnvContract.from_dict(contract)
         counts = saved["timesteps"], saved["updates"]
-        if any(type(n) is not int or n < 0 for n in counts):
+        if any(type(n) is not int or n < 0 for n in counts):  # bools are ints too
             raise UserError(
                 f"The checkpoint {str(path)!r} has counts of steps that are impossible."
             )
         agent.timesteps, agent.updates = counts
         agent.load_state_dict(saved["state"], str(path))
-        agent.extractor.extract(spec)  # the same entries of an observation in the same order
+        agent.extractor.extract(spec)  # the same entries in the same order as in training
         agent.actions = actions or ActionRange.unit(agent.action_dim)
         agent.contract = contract
         envs: State | None = saved["envs"] if agent.processes.is_main else None
@@ -114,7 +115,7 @@ def restore_agent(agent: Agent, path: str | Path) -> State | None:
 
 
 def agent_entries(payload: Mapping[str, object]) -> tuple[State, State]:
-    """Return what a checkpoint says of its agent, and of the agent's policy; UserError if it has none."""
+    """Return the entries of the agent and of its policy; UserError if the checkpoint has no agent."""
     name, policy = payload.get("agent"), payload.get("policy")
     saved = payload.get(name) if isinstance(name, str) else None
     if not isinstance(saved, dict) or not isinstance(policy, dict):
@@ -123,7 +124,7 @@ def agent_entries(payload: Mapping[str, object]) -> tuple[State, State]:
 
 
 def timesteps_of(payload: Mapping[str, object]) -> int:
-    """Return the steps that the agent of a checkpoint has learned from; UserError if there is none."""
+    """Return the number of steps that a checkpoint's agent has learned from; UserError without an agent."""
     steps = agent_entries(payload)[0].get("timesteps")
     if type(steps) is not int:
         raise UserError("The checkpoint holds no agent of reinforcement learning.")
@@ -132,7 +133,7 @@ def timesteps_of(payload: Mapping[str, object]) -> int:
 
 def _read(path: str | Path) -> tuple[State, State]:
     payload = load_checkpoint(path)
-    try:
+    try:  # the error gets the path
         return agent_entries(payload)
     except UserError:
         raise UserError(

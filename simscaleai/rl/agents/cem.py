@@ -3,9 +3,10 @@
     agent = CEMAgent(obs_dim=20, action_dim=4, config=CEMConfig(n_steps=25))
     history = agent.train(make_vec_env("reach", 128, autoreset_mode="same_step"))
 
-de Boer et al., "A Tutorial on the Cross-Entropy Method", 2005. Each environment runs a policy of its own, an
-affine function of the state, for `n_steps` steps. It takes no gradient, has no value function and scores
-whole policies, not actions: a simple baseline, which finds out whether a task needs more.
+de Boer et al., "A Tutorial on the Cross-Entropy Method", 2005. Each environment runs its own policy, an
+affine function of the state, for `n_steps` steps. The method uses no gradient and no value function, and
+scores whole
+policies instead of actions: a simple baseline, which shows whether a task needs more.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class CEMConfig(AgentConfig):
     Attributes:
       elite_fraction: fraction of the policies that the next Gaussian is fitted to.
       init_std: initial standard deviation of each parameter.
-      min_std: lower bound of it, so that the search does not stop early.
+      min_std: lower bound of the standard deviation, so that the search does not stop early.
     """
 
     elite_fraction: float = 0.15
@@ -61,7 +62,7 @@ class CEMConfig(AgentConfig):
 
 @register_agent("cem")
 class CEMAgent(MLPAgent):
-    """A Gaussian over policies whose mean is the policy that was learned; arguments as of `PPOAgent`."""
+    """A Gaussian over policies; its mean is the learned policy. The arguments are those of `PPOAgent`."""
 
     config_class = CEMConfig
     metric_groups: ClassVar[tuple[MetricGroup, ...]] = (
@@ -126,7 +127,7 @@ class CEMAgent(MLPAgent):
         return actions
 
     def record(self, transition: Transition) -> None:
-        # unstable physics and steps that only began an episode do not count
+        # steps of unstable physics, and steps that only began an episode, are not scored
         self._rewards += np.where(transition.learnable, transition.reward, 0.0)
         self._steps += transition.learnable
 
@@ -135,7 +136,7 @@ class CEMAgent(MLPAgent):
         assert self._policies is not None
         # mean reward per step: envs that began an episode have one step less
         scores = torch.from_numpy(self._rewards / np.maximum(self._steps, 1))  # (n,)
-        # in the order of ranks, so that all processes fit the same Gaussian
+        # `all_gather` returns them in the order of ranks: all processes fit the same Gaussian
         everyone = self.processes.all_gather(
             (self._policies[self._steps > 0], scores[self._steps > 0])
         )
@@ -174,7 +175,7 @@ class CEMAgent(MLPAgent):
         self.std = state["std"].clone()
         if self.processes.is_main:
             self.generator.set_state(state["generator"].clone())
-        else:  # the state is the main process's, whose policies this one would repeat
+        else:  # with the RNG state of the main process, this one would draw the same policies
             self.reseed(self.updates)
 
     @classmethod

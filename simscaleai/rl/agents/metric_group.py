@@ -1,4 +1,4 @@
-"""Metrics of an agent that belong together, for plots and progress."""
+"""Metrics of an agent that are shown together, in figures and beside the progress bar."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ class MetricGroup:
     """Metrics that are drawn in one panel.
 
     Attributes:
-      title, ylabel: of the panel.
+      title, ylabel: text of the panel.
       labels: {metric: label of its curve}.
       log: whether the axis is logarithmic, where the values allow it.
       from_zero: whether the axis starts at 0.
       reference: a value to draw a horizontal line at; None for none.
-      progress: {metric: format}, such as "KL {:.3f}", of those shown beside the progress bar.
+      progress: {metric: format}, such as "KL {:.3f}", of the metrics beside the progress bar.
     """
 
     title: str
     ylabel: str
-    labels: dict[str, str]
+    labels: dict[str, str]  # in the order of the legend
     log: bool = False
     from_zero: bool = False
     reference: float | None = None

@@ -1,4 +1,4 @@
-"""What agents have in common whose policy is an MLP on a normalized state."""
+"""Base class of agents whose policy is an MLP on a normalized state."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class MLPAgent(ABC):
     """Base of agents with an `MLPPolicy`; see `agent.Agent` for attributes that are not listed here.
 
     Attributes:
-      obs_rms: running statistics of observations; with `normalize_obs` the policy reads these as
+      obs_rms: running statistics of observations; with `normalize_obs` the policy reads
         (obs - mean) / std.
-      generator: the source of all randomness while learning; on the CPU, and another in each process.
+      generator: source of all random numbers of training; on the CPU, with a different seed in each process.
     """
 
     name: ClassVar[str]
@@ -65,13 +65,13 @@ class MLPAgent(ABC):
         self.actions = ActionRange.unit(action_dim)
         self.contract: EnvContract | None = None
         self.timesteps = self.updates = 0
-        self._collector: Collector | None = None  # where the environments are, between updates
-        self._resumed: State | None = None  # where those of a loaded agent were
+        self._collector: Collector | None = None  # of the current or last training
+        self._resumed: State | None = None  # state of the environments in a loaded checkpoint
 
     @property
     @abstractmethod
     def actor(self) -> MLPPolicy:
-        """The network that gives the mean action."""
+        """Network that computes the mean action."""
 
     @property
     @abstractmethod
@@ -105,20 +105,20 @@ class MLPAgent(ABC):
     def train(
         self, env: GymEnv, on_update: Callable[[Metrics], object] | None = None
     ) -> dict[str, list[float]]:
-        """Learn until `total_timesteps` steps have been taken, counted over all calls.
+        """Learn until the agent has taken `total_timesteps` steps, counted over all calls.
 
         Args:
-          env: a Gymnasium environment, or a vector environment of any autoreset mode. It acts in a Box with
-            finite bounds: what the policy draws is clipped to [-1, 1], and that is scaled to the bounds.
+          env: a Gymnasium environment, or a vector environment of any autoreset mode, whose action space is
+            a Box with finite bounds. Sampled actions are clipped to [-1, 1] and scaled to the bounds.
           on_update: called after each update with its metrics; True ends the training.
 
         Returns:
-          {"episode_reward", "episode_length"} of each finished episode, and of each update every other
-          metric that `on_update` gets, for PPO "policy_loss", "value_loss", ...
+          {"episode_reward", "episode_length"} of each finished episode, and every other metric that
+          `on_update` gets, of each update; for PPO "policy_loss", "value_loss", ...
 
         Raises:
-          UserError: actions or observations are of a kind or width that the agent was not made for, before
-            the first step; a reward, an observation or a loss is not finite.
+          UserError: the agent was made for another kind or width of actions or observations (raised before
+            the first step); or a reward, an observation or a loss is not finite.
         """
         self._collector = Collector(self, env, self._resumed)
         self._resumed = None
@@ -127,11 +127,11 @@ class MLPAgent(ABC):
     def predict(self, obs: Observation, deterministic: bool = True) -> NDArray[np.floating]:
         """Return the action (action_dim,) for one observation, or (n, action_dim) for n of them.
 
-        Actions lie in the range and have the shape of those that were trained, see `actions`. An observation
-        is as the environment gives it, or a state (obs_dim,) or (n, obs_dim) made of it.
+        Actions have the range and shape of the environment of training, see `actions`. An observation is what
+        that environment returns, or the state (obs_dim,) or (n, obs_dim) extracted from it.
 
         Raises:
-          UserError: the observation is not of the width that the agent was made for.
+          UserError: the width of the observation is not the agent's `obs_dim`.
         """
         state = self.extractor(obs)
         if state.ndim not in (1, 2) or state.shape[-1] != self.obs_dim:
@@ -149,15 +149,15 @@ class MLPAgent(ABC):
         return actions if state.ndim > 1 else np.asarray(actions[0])
 
     def mean_actions(self, obs: NDArray[np.float32]) -> torch.Tensor:
-        """Return actions (n, action_dim) without noise, in [-1, 1] and beyond, for states (n, obs_dim)."""
+        """Return actions (n, action_dim) without noise, not clipped to [-1, 1], for states (n, obs_dim)."""
         actor = self.actor
         actions: torch.Tensor = actor.output(actor.features(self.normalized(obs)))
         return actions
 
     def policy(self) -> ModelPolicy:
-        """Return the deterministic policy with its normalization: what a checkpoint holds.
+        """Return the deterministic policy with its normalization, as checkpoints contain it.
 
-        It has the same tensors as the agent, not copies of them.
+        It shares its tensors with the agent.
         """
         spec = self.extractor.spec or ObsSpec({"state": (self.obs_dim,)}, {"state": "float32"})
         # actions (B, action_dim) of the network are in [-1, 1], those of the policy in [low, high]
@@ -167,7 +167,8 @@ class MLPAgent(ABC):
             {"actions": "min_max"},
         )
         scale: torch.Tensor = normalizer.actions_std  # type: ignore[assignment]
-        scale.copy_((high - low) / 2)  # exactly, however narrow the box is
+        # `Normalizer` bounds a scale from below; the range of actions is exact, however narrow it is
+        scale.copy_((high - low) / 2)
         return ModelPolicy(
             self.actor,
             spec,
@@ -183,47 +184,47 @@ class MLPAgent(ABC):
 
     def _obs_statistics(self, obs_rms: RunningMeanStd | None = None) -> Statistics:
         rms = self.obs_rms if obs_rms is None else obs_rms
-        if not self.config.normalize_obs:  # mean 0 and standard deviation 1 change nothing
-            rms = RunningMeanStd(self.obs_dim)
+        if not self.config.normalize_obs:
+            rms = RunningMeanStd(self.obs_dim)  # mean 0 and standard deviation 1: the identity
         return rms.statistics()
 
     def normalized(
         self, obs: NDArray[np.float32], normalizer: Normalizer | None = None
     ) -> torch.Tensor:
-        """Return states (n, obs_dim) as the network reads them."""
+        """Return states (n, obs_dim) normalized, on the device of the network."""
         states = torch.from_numpy(np.ascontiguousarray(obs))
         return (normalizer or self.normalizer()).normalize("state", states).to(self.device)
 
     def reseed(self, updates: int) -> None:
-        """Start the stream of random numbers that this process has from `updates` on."""
+        """Seed the generator of this process for training that starts after `updates` updates."""
         streams = (f"{self.name}-noise", self.processes.rank)
-        if updates:  # a resumed process, which must not repeat the noise of its first start
+        if updates:  # a resumed process must not repeat the noise of its first start
             streams = (f"{self.name}-noise-{self.processes.rank}", updates)
         self.generator.manual_seed(seeding.derive_seed(self.config.seed, *streams))
 
     def save(self, path: str | Path, **entries: object) -> None:
-        """Write all that is needed to act (`ModelPolicy.from_checkpoint`) and to resume learning.
+        """Write everything needed to act (`ModelPolicy.from_checkpoint`) and to resume training.
 
-        Between two updates of `train` the environments are part of it, where these can be saved
-        (`TaskVectorEnv`): a run of one process that resumes from the file is then, on a CPU, the same as
-        one that never stopped. Of several processes the main one writes, and the others begin new episodes.
+        Called between two updates of `train`, it includes the state of environments that can be saved
+        (`TaskVectorEnv`). A run of one process that resumes from the file then equals, on a CPU, one that
+        never stopped. With several processes, the main one writes, and the others resume with new episodes.
 
         Args:
-          path: of the file.
-          **entries: further entries of the checkpoint, plain values; what else belongs to a run.
+          path: path of the file.
+          **entries: further entries of the checkpoint, plain values.
         """
         envs = None if self._collector is None else self._collector.state_dict()
         save_agent(path, self, envs, **entries)
 
     def load(self, path: str | Path) -> None:
-        """Take over what `save` wrote, except the config; UserError if it is of another kind or shape."""
+        """Load a file of `save`, except its config; UserError if its agent has another kind or shape."""
         self._resumed = restore_agent(self, path)
 
     @classmethod
     def from_checkpoint(
         cls, path: str | Path, device: str = "cpu", processes: Processes | None = None
     ) -> Self:
-        """Return the agent that `save` wrote, built from the file alone."""
+        """Return the agent in a file of `save`, built from the file alone."""
         agent, resumed = load_agent(path, device, processes)
         if not isinstance(agent, cls):
             raise UserError(

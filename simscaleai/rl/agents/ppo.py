@@ -4,11 +4,11 @@
     history = agent.train(make_vec_env("reach", 256, autoreset_mode="same_step"))
     action = agent.predict(obs)
 
-Schulman et al., "Proximal Policy Optimization Algorithms", 2017, with the details that decide whether it
-works: a truncated episode is bootstrapped from the value of its final observation, observations are
-normalized by running statistics and rewards scaled by the standard deviation of their discounted sum.
+Schulman et al., "Proximal Policy Optimization Algorithms", 2017, with the details that matter in practice: a
+truncated episode is bootstrapped from the value of its final observation, observations are normalized by
+running statistics, and rewards are divided by the standard deviation of their discounted sum.
 
-Traps: values are in units of the scaled reward. `n_steps` is for each environment, so that one rollout
+Traps: values are in units of the scaled reward. `n_steps` counts the steps of one environment, so a rollout
 has `n_steps * num_envs` steps.
 """
 
@@ -53,25 +53,26 @@ class PPOAgent(MLPAgent):
     """An actor and a critic that learn from reward.
 
     Args:
-      obs_dim: width of the flattened observation; images are not part of it.
-      action_dim: entries of an action.
+      obs_dim: width of the flattened observation, without images.
+      action_dim: width of an action.
       config: see `PPOConfig`.
-      device: where the networks are: "cpu", "cuda", "auto", ...
-      processes: those that learn together. Each collects its own rollouts; gradients are averaged at
-        every step and running statistics merged after every rollout, so that all stay the same agent.
+      device: device of the networks: "cpu", "cuda", "auto", ...
+      processes: the processes that train this agent together. Each collects its own rollouts. Gradients are
+        averaged at every optimizer step and running statistics merged after every rollout, so that the
+        agents of all processes stay equal.
 
     Attributes:
       network: the `ActorCritic`.
-      lr: the learning rate now.
+      lr: the current learning rate.
       return_rms: running statistics of discounted sums of rewards.
-      timesteps, updates: taken so far.
-      contract: the environment that it last learned in; None where that has none.
-      actions: the range of actions there; [-1, 1] for an agent that was in none.
+      timesteps, updates: numbers of steps and updates so far.
+      contract: contract of the environment of the last training; None if it has none.
+      actions: action range of that environment; [-1, 1] before any training.
     """
 
     config_class = PPOConfig
     metric_groups: ClassVar[tuple[MetricGroup, ...]] = METRIC_GROUPS
-    # for a hundred environments and more, where `PPOConfig` itself is for a single one
+    # chosen for 100 environments and more; the defaults of `PPOConfig` suit a single one
     run_defaults: ClassVar[State] = {
         "n_steps": 16,
         "batch_size": 1024,
@@ -83,7 +84,7 @@ class PPOAgent(MLPAgent):
     }
     config: PPOConfig
     buffer: RolloutBuffer
-    discounted_return: NDArray[np.float64]  # (n,), of the episodes under way
+    discounted_return: NDArray[np.float64]  # (n,), of the current episodes
 
     @converted
     def __init__(
@@ -96,7 +97,7 @@ class PPOAgent(MLPAgent):
     ) -> None:
         config = config or PPOConfig()
         super().__init__(obs_dim, action_dim, config, device, processes)
-        # the same weights in all processes, and the RNG state of the caller as it was
+        # One seed gives the same weights in all processes; the RNG state of the caller does not change.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.derive_seed(config.seed, "ppo-weights"))
             with within_memory(f"A network of hidden_dim={config.hidden_dim}"):
@@ -125,12 +126,10 @@ class PPOAgent(MLPAgent):
     @torch.no_grad()
     def act(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.buffer.position == 0:
-            # statistics of this rollout alone, which the processes merge after it; and those that this
-            # process normalizes by meanwhile: everything it knows
-            self._rollout_obs, self._rollout_returns = (
-                RunningMeanStd(self.obs_dim),
-                RunningMeanStd(1),
-            )
+            # of this rollout alone: merged over all processes at its end
+            self._rollout_obs = RunningMeanStd(self.obs_dim)
+            self._rollout_returns = RunningMeanStd(1)
+            # of all samples that this process knows: it normalizes by them until then
             self._local_obs, self._local_returns = deepcopy(self.obs_rms), deepcopy(self.return_rms)
         for rms in (self._rollout_obs, self._local_obs):
             rms.update(torch.from_numpy(obs))
@@ -154,13 +153,13 @@ class PPOAgent(MLPAgent):
                 rms.update(torch.from_numpy(self.discounted_return[valid, None]))
             self.discounted_return[transition.done] = 0.0
             reward /= self._local_returns.scale()
-        cut = transition.bootstraps
+        cut = transition.bootstraps  # (n,) bool, truncated episodes
         if cut.any():  # r_t + gamma V(s_{t+1}): the episode would have continued from there
             final_obs = self.normalized(transition.final_obs[cut], self._normalizer)
             reward[cut] += gamma * self.network.value(final_obs).cpu().numpy()
         if (diverged := transition.diverged).any():
-            # r_t = V(s_t) gives an advantage of 0, and the step before has led to a state that is worth its
-            # value: to make the physics unstable is no way out of bad rewards.
+            # r_t = V(s_t): an advantage of 0 here, and a return of V(s_t) for the steps before. The agent
+            # gains nothing by making the physics unstable to escape low rewards.
             reward[diverged] = self._value.cpu().numpy()[diverged]
         self.buffer.add(
             self._obs, self._actions, reward, transition.done, self._log_prob, self._value, valid
@@ -183,7 +182,7 @@ class PPOAgent(MLPAgent):
             return {}
         epochs: list[torch.Tensor] = []  # (minibatches, 5) of each epoch
         for _ in range(config.n_epochs):
-            # an adaptive learning rate changes between epochs
+            # `_adapt_lr` may have changed the learning rate after the last epoch
             for group in self.optimizer.param_groups:
                 group["lr"] = self.lr
             batches = buffer.get_batches(config.batch_size, self.generator)
@@ -242,7 +241,7 @@ class PPOAgent(MLPAgent):
             return torch.stack((policy_loss, value_loss, mean_entropy, approx_kl, clip_fraction))
 
     def _adapt_lr(self, kl: float) -> None:
-        # averaged, so that all processes keep the same learning rate
+        # The average over all processes gives all of them the same learning rate.
         kl = self.processes.all_reduce_mean(torch.tensor(kl, dtype=torch.float64)).item()
         if kl > 2 * self.config.target_kl:
             self.lr = max(self.lr / 1.5, MIN_LR)
@@ -261,7 +260,7 @@ class PPOAgent(MLPAgent):
         }
 
     def load_state_dict(self, state: State, source: str) -> None:
-        # check everything before anything is changed
+        # Check everything before changing anything: a refused file leaves the agent as it was.
         own = {"network": self.network, "obs_rms": self.obs_rms, "return_rms": self.return_rms}
         for name, module in own.items():
             check_fit(module.state_dict(), state[name], source)
@@ -272,23 +271,22 @@ class PPOAgent(MLPAgent):
             raise UserError(f"The checkpoint {source!r} has the learning rate {lr}.")
         for name, module in own.items():
             module.load_state_dict(state[name])
-        # learning rate, betas, ... are those of the settings; the moments alone are loaded
+        # Only Adam's moment estimates are loaded; learning rate, betas, ... come from the settings.
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
         self.discounted_return = state["discounted_return"].double().numpy().copy()
         self.lr = lr
         if self.processes.is_main:
             self.generator.set_state(state["generator"].clone())
-        else:  # the state is the main process's, whose noise this one would repeat
+        else:  # with the RNG state of the main process, this one would repeat its noise
             self.reseed(self.updates)
 
     @classmethod
     def check_compatible(
         cls, obs_dim: int, action_dim: int, config: AgentConfig, state: State, source: str
     ) -> None:
-        require_fit(
-            state["network"], lambda: _network(obs_dim, action_dim, cast(PPOConfig, config)), source
-        )
+        own = cast(PPOConfig, config)  # callers pass settings of `config_class`
+        require_fit(state["network"], lambda: _network(obs_dim, action_dim, own), source)
 
 
 def _network(obs_dim: int, action_dim: int, config: PPOConfig) -> ActorCritic:

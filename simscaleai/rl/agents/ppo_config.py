@@ -1,4 +1,4 @@
-"""Settings of PPO."""
+"""Settings of PPO; symbols in comments are those of `PPOAgent._optimize`."""
 
 from __future__ import annotations
 
@@ -15,27 +15,26 @@ class PPOConfig(AgentConfig):
     `PPOAgent.run_defaults` are for many.
 
     Attributes:
-      hidden_dim, n_layers: of the network; see `ActorCritic`, also for `log_std_init`,
-        `separate_critic` and `orthogonal_init`.
+      hidden_dim, n_layers, log_std_init, separate_critic, orthogonal_init: see `ActorCritic`.
       clip_epsilon: the ratio of new to old probabilities is clipped to 1 +- clip_epsilon.
       value_loss_coef, entropy_coef: weights of the value loss and of the mean entropy.
       max_grad_norm: gradients are clipped to this norm.
       gamma, gae_lambda: discount of rewards, and of temporal differences in GAE.
       lr: learning rate of Adam.
       n_epochs: passes over a rollout.
-      batch_size: steps in a minibatch, of each process.
+      batch_size: steps in a minibatch, in each process.
       target_kl: above 0, the learning rate adapts to the measured KL divergence: it is divided by 1.5
         after an epoch with more than twice this divergence, and multiplied after one with less than half.
       clip_value: clip the value to `clip_epsilon` around the old one in the value loss.
       scale_reward: divide rewards by the standard deviation of their discounted sums.
-      critic_warmup: initial updates that train the value alone, for an actor that can already act.
+      critic_warmup: number of initial updates that train only the value function, for a pretrained actor.
     """
 
     hidden_dim: int = 256
     n_layers: int = 2
-    clip_epsilon: float = 0.2
-    value_loss_coef: float = 0.5
-    entropy_coef: float = 0.01
+    clip_epsilon: float = 0.2  # eps
+    value_loss_coef: float = 0.5  # c_v
+    entropy_coef: float = 0.01  # c_e
     max_grad_norm: float = 0.5
     gamma: float = 0.99
     gae_lambda: float = 0.95
@@ -46,7 +45,7 @@ class PPOConfig(AgentConfig):
     log_std_init: float = 0.0
     separate_critic: bool = False
     orthogonal_init: bool = True
-    target_kl: float = 0.0
+    target_kl: float = 0.0  # nats
     clip_value: bool = False
     scale_reward: bool = True
     critic_warmup: int = 0

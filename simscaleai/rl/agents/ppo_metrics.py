@@ -1,4 +1,4 @@
-"""How the metrics of PPO are drawn."""
+"""The panels in which figures show the metrics of PPO."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ METRIC_GROUPS = (
         "Explained variance of the value",
         "fraction",
         {"explained_variance": "explained variance"},
-        reference=1.0,
+        reference=1.0,  # a value function that predicts every return
     ),
     MetricGroup(
-        "Step of the policy",
+        # both measure how far an update moves the policy
+        "Change of the policy",
         "per update",
         {"clip_fraction": "fraction of samples clipped", "approx_kl": "KL divergence (nats)"},
         log=True,

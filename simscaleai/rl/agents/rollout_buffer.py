@@ -22,8 +22,8 @@ class RolloutBuffer:
     Args:
       n_steps: steps of each environment.
       obs_dim, action_dim: widths.
-      device: where the tensors are.
-      num_envs: how many environments; with 1, `add` also takes values without their axis.
+      device: device of the tensors.
+      num_envs: number of environments; with 1, `add` also takes values without this axis.
     """
 
     def __init__(
@@ -60,12 +60,11 @@ class RolloutBuffer:
         Args:
           obs: (num_envs, obs_dim), as the policy read it.
           action: (num_envs, action_dim).
-          reward: (num_envs,); at a truncation including the discounted value of the final observation, as
-            the episode would have continued from there.
+          reward: (num_envs,); at a truncation, it includes the discounted value of the final observation,
+            from which the episode would have continued.
           done: (num_envs,), whether this step ended the episode.
-          log_prob, value: (num_envs,), of the policy at that time.
-          valid: (num_envs,), False where there is nothing to learn from: such a step never gets into a
-            minibatch.
+          log_prob, value: (num_envs,), of the policy that acted.
+          valid: (num_envs,), False for steps to learn nothing from, which no minibatch contains.
         """
         t = self.position
         assert t < self.n_steps, "the buffer is full: reset it first"
@@ -109,7 +108,7 @@ class RolloutBuffer:
         """
         steps = self.position
         indices = self.valid[:steps].flatten().nonzero()[:, 0]  # of valid steps
-        # each (steps * num_envs, ...), to be indexed by one number per step
+        # each (steps * num_envs, ...), so that one index selects a step of an env
         fields = [
             x[:steps].flatten(0, 1)
             for x in (self.obs, self.actions, self.log_probs, self.returns, self.advantages)

@@ -10,7 +10,7 @@ from simscaleai.models.normalization import Statistics
 
 
 class RunningMeanStd(nn.Module):
-    """Mean and variance of all samples so far, in double precision; saved with the agent.
+    """Running mean and variance of samples, in double precision; part of the agent's checkpoint.
 
     Args:
       dim: width of a sample.
@@ -36,15 +36,15 @@ class RunningMeanStd(nn.Module):
         self._merge(count, mean, ((samples - mean) ** 2).sum(0))
 
     def merge(self, other: RunningMeanStd) -> None:
-        """Include all samples of another one."""
+        """Include all samples of `other`."""
         self._merge(other.count, other.mean, other.m2)
 
     def all_reduce(self, processes: Processes) -> RunningMeanStd:
-        """Return the statistics of the samples of all processes, the same in each."""
+        """Return the statistics of the samples of all processes; equal in all of them."""
         if processes.size == 1:
             return self
         total = RunningMeanStd(len(self.mean))
-        # merged in the order of ranks, so that all processes round alike
+        # merged in the order of ranks: all processes get the same rounding
         for part in processes.all_gather((self.count, self.mean, self.m2)):
             total._merge(*part)
         return total
@@ -66,9 +66,9 @@ class RunningMeanStd(nn.Module):
         return Statistics(mean, std if self.count > 0 else torch.ones_like(std), mean, mean)
 
     def scale(self) -> float:
-        """Return what samples (n, 1) are divided by to have a standard deviation of 1.
+        """Return the standard deviation of samples (n, 1), as a divisor: never 0.
 
-        It is 1 while all samples are equal, as the first one is, so that nothing is divided by 0.
+        It is 1 while all samples are equal, as a single sample is.
         """
         std = self.statistics().std.item()
         return max(std, 1e-4) if self.count > 1 and std > 1e-8 else 1.0

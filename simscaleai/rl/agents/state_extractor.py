@@ -1,39 +1,41 @@
-"""Extract the state that an agent reads: the vectors of an observation as one, all of them or those chosen.
+"""Extract the state that an agent reads: all vectors of an observation, or chosen ones, as one vector.
 
     extractor = StateExtractor(["ee_pos", "object_pos"], relative_positions=True)
     extractor(obs)                            # {key: (n, ...)} -> (n, width) float32
 
-The same choices as for a cloned policy (`data.state_keys`, `data.relative_positions`), and the same code.
-An observation of any structure is read by the names that `observations.observation_leaves` gives its parts;
-a matrix counts by its entries, a number as one.
+The choices are those of a cloned policy (`data.state_keys`, `data.relative_positions`), with the same code.
+`observations.observation_leaves` names the entries of observations of any structure. A matrix is flattened,
+and a number is a vector of length 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from simscaleai.array_types import Array
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.models.features import RelativePositions, relative
 from simscaleai.observations import ObsSpec, as_array, is_image_key, observation_leaves
 
-Observation: TypeAlias = Any  # an array, a number, or a dict or tuple of observations
+Observation: TypeAlias = "Array | float | Mapping[str, Observation] | tuple[Observation, ...]"
+"""An observation of any Gymnasium environment."""
 
 
 class StateExtractor:
     """See the module docstring.
 
     Args:
-      state_keys: entries that are read; None for all vectors. Images never are, unless an observation is
-        nothing but one.
-      relative_positions: replace positions by what `models.features.RelativePositions` makes of them.
+      state_keys: entries to read; None for all vectors. Images are not read, unless the whole observation is
+        one image.
+      relative_positions: replace positions by differences; see `models.features.RelativePositions`.
 
     Attributes:
-      spec: of the entries that are read; known after the first observation.
+      spec: specification of the entries to read; None before the first observation.
     """
 
     def __init__(
@@ -46,15 +48,14 @@ class StateExtractor:
     def __call__(self, obs: Observation, batched: bool | None = None) -> NDArray[np.float32]:
         """Return (width,) for an observation, and (n, width) for those of n environments.
 
-        An array of states (..., width) is returned as it is, whatever structure the extractor was made for.
+        An array of states (..., width) is returned unchanged.
 
         Args:
-          obs: an observation, or those of n environments.
-          batched: whether it comes from a vector environment; None where it may be either, which is then
-            decided by its shape.
+          obs: one observation, or those of n environments.
+          batched: whether it comes from a vector environment; None to decide by its shape.
 
         Raises:
-          UserError: it lacks an entry, or has one that is not a number.
+          UserError: an entry is missing or is not numeric.
         """
         if not isinstance(obs, Mapping | tuple):
             return self._read_array(as_array(obs), batched)
@@ -66,7 +67,7 @@ class StateExtractor:
             raise UserError(
                 f"The observation lacks {', '.join(map(repr, missing))}; it has {', '.join(parts)}."
             )
-        # in the order of the spec, which is sorted: so that a policy that is loaded reads the same state
+        # The order of the spec is sorted, so that a loaded policy reads the same state.
         arrays = [as_array(parts[key]) for key in self.spec.shapes]
         if batched is None:
             batched = arrays[0].ndim > len(next(iter(self.spec.shapes.values())))
@@ -81,12 +82,12 @@ class StateExtractor:
         return features
 
     def extract(self, spec: ObsSpec) -> None:
-        """Read the entries of `spec`, whatever else an observation has."""
+        """Read the entries of `spec` from now on, and ignore all others."""
         self.spec, self._features = spec, relative(spec, self.relative_positions)
 
     @property
     def _array_shape(self) -> tuple[int, ...] | None:
-        """The shape of observations that are single arrays; None where they are not, or not known."""
+        """Shape of an observation that is a single array; None for others, and before the first."""
         shapes = {} if self.spec is None else self.spec.shapes
         return shapes["state"] if list(shapes) == ["state"] else None
 
@@ -97,11 +98,13 @@ class StateExtractor:
                 " environment's are arrays; leave them out."
             )
         _require_numbers("state", array)
-        # an environment gave it, so its shape is that of observations; others may pass flat states
+        # From an environment, the shape is that of its observations; other callers may pass flat states.
         if batched is not None and (self.spec is None or self._array_shape is not None):
             self.extract(ObsSpec({"state": array.shape[batched:]}, {"state": str(array.dtype)}))
         shape = self._array_shape
-        flat = shape == () and array.ndim == 2  # states (n, 1) of what is a single number
+        flat = (
+            shape == () and array.ndim == 2
+        )  # states (n, 1) of observations that are single numbers
         if shape is not None and array.shape[array.ndim - len(shape) :] == shape and not flat:
             array = array.reshape((*array.shape[: array.ndim - len(shape)], -1))
         return array.astype(np.float32, copy=False)
@@ -114,7 +117,7 @@ class StateExtractor:
         for key in self.state_keys or ():
             if key not in vectors:
                 raise unknown_name("state_keys entry", key, vectors)
-        # all vectors by default; images are left out, as the policy is an MLP
+        # No images: the policy is an MLP.
         chosen = vectors if self.state_keys is None else sorted(self.state_keys)
         if not chosen:
             raise UserError(

@@ -3,17 +3,16 @@
     envs = VecEnvAdapter(env)
     obs = envs.reset(seed=0)                 # (n, obs_dim) float32
     transition = envs.step(actions)          # (n, action_dim), scaled from [-1, 1] to the action space
-    obs = transition.obs                     # what to act on next; finished envs have begun anew
+    obs = transition.obs                     # for the next action; finished envs have begun new episodes
 
-Whatever the autoreset mode is, a finished episode's last observation is in `transition.final_obs`, and
-envs that only began an episode in this step are not `valid`.
+In every autoreset mode, the last observation of a finished episode is in `transition.final_obs`, and envs
+that only began an episode in this step are not `valid`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import gymnasium
 import numpy as np
@@ -26,25 +25,23 @@ from simscaleai.infos import last_info, read_success
 from simscaleai.observations import as_array, observation_leaves
 from simscaleai.rl.agents.state_extractor import Observation, StateExtractor
 from simscaleai.rollout.env_checks import as_rewards, entries, name_of, takes_long_seeds
-from simscaleai.rollout.gym_types import GymEnv
-
-Info = Mapping[str, Any]
+from simscaleai.rollout.gym_types import GymEnv, Info
 
 
 @dataclass(frozen=True)
 class Transition:
-    """What one action in each of n environments led to.
+    """Result of one action in each of n environments.
 
     Attributes:
-      obs: (n, obs_dim), what the next action is for.
-      final_obs: (n, obs_dim), what the action led to; differs from `obs` in envs that are done.
+      obs: (n, obs_dim), observations for the next action.
+      final_obs: (n, obs_dim), observations after the action; differs from `obs` in envs that are done.
       reward: (n,).
       terminated, truncated: (n,) bool.
       valid: (n,) bool, False in envs that ignored the action and began an episode.
-      success: (n,) bool, of the state that the action led to; None if the environment reports none.
-      terms: {name: (n,)} that make up the reward; {} if the environment reports none.
-      diverged: (n,) bool, envs whose physics became unstable: reward and observation are not what the
-        action led to.
+      success: (n,) bool, of the state after the action; None if the environment reports none.
+      terms: {name: (n,)}, terms of the reward; {} if the environment reports none.
+      diverged: (n,) bool, envs whose physics became unstable, so that reward and observation are not
+        results of the action.
     """
 
     obs: NDArray[np.float32]
@@ -69,7 +66,7 @@ class Transition:
 
     @property
     def bootstraps(self) -> NDArray[np.bool_]:
-        """Whether the episode was cut off, (n,): its return includes the value of `final_obs`."""
+        """Whether the episode was truncated, (n,): its return includes the value of `final_obs`."""
         return self.truncated & ~self.terminated
 
 
@@ -78,13 +75,13 @@ class VecEnvAdapter:
 
     Args:
       env: the environment.
-      extractor: makes the state of its observations; all vectors by default.
+      extractor: extracts states from its observations; all vectors by default.
 
     Attributes:
       num_envs: number of environments, n.
-      actions: the range in which they act.
+      actions: range of its actions.
       begins: (n,) bool, envs whose next step only begins an episode.
-      raw: the newest observation as the environment gave it.
+      raw: the newest observation as the environment returned it.
 
     Raises:
       UserError: `env` is no Gymnasium environment, or its actions are not numbers in finite bounds.
@@ -101,7 +98,7 @@ class VecEnvAdapter:
                 " gymnasium.vector.VectorEnv."
             )
         self.num_envs = 1 if self._single else env.num_envs
-        # Gymnasium's own default, for environments that do not say
+        # Gymnasium's default, for environments without an entry in their metadata
         self._mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         space = env.action_space if self._single else env.single_action_space
         self.actions = ActionRange.of(space)
@@ -117,7 +114,7 @@ class VecEnvAdapter:
         return self._first(entries(self.env.reset(seed=seed), 2, "reset", self.env)[0])
 
     def restore(self, state: dict[str, object], begins: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Resume from the state of environments, `env.get_state()`."""
+        """Continue the episodes of `state`, a result of `env.get_state()`."""
         self.begins = begins
         return self._first(self.env.set_state(state))
 
@@ -129,10 +126,10 @@ class VecEnvAdapter:
         """Take one step.
 
         Args:
-          actions: (n, action_dim), where -1 and 1 are the bounds of the action space; clipped to them.
+          actions: (n, action_dim); -1 and 1 are the bounds of the action space, to which they are clipped.
 
         Raises:
-          UserError: an observation or a reward is not finite, or not of the kind that was promised.
+          UserError: an observation or a reward is not finite, or not as the environment's spaces declare.
         """
         self._steps += 1
         executed = self.actions.executed(actions)  # (n, *shape), in the units of the environment
@@ -145,7 +142,7 @@ class VecEnvAdapter:
         valid = ~self.begins  # in "next_step", the step after an end ignores its action
         flat = final = self._flat(obs)
         if self._mode == AutoresetMode.SAME_STEP and done.any():
-            # `obs` is of the next episode already; the last one of the old episode is in the info
+            # `obs` belongs to the next episode; the last observation of the old one is in the info
             final = self._final(info, flat, done)
         elif self._mode == AutoresetMode.DISABLED and done.any():
             # reset the finished envs alone, the others continue
@@ -195,14 +192,14 @@ class VecEnvAdapter:
     def _final(
         self, info: Info, flat: NDArray[np.float32], done: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """The last observations where episodes ended, those of now elsewhere."""
+        """Return the last observations (n, obs_dim) of ended episodes, and `flat` in the other envs."""
         given = list(info["final_obs"][done])
         obs: Observation
         if isinstance(given[0], Mapping | tuple):
             assert self._extractor.spec is not None
             parts = [observation_leaves(obs) for obs in given]
-            shown = self._extractor.spec.shapes
-            obs = {key: np.stack([as_array(part[key]) for part in parts]) for key in shown}
+            keys = self._extractor.spec.shapes
+            obs = {key: np.stack([as_array(part[key]) for part in parts]) for key in keys}
         else:
             obs = np.stack([as_array(obs) for obs in given])
         final = flat.copy()  # (n, obs_dim); envs that continue have no other last observation
@@ -233,10 +230,10 @@ class VecEnvAdapter:
 
 
 def _terms(info: Info, n: int) -> dict[str, NDArray[np.float64]]:
-    """The numbers that make up the rewards of n environments, {name: (n,)}, where an info has them."""
+    """Return the terms of the reward in the info of n environments, {name: (n,)}; {} if it has none."""
     terms = info.get("reward_terms")
     if not isinstance(terms, Mapping):
         return {}
-    # Gymnasium puts masks of the environments that have a key beside it, as "_<key>"
+    # Gymnasium adds a mask of the envs that reported a key, as "_<key>"
     found = {k: as_array(v) for k, v in terms.items() if not str(k).startswith("_")}
     return {k: v.reshape(n) for k, v in found.items() if v.size == n and v.dtype.kind in "biuf"}

@@ -1,9 +1,9 @@
 """Start reinforcement learning from a cloned policy, by DAgger (Ross, Gordon and Bagnell, 2011).
 
-The clone, of whatever architecture, acts first, and the agent's actor is fitted to its actions. Then the
-actor acts, and is fitted to what the clone would have done in all states so far. Every other environment
-adds the agent's exploration noise, as it will while learning; the rest does not, so that there are also
-states near the end of a task.
+In the first round the clone, a model of any architecture, acts, and the agent's actor is fitted to its
+actions. In the other rounds the actor acts, and is fitted to the clone's actions in all states so far.
+Every other environment adds the agent's exploration noise, as reinforcement learning will; the others do
+not, so that the data also contain states near the end of a task.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from simscaleai.rollout.gym_types import GymEnv
 from simscaleai.rollout.loop import run_episodes
 
 ROUNDS = 5
-STEPS = 60  # of each environment in a round
-EPOCHS = 15  # of a round
+STEPS = 60  # per environment and round
+EPOCHS = 15  # per round
 BATCH = 512
 LR = 1e-3
 
 
 def warm_start(agent: Agent, path: str | Path, env: GymEnv) -> str:
-    """Fit the actor of a new agent to the policy of a checkpoint; say how well.
+    """Fit the actor of a new agent to the policy of a checkpoint; return a clause about the error.
 
     The running statistics of observations start with the states of the first round.
 
     Args:
-      agent: with its exploration noise, which is also that of the collection.
-      path: a checkpoint that `ModelPolicy.from_checkpoint` reads.
-      env: a vector environment, of the agent's width, that fits the policy.
+      agent: the agent; its exploration noise is also used here.
+      path: a checkpoint for `ModelPolicy.from_checkpoint`.
+      env: a vector environment that is compatible with agent and policy.
 
     Raises:
-      UserError: the checkpoint holds no policy, or one for another environment.
+      UserError: the checkpoint contains no policy, or one for another environment.
     """
     if not isinstance(agent, MLPAgent):
         raise UserError(
@@ -58,7 +58,7 @@ def warm_start(agent: Agent, path: str | Path, env: GymEnv) -> str:
     actions = ActionRange.of(getattr(env, "single_action_space", env.action_space))
     take_action_range(agent, actions)
     dagger = _DAggerPolicy(policy, agent, actions)
-    # 31 bits, as environments of other packages take no more
+    # 31 bits: environments of other packages accept no larger seeds
     seed = agent.config.seed
     seeds = (seeding.derive_seed(seed, "warm-start", i) % 2**31 for i in count())
     episodes = run_episodes(env, dagger, seeds)
@@ -75,13 +75,15 @@ def warm_start(agent: Agent, path: str | Path, env: GymEnv) -> str:
         states = agent.normalized(observations.numpy())
         labels = torch.cat(dagger.labels).to(agent.device)  # (steps * n, action_dim)
         batches = EPOCHS * -(-len(states) // BATCH)
-        for group in optimizer.param_groups:
+        for group in optimizer.param_groups:  # the cosine schedule of the last round ended at 0
             group["lr"] = LR
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, batches)
         for _ in range(EPOCHS):
             order = torch.randperm(len(states), generator=agent.generator).to(states.device)
             for batch in order.split(BATCH):
-                predicted = agent.actor.output(agent.actor.features(states[batch]))
+                predicted = agent.actor.output(
+                    agent.actor.features(states[batch])
+                )  # (B, action_dim)
                 error = F.mse_loss(predicted, labels[batch])
                 optimizer.zero_grad(set_to_none=True)
                 error.backward()
@@ -94,12 +96,12 @@ def warm_start(agent: Agent, path: str | Path, env: GymEnv) -> str:
 
 
 class _DAggerPolicy:
-    """Acts in the environment, as a `Policy`, and keeps what it saw: states, each labeled by the clone.
+    """Policy of a DAgger round; records the states that it visits, each labeled by the clone.
 
     Attributes:
-      by_actor: whether the agent's actor chooses the actions, and not the clone.
+      by_actor: whether the agent's actor chooses the actions, instead of the clone.
       states: (n, obs_dim) of each step so far.
-      labels: (n, action_dim) of each step so far, what the clone would do, in [-1, 1].
+      labels: (n, action_dim) of each step so far, actions of the clone in [-1, 1].
     """
 
     def __init__(self, clone: ModelPolicy, agent: MLPAgent, actions: ActionRange) -> None:

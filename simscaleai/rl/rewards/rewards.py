@@ -1,4 +1,4 @@
-"""Rewards to compose: functions of observation, action and info, for one step or for n at once.
+"""Rewards that can be combined: functions of observation, action and info, for one step or for n.
 
     reward = CompositeReward([
         (DistanceReward("ee_pos", "target_pos"), 1.0),
@@ -7,8 +7,8 @@
     ])
     env = make_env("reach", reward=reward)
 
-Entries of `obs` are (d,) or (n, d) and the result is a float or (n,). A bonus that is paid at every step
-near the goal, and not once, teaches to linger there; our tasks pay it where success ends the episode.
+Entries of `obs` are (d,) or (n, d) and the result is a float or (n,). A bonus for every step near the goal
+teaches the policy to linger there instead of finishing. Our tasks give it once, as success ends the episode.
 """
 
 from __future__ import annotations
@@ -23,25 +23,26 @@ import numpy as np
 from simscaleai.errors import unknown_name
 from simscaleai.sim.arrays import array_namespace, number
 
-Value: TypeAlias = Any  # a number, or an array of NumPy or of another library
+# Arrays of any library of the array API have no common type that mypy knows.
+Value: TypeAlias = Any  # a number or an array
 Values = Mapping[str, Value]
 
 
 class RewardFunction(ABC):
-    """What a step is worth."""
+    """The reward of a step."""
 
     @abstractmethod
     def compute(self, obs: Values, action: Value, info: Values) -> Value:
-        """The reward of a step: a float, or (n,) for batched arguments.
+        """Return the reward of a step: a float, or (n,) for batched arguments.
 
         Args:
-          obs: the observation that the action led to.
+          obs: the observation after the action.
           action: (action_dim,) or (n, action_dim).
           info: the environment's info of the step.
         """
 
     def terms(self, obs: Values, action: Value, info: Values) -> dict[str, Value]:
-        """The reward in named parts, whose sum it is; one part unless a subclass has more."""
+        """Return named terms whose sum is the reward; a single one unless a subclass has more."""
         return {_snake_case(type(self).__name__): self.compute(obs, action, info)}
 
 
@@ -100,7 +101,7 @@ class CompositeReward(RewardFunction):
             for name, value in reward.terms(obs, action, info).items():
                 k = 2
                 unique = name
-                while unique in found:  # the same kind twice
+                while unique in found:  # two rewards of one class
                     unique, k = f"{name}_{k}", k + 1
                 found[unique] = weight * value
         return found
@@ -110,22 +111,21 @@ def _distance(obs: Values, key_a: str, key_b: str) -> Value:
     for key in (key_a, key_b):
         if key not in obs:
             raise unknown_name("observation in a reward", key, sorted(obs))
-    apart = _array(obs[key_a]) - _array(obs[key_b])
-    return _norm(apart)
+    return _norm(_array(obs[key_a]) - _array(obs[key_b]))  # (...)
 
 
 def _norm(vectors: Value) -> Value:
-    """Lengths (...) of vectors (..., d)."""
+    """Return the lengths (...) of vectors (..., d)."""
     return array_namespace(vectors).linalg.vector_norm(vectors, axis=-1)
 
 
 def _array(values: Value) -> Value:
-    """An array of the caller's library; of NumPy for lists."""
+    """Return an array of the caller's library; of NumPy for lists."""
     return values if array_api_compat.is_array_api_obj(values) else np.asarray(values)
 
 
 def _number(value: Value) -> Value:
-    """A float of a single step, the array of many."""
+    """Return a float for a single step, and the array itself for n."""
     return float(value) if value.ndim == 0 else value
 
 

@@ -1,4 +1,4 @@
-"""Progress of a run of reinforcement learning on the terminal."""
+"""Progress of a run of reinforcement learning, in the terminal."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ _LINE_SECONDS = 10.0
 
 
 class RLProgress:
-    """A progress bar, or a line now and then where the output is no terminal; a context manager."""
+    """A progress bar, or a line every ten seconds if the output is no terminal; a context manager."""
 
     def __init__(self, agent: Agent, shown: bool) -> None:
-        self._console = Console(stderr=True, quiet=not shown)
+        self._console = Console(stderr=True, quiet=not shown)  # stdout is for results
         self._total = agent.config.total_timesteps
-        # {metric: format} of those that the agent wants to be shown
+        # {metric: format}, chosen by the agent
         self._formats = {
             key: text for group in agent.metric_groups for key, text in group.progress.items()
         }
         self._evaluation = ""
-        self._spoken = time.perf_counter()
+        self._last_line = time.perf_counter()
         self._bar = Progress(
             BarColumn(bar_width=None),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
+            # metrics may have brackets in their names, which rich would take for markup
             TextColumn("{task.fields[text]}", markup=False),
             TimeRemainingColumn(),
             console=self._console,
@@ -60,7 +61,7 @@ class RLProgress:
     def update(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show the step and the metrics of the newest update."""
         parts = [f"{metrics['steps_per_second']:,.0f} steps/s"]
-        if "episode_reward" in metrics:
+        if "episode_reward" in metrics:  # not in an update without the end of an episode
             parts.append(f"return {metrics['episode_reward']:.1f}")
         if metrics.get("diverged"):
             parts.append(f"{metrics['diverged']:.0f} unstable episodes")
@@ -71,8 +72,8 @@ class RLProgress:
         text = "  ".join(part for part in parts if part)
         self._bar.update(self._task, completed=step, text=text)
         now = time.perf_counter()
-        if self._bar.disable and now - self._spoken > _LINE_SECONDS:
-            self._spoken = now
+        if self._bar.disable and now - self._last_line > _LINE_SECONDS:
+            self._last_line = now
             self.say(f"{step:,}/{self._total:,} steps  {text}")
 
     def evaluated(self, evaluation: Mapping[str, float]) -> None:
