@@ -1,11 +1,11 @@
-"""Checkpoints: plain values and tensors, written whole and read as untrusted input.
+"""Checkpoints: plain values and tensors, written atomically and read as untrusted input.
 
-A payload is made of dicts, lists, tuples, strings, numbers, None and tensors; nothing else goes in, and
-so nothing that could run code comes out. A checkpoint is one file, or a folder that several processes wrote
+A payload consists of dicts, lists, tuples, strings, numbers, None and tensors. Nothing else can be saved, so
+nothing that runs code is ever loaded. A checkpoint is a file, or a folder that several processes wrote
 (`storage.sharded_checkpoint`); both are read in the same way. No other module calls `torch.load`.
 
-`torch.load(weights_only=True)` runs no code, but it still calls a few harmless types with arguments from the
-file, and a `bytearray` of a terabyte is one of them. So the names in the pickle are checked before.
+`torch.load(weights_only=True)` runs no code, but it calls a few harmless types with arguments from the
+file, and one of them can be a `bytearray` of a terabyte. Therefore the names in the pickle are checked first.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import os
 import pickletools
 import re
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -31,8 +30,12 @@ from simscaleai.storage.sharded_checkpoint import (
     flatten,
     unflatten,
 )
+from simscaleai.tensor_types import TensorTree
 
 FORMAT_VERSION = 1
+
+Payload: TypeAlias = dict[str, Any]
+"""Content of a checkpoint: nested plain values and tensors by name, whose types the reader knows."""
 
 # Names that `torch.save` writes for tensors of plain numbers.
 _ALLOWED = re.compile(
@@ -40,11 +43,11 @@ _ALLOWED = re.compile(
 )
 
 
-def save_checkpoint(path: str | Path, payload: dict[str, Any]) -> Path:
+def save_checkpoint(path: str | Path, payload: Payload) -> Path:
     """Write `payload` with the current format version, atomically; return the path.
 
     Raises:
-      TypeError: the payload holds something that is neither a plain value nor a tensor.
+      TypeError: the payload contains something that is neither a plain value nor a tensor.
     """
     stray = _stray(payload)
     if stray:
@@ -54,8 +57,8 @@ def save_checkpoint(path: str | Path, payload: dict[str, Any]) -> Path:
     return Path(path)
 
 
-def require_storable(payload: dict[str, Any]) -> None:
-    """Raise UserError if `payload` could not be saved; call it before the work that is to be saved."""
+def require_storable(payload: Payload) -> None:
+    """Raise UserError if `payload` could not be saved; call it before a long training."""
     stray = _stray(payload)
     if stray:
         raise UserError(
@@ -64,18 +67,16 @@ def require_storable(payload: dict[str, Any]) -> None:
         )
 
 
-def save_sharded_checkpoint(
-    path: str | Path, payload: dict[str, Any], tensors: Mapping[str, Any]
-) -> Path:
-    """Write a checkpoint folder, every process its own shards; return the path.
+def save_sharded_checkpoint(path: str | Path, payload: Payload, tensors: TensorTree) -> Path:
+    """Write a checkpoint folder, to which every process adds its shards; return the path.
 
     Args:
-      path: the folder, on a file system that all processes see.
-      payload: plain values and tensors; only the main process's is written.
-      tensors: nested dicts of tensors or DTensors, of the same names on every process; they are loaded as
-        further entries of the payload.
+      path: the folder, on a file system of all processes.
+      payload: plain values and tensors; only that of the main process is written.
+      tensors: nested dicts of tensors or DTensors with the same names in all processes; loading returns
+        them as further entries of the payload.
     """
-    from simscaleai.storage.dcp import write_folder
+    from simscaleai.storage.dcp import write_folder  # slow to import; see there
 
     def write_plain(folder: Path) -> None:
         save_checkpoint(folder / PLAIN_FILE, payload)
@@ -84,14 +85,14 @@ def save_sharded_checkpoint(
     return Path(path)
 
 
-def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a payload of `save_checkpoint` or `save_sharded_checkpoint`, tensors whole and on the CPU.
+def load_checkpoint(path: str | Path) -> Payload:
+    """Read a payload of `save_checkpoint` or `save_sharded_checkpoint`, with full tensors on the CPU.
 
-    Tensors are memory-mapped: the file must not change while they are in use. For a run's folder,
-    `find_checkpoint` chooses the checkpoint.
+    Tensors are memory-mapped: the file must not change while they are in use. In the folder of a run,
+    `find_checkpoint` selects the checkpoint.
 
     Raises:
-      UserError: it is missing, damaged, of another format, or holds more than plain values.
+      UserError: it is missing, damaged, of another format, or contains more than plain values and tensors.
     """
     path = find_checkpoint(path)
     if not path.is_dir():
@@ -106,7 +107,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         return {**payload, **unflatten(folder.read())}
 
 
-def load_sharded_checkpoint(path: str | Path) -> tuple[dict[str, Any], ShardedCheckpoint]:
+def load_sharded_checkpoint(path: str | Path) -> tuple[Payload, ShardedCheckpoint]:
     """Return the payload of `save_sharded_checkpoint`, and a reader of its tensors."""
     path = find_checkpoint(path)
     folder = ShardedCheckpoint(path)
@@ -114,26 +115,27 @@ def load_sharded_checkpoint(path: str | Path) -> tuple[dict[str, Any], ShardedCh
 
 
 def point_at(pointer: Path, target: Path) -> None:
-    """Make `pointer` a symbolic link to `target` beside it, or a file with its name without links."""
+    """Make `pointer` a symbolic link to `target` beside it, or a text file with the name of `target`."""
     temporary = temporary_for(pointer)
     try:
         temporary.symlink_to(target.name)
-    except OSError:
+    except OSError:  # Windows, and some network file systems, have no symbolic links
         temporary.write_text(f"{target.name}\n", encoding="utf-8")
     os.replace(temporary, pointer)
 
 
-def _load_file(path: Path) -> dict[str, Any]:
+def _load_file(path: Path) -> Payload:
     with guarded(f"The file {str(path)!r}", "only checkpoints saved by this package can be loaded"):
         _check_archive(path)
+        # mapped: the policy of a large training checkpoint is read without the optimizer's state
         payload = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return _checked(payload, path)
 
 
-def _checked(payload: Any, path: Path) -> dict[str, Any]:
-    """Return the payload if it has this format and holds nothing else; else raise UserError."""
+def _checked(payload: object, path: Path) -> Payload:
+    """Return the payload if it has this format and only allowed values; otherwise raise UserError."""
     version = payload.get("format_version") if isinstance(payload, dict) else None
-    if version != FORMAT_VERSION:
+    if not isinstance(payload, dict) or version != FORMAT_VERSION:
         found = "none" if version is None else repr(version)
         raise UserError(
             f"The file {str(path)!r} has checkpoint format version {found}, and this release reads"
@@ -146,9 +148,9 @@ def _checked(payload: Any, path: Path) -> dict[str, Any]:
 
 
 def _check_archive(path: Path) -> None:
-    """Raise UserError for anything but an undamaged, uncompressed zip archive, which is read block by block.
+    """Raise UserError unless the file is an undamaged, uncompressed zip archive; it is read block by block.
 
-    Torch stores its records uncompressed. Without compression, nothing that is read is larger than the file.
+    Torch stores records uncompressed. Without compression, no record can be larger than the file.
     """
     problem: str | None = None
     try:
@@ -160,16 +162,13 @@ def _check_archive(path: Path) -> None:
             elif sum(e.file_size for e in entries) > size:
                 problem = "its records claim to be larger than the file"
             elif min((e.header_offset for e in entries), default=0):
-                problem = (
-                    "there is something before its first record"  # readers would disagree about it
-                )
+                # torch and zipfile may read different records from such a file
+                problem = "there is something before its first record"
             elif (damaged := archive.testzip()) is not None:
                 problem = f"its record {damaged!r} is damaged"
             else:
                 problem = _foreign_name(archive)
-    except (
-        Exception
-    ):  # zipfile and pickletools raise a dozen types for a file that is not what it seems
+    except Exception:  # zipfile and pickletools raise a dozen types for damaged files
         problem = "it is cut short, damaged or of another kind"
     if problem:
         raise UserError(
@@ -179,11 +178,12 @@ def _check_archive(path: Path) -> None:
 
 
 def _foreign_name(archive: zipfile.ZipFile) -> str | None:
-    """Describe a name in the archive's pickle that no plain value needs; None if there is none."""
+    """Describe a global in the archive's pickles that no plain value needs; None if there is none."""
     for entry in archive.infolist():
         if not entry.filename.lower().endswith(".pkl"):
             continue
         for opcode, argument, _ in pickletools.genops(archive.read(entry)):
+            # these take the name from the stack or a registry, where it cannot be checked
             if opcode.name in ("INST", "STACK_GLOBAL") or opcode.name.startswith("EXT"):
                 return f"it names things in a way ({opcode.name}) that this package does not"
             if opcode.name == "GLOBAL" and not _ALLOWED.fullmatch(str(argument)):
@@ -191,20 +191,21 @@ def _foreign_name(archive: zipfile.ZipFile) -> str | None:
     return None
 
 
-def _stray(payload: Any) -> str | None:
-    """Describe something in `payload` that a checkpoint must not hold; None if there is nothing."""
-    visited: set[int] = set()  # containers may be shared or hold themselves
-    todo: list[tuple[str, Any]] = [("payload", payload)]
+def _stray(payload: object) -> str | None:
+    """Describe a value in `payload` that a checkpoint must not contain; None if there is none."""
+    visited: set[int] = set()  # containers may be shared or contain themselves
+    todo: list[tuple[str, object]] = [("payload", payload)]
     while todo:
         where, value = todo.pop()
         if isinstance(value, torch.Tensor):
             plain = type(value) is torch.Tensor and value.layout == torch.strided
             if not plain or value.is_quantized or value.is_meta:
                 return f"an unusual tensor at {where}"
+            # a stride of 0 would let a few bytes claim to be a tensor of terabytes
             backed = value.untyped_storage().nbytes()
             if value.numel() * value.element_size() > backed:
                 return f"a tensor at {where} that claims more than its {backed} bytes"
-        elif type(value) in (dict, list, tuple):
+        elif isinstance(value, dict | list | tuple) and type(value) in (dict, list, tuple):
             if id(value) in visited:
                 continue
             visited.add(id(value))

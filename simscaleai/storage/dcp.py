@@ -1,7 +1,7 @@
 """Write and read `storage.sharded_checkpoint` folders through `torch.distributed.checkpoint`.
 
-In a module of its own because `torch.distributed.checkpoint` takes most of a second to import, and a run in
-one process does not need it.
+This is a separate module because `torch.distributed.checkpoint` takes most of a second to import, and runs
+of a single process do not need it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -53,26 +52,28 @@ from simscaleai.storage.sharded_checkpoint import (
 def write_folder(
     path: Path, tensors: Mapping[str, torch.Tensor], write_plain: Callable[[Path], None]
 ) -> None:
-    """Write a checkpoint folder, every process its own shards; it appears whole or not at all.
+    """Write a checkpoint folder, to which every process adds its shards; it appears complete or not at all.
 
     Args:
-      path: the folder, on a file system that all processes see.
-      tensors: the same names on every process; a DTensor is written in shards, any other by one process.
-      write_plain: called on the main process with the temporary folder, to write everything else into it.
+      path: the folder, on a file system of all processes.
+      tensors: tensors with the same names in all processes. A DTensor is written in shards, any other
+        tensor by one process.
+      write_plain: called in the main process with the temporary folder; writes all other files into it.
     """
+    # `flatten` has done it, by names that the index can record
     planner = DefaultSavePlanner(flatten_state_dict=False)
     writer = _Writer(path, write_plain)
     try:
         with name_disk_errors(path), _own_errors():
             dcp.save(dict(tensors), storage_writer=writer, planner=planner)
     except BaseException:
-        if writer.folder is not None:
+        if writer.folder is not None:  # in the main process
             shutil.rmtree(writer.folder, ignore_errors=True)
         raise
 
 
 def read_into(folder: ShardedCheckpoint, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Fill `tensors` from the folder, each process its own shards; a collective operation.
+    """Fill `tensors` from the folder; each process reads its own shards. A collective operation.
 
     Raises:
       UserError: the files are damaged.
@@ -84,32 +85,32 @@ def read_into(folder: ShardedCheckpoint, tensors: Mapping[str, torch.Tensor]) ->
 
 @contextmanager
 def _own_errors() -> Iterator[None]:
-    """Raise the first error of a process in place of the CheckpointException that wraps it."""
+    """Raise the first error of a process instead of the CheckpointException that wraps it."""
     try:
         yield
     except CheckpointException as error:
-        (first, _), *_ = error.failures.values()
+        (first, _), *_ = error.failures.values()  # {rank: (error, traceback)}
         raise first from None
 
 
 class _Writer(StorageWriter):
-    """Torch calls the methods in this order, and on every process unless they say otherwise."""
+    """Writes shards; torch calls the methods in this order, in every process unless documented otherwise."""
 
     def __init__(self, path: Path, write_plain: Callable[[Path], None]) -> None:
         self.path, self.write_plain = path, write_plain
-        self.folder: Path | None = None  # made on the main process
+        self.folder: Path | None = None  # the temporary folder, in the main process
 
     def reset(self, checkpoint_id: str | os.PathLike[str] | None = None) -> None:
         pass
 
-    def set_up_storage_writer(self, is_coordinator: bool, *args: Any, **kwargs: Any) -> None:
-        pass
+    def set_up_storage_writer(self, is_coordinator: bool, *args: object, **kwargs: object) -> None:
+        pass  # versions of torch pass further arguments
 
     def prepare_local_plan(self, plan: SavePlan) -> SavePlan:
         return plan
 
     def prepare_global_plan(self, plans: list[SavePlan]) -> list[SavePlan]:
-        """On the main process: make the temporary folder, and name the file of each process in it."""
+        """In the main process: make the temporary folder, and name the file of each process in it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         folder = temporary_for(self.path)
         folder.mkdir()
@@ -127,6 +128,7 @@ class _Writer(StorageWriter):
                 assert item.type is not WriteItemType.BYTE_IO
                 tensor = planner.resolve_data(item)
                 assert isinstance(tensor, torch.Tensor) and item.tensor_data is not None
+                # (bytes,); a view, because NumPy has no bfloat16
                 values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
                 file.write(bytes(-file.tell() % ALIGNMENT))  # padding
                 shard = TensorShard(
@@ -139,16 +141,17 @@ class _Writer(StorageWriter):
                 )
                 file.write(values.data)
                 results.append(WriteResult(item.index, values.nbytes, shard))
-        sync(path)
+        sync(path)  # before the index exists, which declares the folder complete
         done: Future[list[WriteResult]] = Future()
         done.set_result(results)
         return done
 
     def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
-        """On the main process, after all have written: write the index and publish the folder."""
+        """In the main process, after all have written: write the index and rename the folder."""
         shards: dict[str, list[TensorShard]] = {}
         for result in itertools.chain.from_iterable(results):
             shards.setdefault(result.index.fqn, []).append(result.storage_data)
+        # the index gets shards of all processes, in the order of ranks
         entries = {}
         for name, tensor in metadata.state_dict_metadata.items():
             assert isinstance(tensor, TensorStorageMetadata)
@@ -164,13 +167,15 @@ class _Writer(StorageWriter):
 
 
 class _Reader(StorageReader):
+    """Reads shards; no method reads more than `ShardedCheckpoint` has checked."""
+
     def __init__(self, folder: ShardedCheckpoint) -> None:
         self.folder = folder
 
     def reset(self, checkpoint_id: str | os.PathLike[str] | None = None) -> None:
         pass
 
-    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+    def read_metadata(self, *args: object, **kwargs: object) -> Metadata:
         return Metadata(
             {
                 name: TensorStorageMetadata(
@@ -186,7 +191,7 @@ class _Reader(StorageReader):
         )
 
     def set_up_storage_reader(
-        self, metadata: Metadata, is_coordinator: bool, *args: Any, **kwargs: Any
+        self, metadata: Metadata, is_coordinator: bool, *args: object, **kwargs: object
     ) -> None:
         pass
 
@@ -202,7 +207,7 @@ class _Reader(StorageReader):
             shards = self.folder.entries[name].shards
             shard = next(p for p in shards if p.offset == tuple(offset or ()))
             values = self.folder.shard(name, shard)
-            # the process may want a box within the shard
+            # with another number of processes, this one may need a box within the shard
             for axis, (start, length) in enumerate(
                 zip(item.storage_offsets, item.lengths, strict=True)
             ):

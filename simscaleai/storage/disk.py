@@ -1,10 +1,10 @@
-"""Files that cannot be written: one error for them, whatever library failed.
+"""One error for files that cannot be written, whatever library fails.
 
     with name_disk_errors("runs/a/metrics.jsonl"):
         file.write(line)            # raises CannotWriteError when the disk is full
 
-HDF5, torch, NumPy and ffmpeg report a full disk each in their own way, or not at all. So an error raised
-while a file is written is searched for an `errno`, and without one a small write to the disk is tried.
+HDF5, torch, NumPy and ffmpeg report a full disk in different ways, or not at all. Therefore an error during
+writing is searched for an `errno`, and if there is none, a small trial write shows the state of the disk.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from simscaleai.errors import UserError
 
+# Errors of the disk; others, such as a missing permission, have messages of their own.
 REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the quota of disk space is used up",
@@ -30,7 +31,7 @@ _REMEDIES = {
     errno.EDQUOT: "free some space or write elsewhere",
     errno.EFBIG: "raise the limit (ulimit -f) or write elsewhere",
 }
-_PROBE_BYTES = 2**20
+_PROBE_BYTES = 2**20  # more than the rest of a block of any file system
 _HDF5 = re.compile(r"errno = (\d+)")
 
 
@@ -38,7 +39,7 @@ class CannotWriteError(UserError, OSError):
     """The disk is full, read-only or the like."""
 
     def with_sentence(self, sentence: str) -> CannotWriteError:
-        """Return the same error with one more sentence, such as what was saved."""
+        """Return this error with one more sentence, for example about the last checkpoint."""
         return CannotWriteError(f"{self} {sentence}")
 
 
@@ -48,8 +49,8 @@ def cannot_write(
     """Return a CannotWriteError if a full disk or the like caused `error`; else None.
 
     Args:
-      error: what was raised while something was written.
-      path: name of the file in the message.
+      error: the error raised during writing.
+      path: path of the file, for the message.
       at: the file that was being written, for a trial write if `error` has no `errno`.
     """
     number = _reason(error)
@@ -67,6 +68,7 @@ def name_disk_errors(path: str | Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        # a UserError has its sentence already
         found = None if isinstance(error, UserError) else cannot_write(error, path, Path(path))
         if found is None:
             raise
@@ -75,7 +77,7 @@ def name_disk_errors(path: str | Path) -> Iterator[None]:
 
 def _reason(error: BaseException) -> int | None:
     """Return an `errno` of `REASONS` from an error or its causes; None if there is none."""
-    visited: list[BaseException] = []
+    visited: list[BaseException] = []  # errors may cause one another in a circle
     todo: list[BaseException | None] = [error]
     while todo:
         one = todo.pop()
@@ -83,6 +85,7 @@ def _reason(error: BaseException) -> int | None:
             continue
         visited.append(one)
         number = getattr(one, "errno", None)
+        # h5py raises the errors of HDF5 as text
         if number is None and (found := _HDF5.search(str(one))):
             number = int(found[1])
         if number in REASONS:
@@ -92,7 +95,7 @@ def _reason(error: BaseException) -> int | None:
 
 
 def _probe(path: Path) -> int | None:
-    """Return the `errno` of a trial write to `path`, None if it succeeds; the file is truncated back."""
+    """Return the `errno` of a trial write to the end of `path`, None if it succeeds; then truncate it."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_APPEND)
     except OSError as error:
@@ -102,7 +105,7 @@ def _probe(path: Path) -> int | None:
         left = _PROBE_BYTES
         while left:
             left -= os.write(handle, bytes(left))
-        os.fsync(handle)
+        os.fsync(handle)  # network file systems report a quota only here
     except OSError as error:
         return error.errno if error.errno in REASONS else None
     finally:

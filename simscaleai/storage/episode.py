@@ -1,8 +1,9 @@
 """One recorded episode, and hashes of its content.
 
-Step t of every array belongs together: the observation and physics state before action t, action t, and the
-reward and done flag that followed. Hashes depend on values alone: not on compression, chunks, the order of
-episodes or the name of an episode in its file.
+Index t of the arrays is step t: the observation and physics state before action t, action t itself, and the
+  reward
+and done flag after it. Hashes depend only on values, not on compression, chunks, the order of episodes or
+the name of an episode in its file.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai import seeding
 from simscaleai.array_types import Array, ArrayDict, BoolArray, FloatArray
+from simscaleai.json_types import JsonDict, JsonValue
 
 SCHEMA_VERSION = 1
 OBS = "obs/"
@@ -27,12 +28,12 @@ SCENE_PATH = "xml_path"
 """The setting of an environment with the path of its scene."""
 
 IDENTITY = ("seed", "success", "policy", "language", "randomization", "mujoco_version")
-"""Attributes that belong to an episode's content, beside its arrays and `model_sha256`."""
+"""Attributes in the hash of an episode, besides its arrays and `model_sha256`."""
 
 
 @dataclass
 class Episode:
-    """T steps of one environment.
+    """An episode of T steps.
 
     Attributes:
       obs: {key: (T, ...)} before each action; vectors float32, images uint8 (T, H, W, 3).
@@ -40,17 +41,18 @@ class Episode:
       rewards: (T,) float32.
       dones: (T,) bool; True where the episode ended.
       states: (T, nstate) float64 [time, qpos, qvel, act, mocap_pos, mocap_quat] before each action.
-      next_obs: {key: (T, ...)} after each action, of the same keys as `obs`; empty where it was not recorded.
+      next_obs: {key: (T, ...)} after each action, with the keys of `obs`; empty if not recorded.
       actions_by_instruction: (T, K, action_dim) the expert's action for each of the K instructions that the
         contract lists, in the same state; None where every instruction means the same. Privileged: see
         `Task.actions_by_instruction`.
-      index: which episode of its run this is (not stored); `seed` is what it ran on.
+      index: number of the episode in its run (not stored).
+      seed: seed of its reset.
       success: whether the task was solved.
       policy: "random", "scripted" or a checkpoint.
       language: the instruction.
-      randomization: {parameter: sampled value} as JSON values; empty when it was off.
+      randomization: {parameter: sampled value} as JSON values; empty without randomization.
       mujoco_version, model_sha256: version of MuJoCo, and hash of the compiled model.
-      diverged: whether the physics became unstable (not stored: such an episode is left out).
+      diverged: whether the physics became unstable (not stored: such episodes are excluded).
     """
 
     obs: ArrayDict
@@ -65,7 +67,7 @@ class Episode:
     success: bool = False
     policy: str = ""
     language: str = ""
-    randomization: dict[str, Any] = field(default_factory=dict)
+    randomization: JsonDict = field(default_factory=dict)
     mujoco_version: str = ""
     model_sha256: str = ""
     diverged: bool = False
@@ -87,8 +89,9 @@ class Episode:
             named[LABELS] = self.actions_by_instruction
         return dict(sorted(named.items()))
 
-    def attributes(self) -> dict[str, Any]:
-        """Return the attributes of the demo's group that describe the episode."""
+    def attributes(self) -> JsonDict:
+        """Return the attributes of the demo's group."""
+        # `num_samples` is robomimic's name for the number of steps
         return {
             "num_samples": len(self),
             "seed": self.seed,
@@ -106,9 +109,9 @@ class EpisodeMeta:
     """Description of an episode, known before its arrays are read.
 
     Attributes:
-      name: its group, such as "demo_0".
-      length: steps.
-      seed, success: None where the file does not say.
+      name: name of its group, such as "demo_0".
+      length: number of steps.
+      seed, success: None if the file does not record them.
       language: the instruction, or "".
     """
 
@@ -124,53 +127,56 @@ def array_checksum(arrays: Mapping[str, Array]) -> str:
     digest = hashlib.sha256()
     for name in sorted(arrays):
         value = arrays[name]
+        # the same hash on machines of either byte order
         little = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
         digest.update(f"{name} {little.dtype.str} {value.shape}\n".encode())
         digest.update(little.data)
     return digest.hexdigest()
 
 
-def episode_digest(checksum: str, attributes: Mapping[str, Any], masks: Iterable[str]) -> str:
-    """Return the SHA-256 of an episode: checksum of its arrays, its attributes and its splits."""
+def episode_digest(checksum: str, attributes: JsonDict, masks: Iterable[str]) -> str:
+    """Return the SHA-256 of an episode: of the checksum of its arrays, its attributes and its splits."""
     content = [checksum, sorted(masks), *(attributes.get(k) for k in (*IDENTITY, "model_sha256"))]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def combine_digests(digests: Iterable[str], env_args: str, *, with_path: bool = False) -> str:
-    """Return the content hash of a file: of its episodes in any order, and of its environment.
+    """Return the content hash of a file: of its episodes, in any order, and its environment.
 
-    The path of the scene is left out: `model_sha256` of the episodes identifies it. Earlier versions hashed
-    the path too (`with_path`).
+    The path of the scene is excluded, as `model_sha256` of the episodes identifies the scene. Earlier
+    versions included it (`with_path`).
     """
     content = json.dumps([sorted(digests), env_args if with_path else _without_path(env_args)])
     return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _without_path(env_args: str) -> str:
-    """Return JSON text without the path of a scene; unchanged if there is none."""
+    """Return JSON text without the path of a scene; unchanged if it has none."""
     try:
         values = json.loads(env_args)
-    except (ValueError, RecursionError):  # of another tool
+    except (ValueError, RecursionError):  # written by another tool
         return env_args
     without_path = _no_scene_path(values)
+    # unchanged text keeps its hash, however another tool formats it
     return env_args if without_path == values else json.dumps(without_path, sort_keys=True)
 
 
-def _no_scene_path(value: Any) -> Any:
+def _no_scene_path(value: JsonValue) -> JsonValue:
     if not isinstance(value, dict):
         return value
     return {k: _no_scene_path(v) for k, v in value.items() if k != SCENE_PATH or not v}
 
 
 def split_episodes(count: int, seed: int, valid_fraction: float) -> dict[str, list[int]]:
-    """Split positions 0..count-1 into sorted lists {"train": ..., "valid": ...}, deterministically.
+    """Split positions 0..count-1 into sorted lists {"train": ..., "valid": ...}, by the seed.
 
-    The validation part has round(count * valid_fraction) episodes, but at least one where there are
-    two or more and the fraction is not 0; the training part is never empty.
+    The validation split has round(count * valid_fraction) episodes. With two or more episodes and a fraction
+    above 0, neither split is empty.
     """
     size = round(count * valid_fraction)
     if valid_fraction > 0 and count > 1:
         size = min(max(size, 1), count - 1)
+    # a stream of its own: the split does not depend on how the episodes were generated
     order = seeding.generator(seed, "split").permutation(count)
     return {
         "train": sorted(int(i) for i in order[size:]),

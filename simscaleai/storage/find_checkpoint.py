@@ -1,10 +1,10 @@
-"""Which checkpoint a path means: a file, a folder that is one, or the folder or name of a run.
+"""Find the checkpoint that a path refers to: a file, a folder, or the folder or name of a run.
 
     find_checkpoint("runs/a")                 # runs/a/checkpoints/final.pt, or best.pt where that is newer
     find_checkpoint("a")                      # the same, by the name of the run
-    find_checkpoint("runs/a", resume=True)    # the one that was written last
+    find_checkpoint("runs/a", resume=True)    # the newest one
 
-Every command finds its checkpoint here, and so takes the same paths. The imports are cheap.
+Every command uses this function, so all of them accept the same paths. It imports quickly.
 """
 
 from __future__ import annotations
@@ -16,29 +16,30 @@ from pathlib import Path
 from simscaleai.errors import MissingFileError
 from simscaleai.guards import guarded, regular_file
 
-RUNS = Path("runs")  # where runs with a name are
-_ENDS = ("final.pt", "best.pt")  # of two of one age the first
+RUNS = Path("runs")  # folder of runs that have a name
+_ENDS = ("final.pt", "best.pt")  # preferred in this order if equally old
 _OTHERS = ("last.pt", "step_*")
 _SHARDED, _PRETRAINED = "index.json", "config.json"  # a folder with one of them is a checkpoint
-_POINTER_BYTES = 256
-_LISTED = 5
+_POINTER_BYTES = 256  # largest size of a text file with the name of a checkpoint
+_LISTED = 5  # runs named in an error
 
 
 def find_checkpoint(path: str | Path, *, resume: bool = False) -> Path:
     """Return the file or folder that holds the checkpoint.
 
     Args:
-      path: of a checkpoint, of a pointer to one such as `last`, of a run's folder or its folder of
+      path: path of a checkpoint, of a pointer such as `last`, of the folder of a run or its folder of
         checkpoints; or the name of a run in `runs/`.
-      resume: of a run, take the checkpoint written last, and not the better of its ends.
+      resume: of a run, select the newest checkpoint, instead of the newer one of final and best.
 
     Raises:
-      MissingFileError: there is nothing, or no checkpoint in the folder.
-      UserError: it is something else than a file or folder.
+      MissingFileError: the path does not exist, or the folder contains no checkpoint.
+      UserError: it is neither a file nor a folder.
     """
     path = regular_file(path, "checkpoint", folder=True)
     with guarded(f"The checkpoint {str(path)!r}", "check the path"):
         if not path.exists():
+            # ".." could leave runs/
             named = not path.is_absolute() and ".." not in path.parts
             if not named or not (RUNS / path).is_dir():
                 raise MissingFileError(
@@ -49,8 +50,9 @@ def find_checkpoint(path: str | Path, *, resume: bool = False) -> Path:
             path = path.resolve()
         if path.is_dir():
             return path if _is_checkpoint(path) else _in_run(path, resume)
-        if path.stat().st_size <= _POINTER_BYTES:
+        if path.stat().st_size <= _POINTER_BYTES:  # `last` where symbolic links do not exist
             name = path.read_bytes().decode(errors="replace").strip()
+            # a name without folders: a pointer cannot lead elsewhere
             beside = name != "" and name.isprintable() and Path(name).name == name
             target = path.with_name(name) if beside else path
             return regular_file(target, "checkpoint", folder=True) if target.exists() else path
@@ -58,7 +60,7 @@ def find_checkpoint(path: str | Path, *, resume: bool = False) -> Path:
 
 
 def checkpoint_sha256(path: str | Path) -> str:
-    """Return a hash of the content of a checkpoint from `find_checkpoint`."""
+    """Return a hash of the content of a checkpoint, a file or a folder."""
     path = Path(path)
     if path.is_file():
         return _sha256(path)
@@ -79,7 +81,7 @@ def _in_run(folder: Path, resume: bool) -> Path:
     for place in (folder / "checkpoints", folder):
         ends = [place / name for name in _ENDS if (place / name).exists()]
         others = [path for pattern in _OTHERS for path in sorted(place.glob(pattern))]
-        found = ends + others if resume else ends or others
+        found = ends + others if resume else ends or others  # an unfinished run has no ends
         if found:
             return max(found, key=lambda path: (path.stat().st_mtime_ns, path in others))
     runs = [str(path) for path in _runs_in(folder)]

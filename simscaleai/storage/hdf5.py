@@ -1,13 +1,13 @@
-"""Read untrusted HDF5 files: every object is checked before it is followed.
+"""Read untrusted HDF5 files: every object is checked before it is used.
 
-An HDF5 file can name other files (external links, external storage, virtual datasets), run a filter plugin,
-or declare terabytes in a few bytes. All of this is refused: objects are reached through hard links only,
-and a dataset is opened only if it holds plain numbers, stored in this file, of a size that this file can
-hold. Gzipped arrays are decompressed by `hdf5_chunks`, up to that size. Each refusal is one `UserError`
-sentence that names file and object.
+An HDF5 file can refer to other files (external links, external storage, virtual datasets), load a filter
+plugin, or declare terabytes in a few bytes. All of this is refused. Only hard links are followed, and a
+dataset is opened only if it consists of plain numbers, is stored in the file itself, and declares a size
+that the stored bytes can have. `hdf5_chunks` decompresses gzipped arrays up to the declared size. Each
+refusal is a `UserError` of one sentence that names file and object.
 
-Limits: a vector dataset (time, d) at most 256 MiB, an image dataset 4 GiB, a chunk 256 MiB, one read
-1 GiB; what a whole file declares at most 200 times its size (or 256 MiB, whichever is more).
+Limits: 256 MiB for a vector dataset (time, d), 4 GiB for an image dataset, 256 MiB for a chunk, 1 GiB for one
+read. All datasets together may declare 200 times the size of the file, or 256 MiB if that is more.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ MAX_READ_BYTES = 1024 * _MIB
 MAX_TOTAL_BYTES = 256 * _MIB
 MAX_FILE_RATIO = 200
 MAX_DEFLATE_RATIO = 1100  # deflate reaches 1032 : 1 at best
-MAX_TEXT = 16 * _MIB
+MAX_TEXT = 16 * _MIB  # bytes of an attribute
 _ATTRIBUTE_CLASSES = {h5t.INTEGER, h5t.FLOAT, h5t.STRING, h5t.ENUM}
 _BUILTIN_FILTERS = FILTERS | {h5z.FILTER_LZF}
 
 
 class MissingEntryError(UserError):
-    """A group or dataset that should be read is not in the file."""
+    """A group or dataset is missing in the file."""
 
 
 def library_problem(version: tuple[int, ...]) -> str:
-    """Return why an HDF5 library of this version must not read untrusted files; "" if it may."""
+    """Return why an HDF5 library of this version must not read untrusted files; "" if it is safe."""
     if version >= SAFE_VERSION:
         return ""
     found, needed = (".".join(map(str, v)) for v in (version, SAFE_VERSION))
@@ -66,6 +66,7 @@ def library_problem(version: tuple[int, ...]) -> str:
     )
 
 
+Scalar = str | bool | int | float
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
@@ -79,7 +80,7 @@ def _bounded(method: _Method) -> _Method:
             return method(self, *args)
         except UserError:
             raise
-        except Exception as error:  # as in `guards.guarded`
+        except Exception as error:  # damage makes HDF5 raise any type; see `guards.guarded`
             given = dict(zip(names[1:], args, strict=False))
             label = given.get("label") or _path_of(args[0])
             raise self.refuse(label, f"cannot be read ({reason(error)})") from error
@@ -88,14 +89,15 @@ def _bounded(method: _Method) -> _Method:
 
 
 class SafeFile:
-    """An HDF5 file opened for reading; use it as a context manager or call `close`.
+    """HDF5 file opened for reading; use it as a context manager or call `close`.
 
-    Every method raises a UserError for what is refused, and for whatever is damaged.
+    Every method raises a UserError for refused and for damaged objects.
     """
 
     def __init__(self, path: str | Path) -> None:
         if problem := library_problem(h5py.version.hdf5_version_tuple):
             warnings.warn(problem, stacklevel=2)
+        # a named pipe or a device would block or never end
         self.path = regular_file(path, "dataset")
         if not self.path.exists():
             raise MissingFileError(
@@ -109,6 +111,7 @@ class SafeFile:
                 f"{self.path} cannot be read as an HDF5 file ({_first_line(error)}); it may be"
                 " incomplete or of another format."
             ) from error
+        # bytes that each opened dataset declares, and their sum
         self._declared: dict[str, int] = {}
         self._total = 0
 
@@ -126,12 +129,12 @@ class SafeFile:
         self.close()
 
     def refuse(self, name: str, why: str) -> UserError:
-        """Return the error for an object that is refused."""
+        """Return the error for a refused object."""
         return UserError(f"{self.path}: {name!r} {why}; the file is refused.")
 
     @_bounded
     def names(self, group: h5g.GroupID) -> list[str]:
-        """Return the names of a group's members of any kind."""
+        """Return the names of all members of a group."""
         return [_text(name) for name in group]
 
     @_bounded
@@ -140,7 +143,7 @@ class SafeFile:
 
     @_bounded
     def group(self, parent: h5g.GroupID, name: str, label: str) -> h5g.GroupID:
-        """Return the member group `name` of `parent`; errors call it `label`."""
+        """Return the group `name` in `parent`; errors call it `label`."""
         group = self._open(parent, name, label)
         if not isinstance(group, h5g.GroupID):
             raise self.refuse(label, "is not a group")
@@ -152,7 +155,7 @@ class SafeFile:
 
     @_bounded
     def dataset(self, parent: h5g.GroupID, name: str, label: str) -> h5d.DatasetID:
-        """Return the member dataset `name` of `parent`, after every check of this module."""
+        """Return the dataset `name` in `parent` after all checks of this module."""
         dataset = self._open(parent, name, label)
         if not isinstance(dataset, h5d.DatasetID):
             raise self.refuse(label, "is not a dataset")
@@ -162,17 +165,17 @@ class SafeFile:
 
     @_bounded
     def chunks(self, dataset: h5d.DatasetID, label: str) -> Chunks | None:
-        """Return the chunks of a dataset from `dataset`; None if only HDF5 can read them."""
+        """Return the chunks of a checked dataset; None if only HDF5 can read them."""
         return find_chunks(dataset, self.size)
 
     @_bounded
     def read(
         self, dataset: h5d.DatasetID, label: str, start: int = 0, stop: int | None = None
     ) -> Array:
-        """Return steps start..stop of a dataset from `dataset`: a new array in native byte order."""
+        """Return steps start..stop of a checked dataset, as a new array in native byte order."""
         length = dataset.shape[0]
         start, stop, _ = slice(start, stop).indices(length)
-        shape = (max(stop - start, 0), *dataset.shape[1:])
+        shape = (max(stop - start, 0), *dataset.shape[1:])  # (steps, ...)
         dtype = dataset.dtype.newbyteorder("=")
         if math.prod(shape) * dtype.itemsize > MAX_READ_BYTES:
             raise UserError(
@@ -183,7 +186,7 @@ class SafeFile:
             return out
         layout = layout_of(dataset)
         try:
-            if layout is not None and layout.gzipped:
+            if layout is not None and layout.gzipped:  # HDF5 would inflate without a limit
                 return read_steps(dataset, layout, start, out)
             if shape[0] == length:
                 dataset.read(h5s.ALL, h5s.ALL, out)
@@ -196,17 +199,19 @@ class SafeFile:
         return out
 
     @_bounded
-    def attribute(self, obj: h5g.GroupID, name: str, label: str, default: Any = None) -> Any:
-        """Return a scalar attribute as str, bool, int or float; `default` if there is none."""
+    def attribute(
+        self, obj: h5g.GroupID, name: str, label: str, default: Scalar | None = None
+    ) -> Any:
+        """Return a scalar attribute as str, bool, int or float; `default` if it is missing."""
         try:
-            if not h5a.exists(obj, name.encode()):  # most of other tools' episodes have none
+            if not h5a.exists(obj, name.encode()):  # episodes of other tools have few attributes
                 return default
             number = _number(h5a.open(obj, name.encode()))
             if number is not None:
                 return number
             attributes = h5py.Group(obj).attrs
             found = attributes.get_id(name)
-            kind = found.get_type()  # checked before it becomes a dtype: types can be huge
+            kind = found.get_type()  # checked before it becomes a dtype, which may be huge
             plain = kind.get_class() in _ATTRIBUTE_CLASSES and kind.get_size() <= MAX_TEXT
             value = attributes[name] if plain and found.shape in ((), (1,)) else None
         except Exception as error:  # as in `guards.guarded`
@@ -223,7 +228,7 @@ class SafeFile:
 
     @_bounded
     def strings(self, parent: h5g.GroupID, name: str, label: str, limit: int) -> list[str]:
-        """Return a dataset (k,) of strings, of fixed length (as robomimic writes them) or variable."""
+        """Return a dataset (k,) of strings, of fixed length (as robomimic writes them) or variable length."""
         dataset = self._open(parent, name, label)
         if not isinstance(dataset, h5d.DatasetID):
             raise self.refuse(label, "is not a dataset")
@@ -234,6 +239,7 @@ class SafeFile:
         if dataset.rank != 1 or dataset.shape[0] > limit or kind.get_size() > 4096:
             raise self.refuse(label, "lists more names than there are episodes")
         layout, variable = layout_of(dataset), kind.is_variable_str()
+        # `read_steps` cannot decode these, and HDF5 would inflate them without a limit
         if variable and layout is not None and layout.gzipped:
             raise self.refuse(label, "is a gzipped list of names of any length")
         values = h5py.Dataset(dataset)[()] if variable else self.read(dataset, label)
@@ -258,7 +264,7 @@ class SafeFile:
             plain = kind.dtype.kind in "biuf" and kind.dtype.itemsize <= 8
         except (TypeError, ValueError):
             plain = False
-        if isinstance(kind, h5t.TypeEnumID):  # of the enumerations only NumPy's booleans
+        if isinstance(kind, h5t.TypeEnumID):  # NumPy's booleans are the only enumeration allowed
             plain = plain and kind.dtype.kind == "b"
         if not plain:
             raise self.refuse(label, "does not hold plain numbers")
@@ -275,7 +281,9 @@ class SafeFile:
             raise self.refuse(label, "needs a compression plugin; only gzip and lzf are read")
         if filters >= {h5z.FILTER_DEFLATE, h5z.FILTER_LZF}:
             raise self.refuse(label, "is compressed twice, by gzip and by lzf")
-        shape = dataset.shape  # only now: the shape of a virtual dataset depends on other files
+        shape = (
+            dataset.shape
+        )  # after the checks above: HDF5 opens other files for that of a virtual dataset
         if not shape:
             raise self.refuse(label, "has no axis of time")
         size = dataset.get_type().get_size()
@@ -285,10 +293,12 @@ class SafeFile:
             raise self.refuse(label, f"declares {declared} bytes, more than {limit}")
         if layout == h5d.CHUNKED and math.prod(props.get_chunk()) * size > MAX_CHUNK_BYTES:
             raise self.refuse(label, f"has chunks of more than {MAX_CHUNK_BYTES} bytes")
+        # more than deflate can achieve: the rest would be fill values, which cost nothing in the file
         stored = dataset.get_storage_size()
         ratio = MAX_DEFLATE_RATIO if filters else 1
         if declared > stored * ratio or stored > self.size:
             raise self.refuse(label, f"declares {declared} bytes but stores {stored}")
+        # a dataset may be opened several times
         self._total += declared - self._declared.get(label, 0)
         self._declared[label] = declared
         if self._total > max(MAX_TOTAL_BYTES, MAX_FILE_RATIO * self.size):
@@ -299,7 +309,7 @@ class SafeFile:
 
 
 def _number(attribute: h5a.AttrID) -> bool | int | float | None:
-    """Return a scalar attribute that is a number (a fast path, most are); None for any other."""
+    """Return a scalar attribute that is a number, as most are, without h5py's overhead; else None."""
     if attribute.shape != () or attribute.get_type().get_class() not in (h5t.INTEGER, h5t.FLOAT):
         return None
     value = np.zeros((), attribute.dtype)
@@ -307,11 +317,11 @@ def _number(attribute: h5a.AttrID) -> bool | int | float | None:
     return value.item()
 
 
-def _path_of(obj: Any) -> str:
+def _path_of(obj: h5py.h5i.ObjectID) -> str:
     """Return the path of an object in its file, for an error message."""
     try:
         return _text(h5i.get_name(obj)).lstrip("/") or "/"
-    except Exception:  # of a damaged file even that may fail
+    except Exception:  # in a damaged file, even that may fail
         return "an object"
 
 

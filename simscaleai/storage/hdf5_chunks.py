@@ -1,10 +1,11 @@
-"""Chunks of HDF5 arrays: find them in the file, and decompress them here instead of in HDF5.
+"""Chunks of HDF5 arrays: locate them in the file, and decompress them here instead of in HDF5.
 
-HDF5 decompresses a gzipped chunk without a limit: a megabyte of it can become a gigabyte (a decompression
-bomb), whatever size was declared. This module stops at the declared size, and therefore reads every gzipped
-array. It is also faster for single frames: HDF5 takes longer to find one than to decompress it, and does both
-under one lock for the whole process. If the chunks of an array hold whole steps, HDF5 is asked once where
-they are (`find_chunks`); after that, threads read and decompress them independently.
+HDF5 decompresses a gzipped chunk without a limit: a megabyte can become a gigabyte (a decompression bomb),
+whatever size was declared. This module stops at the declared size, and therefore reads every gzipped array.
+It is also faster for single frames: HDF5 takes longer to locate a chunk than to decompress it, and does
+  both under
+a lock of the whole process. If the chunks of an array consist of whole steps, HDF5 is asked once for their
+locations (`find_chunks`); after that, threads read and decompress them independently.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import Any
 
 import numpy as np
 from h5py import h5d, h5t, h5z
@@ -27,27 +27,27 @@ FILTERS = {h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE, h5z.FILTER_FLETCHER32}
 """Filters that this module can undo, in any order."""
 
 _CHECKSUM_BYTES = 4
-_SLACK = 64  # bytes that a gzip header and checksums add; noise grows by a thousandth besides
-_FEW = 64  # up to so many chunks are looked up one by one; more, by iterating over all
-_CONTIGUOUS_BYTES = 2**16  # read at a time from an array that is not chunked
+_SLACK = 64  # bytes that a gzip header and checksums add; incompressible data grow by 0.1 % as well
+_FEW = 64  # chunks; up to this number they are looked up one by one, more by iterating over all
+_CONTIGUOUS_BYTES = 2**16  # read at once from an array that is not chunked
 
 
 class ChunkError(ValueError):
-    """A chunk is not what its file declares; the message ends a sentence that begins with its array."""
+    """A chunk differs from the file's declaration; the message continues a sentence about its array."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How an array is cut into chunks, and the filters that each passed.
+    """Shape, dtype and filters of the chunks of an array.
 
     Attributes:
-      shape: of a chunk, (steps, ...). Chunks at the end of an axis are stored whole too, padded.
-      dtype: of the stored values.
-      filters: HDF5's codes, in the order in which they were applied.
+      shape: shape of a chunk, (steps, ...). Chunks at the end of an axis are padded to this shape.
+      dtype: dtype of the stored values.
+      filters: HDF5's filter codes, in the order of application.
     """
 
     shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
     filters: tuple[int, ...] = ()
 
     @cached_property
@@ -56,17 +56,17 @@ class Layout:
 
     @cached_property
     def step_nbytes(self) -> int:
-        """Bytes of the values of one step."""
+        """Number of bytes of the values of one step."""
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the values of a chunk."""
+        """Number of bytes of the values of a chunk."""
         return self.shape[0] * self.step_nbytes
 
     @cached_property
-    def step_layout(self) -> tuple[tuple[int, ...], np.dtype[Any], tuple[int, ...]]:
-        """Shape and dtype of a step, and filters: all but the number of steps of a chunk."""
+    def step_layout(self) -> tuple[tuple[int, ...], np.dtype[np.generic], tuple[int, ...]]:
+        """Shape and dtype of a step, and filters: everything except the number of steps of a chunk."""
         return self.shape[1:], self.dtype, self.filters
 
     @cached_property
@@ -75,11 +75,11 @@ class Layout:
         return list(reversed(list(enumerate(self.filters))))
 
     @cached_property
-    def _native(self) -> np.dtype[Any]:
+    def _native(self) -> np.dtype[np.generic]:
         return self.dtype.newbyteorder("=")
 
     def check_size(self, stored: int) -> None:
-        """Raise ChunkError if a chunk of `stored` bytes takes more of the file than its values can."""
+        """Raise ChunkError if a chunk of `stored` bytes is larger in the file than its values."""
         self.check_sizes(np.array([stored]), np.array(self.shape[:1]))
 
     def check_sizes(self, sizes: IntArray, steps: IntArray) -> None:
@@ -93,14 +93,14 @@ class Layout:
 
         Args:
           raw: the bytes of the chunk in the file.
-          skipped: filter mask; bit i is set where filter i was not applied.
+          skipped: filter mask; bit i is set if filter i was not applied.
           steps: number of steps in the chunk; by default `shape[0]`.
 
         Returns:
           (steps, *shape[1:]).
 
         Raises:
-          ChunkError: the bytes are not one whole chunk.
+          ChunkError: the bytes are not one complete chunk.
         """
         steps = self.shape[0] if steps is None else steps
         nbytes, itemsize = steps * self.step_nbytes, self.dtype.itemsize
@@ -110,8 +110,10 @@ class Layout:
             if code == h5z.FILTER_DEFLATE:
                 raw = _inflate(raw, nbytes + _SLACK)
             elif code == h5z.FILTER_FLETCHER32:
-                raw = raw[:-_CHECKSUM_BYTES]  # not verified: the readers of gzip do that
-            elif itemsize > 1 and len(raw) == nbytes:
+                raw = raw[:-_CHECKSUM_BYTES]  # not verified: zlib verifies a checksum of its own
+            elif (
+                itemsize > 1 and len(raw) == nbytes
+            ):  # shuffle: first bytes of all values, then the second, ...
                 raw = np.frombuffer(raw, np.uint8).reshape(itemsize, -1).T.tobytes()
         if len(raw) != nbytes:
             raise ChunkError(f"cannot be decoded (a chunk does not hold its {nbytes} bytes)")
@@ -121,13 +123,13 @@ class Layout:
 
 @dataclass(frozen=True)
 class Chunks:
-    """Chunks of whole steps, in order, that hold one array, or several arrays one after the other.
+    """Chunks of whole steps, in order, of one array or of several consecutive arrays.
 
     Attributes:
-      layout: of the values; `layout.shape[0]` is the number of steps of the first chunk.
+      layout: layout of the values; `layout.shape[0]` is the number of steps of the first chunk.
       offsets, sizes: (n,) int64, first byte in the file and number of bytes of each chunk.
-      steps: (n,) int64, number of steps in each; those beyond `starts` of the next one are padding.
-      starts: (n,) int64, first step of each.
+      steps: (n,) int64, number of steps in each chunk; those beyond `starts` of the next chunk are padding.
+      starts: (n,) int64, first step of each chunk.
     """
 
     layout: Layout
@@ -137,7 +139,7 @@ class Chunks:
     starts: IntArray
 
     def same_as(self, other: Chunks) -> bool:
-        """Return whether the same steps are in the same places of the file."""
+        """Return whether both describe the same steps at the same locations of the file."""
         names = ("offsets", "sizes", "steps", "starts")
         return self.layout.step_layout == other.layout.step_layout and all(
             np.array_equal(getattr(self, name), getattr(other, name)) for name in names
@@ -161,7 +163,9 @@ def layout_of(dataset: h5d.DatasetID) -> Layout | None:
     props = dataset.get_create_plist()
     if props.get_layout() != h5d.CHUNKED:
         return None
-    filters = tuple(props.get_filter(i)[0] for i in range(props.get_nfilters()))
+    filters = tuple(
+        props.get_filter(i)[0] for i in range(props.get_nfilters())
+    )  # first is the code
     return Layout(props.get_chunk(), dataset.dtype, filters) if set(filters) <= FILTERS else None
 
 
@@ -169,12 +173,12 @@ def read_steps(dataset: h5d.DatasetID, layout: Layout, start: int, out: Array) -
     """Read steps `start` to `start + len(out)` of a dataset into `out`, which has native byte order.
 
     Raises:
-      ChunkError: a chunk is not what the file declares, or values are not stored in the way NumPy holds them.
+      ChunkError: a chunk differs from the declaration, or the values are not stored as NumPy stores them.
     """
     if not _is_plain(dataset):
         raise ChunkError("is gzipped and does not hold plain numbers")
     stored, complete = _stored_chunks(dataset, layout, start, out.shape)
-    if not complete:
+    if not complete:  # chunks that were never written have the fill value
         fill = np.zeros(1, out.dtype)
         dataset.get_create_plist().get_fill_value(fill)
         out[...] = fill[0]
@@ -182,6 +186,7 @@ def read_steps(dataset: h5d.DatasetID, layout: Layout, start: int, out: Array) -
         layout.check_size(info.size)
         skipped, raw = dataset.read_direct_chunk(info.chunk_offset)
         values = layout.decode(raw, skipped)
+        # first entry of the chunk in `out`; parts of the chunk may lie outside, on either side
         corner = (info.chunk_offset[0] - start, *info.chunk_offset[1:])
         cut = tuple(slice(max(-at, 0), n - at) for at, n in zip(corner, out.shape, strict=True))
         values = values[cut]
@@ -193,7 +198,7 @@ def read_steps(dataset: h5d.DatasetID, layout: Layout, start: int, out: Array) -
 def _stored_chunks(
     dataset: h5d.DatasetID, layout: Layout, start: int, shape: tuple[int, ...]
 ) -> tuple[list[h5d.StoreInfo], bool]:
-    """Return the chunks that hold some of the steps, and whether none of them is missing in the file."""
+    """Return the chunks of these steps, and whether all of them are in the file."""
     first, stop = start - start % layout.shape[0], start + shape[0]
     corners = [range(first, stop, layout.shape[0])]
     corners += [range(0, n, step) for n, step in zip(shape[1:], layout.shape[1:], strict=True)]
@@ -202,7 +207,7 @@ def _stored_chunks(
     if count <= _FEW:
         found += map(dataset.get_chunk_info_by_coord, itertools.product(*corners))
         found = [info for info in found if info.byte_offset is not None]
-    else:  # whatever is declared, there are no more than are stored
+    else:  # a declared shape may imply billions of chunks; iterate over the stored ones
         dataset.chunk_iter(found.append)
         found = [info for info in found if first <= info.chunk_offset[0] < stop]
     return found, len(found) == count
@@ -217,6 +222,7 @@ def find_chunks(dataset: h5d.DatasetID, file_size: int) -> Chunks | None:
     if chunks is None:
         return None
     offsets, sizes = chunks.offsets, chunks.sizes
+    # written so that a huge size cannot overflow
     inside = (offsets > 0) & (sizes > 0) & (offsets <= file_size - sizes)
     return chunks if inside.all() else None
 
@@ -251,20 +257,20 @@ def stored_chunks(dataset: h5d.DatasetID, layout: Layout) -> Chunks | None:
         stored.sort(key=lambda info: info.chunk_offset[0])
     starts = [info.chunk_offset[0] for info in stored]
     if starts != list(range(0, length, steps)) or any(info.filter_mask for info in stored):
-        return None  # a chunk was never written, or skipped a filter
+        return None  # a chunk was never written, or a filter was skipped
     offsets = np.array([info.byte_offset for info in stored], np.int64)
     sizes = np.array([info.size for info in stored], np.int64)
     return Chunks(layout, offsets, sizes, np.full_like(sizes, steps), np.array(starts, np.int64))
 
 
 def _is_plain(dataset: h5d.DatasetID) -> bool:
-    """Return whether values are stored in the way NumPy holds them."""
+    """Return whether values are stored as NumPy stores them."""
     dtype = dataset.dtype
     return dtype.kind == "S" or bool(_type_of(dtype).equal(dataset.get_type()))
 
 
-@cache
-def _type_of(dtype: np.dtype[Any]) -> h5t.TypeID:
+@cache  # it takes longer than to read a chunk
+def _type_of(dtype: np.dtype[np.generic]) -> h5t.TypeID:
     return h5t.py_create(dtype, logical=True)
 
 

@@ -5,9 +5,9 @@
     ...
     lock.release()
 
-The operating system holds the lock (`flock`) and drops it when the process ends, however that happens: a file
-that a killed process left behind blocks nobody. Where there is no such lock (Windows, some network file
-systems), nothing is locked.
+The operating system holds the lock (`flock`) and releases it when the process ends for any reason, so the
+file of a killed process blocks nobody. On systems without such locks (Windows, some network file systems),
+nothing is locked.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import IO
 
 from simscaleai.errors import UserError
 
-_HANDOVER_SECONDS = 0.5  # wait for a holder that is just ending
+_HANDOVER_SECONDS = 0.5  # wait for a holder that is about to end
 
 _held: weakref.WeakSet[FolderLock] = weakref.WeakSet()
 
@@ -30,10 +30,10 @@ class FolderLock:
     """See the module docstring.
 
     Args:
-      folder: what is locked; created when the lock is taken.
-      doing: what the holder does, for the error: "Another process is <doing> <name>".
-      name: what the error calls the folder; by default its path.
-      file: name of the file that is locked; it is in the folder while the lock is held.
+      folder: the folder to lock; created when the lock is taken.
+      doing: what a holder does, for the error "Another process is <doing> <name>".
+      name: name of the folder in the error; by default its path.
+      file: name of the locked file, which is in the folder while the lock is held.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class FolderLock:
         self.folder, self.path = folder, folder / file
         self._doing, self._name = doing, name or str(folder)
         self._file: IO[str] | None = None
-        self._made: list[Path] = []  # folders that were not there before, the innermost first
+        self._made: list[Path] = []  # folders that did not exist before, the innermost first
 
     @property
     def held(self) -> bool:
@@ -50,10 +50,10 @@ class FolderLock:
         return self._file is not None
 
     def take(self) -> None:
-        """Take the lock; nothing to do if it is held already.
+        """Take the lock, unless this object holds it already.
 
         Raises:
-          UserError: another process, or another run of this one, holds it.
+          UserError: another process, or another lock object of this one, holds it.
         """
         if self.held:
             return
@@ -68,18 +68,18 @@ class FolderLock:
             time.sleep(0.05)
 
     def release(self) -> None:
-        """Release the lock; remove its file, and folders that were made for it and are empty.
+        """Release the lock, and remove its file and the empty folders that were created for it.
 
-        Harmless without the lock.
+        Does nothing if the lock is not held.
         """
         if self._file is None:
             return
-        if os.name != "posix":  # an open file cannot be removed there
+        if os.name != "posix":  # Windows cannot remove an open file
             self._drop()
         # removed while still locked: a process that has it open notices (`_is_at`) and tries again
         self.path.unlink(missing_ok=True)
         self._drop()
-        with suppress(OSError):  # not empty any more
+        with suppress(OSError):  # the run has written files
             for folder in self._made:
                 folder.rmdir()
 
@@ -93,7 +93,7 @@ class FolderLock:
         if not _lock(file) or not _is_at(file, self.path):
             file.close()
             return False
-        with suppress(OSError):  # a full disk: what matters is the lock
+        with suppress(OSError):  # on a full disk the lock works without the process id
             os.ftruncate(file.fileno(), 0)
             os.write(file.fileno(), f"{os.getpid()}\n".encode())
         self._file = file
@@ -111,7 +111,7 @@ def _lock(file: IO[str]) -> bool:
     """Lock an open file; return False if another process holds it."""
     try:
         import fcntl
-    except ImportError:  # Windows: two runs in one folder are up to the user
+    except ImportError:  # Windows: the user must not start two runs in one folder
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -123,7 +123,7 @@ def _lock(file: IO[str]) -> bool:
 
 
 def _is_at(file: IO[str], path: Path) -> bool:
-    """Return whether an open file is still the one at a path; its holder may have removed it."""
+    """Return whether an open file is still the one at `path`; a previous holder may have removed it."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -131,7 +131,7 @@ def _is_at(file: IO[str], path: Path) -> bool:
 
 
 def _holder(path: Path) -> str:
-    """Return the holder of a lock as " (process 12345)", "" if its file does not say."""
+    """Return the holder of a lock as " (process 12345)"; "" if its file does not name it."""
     try:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
@@ -140,7 +140,7 @@ def _holder(path: Path) -> str:
 
 
 def _forget() -> None:
-    """Drop all locks in a forked child: they are the parent's and must not outlive it."""
+    """Drop all locks in a forked child: they belong to the parent and must not outlive it."""
     for lock in list(_held):
         lock._drop()
 

@@ -1,36 +1,35 @@
 """A policy as a folder for other programs: `config.json` and the weights, `model.safetensors`.
 
-Neither can hold code. `config.json` is written last, so that a folder that has one is whole.
+Neither file can contain code. `config.json` is written last, so that a folder with this file is complete.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 
 from simscaleai.errors import MissingFileError, UserError
 from simscaleai.guards import guarded, regular_file
+from simscaleai.json_types import JsonDict
 from simscaleai.storage.atomic import atomic_path
+from simscaleai.tensor_types import Tensors
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FORMAT = "simscaleai-policy-1"
-_MAX_CONFIG_BYTES = 64 * 2**20  # a tokenizer is in it
+_MAX_CONFIG_BYTES = 64 * 2**20  # it includes a tokenizer's vocabulary
 
 
 def is_pretrained(path: str | Path) -> bool:
-    """Return whether `path` is such a folder."""
+    """Return whether `path` is a folder of `save_pretrained`."""
     return (Path(path) / CONFIG).is_file()
 
 
-def save_pretrained(
-    folder: str | Path, about: dict[str, Any], weights: dict[str, torch.Tensor]
-) -> Path:
-    """Write both files; those of an earlier policy are replaced."""
+def save_pretrained(folder: str | Path, about: JsonDict, weights: Tensors) -> Path:
+    """Write both files, replacing those of an earlier policy; return the folder."""
     folder = Path(folder)
+    # first: without it, old weights cannot be combined with a new description
     (folder / CONFIG).unlink(missing_ok=True)
     # safetensors refuses tensors that share memory or are views of larger ones.
     own = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
@@ -41,8 +40,8 @@ def save_pretrained(
     return folder
 
 
-def load_pretrained(folder: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Return what `save_pretrained` was given.
+def load_pretrained(folder: str | Path) -> tuple[JsonDict, Tensors]:
+    """Return the description and the weights that were passed to `save_pretrained`.
 
     Raises:
       UserError: a file is missing, damaged or of another format.

@@ -1,14 +1,13 @@
-"""Checkpoints that several processes write together: a folder in place of a file.
+"""Checkpoints that several processes write together: a folder instead of a file.
 
     step_500/index.json   the tensors and where each of their shards is stored; written last
     step_500/plain.pt     everything but tensors of the model and optimizer, as `checkpoint` writes it
     step_500/part_0.bin   bytes of tensors, one after the other; one file for each process
 
-`torch.distributed.checkpoint` decides which process writes and reads which shard (`storage.dcp`), so that any
-number of processes can read what another number wrote. Its own file format is not used: its index is a
-pickle, and unpickling a file runs code of whoever wrote it. Here the index is JSON, and tensors are raw
-bytes with a
-checksum: nothing in them can run, and no more is read than the files hold.
+`torch.distributed.checkpoint` decides which process writes and reads which shard (`storage.dcp`), so that the
+number of processes may differ between writing and reading. Its file format is not used, because its index
+is a pickle, which can run code when it is read. Here the index is JSON and tensors are raw bytes with
+checksums: nothing can run, and the sizes in the index are checked against those of the files.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,13 +28,16 @@ import torch
 from simscaleai.array_types import Array
 from simscaleai.errors import UserError
 from simscaleai.guards import guarded, reason, regular_file
+from simscaleai.json_types import JsonDict
+from simscaleai.tensor_types import Tensors, TensorTree
 
 INDEX_FILE = "index.json"
 PLAIN_FILE = "plain.pt"
-ALIGNMENT = 64  # bytes; a mapped tensor of any dtype is aligned
+ALIGNMENT = 64  # bytes; aligns memory-mapped tensors of any dtype
 FORMAT_VERSION = 1
 _MAX_INDEX_BYTES = 64 * 2**20
-_MAX_RANK = 16
+_MAX_RANK = 16  # axes of a tensor
+# Only these can be read: an index cannot name another attribute of torch.
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -47,13 +49,13 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class TensorShard:
-    """A box of a tensor, and where its values are stored, in C order."""
+    """A box of a tensor, and the location of its values, in C order."""
 
-    offset: tuple[int, ...]
-    shape: tuple[int, ...]
+    offset: tuple[int, ...]  # of the box in the tensor
+    shape: tuple[int, ...]  # of the box
     file: str
-    start: int
-    size: int
+    start: int  # bytes
+    size: int  # bytes
     crc32: int
 
 
@@ -62,37 +64,38 @@ class Entry:
     """One tensor of the folder."""
 
     dtype: torch.dtype
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # of the full tensor
     shards: tuple[TensorShard, ...]
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, torch.Tensor]:
+def flatten(tree: TensorTree, prefix: str = "") -> Tensors:
     """Flatten {"a": {"b": tensor}} to {"a/b": tensor}."""
-    flat: dict[str, torch.Tensor] = {}
+    flat: Tensors = {}
     for key, value in tree.items():
         if "/" in key:
             raise ValueError(f"the name {key!r} cannot be used in a path")
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{key}/")
         else:
             flat[prefix + key] = value
     return flat
 
 
-def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Inverse of `flatten`."""
-    tree: dict[str, Any] = {}
+def unflatten(flat: Tensors) -> TensorTree:
+    """Return the inverse of `flatten`."""
+    tree: TensorTree = {}
     for path, value in flat.items():
         *groups, name = path.split("/")
         place = tree
         for group in groups:
-            place = place.setdefault(group, {})
+            # `_read_index` has refused names that are both a tensor and a group
+            place = cast(TensorTree, place.setdefault(group, {}))
         place[name] = value
     return tree
 
 
 def write_index(folder: Path, entries: Mapping[str, Entry]) -> None:
-    """Write `index.json`; call it when the files of all shards are complete."""
+    """Write `index.json`; call it after the files of all shards are complete."""
     tensors = {
         name: {
             "dtype": str(entry.dtype).removeprefix("torch."),
@@ -106,10 +109,10 @@ def write_index(folder: Path, entries: Mapping[str, Entry]) -> None:
 
 
 class ShardedCheckpoint:
-    """Reads the tensors of a checkpoint folder; the index is checked against the files at once.
+    """Reader of a checkpoint folder; the constructor checks the index against the files.
 
     Raises:
-      UserError: the index is damaged, or claims what the files do not hold.
+      UserError: the index is damaged or does not match the files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -123,8 +126,8 @@ class ShardedCheckpoint:
         except Exception as error:  # as in `guards.guarded`
             raise self._damaged(f"its {INDEX_FILE} cannot be read ({reason(error)})") from error
 
-    def read(self) -> dict[str, torch.Tensor]:
-        """Return all tensors whole, in CPU memory or memory-mapped."""
+    def read(self) -> Tensors:
+        """Return all full tensors, in CPU memory or memory-mapped."""
         return {name: self._assemble(name, entry) for name, entry in self.entries.items()}
 
     def shard(self, name: str, shard: TensorShard) -> torch.Tensor:
@@ -140,13 +143,13 @@ class ShardedCheckpoint:
         return torch.from_numpy(data).view(self.entries[name].dtype).reshape(shard.shape)
 
     def verify(self) -> None:
-        """Read everything once; raise UserError at the first damage."""
+        """Read all bytes once; raise UserError at the first damage."""
         for name, entry in self.entries.items():
             for shard in entry.shards:
                 self.shard(name, shard)
 
     def _assemble(self, name: str, entry: Entry) -> torch.Tensor:
-        if len(entry.shards) == 1:
+        if len(entry.shards) == 1:  # without a copy
             return self.shard(name, entry.shards[0])
         whole = torch.zeros(entry.shape, dtype=entry.dtype)
         for shard in entry.shards:
@@ -156,12 +159,12 @@ class ShardedCheckpoint:
 
     @cached_property
     def _files(self) -> dict[str, Array]:
-        """The bytes of each file, mapped copy-on-write: the file stays as it is."""
+        """The bytes of each file, mapped copy-on-write: writing to a tensor does not change the file."""
         names = {shard.file for entry in self.entries.values() for shard in entry.shards}
         return {
             name: np.memmap(self.folder / name, np.uint8, "c")
             if (self.folder / name).stat().st_size
-            else np.empty(0, np.uint8)
+            else np.empty(0, np.uint8)  # an empty file cannot be mapped
             for name in names
         }
 
@@ -173,6 +176,7 @@ class ShardedCheckpoint:
         if data["format_version"] != FORMAT_VERSION:
             raise self._damaged(f"it is of format version {data['format_version']!r}")
         entries = {str(name): _entry(about) for name, about in data["tensors"].items()}
+        # "a" and "a/b" cannot both exist in nested dicts
         groups = {name[:i] for name in entries for i, c in enumerate(name) if c == "/"}
         if groups & entries.keys():
             raise ValueError("a tensor has the name of a group of others")
@@ -184,6 +188,7 @@ class ShardedCheckpoint:
         total, sizes = 0, dict[str, int]()
         for name, shard in _shards(entries):
             if shard.file not in sizes:
+                # no path: a file of the folder itself, which is no link to another one
                 if os.path.basename(shard.file) != shard.file or not shard.file.endswith(".bin"):
                     raise self._damaged(f"{name!r} is said to be in {shard.file!r}")
                 file = self.folder / shard.file
@@ -193,6 +198,7 @@ class ShardedCheckpoint:
             if shard.start + shard.size > sizes[shard.file]:
                 raise self._damaged(f"its file {shard.file} is cut short")
             total += shard.size
+        # shards that overlap could claim the same bytes many times
         if total > sum(sizes.values()):
             raise self._damaged("its tensors claim to be larger than its files")
 
@@ -209,8 +215,8 @@ def _shards(entries: dict[str, Entry]) -> Iterator[tuple[str, TensorShard]]:
             yield name, shard
 
 
-def _entry(about: dict[str, Any]) -> Entry:
-    """Parse one tensor of the index; ValueError unless its shards are inside it and fill it."""
+def _entry(about: JsonDict) -> Entry:
+    """Parse one tensor of the index; ValueError unless its shards lie inside it and fill it."""
     dtype, shape = _DTYPES[about["dtype"]], _numbers(about["shape"])
     shards = tuple(
         TensorShard(
@@ -233,7 +239,7 @@ def _entry(about: dict[str, Any]) -> Entry:
 
 
 def _numbers(values: Any) -> tuple[int, ...]:
-    numbers = tuple(values)
+    numbers = tuple(values)  # whatever the file has in this place
     if len(numbers) > _MAX_RANK or any(type(n) is not int or n < 0 for n in numbers):
         raise ValueError("not a list of counts")
     return numbers

@@ -1,7 +1,7 @@
-"""Read which episodes of a file are for training and which for validation.
+"""Read the training and validation splits of a file.
 
-A file may name them in /mask/train and /mask/valid. If one of the two is missing, it is the rest; if both
-are, whatever other masks there are, every tenth episode is for validation.
+A file may list their episodes in /mask/train and /mask/valid. If one list is missing, it is all episodes
+that are not in the other. If both are missing, every tenth episode is for validation.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from simscaleai.storage.episode import EpisodeMeta
 from simscaleai.storage.hdf5 import SafeFile
 
 SPLITS = ("train", "valid")
-_FALLBACK_VALID = 10  # without masks every tenth episode is for validation
-_SHOWN = 3
+_FALLBACK_VALID = 10  # without masks, every tenth episode is for validation
+_SHOWN = 3  # episodes named in an error
 
 
 class Masks:
@@ -23,10 +23,10 @@ class Masks:
     Args:
       file: the file.
       episodes: its episodes, in order.
-      robomimic: whether it has the robomimic layout, which has masks.
+      robomimic: whether it has the robomimic layout; only this layout has masks.
 
     Attributes:
-      names: of the masks, sorted.
+      names: names of the masks, sorted.
     """
 
     def __init__(self, file: SafeFile, episodes: Sequence[EpisodeMeta], robomimic: bool) -> None:
@@ -37,9 +37,9 @@ class Masks:
         self._position = {e.name: i for i, e in enumerate(episodes)}
 
     def read(self, name: str) -> tuple[list[int], list[str]]:
-        """Return the sorted positions of a mask's episodes, and names in it that no episode has."""
+        """Return the sorted positions of the episodes in a mask, and the names in it that no episode has."""
         assert self._group is not None
-        most = 2 * len(self._episodes) + 1000
+        most = 2 * len(self._episodes) + 1000  # names; a hostile file may list millions
         members = set(self._file.strings(self._group, name, f"mask/{name}", most))
         known = sorted(self._position[m] for m in members if m in self._position)
         return known, sorted(m for m in members if m not in self._position)
@@ -48,10 +48,10 @@ class Masks:
         """Return the sorted positions of the episodes of a split.
 
         Args:
-          name: "all", "train", "valid" or another mask.
+          name: "all", "train", "valid" or the name of another mask.
 
         Raises:
-          UserError: there is no such split, or a mask of the two cannot be used.
+          UserError: the split does not exist, or a mask of `SPLITS` is invalid.
         """
         everything = list(range(len(self._episodes)))
         if name == "all":
@@ -66,11 +66,12 @@ class Masks:
         if other in self.names:
             rest = set(self.read(other)[0])
             return [i for i in everything if i not in rest]
+        # the last of each ten, so that a file of up to nine episodes has all of them for training
         validated = everything[_FALLBACK_VALID - 1 :: _FALLBACK_VALID]
         return validated if name == "valid" else sorted({*everything} - {*validated})
 
     def problems(self) -> list[str]:
-        """Return what is wrong with the masks of `SPLITS`, one sentence each."""
+        """Return the problems of the masks of `SPLITS`, one clause each."""
         masks = {name: self.read(name) for name in SPLITS if name in self.names}
         problems = [
             f"mask/{name} names {missing[0]!r}, which is not there; write the mask again"

@@ -1,13 +1,13 @@
 """Open untrusted HDF5 files in a child process first.
 
-The HDF5 library can loop forever, crash or allocate gigabytes if a few bytes of a file's structure are
-wrong, and nothing in the same process can stop it. So a child process opens every object, reads every
-attribute and looks up every chunk, with limits on memory and on time without progress. If it fails, the
-file is refused.
+If a few bytes of a file's structure are wrong, the HDF5 library can loop forever, crash or allocate
+gigabytes, and the process that called it cannot stop it. Therefore a child process first opens every
+object, reads every attribute and looks up every chunk, with limits on memory and on time without progress.
+If it fails, the file is refused.
 
-A file is vetted once per process, and again when it has changed. Files larger than `MAX_BYTES` are not
-vetted, as that would take too long, and neither are files on systems other than Linux, where a process
-with threads cannot be forked.
+A file is vetted once per process, and again after it has changed. Files larger than `MAX_BYTES` are not
+vetted, which would take too long, nor are files on systems other than Linux, where a process with threads
+cannot be forked.
 """
 
 from __future__ import annotations
@@ -34,21 +34,20 @@ MEMORY = 2**30  # bytes beyond what this process has
 _MAX_DEPTH = 8
 _GOOD, _TOO_LARGE = b"+", b"!"
 
-_verdicts: dict[
-    tuple[int, ...], str
-] = {}  # {identity of a file: what is wrong with it, "" for nothing}
+# {identity of a file: its problem, "" for none}
+_verdicts: dict[tuple[int, ...], str] = {}
 
 
 def vet(path: str | Path) -> None:
-    """Open a file in a child process, unless that was done before.
+    """Open a file in a child process, unless this was done before.
 
     Raises:
-      UserError: the child hung, crashed or took too much memory.
+      UserError: the child hung, crashed or used too much memory.
     """
     try:
         stat = os.stat(path)
     except (OSError, ValueError):
-        return  # whoever opens it says what is wrong
+        return  # the caller's attempt to open it reports the problem
     identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     if stat.st_size > MAX_BYTES or sys.platform != "linux":
         return
@@ -61,13 +60,14 @@ def vet(path: str | Path) -> None:
 
 
 def _problem(path: Path) -> str:
-    """Run the child; return what happened to it, "" if it succeeded."""
+    """Run the child; return how it failed, as the end of a sentence, or "" if it succeeded."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():
-        # h5py and the C library hold their locks while forking, and the child uses nothing else.
+        # Python warns that other threads may hold locks. h5py and the C library take theirs before a fork
+        # and release them in the child, which uses no others.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
-    if child == 0:
+    if child == 0:  # it must never return into the caller's code
         try:
             _child(path, writer)
         finally:
@@ -94,28 +94,25 @@ def _problem(path: Path) -> str:
 
 
 def _child(path: Path, writer: int) -> None:
-    """Do everything that the parent may do with the file's structure.
-
-    Write a byte to `writer` as a heartbeat.
-    """
+    """Do everything that the parent may do with the file's structure; write heartbeats to `writer`."""
     faulthandler.disable()  # the parent reports a crash
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+    # messages of a crash, such as glibc's, would go to the user's terminal
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no core dump
     try:
         with SafeFile(path) as file:
             for i, _ in enumerate(_objects(file, file.root, 0, set())):
-                if i % 64 == 0:
+                if i % 64 == 0:  # rarely enough not to slow the child down
                     os.write(writer, b".")
-    except (
-        Exception
-    ) as error:  # others than of memory this process will meet too, and say what they are
+    except Exception as error:
+        # The parent will get the same error and report it, unless memory is lacking.
         os.write(writer, _TOO_LARGE if _of_memory(error) else _GOOD)
         return
     os.write(writer, _GOOD)
@@ -123,6 +120,7 @@ def _child(path: Path, writer: int) -> None:
 
 def _of_memory(error: BaseException | None) -> bool:
     """Return whether lack of memory caused an error."""
+    # HDF5 reports it as "can't allocate" or "memory allocation failed"
     while error is not None:
         if isinstance(error, MemoryError) or "alloc" in str(error):
             return True
@@ -133,7 +131,7 @@ def _of_memory(error: BaseException | None) -> bool:
 def _objects(
     file: SafeFile, group: h5g.GroupID, depth: int, visited: set[int]
 ) -> Iterator[h5py.h5i.ObjectID]:
-    """Yield at every object below `group`, each once, with its attributes read and its chunks looked up."""
+    """Read attributes and look up chunks of every object below `group` once; yield at each as a heartbeat."""
     _attributes(file, group)
     for name in file.names(group):
         yield group
@@ -168,4 +166,4 @@ def _dataset(file: SafeFile, group: h5g.GroupID, name: str) -> None:
     try:
         file.chunks(file.dataset(group, name, name), name)
     except UserError:
-        file.strings(group, name, name, 2**20)  # of a mask
+        file.strings(group, name, name, 2**20)  # a mask is a list of names

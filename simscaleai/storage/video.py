@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from simscaleai.storage.atomic import atomic_path
 
 
 def write_video(path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: float) -> int:
-    """Write frames (H, W, 3) of one size as H.264; they are consumed one by one and need not fit in memory.
+    """Write frames (H, W, 3) of one size as H.264, one by one, so that they need not fit in memory.
 
     Sides of odd length are scaled to even ones, which players require.
 
@@ -34,7 +33,8 @@ def write_video(path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: floa
         ) from None
     count = 0
     with atomic_path(path) as temporary, contextlib.ExitStack() as stack:
-        writer: Any = None
+        # imageio_ffmpeg's writer is a generator that takes frames by `send`
+        writer: Generator[None, NDArray[np.uint8] | None, None] | None = None
         for frame in frames:
             if writer is None:
                 writer = imageio_ffmpeg.write_frames(
@@ -46,11 +46,11 @@ def write_video(path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: floa
                     output_params=["-f", "mp4", "-movflags", "+faststart"],
                 )
                 stack.callback(writer.close)
-                writer.send(None)
+                writer.send(None)  # starts it
             writer.send(np.ascontiguousarray(frame))
             count += 1
         assert count, "a video has at least one frame"
-        stack.close()  # finishes the file
+        stack.close()  # ffmpeg writes the index and ends
         if not _is_whole(temporary):
             raise OSError(f"ffmpeg has not finished {temporary}")  # it gives no reason
     return count
@@ -58,13 +58,14 @@ def write_video(path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: floa
 
 def _is_whole(path: Path) -> bool:
     """Return whether an mp4 file holds all of its boxes, the index (moov) among them."""
+    # a box: its size (4 bytes, big endian), its name (4 bytes), its content; see ISO/IEC 14496-12
     names, end = [], path.stat().st_size if path.exists() else 0
     with path.open("rb") if end else contextlib.nullcontext() as file:
         at = 0
         while file is not None and at + 8 <= end:
             file.seek(at)
             size, name = struct.unpack(">I4s", file.read(8))
-            if size == 1:  # of more than 4 GB
+            if size == 1:  # a 64-bit size follows, for boxes of 4 GB and more
                 size = struct.unpack(">Q", file.read(8))[0]
             names.append(name)
             at += max(size, 8)

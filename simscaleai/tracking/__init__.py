@@ -1,4 +1,4 @@
-"""What a run leaves behind besides its checkpoints: numbers by step, and where they came from."""
+"""Records of a run besides its checkpoints: metrics by step, settings and versions."""
 
 from __future__ import annotations
 

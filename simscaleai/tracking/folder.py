@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and what to do with the files of an earlier one."""
+"""The folder of a run: names, the lock, and archiving the files of an earlier run."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from simscaleai.tracking.log import METRICS_FILE
 from simscaleai.tracking.run_info import CONFIG_FILE, INFO_FILE
 from simscaleai.tracking.trackers import TENSORBOARD_FOLDER, WANDB_FILE, WANDB_FOLDER
 
-EVALUATIONS = "eval_info*.json"  # of checkpoints
-# What this package writes there.
+EVALUATIONS = "eval_info*.json"  # results of `simscale eval`
+# Files and folders that this package writes into the folder of a run.
 RECORDS = (
     *(METRICS_FILE, CONFIG_FILE, INFO_FILE, TENSORBOARD_FOLDER, WANDB_FILE, WANDB_FOLDER),
     EVALUATIONS,
 )
-MAX_LINE = 2**20  # bytes that are looked at to see whose a file is
+MAX_LINE = 2**20  # bytes read from a file to recognize it as a run's
 
 
 def is_run_name(name: str) -> bool:
-    """Whether a name is that of a folder below `runs/`: "a", or folders in folders as "width/3"."""
+    """Return whether `name` is a valid name of a run: a relative path below `runs/` such as "width/3"."""
+    # "..", empty parts and backslashes (a separator on Windows) could lead out of the folder
     parts = name.split("/")
     return name.isprintable() and not any(
         part in ("", ".", "..") or Path(part).name != part or "\\" in part for part in parts
@@ -34,7 +35,7 @@ def is_run_name(name: str) -> bool:
 
 
 def check_run_name(name: str) -> None:
-    """Raise UserError unless a name is that of a folder below `runs/`."""
+    """Raise UserError unless `name` is a valid name of a run; see `is_run_name`."""
     if not is_run_name(name):
         raise UserError(
             f"The name {name!r} is not that of a folder below runs/, such as 'width/3'."
@@ -42,21 +43,23 @@ def check_run_name(name: str) -> None:
 
 
 def lies_in(path: str | Path, folder: str | Path) -> bool:
-    """Whether a path names something in a folder, or the folder itself; links are not followed."""
+    """Return whether `path` is `folder` or lies in it; links are not followed."""
     return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
 
 
 def check_path_in_file(
     value: str, setting: str, config: str | Path, flag: str, folder: Path
 ) -> None:
-    """Raise UserError if a path to write to, which a file of settings names, leads out of a folder.
+    """Raise UserError if a settings file names an output path outside of `folder`.
+
+    Settings files may come from somebody else; on the command line, any path is allowed.
 
     Args:
       value: the path.
-      setting: its name in the file.
-      config: the file; whoever wrote it may be somebody else.
-      flag: what sets it on the command line, where any path is allowed.
-      folder: where it may be.
+      setting: name of the setting.
+      config: the settings file.
+      flag: the command line flag of the setting, for the error.
+      folder: the folder in which the path must lie.
     """
     if not value.isprintable() or not lies_in(value, folder):
         raise UserError(
@@ -66,11 +69,11 @@ def check_path_in_file(
 
 
 class RunLock:
-    """The lock of a run's folder, which its main process takes for all of them; a context manager.
+    """The lock of a run folder, held by the main process for all processes; a context manager.
 
     Args:
-      folder: of the run.
-      processes: those of the run; each makes the same calls.
+      folder: the run folder.
+      processes: the processes of the run, which all make the same calls.
     """
 
     def __init__(self, folder: Path, processes: Processes | None = None) -> None:
@@ -79,16 +82,17 @@ class RunLock:
         self._taken = False
 
     def take(self, create: bool = True) -> None:
-        """Take the folder; nothing to do if it is taken already.
+        """Take the lock, unless it is held already.
 
         Args:
-          create: make a folder that is not there; otherwise there is nothing to take yet.
+          create: create a missing folder; with False, a missing folder is not locked.
 
         Raises:
-          UserError: another process has it; in all processes of the run.
+          UserError: another process holds the lock; raised in all processes of the run.
         """
         if self._taken:
             return
+        # The error is broadcast: other processes would wait for ever in their next collective operation.
         problem = None
         if self._processes.is_main and (create or self._lock.folder.exists()):
             try:
@@ -100,13 +104,13 @@ class RunLock:
             raise UserError(problem)
 
     def release(self) -> None:
-        """Give the folder back."""
+        """Release the lock."""
         self._lock.release()
         self._taken = False
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock in the block, and afterwards only if it was held before."""
+        """Hold the lock in the block; afterwards, release it unless it was held before."""
         before = self._taken
         self.take()
         try:
@@ -117,7 +121,7 @@ class RunLock:
 
     @contextmanager
     def released_on_error(self) -> Iterator[None]:
-        """Give the folder back if the block fails."""
+        """Release the lock if the block fails."""
         try:
             yield
         except BaseException:
@@ -133,13 +137,13 @@ class RunLock:
 
 
 def archive_run(folder: Path, patterns: Iterable[str]) -> Path | None:
-    """Move an earlier run's records, and what else fits `patterns`, into a new folder beside this one.
+    """Move the records of an earlier run and files that match `patterns` into a new folder beside `folder`.
 
     Returns:
-      the new folder, `<folder>.old-<k>` with the first free k; None if there was nothing to move.
+      The new folder, `<folder>.old-<k>` with the first free k; None if there was nothing to move.
 
     Raises:
-      ExistingFileError: there are files of such names, and no run has written them.
+      ExistingFileError: files with these names exist, but no run wrote them.
     """
     found = _files(folder, patterns)
     check_no_foreign_files(folder, patterns)
@@ -147,7 +151,7 @@ def archive_run(folder: Path, patterns: Iterable[str]) -> Path | None:
 
 
 def check_no_foreign_files(folder: Path, patterns: Iterable[str]) -> None:
-    """Raise ExistingFileError if a folder that is not of a run has files with names of a run's."""
+    """Raise ExistingFileError if files have the names of a run's files, but no run wrote them."""
     found = _files(folder, patterns)
     if found and not _is_run(folder, found):
         names = ", ".join(path.name for path in found)
@@ -161,8 +165,8 @@ def _files(folder: Path, patterns: Iterable[str]) -> list[Path]:
 
 
 def _is_run(folder: Path, found: Sequence[Path]) -> bool:
-    """Whether one of a folder's files can only be of a run: records of its steps, or a checkpoint."""
-    if all(path.match(EVALUATIONS) for path in found):
+    """Return whether a file shows that a run wrote the folder: records of steps, or a checkpoint."""
+    if all(path.match(EVALUATIONS) for path in found):  # no other program uses this name
         return True
     if _has_steps(folder / METRICS_FILE) or _has_starts(folder / INFO_FILE):
         return True
@@ -174,7 +178,7 @@ def _has_steps(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return isinstance(json.loads(file.readline(MAX_LINE))["step"], int | float)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # deeply nested JSON
         return False
 
 
@@ -195,10 +199,10 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 def archive(folder: Path, found: Sequence[Path]) -> Path | None:
-    """Move files of `folder` as `archive_run` does."""
+    """Move the files `found` out of `folder`, as `archive_run` does."""
     if not found:
         return None
-    k = 1
+    k = 1  # archives are never overwritten
     while (aside := folder.with_name(f"{folder.name}.old-{k}")).exists():
         k += 1
     aside.mkdir()

@@ -3,9 +3,10 @@
     with RunLog(Path("runs/a"), start_step=0) as log:
         log.record(100, {"loss": 0.1, "eval_success_rate": 0.5})
 
-`metrics.jsonl` is always written: a line {"step": 100, "loss": 0.1, ...} for each call, with null for a
-number that is not finite. TensorBoard is written where it is installed, Weights & Biases on request. A run
-that resumes after `start_step` drops earlier records of later steps, which it repeats.
+`metrics.jsonl` is always written: one line {"step": 100, "loss": 0.1, ...} per call, with null for numbers
+  that
+are not finite. TensorBoard files are written if it is installed, and Weights & Biases is used on request. A
+run that resumes after `start_step` repeats later steps, so it deletes the old records of them.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from simscaleai.convert import without_nan
+from simscaleai.json_types import JsonDict
 from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.disk import name_disk_errors
 from simscaleai.tracking.trackers import (
@@ -32,16 +33,16 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class RunLog:
-    """A context manager around a run; nothing is written before it is entered.
+    """Context manager that logs a run; nothing is written before it is entered.
 
     Args:
-      folder: of the run; created.
+      folder: the run folder, which is created.
       start_step: the step after which the run resumes; 0 for a new run.
-      use_tensorboard: write `<folder>/tensorboard` too; None does where TensorBoard is installed.
+      use_tensorboard: also write `<folder>/tensorboard`; None to do so if TensorBoard is installed.
       wandb: arguments of `wandb.init`, such as project and name; None for no Weights & Biases.
 
     Raises:
-      UserError: what is asked for is not installed, or does not start.
+      UserError: a requested tracker is not installed or does not start.
     """
 
     def __init__(
@@ -49,13 +50,13 @@ class RunLog:
         folder: Path,
         start_step: int = 0,
         use_tensorboard: bool | None = None,
-        wandb: Mapping[str, Any] | None = None,
+        wandb: JsonDict | None = None,
     ) -> None:
         if wandb is not None:
-            load_wandb()
+            load_wandb()  # a missing package is reported before the run starts
         self.folder, self.start_step = folder, start_step
         self._wandb = wandb
-        installed = TensorBoard.installed()
+        installed = TensorBoard.installed()  # an optional extra
         self._use_tensorboard = installed if use_tensorboard is None else use_tensorboard
         if self._use_tensorboard and not installed:
             raise missing("use_tensorboard", "tensorboard")
@@ -73,7 +74,7 @@ class RunLog:
         if self._use_tensorboard:
             self._trackers.append(TensorBoard(self.folder, self.start_step))
         path = self.folder / METRICS_FILE
-        forget_after(path, self.start_step)
+        drop_later_steps(path, self.start_step)
         self._file = path.open("a", encoding="utf-8")
 
     def __exit__(
@@ -82,6 +83,7 @@ class RunLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # an error of the run itself must not be replaced by one of closing its log
         with suppress(OSError) if kind else name_disk_errors(self.folder / METRICS_FILE):
             try:
                 self._file.close()
@@ -90,22 +92,23 @@ class RunLog:
                     tracker.close(failed=kind is not None)
 
     def record(self, step: int, values: Mapping[str, float]) -> None:
-        """Write the values of a step; what is written is not lost if the process is killed.
+        """Write the values of a step; they are not lost if the process is killed afterwards.
 
         Raises:
           CannotWriteError: the disk is full or the like.
         """
         with name_disk_errors(self.folder / METRICS_FILE):
+            # JSON has no NaN, and other parsers reject Python's extension of it
             line = json.dumps(without_nan({"step": step, **values}), allow_nan=False)
             self._file.write(f"{line}\n")
-            self._file.flush()
+            self._file.flush()  # to the operating system, which outlives this process
         for tracker in self._trackers:
             with name_disk_errors(self.folder):
                 tracker.record(step, values)
 
 
-def forget_after(path: Path, step: int) -> None:
-    """Rewrite `metrics.jsonl` without the lines of later steps, and without a torn last one."""
+def drop_later_steps(path: Path, step: int) -> None:
+    """Rewrite `metrics.jsonl` without lines of later steps and without an incomplete last line."""
     if not path.exists():
         return
     text = path.read_text(encoding="utf-8", errors="replace")
@@ -116,7 +119,7 @@ def forget_after(path: Path, step: int) -> None:
 
 
 def _step_of(line: str) -> float:
-    """The step that a line is of; infinity for a line that was not written to its end."""
+    """Return the step of a line; infinity for an incomplete line."""
     try:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):

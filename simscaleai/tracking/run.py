@@ -1,14 +1,14 @@
-"""One run in its folder: lock, checkpoints, resume and stop signals; for imitation and for RL.
+"""One run in its folder: lock, checkpoints, resuming and stop signals, for imitation and for RL.
 
     run = Run(Path("runs/a"), processes)
     path = run.newest()                       # a checkpoint to resume from, or None
     with run.at_work(), run.stop:
-        run.archive_earlier(step)             # what an earlier run left here
+        run.archive_earlier(step)             # move the files of an earlier run
         while step < last and not run.stop.requested:
             ...
-            run.saved = (step, path)          # what a full disk leaves
+            run.saved = (step, path)          # an error of a full disk names it
 
-Every process of the run makes the same calls; the main one alone touches files.
+All processes of the run make the same calls; only the main one touches files.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ class Run:
     """See the module docstring.
 
     Args:
-      folder: settings and records of the run.
+      folder: folder of settings and records.
       processes: the processes of the run.
-      checkpoint_folder: `folder` itself by default.
-      keep: number of `step_N` checkpoints that stay; 0 for all.
-      step_of: the step of a checkpoint, from its payload.
+      checkpoint_folder: folder of the checkpoints; `folder` itself by default.
+      keep: number of `step_N` checkpoints to keep; 0 for all.
+      step_of: returns the step of a checkpoint, given its payload.
 
     Attributes:
-      lock: of the folder; nobody else may write while it is held.
-      checkpoints: those in `checkpoint_folder`.
-      stop: Ctrl-C and SIGTERM, as a wish to stop.
+      lock: lock of the folder; no other process writes there while it is held.
+      checkpoints: the checkpoints in `checkpoint_folder`.
+      stop: Ctrl-C and SIGTERM, as a request to stop.
       saved: step and path of the newest checkpoint that was written or resumed from; None if there is none.
-      notes: what there is to say before the first step.
+      notes: sentences to print before the first step.
     """
 
     def __init__(
@@ -65,13 +65,14 @@ class Run:
         """Hold the lock in the block.
 
         Raises:
-          UserError: another process is at work in the folder.
-          CannotWriteError: the disk is full or the like; says which checkpoint is left.
+          UserError: another process uses the folder.
+          CannotWriteError: the disk is full or the like; names the newest checkpoint.
         """
         try:
             with self.lock:
                 yield self
         except CannotWriteError as error:
+            # the user must know how much of the training survives
             kept = "There is no checkpoint yet; run the same command again."
             if self.saved is not None:
                 step, path = self.saved
@@ -79,32 +80,33 @@ class Run:
             raise error.with_sentence(kept) from error
 
     def newest(self, job: str | None = None) -> Path | None:
-        """Return the newest checkpoint that can be read, the same in all processes; None if there is none.
+        """Return the newest checkpoint that can be read, equal in all processes; None if there is none.
 
-        The lock is taken first: nobody else may be writing what this run resumes from. If there is nothing
-        to resume, not even a damaged checkpoint, what is in the folder counts as this run's own.
+        The lock is taken first, so that no other process writes the checkpoint. If there is no checkpoint,
+        not even a damaged one, the files in the folder count as this run's own and are not archived.
 
         Args:
-          job: leave out checkpoints that were not written by this job of `torchrun`.
+          job: ignore checkpoints that other jobs of `torchrun` wrote.
         """
         self.lock.take(create=False)
+        # one process reads, so that all take the same checkpoint even if another one appears meanwhile
         newest = self.checkpoints.newest(job) if self.processes.is_main else None
         newest = self.processes.broadcast(newest)
         assert newest is not None
         self.notes += [f"Left out a damaged checkpoint. {text}" for text in newest.damaged]
         if newest.path is not None:
-            self.notes.append(f"Going on from {newest.path}, step {newest.step}.")
-        elif job is None and not newest.damaged:
+            self.notes.append(f"Resuming from {newest.path}, step {newest.step}.")
+        elif job is None and not newest.damaged:  # a run that stopped before its first checkpoint
             self.checkpoints.resume(None)
         return newest.path
 
     def resume(self, path: Path, step: int) -> None:
-        """Note that `path`, a checkpoint of `step`, has been loaded."""
+        """Note that the checkpoint `path` of `step` has been loaded."""
         self.saved = (step, path)
         self.checkpoints.resume(path)
 
     def archive_earlier(self, step: int) -> None:
-        """Take the folder, and archive what an earlier run left in it; the second call does nothing."""
+        """Lock the folder and archive the files of an earlier run; a second call does nothing."""
         self.lock.take()
         aside = self.checkpoints.archive_earlier(step, self.processes)
         if aside:
@@ -112,5 +114,6 @@ class Run:
 
     def all_stop(self) -> bool:
         """Return whether a stop was requested in any process; a collective operation."""
+        # a signal may reach some processes only
         requested = torch.tensor(float(self.stop.requested is not None))
         return bool(self.processes.all_reduce(requested) > 0)

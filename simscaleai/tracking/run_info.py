@@ -1,7 +1,7 @@
-"""Where a run came from, in its folder.
+"""Files that record the origin of a run.
 
-config.yaml      its settings
-run_info.json    a list with one entry for each start: versions, revision of the code, command, device
+config.yaml      the settings
+run_info.json    a list with one entry per start: versions, revision of the code, command, device
 """
 
 from __future__ import annotations
@@ -10,18 +10,25 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
+from simscaleai.json_types import JsonDict
 from simscaleai.storage.atomic import atomic_path
 
 CONFIG_FILE = "config.yaml"
 INFO_FILE = "run_info.json"
 LIBRARIES = ("mujoco", "torch", "numpy", "gymnasium", "h5py", "omegaconf")
-_GIT_SECONDS = 10
+_GIT_SECONDS = 10  # a network file system may hang
+
+
+class GitState(TypedDict):
+    """State of a git work tree."""
+
+    revision: str
+    dirty: bool  # whether a tracked file was changed
 
 
 def write_run_info(
@@ -30,16 +37,16 @@ def write_run_info(
     start_step: int,
     device: str,
     processes: int = 1,
-    facts: Mapping[str, Any] | None = None,
+    facts: JsonDict | None = None,
 ) -> None:
     """Write both files; earlier starts of the same run keep their entries in `run_info.json`.
 
     Args:
-      folder: of the run; created.
-      config: its settings as YAML.
-      start_step: the step after which the run resumes; 0 forgets earlier starts.
-      device: what it runs on.
-      processes: how many train together.
+      folder: the run folder, which is created.
+      config: the settings as YAML.
+      start_step: the step after which the run resumes; 0 removes the entries of earlier starts.
+      device: device of the training.
+      processes: number of processes.
       facts: further entries of `run_info.json` for this start, plain values.
     """
     starts = _earlier_starts(folder / INFO_FILE) if start_step else []
@@ -55,13 +62,13 @@ def write_run_info(
             **(facts or {}),
         }
     )
-    # First: a run that is killed between the two must know the folder again as a run's.
+    # This file first: if the run is killed in between, the folder is still recognized as a run's.
     _write(folder / INFO_FILE, json.dumps(starts, indent=2) + "\n")
     _write(folder / CONFIG_FILE, config)
 
 
 def versions() -> dict[str, str]:
-    """{library: version}, with Python and the operating system."""
+    """Return {library: version}, including Python and the operating system."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for name in ("simscaleai", *LIBRARIES):
         try:
@@ -71,15 +78,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-def git_state(folder: Path | None = None) -> dict[str, Any] | None:
-    """{"revision", "dirty"} of the work tree around a folder (by default this one); None outside of one.
+def git_state(folder: Path | None = None) -> GitState | None:
+    """Return the state of the work tree that contains `folder` (by default, the working directory).
 
-    It is dirty if a file that git knows was changed; files that git does not know do not count.
+    None if it lies in no work tree. Untracked files do not make a work tree dirty.
     """
     try:
         revision = _git(folder, "rev-parse", "HEAD").strip()
         changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.SubprocessError):  # no git, no work tree, or it takes too long
         return None
     return {"revision": revision, "dirty": bool(changes)}
 
@@ -96,10 +103,10 @@ def _git(folder: Path | None, *words: str) -> str:
     return done.stdout
 
 
-def _earlier_starts(path: Path) -> list[Any]:
+def _earlier_starts(path: Path) -> list[object]:
     try:
         starts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # a damaged record must not prevent resuming
         return []
     return starts if isinstance(starts, list) else []
 

@@ -1,7 +1,7 @@
 """TensorBoard and Weights & Biases.
 
-Both write to the run's folder, and a resumed run continues the same curves: TensorBoard is asked to purge
-the steps that are made again, Weights & Biases keeps the id of its run.
+Both write to the run folder, and a resumed run continues its curves: TensorBoard purges the steps that will
+be repeated, and Weights & Biases gets the same run id again.
 """
 
 from __future__ import annotations
@@ -11,28 +11,33 @@ import importlib.util
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
 
 from simscaleai.errors import UserError
+from simscaleai.json_types import JsonDict
 from simscaleai.storage.disk import cannot_write
 
 TENSORBOARD_FOLDER = "tensorboard"
-WANDB_FOLDER = "wandb"  # by its own rule
-WANDB_FILE = "wandb_run.txt"  # holds the id of the run
+WANDB_FOLDER = "wandb"  # wandb chooses this name
+WANDB_FILE = "wandb_run.txt"  # contains the run id
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class Tracker(Protocol):
-    """A destination of numbers."""
+    """A destination of metrics."""
 
     def record(self, step: int, values: Mapping[str, float]) -> None:
         """Write the values of a step."""
 
     def close(self, failed: bool) -> None:
-        """Write what is left; the run is over."""
+        """Write remaining values; the run has ended."""
 
 
 class TensorBoard:
-    """Curves in `<folder>/tensorboard`: `eval_<name>` as eval/<name>, all others as train/<name>."""
+    """Writer of `<folder>/tensorboard`: `eval_<name>` as eval/<name>, all others as train/<name>."""
 
     @staticmethod
     def installed() -> bool:
@@ -41,9 +46,10 @@ class TensorBoard:
     def __init__(self, folder: Path, start_step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        # TensorBoard writes in a thread of its own, whose errors would print a traceback
         self._hook = threading.excepthook
         threading.excepthook = self._in_thread
-        self._writer: Any = SummaryWriter(
+        self._writer: SummaryWriter = SummaryWriter(
             str(folder / TENSORBOARD_FOLDER), purge_step=start_step + 1
         )
 
@@ -52,7 +58,7 @@ class TensorBoard:
             name = key.removeprefix("eval_")
             group = "train" if name == key else "eval"
             self._writer.add_scalar(f"{group}/{name}", value, step)
-        self._writer.flush()
+        self._writer.flush()  # also raises the error of the thread
 
     def close(self, failed: bool) -> None:
         try:
@@ -61,18 +67,19 @@ class TensorBoard:
             threading.excepthook = self._hook
 
     def _in_thread(self, failure: threading.ExceptHookArgs) -> None:
-        """A full disk is met by TensorBoard's own thread; the next call of `record` raises it."""
+        """Ignore a full disk in TensorBoard's thread: the next call of `record` raises the error."""
         error = failure.exc_value
         if error is None or cannot_write(error, TENSORBOARD_FOLDER) is None:
             self._hook(failure)
 
 
 class WeightsAndBiases:
-    """A run of Weights & Biases, online, or with `WANDB_MODE=offline` in `<folder>/wandb` alone."""
+    """Run of Weights & Biases, online or, with `WANDB_MODE=offline`, only in `<folder>/wandb`."""
 
-    def __init__(self, folder: Path, start_step: int, options: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, start_step: int, options: JsonDict) -> None:
         wandb = load_wandb()
         file = folder / WANDB_FILE
+        # None: a new run gets a new id, also in the folder of an earlier one
         known = file.read_text().strip() if start_step and file.exists() else None
         try:
             self._run = wandb.init(dir=str(folder), id=known, resume="allow", **options)
@@ -91,8 +98,8 @@ class WeightsAndBiases:
         self._run.finish(exit_code=int(failed))
 
 
-def load_wandb() -> Any:
-    """The package; UserError if it is not installed."""
+def load_wandb() -> ModuleType:
+    """Return the module; UserError if it is not installed."""
     try:
         return importlib.import_module("wandb")
     except ImportError:
@@ -100,7 +107,7 @@ def load_wandb() -> Any:
 
 
 def missing(setting: str, package: str) -> UserError:
-    """The error for a setting that needs a package which is not installed."""
+    """Return the error for a setting that needs a missing package."""
     return UserError(
         f"{setting} needs the package {package}, which is not installed; install simscaleai[tracking] or"
         f" leave {setting} off."

@@ -109,7 +109,7 @@ class StateExtractor:
             array = array.reshape((*array.shape[: array.ndim - len(shape)], -1))
         return array.astype(np.float32, copy=False)
 
-    def _choose_keys(self, parts: Mapping[str, Observation], batched: bool | None) -> None:
+    def _choose_keys(self, parts: Mapping[str, object], batched: bool | None) -> None:
         arrays = {key: as_array(value) for key, value in parts.items()}
         if batched is None:
             batched = min((array.ndim for array in arrays.values()), default=0) > 1
