@@ -1,19 +1,20 @@
-"""A model as a policy: raw observations in, actions out.
+"""Policy made of a model: it takes raw observations and returns actions.
 
     policy = ModelPolicy.from_checkpoint("checkpoints/final.pt")
     policy.reset(np.ones(n, dtype=bool), seeds, instructions)
     actions = policy.act(obs)       # {key: (n, ...)} NumPy -> (n, action_dim) in [-1, 1] or `action_range`
 
-Around any registered model it puts the observation spec (which keys make up `state`, in which order),
-the normalization, and the contract of the environment that the data came from; all of it is saved in
-the checkpoint. It is also the module that is trained, and so the two sides cannot differ. A model that plans
-several actions at once, or looks at several observations, has an action queue for each env (`action_queue`).
+`ModelPolicy` wraps any registered model with the observation spec (the keys that make up `state`, in order),
+the normalization, and the contract of the environment that the data came from. All of it is saved in the
+checkpoint. The same module is trained and acts, so that both sides process observations in the same way. A
+model that predicts action chunks, or reads several observations, has an action queue for each env
+(`action_queue`).
 
-The action of a row does not depend on the other rows: the model always sees the same number of rows,
-padded with zeros, because matrix products of different shapes are rounded differently. A model that samples
-draws a row's numbers from the seed of its episode and the step in it, and never from the global RNG state.
+The action of an env does not depend on the other envs. Matrix products of different shapes are rounded
+differently, and so the model always runs on batches of the same size, padded with zeros. A model that samples
+draws the numbers of an env from the seed of its episode and the step in it, never from the global RNG state.
 
-Trap: a new episode begins with `reset`, or the row goes on with what it planned in the old one.
+Trap: call `reset` at the start of an episode; otherwise the env executes the rest of the old action chunk.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -31,9 +32,11 @@ from torch import nn
 
 from simscaleai import seeding
 from simscaleai.actions import ActionRange
+from simscaleai.array_types import Array, BoolArray, EnvIds
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.guards import guarded, reason
+from simscaleai.json_types import JsonDict
 from simscaleai.models.action_queue import ActionQueue
 from simscaleai.models.declarations import Declared, describe_model, obs_keys
 from simscaleai.models.features import relative, state_width
@@ -46,27 +49,36 @@ from simscaleai.observations import ObsSpec, flatten_state, unflatten_state
 from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.storage.find_checkpoint import find_checkpoint
 from simscaleai.storage.pretrained import is_pretrained, load_pretrained, save_pretrained
+from simscaleai.tensor_types import Batch, Tensors
 
-ROWS = 64  # rows the model sees at once
-FEW_ROWS = 8  # the same for models of images and of chunks, where a row costs a thousand times more
+BATCH_SIZE = 64  # envs that the model acts for in one call
+# The same for models of images and of chunks, where padding costs a thousand times more per env.
+SMALL_BATCH_SIZE = 8
+
+
+class Predictor(Protocol):
+    """The part of a model that acts."""
+
+    def predict(self, obs: Tensors, **options: object) -> torch.Tensor:
+        """Return actions (B, A) or chunks (B, L, A); options are "language" and "noise", if declared."""
 
 
 class ModelPolicy(nn.Module):
     """`model` with everything it needs to act.
 
     Args:
-      model: has `forward(batch)` and `predict(obs)`.
-      spec: the observations that it was made for; without one, it takes whatever it is given.
-      normalizer: statistics of "state", and of "actions" if the model wants those normalized; without one,
-        observations go in and actions come out as they are.
-      contract: the environment that the data came from; kept for the keys of `spec`.
-      relative_positions: show the model its state as `features.RelativePositions` has it; the statistics of
-        "state" are then those of the features.
+      model: a module with `forward(batch)` and `predict(obs)`.
+      spec: the observations that it was trained on; None accepts any.
+      normalizer: statistics of "state", and of "actions" if the model declares to need them normalized; None
+        leaves observations and actions as they are.
+      contract: contract of the environment that the data came from, reduced to the keys of `spec`.
+      relative_positions: give the model the features of `features.RelativePositions` as its state; the
+        statistics of "state" are then those of the features.
       action_range: the box that actions lie in; [-1, 1] in every entry by default.
 
     Attributes:
-      n_action_steps: how many actions of a plan are executed before the next plan.
-      temporal_ensemble: weight m of `action_queue`, to plan at every step and average; None for none.
+      n_action_steps: number of actions of a chunk that are executed before the next prediction.
+      temporal_ensemble: weight m of `action_queue`, to predict at every step and average; None for none.
     """
 
     def __init__(
@@ -80,26 +92,27 @@ class ModelPolicy(nn.Module):
     ) -> None:
         super().__init__()
         assert normalizer is None or spec is not None
-        self.model: Any = model
+        self.model = model
         self.spec = spec
         self.normalizer = normalizer
         self._features = relative(spec, relative_positions)
         if contract is not None and spec is not None:
+            # Evaluation must not demand observations that the model does not read.
             shapes = {k: v for k, v in contract.obs_shapes.items() if k in spec.shapes}
             dtypes = {k: v for k, v in contract.obs_dtypes.items() if k in spec.shapes}
             contract = replace(contract, obs_shapes=shapes, obs_dtypes=dtypes)
         self.contract = contract
         self.action_range = action_range
-        self._instructions: list[str] | None = None  # n, as of the newest `reset`
+        self._instructions: list[str] | None = None  # n, from the latest `reset`
         self.declared = Declared.of(model)
         self.n_action_steps = self.declared.n_action_steps
         self.temporal_ensemble = self.declared.temporal_ensemble
         self._queue: ActionQueue | None = None
 
-    def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """The model's outputs for a batch of raw observations (with "state") and actions.
+    def forward(self, batch: Batch) -> Tensors:
+        """Return the model's outputs for a batch of raw observations (with "state") and raw actions.
 
-        "predicted_actions" are raw actions; losses are those of normalized ones.
+        "predicted_actions" are raw actions; losses are computed on normalized ones.
         """
         batch = {**batch, "observations": self._inputs(batch["observations"])}
         if not self._normalizes_actions:
@@ -112,15 +125,16 @@ class ModelPolicy(nn.Module):
 
     def reset(
         self,
-        mask: NDArray[np.bool_],
+        mask: BoolArray,
         seeds: Sequence[int],
         instructions: Sequence[str] | None = None,
     ) -> None:
-        """Begin episodes; see `Policy.reset`.
+        """Start new episodes; see `Policy.reset`.
 
         Raises:
-          UserError: seeds or instructions are not one for each env.
+          UserError: there is not one seed, or not one instruction, for each env.
         """
+        # A single text has a length too, and would pass as one instruction per letter.
         for name, values in (("seeds", seeds), ("instructions", instructions)):
             if values is not None and (len(values) != len(mask) or isinstance(values, str)):
                 raise UserError(
@@ -130,71 +144,73 @@ class ModelPolicy(nn.Module):
             self._instructions = list(instructions)
         self._queue_of(len(mask)).reset(np.asarray(mask, dtype=bool), seeds)
 
-    def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Actions (n, action_dim) for raw observations {key: (n, ...)}, in [-1, 1] or in `action_range`.
+    def act(self, obs: Mapping[str, Array]) -> NDArray[np.float32]:
+        """Return actions (n, action_dim) for raw observations {key: (n, ...)}.
 
-        Arrays, tensors and lists will do; images are (n, H, W, 3) uint8. Entries that the policy does not use
-        may be there too. A policy made for one vector "state" also takes that vector itself, or what it is
-        made of: all vectors in the order of their names.
+        Actions are in [-1, 1], or in `action_range`. Arrays, tensors and lists are accepted; images are (n,
+        H, W, 3) uint8. Entries that the policy does not read are ignored. A policy that was trained on one
+        vector "state" takes that vector, or the vectors that it is concatenated from; see
+        `read_observations`.
 
         Raises:
-          UserError: an observation that the policy uses is missing, of another shape or not finite.
+          UserError: an observation that the policy reads is missing, of another shape or not finite.
         """
         now = self._tensors(obs)
         queue = self._queue_of(len(next(iter(now.values()))))
-        window = queue.window(now)
-        rows = queue.due
-        if len(rows) or queue.num_envs == 0:
-            queue.push(rows, self._plan(window, queue, rows))
+        window = queue.window(
+            now
+        )  # {key: (n, H, ...)}, or (n, ...) for a model that reads one step
+        env_ids = queue.due  # (k,) envs whose chunk is used up
+        if len(env_ids) or queue.num_envs == 0:
+            queue.push(env_ids, self._predict_chunks(window, queue, env_ids))
         return queue.pop(window)
 
-    select_action = act  # its name in other libraries
+    select_action = act  # its name in LeRobot
 
-    def predict_action_chunk(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """The plans (n, L, action_dim) that all rows would make now; nothing is remembered."""
+    def predict_action_chunk(self, obs: Mapping[str, Array]) -> NDArray[np.float32]:
+        """Return the chunks (n, L, action_dim) of all envs; the action queues do not change."""
         now = self._tensors(obs)
         queue = self._queue_of(len(next(iter(now.values()))))
-        return self._plan(queue.window(now), queue, np.arange(queue.num_envs))
+        return self._predict_chunks(queue.window(now), queue, np.arange(queue.num_envs))
 
     def _queue_of(self, n: int) -> ActionQueue:
-        """That of n rows: a new one where there was one of another number, or for other settings."""
+        """Return the queue of n envs; a new one if their number or the settings have changed."""
         wanted = (n, self.declared.n_obs_steps, self.n_action_steps, self.temporal_ensemble)
         if self._queue is None or self._queue.settings != wanted:
             self._queue = ActionQueue(*wanted)
         return self._queue
 
-    def _plan(
-        self, window: Mapping[str, torch.Tensor], queue: ActionQueue, rows: NDArray[np.intp]
+    def _predict_chunks(
+        self, window: Mapping[str, torch.Tensor], queue: ActionQueue, env_ids: EnvIds
     ) -> NDArray[np.float32]:
-        """Plans (k, L, action_dim) of some rows, an equal number at a time."""
-        few = self.declared.action_horizon > 1 or set(window) != {"state"}
-        size = FEW_ROWS if few else ROWS
+        """Return the chunks (k, L, action_dim) of k envs, predicted in batches of a fixed size."""
+        expensive = self.declared.action_horizon > 1 or set(window) != {"state"}
+        size = SMALL_BATCH_SIZE if expensive else BATCH_SIZE  # B below
         device = next(self.parameters()).device
-        plans = []
+        batches = []
         with inference(self):
-            for start in range(0, max(len(rows), 1), size):  # no rows have a plan of no rows
-                chosen = rows[start : start + size]
+            # Without envs the model runs once all the same: its output has the shape (0, L, A).
+            for start in range(0, max(len(env_ids), 1), size):
+                chosen = env_ids[start : start + size]
                 padded = {k: _padded(v[chosen], size).to(device) for k, v in window.items()}
-                inputs = self._inputs({k: as_image(v) for k, v in padded.items()})
-                actions = self._raw_actions(self._predicted(inputs, queue, chosen, size))
-                plans.append(actions[: len(chosen)].float().cpu().numpy())
-        chunks = np.concatenate(plans)
-        chunks = chunks[:, None] if chunks.ndim == 2 else chunks
+                inputs = self._inputs(
+                    {k: as_image(v) for k, v in padded.items()}
+                )  # {key: (B, ...)}
+                actions = self._raw_actions(self._guarded_predict(inputs, queue, chosen, size))
+                batches.append(actions[: len(chosen)].float().cpu().numpy())
+        chunks = np.concatenate(batches)  # (k, A) or (k, L, A)
+        chunks = chunks[:, None] if chunks.ndim == 2 else chunks  # (k, L, A)
         low, high = (-1.0, 1.0) if self.action_range is None else self.action_range.bounds()
         return np.clip(chunks, low, high, dtype=np.float32)
 
-    def _predicted(
-        self,
-        inputs: dict[str, torch.Tensor],
-        queue: ActionQueue,
-        rows: NDArray[np.intp],
-        size: int,
+    def _guarded_predict(
+        self, inputs: Tensors, queue: ActionQueue, env_ids: EnvIds, size: int
     ) -> torch.Tensor:
-        """As `_predict`; what a model says to observations that nobody has checked is one sentence."""
-        if self.spec is not None:
-            return self._predict(inputs, queue, rows, size)
+        """Return `_predict`; without a spec, a model's errors about its inputs become one UserError."""
+        if self.spec is not None:  # the inputs have been checked
+            return self._predict(inputs, queue, env_ids, size)
         try:
-            return self._predict(inputs, queue, rows, size)
+            return self._predict(inputs, queue, env_ids, size)
         except (RuntimeError, KeyError) as error:
             shapes = ", ".join(f"{key!r} {tuple(v.shape[1:])}" for key, v in inputs.items())
             raise UserError(
@@ -203,31 +219,29 @@ class ModelPolicy(nn.Module):
             ) from error
 
     def _predict(
-        self,
-        inputs: dict[str, torch.Tensor],
-        queue: ActionQueue,
-        rows: NDArray[np.intp],
-        size: int,
+        self, inputs: Tensors, queue: ActionQueue, env_ids: EnvIds, size: int
     ) -> torch.Tensor:
-        """What the model gives for `size` rows, of which the first are `rows` of the queue."""
-        options: dict[str, Any] = {}
+        """Return the model's actions for a batch of `size`, which begins with the envs `env_ids`."""
+        options: dict[str, object] = {}
         if self.declared.uses_language:
-            options["language"] = self._padded_instructions(queue, rows, size)
+            options["language"] = self._padded_instructions(queue, env_ids, size)
         if self.declared.noise_shape is not None:
+            # A function of (episode seed, step): the same episode has the same actions in any batch.
             drawn = [
                 seeding.generator(queue.seeds[i], "policy", int(queue.steps[i])).standard_normal(
                     self.declared.noise_shape, dtype=np.float32
                 )
-                for i in rows
+                for i in env_ids
             ]
-            noise = _padded(torch.from_numpy(np.stack(drawn)), size)
+            noise = _padded(torch.from_numpy(np.stack(drawn)), size)  # (B, *noise_shape)
             options["noise"] = noise.to(next(self.parameters()).device)
-        return self.model.predict(inputs, **options)
+        # PyTorch has no type for a module with further methods.
+        return cast(Predictor, self.model).predict(inputs, **options)
 
     def _padded_instructions(
-        self, queue: ActionQueue, rows: NDArray[np.intp], size: int
+        self, queue: ActionQueue, env_ids: EnvIds, size: int
     ) -> list[str] | None:
-        """The instructions of some envs, and the first of them again up to `size`; None without any."""
+        """Return `size` instructions: those of some envs, then the first of them; None without any."""
         given = self._instructions
         if given is None:
             return None
@@ -236,11 +250,12 @@ class ModelPolicy(nn.Module):
                 f"The policy was reset with {len(given)} instructions and acts for {queue.num_envs} envs;"
                 " give reset(mask, seeds, instructions) one for each."
             )
-        chosen = [given[i] for i in rows]
-        return chosen + chosen[:1] * (size - len(rows))
+        chosen = [given[i] for i in env_ids]
+        # Any text will do: the actions of the padding are dropped.
+        return chosen + chosen[:1] * (size - len(env_ids))
 
-    def _inputs(self, obs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What the model reads: a normalized state, its parts by name, and images as they are."""
+    def _inputs(self, obs: Mapping[str, torch.Tensor]) -> Tensors:
+        """Return what the model reads: the normalized state, its vectors by key if needed, and images."""
         if self.normalizer is None or self.spec is None:
             return dict(obs)
         inputs = {k: obs[k] for k in self.spec.image_keys}
@@ -263,23 +278,23 @@ class ModelPolicy(nn.Module):
         assert self.normalizer is not None
         return self.normalizer.unnormalize("actions", actions)
 
-    def _tensors(self, obs: Any) -> dict[str, torch.Tensor]:
-        """{"state": (n, d) float32, image key: (n, H, W, 3) uint8} out of raw observations."""
+    def _tensors(self, obs: object) -> Tensors:
+        """Return raw observations as {"state": (n, d) float32, image key: (n, H, W, 3) uint8}."""
         arrays = read_observations(obs, self.spec)
         spec = self.spec or ObsSpec.of(arrays, batched=True)
         tensors = {k: torch.from_numpy(np.ascontiguousarray(arrays[k])) for k in spec.image_keys}
         if spec.state_keys:
-            # numbers (n,) and matrices (n, h, w) count by their entries
+            # Numbers (n,) and matrices (n, h, w) are vectors of their entries; (n, d) each.
             flat = {k: v.reshape(len(v), math.prod(v.shape[1:])) for k, v in arrays.items()}
-            state = flatten_state(flat, spec.state_keys)
+            state = flatten_state(flat, spec.state_keys)  # (n, sum of d)
             tensors["state"] = torch.from_numpy(state.astype(np.float32, copy=False))
         return tensors
 
-    def description(self) -> dict[str, Any]:
-        """Plain data from which, together with the weights, `from_checkpoint` builds this again."""
+    def description(self) -> JsonDict:
+        """Return the plain data from which `from_checkpoint`, with the weights, rebuilds the policy."""
         spec = self.spec
         normalizer = self.normalizer
-        shift = getattr(normalizer, "actions_mean", None)
+        shift = getattr(normalizer, "actions_mean", None)  # (A,); only if actions are normalized
         return {
             **describe_model(self.model),
             "wrapped": True,
@@ -295,15 +310,17 @@ class ModelPolicy(nn.Module):
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: str = "auto") -> ModelPolicy:
-        """Build the policy from the checkpoint alone, ready to act.
+        """Build the policy from a checkpoint alone, ready to act.
 
-        A checkpoint of a bare model (not trained as a `ModelPolicy`) works too: it acts on all
-        observations there are, without normalization. And so does a folder of `save_pretrained`. Of a run's
-        folder, or its name, it is the newer one of `final.pt` and `best.pt`.
+        Args:
+          path: a checkpoint; a run's folder or name, for the newer one of its `final.pt` and `best.pt`; or a
+            folder of `save_pretrained`. A checkpoint of a bare model, which was not trained as a
+            `ModelPolicy`, acts on any observations, without normalization.
+          device: "auto", "cpu", "cuda", "cuda:1", "mps".
 
         Raises:
-          UserError: the file is not a checkpoint of a model, its model is not registered here, or
-            its weights do not fit.
+          UserError: the file is not a checkpoint of a model, its model is not registered, or its weights do
+            not fit the model.
         """
         target = resolve_device(device)
         path = find_checkpoint(path)
@@ -316,7 +333,7 @@ class ModelPolicy(nn.Module):
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write `model.safetensors` and `config.json`, which other programs can read; return the folder.
 
-        What it takes to act is there, and nothing of the training.
+        The files have everything that acting needs, and no state of the training.
         """
         if not describe_model(self.model):
             raise UserError("Only a model made by create_model can be saved; register its class.")
@@ -324,20 +341,21 @@ class ModelPolicy(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, device: str = "auto") -> ModelPolicy:
-        """The policy that `save_pretrained` wrote, ready to act; errors as of `from_checkpoint`."""
+        """Return the policy that `save_pretrained` wrote, ready to act; see `from_checkpoint` for errors."""
         target = resolve_device(device)
         about, weights = load_pretrained(folder)
         return cls._from_description(about, weights, str(folder)).to(target).eval()
 
     @classmethod
-    def _from_description(cls, about: Any, weights: Any, source: str) -> ModelPolicy:
+    def _from_description(cls, about: object, weights: object, source: str) -> ModelPolicy:
+        """Return the policy that `description` describes, with weights from the file `source`."""
         if not isinstance(about, dict) or "model_name" not in about:
             raise UserError(f"The checkpoint {source!r} holds no model to act with.")
 
         def build() -> ModelPolicy:
             model = rebuild_model(about)
             spec = normalizer = contract = None
-            from_hand = bool(about.get("relative_positions"))
+            is_relative = bool(about.get("relative_positions"))
             if about.get("obs_shapes") is not None:
                 spec = ObsSpec.from_saved(about)
             if about.get("normalized"):
@@ -345,25 +363,27 @@ class ModelPolicy(nn.Module):
                     raise UserError(
                         f"The checkpoint {source!r} normalizes observations it does not name."
                     )
-                widths = {"state": state_width(spec, from_hand)} if spec.state_keys else {}
+                # Statistics of the right widths to load the saved ones into.
+                widths = {"state": state_width(spec, is_relative)} if spec.state_keys else {}
                 if about.get("action_dim") is not None:
                     widths["actions"] = about["action_dim"]
                 normalizer = Normalizer.blank(widths, about.get("normalization"))
             if about.get("contract") is not None:
                 contract = EnvContract.from_dict(about["contract"])
             actions = action_range_of(about)
-            return cls(model, spec, normalizer, contract, from_hand, actions)
+            return cls(model, spec, normalizer, contract, is_relative, actions)
 
         with guarded(f"The checkpoint {source!r}", "use another checkpoint of the run"):
+            # Weights of a bare model are named without the prefix "model.".
             wrapped = bool(about.get("wrapped"))
             return build_for(weights, build, source, lambda p: p if wrapped else p.model)
 
 
-def action_range_of(about: Mapping[str, Any]) -> ActionRange | None:
-    """The range of actions that a description of a policy tells of.
+def action_range_of(about: JsonDict) -> ActionRange | None:
+    """Return the range of actions in a policy's description; None if it has none.
 
     Raises:
-      ValueError, KeyError, TypeError: it tells of one that is damaged.
+      ValueError, KeyError, TypeError: the description is damaged.
     """
     saved = about.get("action_range")
     if saved is None:
@@ -374,12 +394,13 @@ def action_range_of(about: Mapping[str, Any]) -> ActionRange | None:
     return actions
 
 
-def describe(module: nn.Module) -> dict[str, Any]:
-    """What a checkpoint says about the module it was trained as, for `from_checkpoint`."""
+def describe(module: nn.Module) -> JsonDict:
+    """Return the description of a trained module that its checkpoint saves, for `from_checkpoint`."""
     return module.description() if isinstance(module, ModelPolicy) else describe_model(module)
 
 
-def _padded(rows: torch.Tensor, size: int) -> torch.Tensor:
-    if len(rows) == size:
-        return rows
-    return torch.cat([rows, rows.new_zeros(size - len(rows), *rows.shape[1:])])
+def _padded(values: torch.Tensor, size: int) -> torch.Tensor:
+    """Return (k, ...) as (size, ...), padded with zeros."""
+    if len(values) == size:
+        return values
+    return torch.cat([values, values.new_zeros(size - len(values), *values.shape[1:])])

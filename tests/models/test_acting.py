@@ -12,7 +12,7 @@ import torch
 from simscaleai.errors import UserError
 from simscaleai.models import create_model
 from simscaleai.models.normalization import Normalizer, Statistics
-from simscaleai.models.policy import FEW_ROWS, ModelPolicy
+from simscaleai.models.policy import SMALL_BATCH_SIZE, ModelPolicy
 from simscaleai.observations import ObsSpec
 from simscaleai.storage.episodes import open_dataset
 from simscaleai.training import TrainConfig, build_trainer
@@ -57,7 +57,7 @@ def test_a_row_is_the_same_alone_and_among_others(name: str, ensemble: float | N
     policy = make_policy(name, n_action_steps=2)
     policy.temporal_ensemble = ensemble
     rows = list(range(12))
-    assert len(rows) > FEW_ROWS
+    assert len(rows) > SMALL_BATCH_SIZE
     before = torch.get_rng_state()
     whole = rollout(policy, rows)
     for some in ([3], [11, 0, 5]):
@@ -90,7 +90,7 @@ def test_only_rows_that_need_a_plan_are_run(monkeypatch: pytest.MonkeyPatch) -> 
     for t in range(4):
         policy.reset(np.array([False, t == 2, False]), [0, 9, 2])
         policy.act(observations(3, t))
-    assert [len(c) for c in calls] == [FEW_ROWS, FEW_ROWS]
+    assert [len(c) for c in calls] == [SMALL_BATCH_SIZE, SMALL_BATCH_SIZE]
     assert (calls[1][2:] == calls[1][1]).all()  # one row, and padding
 
 
@@ -147,7 +147,7 @@ def test_replaying_a_demonstration_gives_the_predictions_of_training(
     policy.reset(np.ones(1, bool), [3])
     for t in range(length):
         # The training path: windows of the dataset, through the module that was trained.
-        batch = data.read(torch.full((FEW_ROWS,), t))
+        batch = data.read(torch.full((SMALL_BATCH_SIZE,), t))
         inputs = trained._inputs(batch["observations"])
         assert policy._queue is not None
         options = {}
@@ -157,7 +157,7 @@ def test_replaying_a_demonstration_gives_the_predictions_of_training(
             drawn = seeding.generator(3, "policy", t).standard_normal(
                 policy.declared.noise_shape, dtype=np.float32
             )
-            options["noise"] = torch.from_numpy(drawn).expand(FEW_ROWS, *drawn.shape)
+            options["noise"] = torch.from_numpy(drawn).expand(SMALL_BATCH_SIZE, *drawn.shape)
         expected = trained._raw_actions(trained.model.predict(inputs, **options))[:1].clamp(-1, 1)
         if not options:
             with torch.no_grad():

@@ -11,7 +11,7 @@ from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.models import create_model
 from simscaleai.models.normalization import Normalizer, Statistics
-from simscaleai.models.policy import ROWS, ModelPolicy
+from simscaleai.models.policy import BATCH_SIZE, ModelPolicy
 from simscaleai.observations import ObsSpec
 from simscaleai.storage.checkpoint import save_checkpoint
 
@@ -38,7 +38,7 @@ def test_a_row_does_not_depend_on_the_others() -> None:
     for start in range(0, 200, 7):
         part = policy.act({k: v[start : start + 7] for k, v in obs.items()})
         np.testing.assert_array_equal(part, whole[start : start + 7])
-    for i in range(2 * ROWS):
+    for i in range(2 * BATCH_SIZE):
         one = policy.act({k: v[i : i + 1] for k, v in obs.items()})
         np.testing.assert_array_equal(one[0], whole[i])
 
@@ -60,7 +60,7 @@ class Obedient(nn.Module):
 
 def test_each_env_has_its_own_instruction() -> None:
     policy = ModelPolicy(Obedient())
-    n = 2 * ROWS + 5
+    n = 2 * BATCH_SIZE + 5
     everywhere = np.ones(n, dtype=bool)
     policy.reset(everywhere, [0] * n, ["0.5"] * n)
     assert (policy.act(observations(n)) == 0.5).all()
