@@ -110,6 +110,7 @@ class PolicyRunner:
         return {
             **asdict(self.spec),
             "env_name": self.env.contract.env_name,
+            "env_config": self.env.contract.env_config,
             "checkpoint_sha256": policy_sha256(self.source.name),
             "version": __version__,
         }

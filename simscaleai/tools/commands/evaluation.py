@@ -13,6 +13,7 @@ from simscaleai.tools.app import RandomizeCommand, app, echo, examples
 from simscaleai.tools.commands.options import Randomize
 
 if TYPE_CHECKING:
+    from simscaleai.evaluation.comparison import Comparison
     from simscaleai.evaluation.summary import Metrics
 
 # how the table puts the names of `evaluation.following.measure_following`
@@ -25,6 +26,7 @@ FOLLOWING = {
 }
 
 
+SHOWN = 10  # differing episodes in the table; all are in the file
 MANY = 10_000  # episodes at most with --until-interval
 
 
@@ -179,3 +181,122 @@ def _print_all(found: Sequence[Metrics]) -> None:
     columns = ("policy", *(key.replace("_", " ") for key in keys))
     rows = [(r["checkpoint"], *(text(key, r[key]) for key in keys)) for r in found]
     table("Evaluations", columns, rows)
+
+
+@app.command(
+    "compare",
+    cls=RandomizeCommand,
+    epilog=examples(
+        "simscale compare runs/old/final.pt runs/new/final.pt",
+        "simscale compare runs/old runs/new --min-difference 0.02 --max-episodes 5000",
+        "simscale compare scripted runs/a runs/b --videos 5 --output runs/against_expert",
+    ),
+)
+def compare(
+    policies: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="BASELINE CANDIDATE...",
+            help="Checkpoints, folders or names of runs, scripted, random or module:function.",
+        ),
+    ],
+    min_difference: Annotated[
+        float,
+        typer.Option(help="Differences of the success rate below this do not matter."),
+    ] = 0.05,
+    max_episodes: Annotated[
+        int, typer.Option(min=1, help="Episodes after which the comparison ends undecided.")
+    ] = 1000,
+    alpha: Annotated[
+        float, typer.Option(help="Largest probability of a wrong verdict, over all candidates.")
+    ] = 0.05,
+    env_name: Annotated[
+        str | None,
+        typer.Option(help="Environment; default: that of the checkpoints, or reach."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the episodes.")] = 0,
+    num_envs: Annotated[
+        int, typer.Option(min=1, help="Number of parallel environments of each policy.")
+    ] = 32,
+    randomize: Randomize = None,
+    phrasings: Annotated[
+        str,
+        typer.Option(
+            help="Phrasings of instructions: train, or held_out, which no dataset contains."
+        ),
+    ] = "train",
+    videos: Annotated[
+        int,
+        typer.Option(min=0, help="Number of differing episodes to film, policies side by side."),
+    ] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of the results; default: one of runs/compare."),
+    ] = None,
+) -> None:
+    """Compare policies on the same episodes, and stop as soon as the verdict is safe."""
+    from simscaleai.evaluation.compare import CompareSettings, compare_policies
+
+    settings = CompareSettings(
+        min_difference=min_difference,
+        max_episodes=max_episodes,
+        alpha=alpha,
+        seed=seed,
+        env_name=env_name,
+        randomize=randomize,
+        phrasings=phrasings,
+        num_envs=num_envs,
+        output_dir=None if output is None else str(output),
+        videos=videos,
+    )
+    report = compare_policies(policies, settings)
+    for comparison in report.comparisons:
+        _print_comparison(comparison, min_difference)
+    echo(f"Results: {report.output_dir}")
+
+
+def _print_comparison(found: Comparison, min_difference: float) -> None:
+    """Print a verdict, the numbers behind it, and the episodes that differ."""
+    from simscaleai.tools.console import table
+
+    rows = [
+        ("verdict", found.sentence(min_difference)),
+        ("baseline", found.baseline),
+        ("candidate", found.candidate),
+        ("episodes of each", str(found.n_episodes)),
+        ("baseline succeeds", found.baseline_success.text()),
+        ("candidate succeeds", found.candidate_success.text()),
+        (
+            "difference",
+            f"{100 * found.difference:+.1f} % ({100 * found.interval[0]:+.1f} to"
+            f" {100 * found.interval[1]:+.1f}, p = {found.p_value:.3g}, at any time)",
+        ),
+        (
+            "if the number of episodes had been fixed",
+            f"{100 * found.newcombe_interval[0]:+.1f} to {100 * found.newcombe_interval[1]:+.1f} %,"
+            f" McNemar p = {found.mcnemar_p_value:.3g}",
+        ),
+        ("only the baseline succeeds", f"{found.pairs.only_first} episodes"),
+        ("only the candidate succeeds", f"{found.pairs.only_second} episodes"),
+        ("correlation of outcomes", f"{found.correlation:.2f}"),
+    ]
+    rows += [
+        (
+            {"reward": "return", "stage": "stage reached"}.get(name, name),
+            f"{change.baseline:.4g} to {change.candidate:.4g}: {change.difference:+.3g}"
+            f" ({change.interval[0]:+.3g} to {change.interval[1]:+.3g}, p = {change.p_value:.3g})",
+        )
+        for name, change in found.changes.items()
+    ]
+    table("Comparison", ["what", "value"], rows)
+    if found.differing:
+        shown = found.differing[:SHOWN]
+        total = len(found.differing)
+        more = f", the first {len(shown)} of {total}" if len(shown) < total else ""
+        table(
+            f"Episodes that differ{more}",
+            ("episode", "baseline", "candidate"),
+            [(str(e.index), e.baseline, e.candidate) for e in shown],
+        )
+    for path in found.videos:
+        echo(f"video: {path}")
