@@ -19,10 +19,10 @@ import simscaleai.tools.commands.demo
 import simscaleai.tools.commands.inspection
 import simscaleai.tools.commands.data
 import simscaleai.tools.commands.data_group
-import simscaleai.tools.commands.loader
-import simscaleai.tools.commands.training
+import simscaleai.tools.commands.bench_loader
+import simscaleai.tools.commands.train_commands
 import simscaleai.tools.commands.reinforcement
-import simscaleai.tools.commands.evaluation
+import simscaleai.tools.commands.eval_commands
 import simscaleai.tools.commands.figures
 import simscaleai.tools.commands.live
 

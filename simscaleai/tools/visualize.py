@@ -21,9 +21,9 @@ from simscaleai.errors import UserError
 from simscaleai.rollout.policy_source import find_policy_source
 from simscaleai.storage.atomic import require_writable
 from simscaleai.storage.video import write_video
-from simscaleai.tools.figures.cameras import plot_cameras
+from simscaleai.tools.figures.camera_figure import plot_cameras
 from simscaleai.tools.figures.curves import plot_rl, plot_training
-from simscaleai.tools.figures.dataset import plot_dataset
+from simscaleai.tools.figures.dataset_figure import plot_dataset
 from simscaleai.tools.figures.rollout import Moment, record
 from simscaleai.tools.figures.scenes import contact_sheet, plot_env
 from simscaleai.tools.figures.style import check_target, save_or_show

@@ -15,7 +15,7 @@ from simscaleai.guards import guarded
 from simscaleai.observations import is_image
 from simscaleai.storage.episode import OBS
 from simscaleai.storage.episodes import EpisodeFile, open_dataset
-from simscaleai.tools.figures.dataset import action_names, as_matrix, name_of
+from simscaleai.tools.figures.dataset_figure import action_names, as_matrix, name_of
 from simscaleai.tools.figures.style import CYCLE, new_figure, show_image, split, styled
 
 if TYPE_CHECKING:

@@ -58,7 +58,7 @@ def view_live(
 
             serve(player, title, host, port)
         else:
-            from simscaleai.tools.live.window import show_in_window
+            from simscaleai.tools.live.native_viewer import show_in_window
 
             show_in_window(player, title)
     except KeyboardInterrupt:  # the ordinary way to stop it

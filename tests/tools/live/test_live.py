@@ -16,7 +16,7 @@ from simscaleai.observations import ObsSpec
 from simscaleai.sim import make_env
 from simscaleai.storage.checkpoint import save_checkpoint
 from simscaleai.tools import cli
-from simscaleai.tools.live import load_player, view_live, window
+from simscaleai.tools.live import load_player, native_viewer, view_live
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_the_window_shows_the_player_until_it_is_closed(monkeypatch: pytest.Monk
         return opened
 
     monkeypatch.setattr(mujoco.viewer, "launch_passive", launch_passive)
-    monkeypatch.setattr(window, "require_display", lambda: None)
+    monkeypatch.setattr(native_viewer, "require_display", lambda: None)
     player = view_live("reach", "scripted")
     assert shown.data is player.data and shown.model is player.model
     assert opened.closed and opened.frames == 10

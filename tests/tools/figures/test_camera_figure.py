@@ -9,7 +9,7 @@ import pytest
 
 from simscaleai.errors import UserError
 from simscaleai.sim import make_env
-from simscaleai.tools.figures.cameras import plot_cameras, things_of
+from simscaleai.tools.figures.camera_figure import plot_cameras, things_of
 
 
 def test_a_row_for_each_camera() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from simscaleai.errors import UserError
 from simscaleai.storage.episodes import open_dataset
-from simscaleai.tools.figures.dataset import plot_dataset
+from simscaleai.tools.figures.dataset_figure import plot_dataset
 
 
 def panels(figure: Any) -> dict[str, Any]:
