@@ -33,6 +33,10 @@ BC_DEFAULTS = {
     "head_type": "mlp",
     "random_shift": 0,
     "color_jitter": 0.0,
+    "backbone": "conv",
+    "backbone_width": 32,
+    "encoder_per_camera": True,
+    "auxiliary_weight": 1.0,
 }
 
 
