@@ -32,7 +32,7 @@ class BehaviorCloning(nn.Module):
       loss_type: "mse", "l1" or "huber", of head_type "mlp".
       action_horizon: consecutive actions that are predicted at once.
       n_action_steps: how many of them are executed before the next prediction.
-      head_type: "mlp" regresses; "diffusion" and "flow" sample.
+      head_type: "mlp" regresses; "diffusion", "flow" and "one_step_flow" sample.
       cameras: read observations["images/<camera>"] of these instead of "image".
       random_shift, color_jitter: augmentation of images, see `vision.Augmentation`.
       backbone, backbone_width, encoder_per_camera: of the image encoders, see `vision.ImageSettings`.

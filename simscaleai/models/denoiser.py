@@ -7,15 +7,18 @@ so each layer changes nothing at first.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
 from simscaleai.models.inference import inference
 from simscaleai.models.observation_encoder import ObservationEncoder
 from simscaleai.models.policy_heads.chunks import fixed_noise
-from simscaleai.models.policy_heads.diffusion_head import ResidualBlock, SinusoidalPosEmbed
+from simscaleai.models.policy_heads.diffusion_head import (
+    LEVEL_DIM,
+    ResidualBlock,
+    SinusoidalPosEmbed,
+)
+from simscaleai.models.policy_heads.process import Process
 from simscaleai.models.transformer import Attention, TransformerSettings, embedding, feed_forward
 from simscaleai.tensor_types import Batch
 
@@ -26,7 +29,7 @@ class ChunkSampler(nn.Module):
     """A policy that samples chunks by a process; see `DiffusionPolicy` for the arguments.
 
     Args:
-      process: `GaussianDiffusion` or `RectifiedFlow`.
+      process: what it learns and how it samples.
       encoder: of the observations.
     """
 
@@ -39,7 +42,7 @@ class ChunkSampler(nn.Module):
 
     def __init__(
         self,
-        process: Any,
+        process: Process,
         encoder: ObservationEncoder,
         action_dim: int,
         action_horizon: int,
@@ -110,10 +113,10 @@ class DenoisingTransformer(nn.Module):
     ) -> None:
         super().__init__()
         embed_dim = layers.embed_dim
-        self.level = SinusoidalPosEmbed(64)
+        self.level = SinusoidalPosEmbed(LEVEL_DIM)
         # It is run once for a chunk, not once for each of its actions, and so may be wide.
         self.condition = nn.Sequential(
-            nn.Linear(features + 64, cond_dim),
+            nn.Linear(features + LEVEL_DIM, cond_dim),
             *(ResidualBlock(cond_dim, cond_dim, cond_dim) for _ in range(COND_LAYERS)),
             nn.LayerNorm(cond_dim),
             nn.SiLU(),
@@ -128,8 +131,8 @@ class DenoisingTransformer(nn.Module):
         self.output = nn.Linear(embed_dim, action_dim)
 
     def forward(self, x: torch.Tensor, level: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        """x (B, L, A), level (B,), features (B, F) -> (B, L, A)."""
-        cond = torch.cat([features, self.level(level)], dim=-1)  # (B, F + 64)
+        """x (B, L, A), level (B,), features (B or more, F) -> (B, L, A)."""
+        cond = torch.cat([features[: len(x)], self.level(level)], dim=-1)  # (B, F + LEVEL_DIM)
         cond = self.condition(cond).unsqueeze(1)  # (B, 1, cond_dim), the same for all L actions
         # Each action is a token; (B, L, D) from here on.
         x = self.input(x) + self.position + self.start(cond)

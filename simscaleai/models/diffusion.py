@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simscaleai.models.denoiser import ChunkSampler
 from simscaleai.models.observation_encoder import ObservationEncoder
-from simscaleai.models.policy_heads.diffusion import GaussianDiffusion
+from simscaleai.models.policy_heads.gaussian_diffusion import GaussianDiffusion
 from simscaleai.models.registry import register_model
 from simscaleai.models.transformer import TransformerSettings
 from simscaleai.models.vision import ImageSettings, image_keys

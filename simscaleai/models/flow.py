@@ -1,10 +1,10 @@
-"""The model of `diffusion` with another objective: rectified flow, which samples in few steps."""
+"""The model of `diffusion` with another objective: a flow, which samples in few steps or in one."""
 
 from __future__ import annotations
 
 from simscaleai.models.denoiser import ChunkSampler
 from simscaleai.models.observation_encoder import ObservationEncoder
-from simscaleai.models.policy_heads.flow import RectifiedFlow
+from simscaleai.models.policy_heads.flow_head import make_flow
 from simscaleai.models.registry import register_model
 from simscaleai.models.transformer import TransformerSettings
 from simscaleai.models.vision import ImageSettings, image_keys
@@ -15,7 +15,9 @@ class FlowPolicy(ChunkSampler):
     """A transformer that moves noise to chunks of actions: as diffusion, in half the steps.
 
     Args:
-      num_inference_steps: Euler steps from noise to actions.
+      num_inference_steps: steps from noise to actions.
+      objective: "rectified", which takes about 5 steps, or "distilled", for which 1 is enough; see
+        `policy_heads.distilled_flow`.
 
     All others are those of `DiffusionPolicy`.
     """
@@ -46,9 +48,10 @@ class FlowPolicy(ChunkSampler):
         encoder_per_camera: bool = True,
         auxiliary: list[str] | None = None,
         auxiliary_weight: float = 1.0,
+        objective: str = "rectified",
     ) -> None:
         super().__init__(
-            RectifiedFlow(num_inference_steps),
+            make_flow(objective, num_inference_steps),
             ObservationEncoder(
                 state_dim,
                 ImageSettings(

@@ -9,7 +9,7 @@ from simscaleai.models.policy_heads.diffusion_head import DiffusionActionHead
 from simscaleai.models.policy_heads.flow_head import FlowMatchingActionHead
 from simscaleai.models.policy_heads.mlp_head import MLPActionHead
 
-HEADS = ("mlp", "diffusion", "flow")
+HEADS = ("mlp", "diffusion", "flow", "one_step_flow")
 
 
 def make_head(
@@ -21,7 +21,7 @@ def make_head(
     dropout: float,
     action_horizon: int,
 ) -> Any:
-    """A head by name: "mlp", "diffusion" or "flow".
+    """A head by name: "mlp", "diffusion", "flow" or "one_step_flow".
 
     Raises:
       UserError: there is no such head.
@@ -33,4 +33,6 @@ def make_head(
         return MLPActionHead(*widths, dropout, action_horizon=action_horizon)
     if kind == "diffusion":
         return DiffusionActionHead(*widths, action_horizon=action_horizon)
-    return FlowMatchingActionHead(*widths, action_horizon=action_horizon)
+    if kind == "flow":
+        return FlowMatchingActionHead(*widths, action_horizon=action_horizon)
+    return FlowMatchingActionHead(*widths, 1, action_horizon, objective="distilled")

@@ -11,12 +11,14 @@ heads give one of the actions.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import nn
 
-from simscaleai.models.policy_heads.diffusion import GaussianDiffusion
+from simscaleai.models.policy_heads.gaussian_diffusion import GaussianDiffusion
+from simscaleai.models.policy_heads.process import Process
+
+LEVEL_DIM = 64  # width of a level of noise as a feature
 
 
 class SinusoidalPosEmbed(nn.Module):
@@ -66,7 +68,7 @@ class SamplingHead(nn.Module):
     """An MLP of residual blocks over features, noise level and a noisy chunk.
 
     Args:
-      process: what it learns and how it samples; see `diffusion` and `flow`.
+      process: what it learns and how it samples.
       input_dim: width of the features.
       action_dim, action_horizon: of a chunk; for a horizon of 1 actions are (B, A).
       hidden_dim, n_layers: width and number of blocks.
@@ -77,7 +79,7 @@ class SamplingHead(nn.Module):
 
     def __init__(
         self,
-        process: Any,
+        process: Process,
         input_dim: int,
         action_dim: int,
         hidden_dim: int,
@@ -88,9 +90,9 @@ class SamplingHead(nn.Module):
         self.process = process
         self.action_horizon = action_horizon
         self.noise_shape = (process.draws, action_horizon, action_dim)
-        self.level = SinusoidalPosEmbed(64)
+        self.level = SinusoidalPosEmbed(LEVEL_DIM)
         width = action_dim * action_horizon
-        self.input = nn.Linear(input_dim + 64 + width, hidden_dim)
+        self.input = nn.Linear(input_dim + LEVEL_DIM + width, hidden_dim)
         self.blocks = nn.ModuleList(
             ResidualBlock(hidden_dim, hidden_dim, hidden_dim) for _ in range(n_layers)
         )
@@ -117,7 +119,8 @@ class SamplingHead(nn.Module):
         """
 
         def denoise(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-            hidden = self.input(torch.cat([features, self.level(level), x.flatten(1)], dim=-1))
+            inputs = [features[: len(x)], self.level(level), x.flatten(1)]
+            hidden = self.input(torch.cat(inputs, dim=-1))
             for block in self.blocks:
                 hidden = block(hidden)
             return self.output(hidden).view_as(x)
@@ -142,7 +145,7 @@ class DiffusionActionHead(SamplingHead):
       action_dim: width of an action.
       hidden_dim, n_layers: width and number of residual blocks.
       num_diffusion_steps, num_inference_steps, beta_start, beta_end, schedule, sampler: see
-        `diffusion.GaussianDiffusion`.
+        `GaussianDiffusion`.
       action_horizon: consecutive actions that are sampled together.
     """
 

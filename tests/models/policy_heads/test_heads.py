@@ -14,8 +14,8 @@ from simscaleai.models.policy_heads.diffusion_head import (
     ResidualBlock,
     SinusoidalPosEmbed,
 )
-from simscaleai.models.policy_heads.flow import RectifiedFlow
 from simscaleai.models.policy_heads.flow_head import FlowMatchingActionHead
+from simscaleai.models.policy_heads.rectified_flow import RectifiedFlow
 
 SAMPLERS = [DiffusionActionHead, FlowMatchingActionHead]
 
@@ -33,7 +33,7 @@ def test_defaults_work_as_documented(head_class: Any) -> None:
     assert out["predicted_actions"].shape == (5, 4) and out["predicted_actions"].abs().max() <= 1
 
 
-@pytest.mark.parametrize("kind", ["mlp", "diffusion", "flow"])
+@pytest.mark.parametrize("kind", ["mlp", "diffusion", "flow", "one_step_flow"])
 def test_chunks_and_padding(kind: str) -> None:
     head = make_head(kind, 6, 2, 16, 1, 0.0, 3)
     features, actions = torch.randn(4, 6), torch.rand(4, 3, 2)
@@ -89,16 +89,27 @@ def fitted(head: Any, steps: int = 700) -> Any:
     return head.eval()
 
 
-@pytest.mark.parametrize("kind", ["diffusion", "flow"])
-def test_both_ways_are_kept(kind: str) -> None:
+# of 500 samples, the least at each of the two ways, and at either of them
+@pytest.mark.parametrize(
+    ("kind", "each", "either"),
+    [("diffusion", 0.4, 0.9), ("flow", 0.4, 0.9), ("one_step_flow", 0.3, 0.7)],
+)
+def test_both_ways_are_kept(kind: str, each: float, either: float) -> None:
     head = fitted(make_head(kind, 2, 1, 64, 2, 0.0, 1))
     if kind == "flow":
         head.process.num_inference_steps = 20  # in 5 steps one in nine ends between the two
-    torch.manual_seed(1)
-    drawn = head(torch.zeros(500, 2))["predicted_actions"][:, 0].detach()
-    left, right = (drawn + 0.8).abs() < 0.15, (drawn - 0.6).abs() < 0.15
-    assert left.float().mean() > 0.4 and right.float().mean() > 0.4
-    assert (left | right).float().mean() > 0.9
+
+    def near(wanted: float) -> torch.Tensor:
+        torch.manual_seed(1)
+        drawn = head(torch.zeros(500, 2))["predicted_actions"][:, 0].detach()
+        return (drawn - wanted).abs() < 0.15
+
+    left, right = near(-0.8).float().mean(), near(0.6).float().mean()
+    assert left > each and right > each and left + right > either
+    if kind == "one_step_flow":
+        # One step of the plain flow ends at the mean.
+        head.process = RectifiedFlow(1)
+        assert near(-0.1).float().mean() > 0.9
 
 
 def test_regression_gives_their_mean() -> None:
@@ -133,5 +144,7 @@ def test_positions_and_blocks() -> None:
 
 
 def test_unknown_heads_list_the_known() -> None:
-    with pytest.raises(UserError, match="head type 'gmm'; known: diffusion, flow, mlp"):
+    with pytest.raises(
+        UserError, match="head type 'gmm'; known: diffusion, flow, mlp, one_step_flow"
+    ):
         make_head("gmm", 2, 1, 8, 1, 0.0, 1)

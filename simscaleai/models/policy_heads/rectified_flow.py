@@ -12,7 +12,7 @@ from torch import nn
 
 from simscaleai.errors import UserError
 from simscaleai.models.policy_heads.chunks import masked_mean
-from simscaleai.models.policy_heads.diffusion import Denoiser
+from simscaleai.models.policy_heads.process import Denoiser
 
 LEVELS = 100.0  # t in [0, 1] is scaled to the range of noise levels that the networks embed
 
@@ -46,8 +46,11 @@ class RectifiedFlow(nn.Module):
 
     def sample(self, velocity: Denoiser, noise: torch.Tensor) -> torch.Tensor:
         """Chunks (B, L, A) within [-1, 1] from normal numbers (B, 1, L, A)."""
-        x = noise[:, 0]
-        steps = self.num_inference_steps
+        return self.walk(velocity, noise[:, 0], self.num_inference_steps)
+
+    @staticmethod
+    def walk(velocity: Denoiser, x: torch.Tensor, steps: int) -> torch.Tensor:
+        """Return the end (B, L, A) of so many Euler steps from noise x (B, L, A), within [-1, 1]."""
         for i in range(steps):
             t = torch.full((len(x),), i / steps * LEVELS, device=x.device)
             x = x + velocity(x, t) / steps

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from simscaleai.errors import UserError
-from simscaleai.models.policy_heads.diffusion import PURE_NOISE, GaussianDiffusion
+from simscaleai.models.policy_heads.gaussian_diffusion import PURE_NOISE, GaussianDiffusion
 
 MEAN, STD = 0.3, 0.15
 

@@ -17,8 +17,6 @@ where the last level of a schedule is not noise alone, one that is gets added.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,14 +24,12 @@ from torch import nn
 
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.models.policy_heads.chunks import masked_mean
+from simscaleai.models.policy_heads.process import Denoiser
 
 SCHEDULES = ("linear", "cosine")
 SAMPLERS = ("ddim", "ddpm")
 MAX_LEVELS = 100_000
 PURE_NOISE = 1e-3  # largest a_T of a level that counts as noise alone
-
-# (noisy actions (B, L, A), level (B,)) -> (B, L, A)
-Denoiser = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class GaussianDiffusion(nn.Module):
