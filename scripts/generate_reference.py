@@ -38,7 +38,8 @@ COMMAND = "python scripts/generate_reference.py"
 # Package: its modules that a user imports from. `x.*` is every module of x, `registered` the models' modules.
 MODULES = {
     "sim": "base_env factory envs.* task task_env vector_env vector_attributes autoreset goals randomization",
-    "models": "registry registered policy_heads.* policy declarations normalization language vision towers",
+    "models": "registry registered policy_heads.* policy declarations normalization language vision towers"
+    " vision_transformer",
     "training": "trainer run settings data.dataset data.loader",
     "rollout": "loop outcomes frames policy_adapter",
     "evaluation": "evaluate",

@@ -1,4 +1,4 @@
-"""Observations of a state and images as features, for every model without language."""
+"""Observations of a state and images as features, for every model that needs no tokens."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ class ObservationEncoder(nn.Module):
       state_dim: width of observations["state"]; 0 leaves it out.
       images: the images.
       n_obs_steps: steps; with more than one, entries are (B, n_obs_steps, ...).
+      cond_dim: width of a condition that scales and shifts the maps of every image; 0 for none.
 
     Attributes:
       width: width of all features together.
@@ -54,6 +55,7 @@ class ObservationEncoder(nn.Module):
         state_dim: int,
         images: ImageSettings = NO_IMAGES,
         n_obs_steps: int = 1,
+        cond_dim: int = 0,
     ) -> None:
         super().__init__()
         if state_dim <= 0 and not images.keys:
@@ -62,7 +64,7 @@ class ObservationEncoder(nn.Module):
         self.image_shape = (images.channels, None, None) if images.keys else None
         self.augment = Augmentation(images.random_shift, images.color_jitter)
         count = len(images.keys) if images.encoder_per_camera else min(len(images.keys), 1)
-        self.images = nn.ModuleList(images.make_encoder() for _ in range(count))
+        self.images = nn.ModuleList(images.make_encoder(cond_dim) for _ in range(count))
         self.width = n_obs_steps * (max(state_dim, 0) + len(images.keys) * images.embed_dim)
         self.auxiliary = (
             AuxiliaryPositions(self.width, images.auxiliary, images.auxiliary_weight)
@@ -79,13 +81,13 @@ class ObservationEncoder(nn.Module):
         """What is read: the `obs_keys` of a model."""
         return (("state",) if self.state_dim > 0 else ()) + self.image_keys
 
-    def forward(self, obs: Mapping[str, torch.Tensor]) -> Encoded:
-        """Encode {key: (B, ...)}."""
+    def forward(self, obs: Mapping[str, torch.Tensor], cond: torch.Tensor | None = None) -> Encoded:
+        """Encode {key: (B, ...)}, under a condition (B, cond_dim) if there is one; it is of one step."""
         parts = [obs["state"].flatten(1)] if self.state_dim > 0 else []
         for i, key in enumerate(self.image_keys):
             images = obs[key]  # (B, C, H, W), or (B, n_obs_steps, C, H, W)
             encoder = self.images[min(i, len(self.images) - 1)]
-            features = encoder(self.augment(images.flatten(0, -4)))
+            features = encoder(self.augment(images.flatten(0, -4)), cond)
             parts.append(features.view(len(images), -1))
         if self.auxiliary is None:
             return Encoded(parts)

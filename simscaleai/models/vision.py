@@ -45,14 +45,15 @@ class ImageSettings:
     auxiliary: tuple[str, ...] = ()
     auxiliary_weight: float = 1.0
 
-    def make_encoder(self) -> ImageEncoder:
-        """Return an encoder of such images with random weights."""
+    def make_encoder(self, cond_dim: int = 0) -> ImageEncoder:
+        """Return an encoder of such images with random weights; `cond_dim` as of `ImageEncoder`."""
         return ImageEncoder(
             self.channels,
             self.size,
             self.embed_dim,
             width=self.backbone_width,
             backbone=self.backbone,
+            cond_dim=cond_dim,
         )
 
 

@@ -1,9 +1,13 @@
-"""Vision-language-action: images, an instruction and a state, fused by a transformer, to actions.
+"""Vision-language-action: images, an instruction and a state to actions.
 
-In the manner of RT-2 (Brohan et al., 2023), OpenVLA (Kim et al., 2024) and, with the heads that sample, pi0
-(Black et al., 2024): every image is cut into patches that a vision transformer encodes, the instruction is
-read by a transformer of its own, and layers over all tokens together fill one token with what the action
-head needs. All of it starts from random weights, unless pretrained towers are named (`towers`).
+Fusion "transformer" is in the manner of RT-2 (Brohan et al., 2023), OpenVLA (Kim et al., 2024) and, with
+heads that sample, pi0 (Black et al., 2024): every image is cut into patches that a vision transformer
+encodes, the instruction is read by a transformer of its own, and layers over all tokens together fill one
+token with what the action head needs. Fusion "film" is in the manner of RT-1 (Brohan et al., 2022), without
+its tokens: the instruction scales and shifts the maps of convolutions and the layers after them
+(`film_fusion`). Use it for small images and few demonstrations.
+
+All of it starts from random weights, unless pretrained towers are named (`towers`).
 """
 
 from __future__ import annotations
@@ -15,120 +19,28 @@ import torch.nn.functional as F
 from torch import nn
 
 from simscaleai.errors import UserError, unknown_name
+from simscaleai.models.auxiliary import AuxiliaryPositions
+from simscaleai.models.declarations import Batch
+from simscaleai.models.film_fusion import FiLMFusion
 from simscaleai.models.inference import inference
 from simscaleai.models.language import SimpleLanguageEncoder
+from simscaleai.models.observation_encoder import Encoded
 from simscaleai.models.policy_heads.by_name import make_head
 from simscaleai.models.policy_heads.chunks import head_actions, head_outputs, masked_mean
 from simscaleai.models.registry import register_model
 from simscaleai.models.towers import Pretrained, PretrainedText, PretrainedVision
 from simscaleai.models.transformer import Encoder, embedding
-from simscaleai.models.vision import Augmentation, Points, convolutions, image_keys
+from simscaleai.models.vision import Augmentation, ImageSettings, image_keys
+from simscaleai.models.vision_transformer import PatchEmbedding, VisionEncoder
 
-STEMS = ("patch", "conv")
+__all__ = ["PatchEmbedding", "VisionEncoder", "VisionLanguageAction"]
 
-
-class PatchEmbedding(nn.Module):
-    """Patches of an image as tokens (Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021).
-
-    Args:
-      image_size, patch_size: pixels a side; the first is a multiple of the second.
-      in_channels: of the image.
-      embed_dim: width of a token.
-      stem: "patch", a linear map of each patch, or "conv", convolutions before it, with which small
-        data go further (Xiao et al., "Early Convolutions Help Transformers See Better", NeurIPS 2021).
-
-    Attributes:
-      maps: images (B, C, H, W) -> (B, channels, H / stride, W / stride), of which `projection` makes tokens.
-    """
-
-    def __init__(
-        self,
-        image_size: int = 128,
-        patch_size: int = 16,
-        in_channels: int = 3,
-        embed_dim: int = 256,
-        stem: str = "patch",
-    ) -> None:
-        super().__init__()
-        if stem not in STEMS:
-            raise unknown_name("stem", stem, STEMS)
-        if image_size % patch_size or (stem == "conv" and patch_size % 4):
-            raise UserError(
-                f"image_size is {image_size} and patch_size {patch_size}; the one must be a multiple of the"
-                " other, and patch_size one of 4 with stem 'conv'."
-            )
-        self.num_patches = (image_size // patch_size) ** 2
-        self.maps, self.channels, stride = nn.Sequential(), in_channels, 1
-        if stem == "conv":
-            self.maps, self.channels = convolutions(in_channels, (2, 2, 1))
-            stride = 4
-        rest = patch_size // stride
-        self.projection = nn.Conv2d(self.channels, embed_dim, rest, rest)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) -> (B, num_patches, embed_dim)."""
-        return self.tokens(self.maps(x))
-
-    def tokens(self, maps: torch.Tensor) -> torch.Tensor:
-        """Those of `maps`, (B, num_patches, embed_dim)."""
-        return self.projection(maps).flatten(2).transpose(1, 2)
-
-
-class VisionEncoder(nn.Module):
-    """A vision transformer: a token for the whole image, and one for each patch.
-
-    With stem "conv" the token for the whole image starts as positions: where each of `points` features is
-    strongest. And an instruction decides how strong each feature counts (FiLM: Perez et al., AAAI 2018;
-    in a robot's policy: Brohan et al., RT-1, 2022), so that what is found is what was named.
-
-    Args:
-      image_size, patch_size, in_channels, embed_dim, stem: see `PatchEmbedding`.
-      num_heads, num_layers, mlp_ratio, dropout: of the transformer.
-      points: positions that are found, with stem "conv".
-      instructed: with stem "conv", whether `forward` is given instructions.
-    """
-
-    def __init__(
-        self,
-        image_size: int = 128,
-        patch_size: int = 16,
-        in_channels: int = 3,
-        embed_dim: int = 256,
-        num_heads: int = 4,
-        num_layers: int = 4,
-        mlp_ratio: float = 4.0,
-        dropout: float = 0.1,
-        stem: str = "patch",
-        points: int = 32,
-        instructed: bool = False,
-    ) -> None:
-        super().__init__()
-        self.patches = PatchEmbedding(image_size, patch_size, in_channels, embed_dim, stem)
-        self.whole = embedding(1, 1, embed_dim)
-        channels = self.patches.channels
-        self.points = Points(channels, points, embed_dim) if stem == "conv" else None
-        self.film = nn.Linear(embed_dim, 2 * channels) if stem == "conv" and instructed else None
-        self.position = embedding(self.patches.num_patches + 1, embed_dim)
-        self.layers = Encoder(num_layers, embed_dim, num_heads, mlp_ratio, dropout)
-
-    def forward(
-        self, images: torch.Tensor, instruction: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """(B, C, H, W) in [0, 1] and features (B, embed_dim) -> (B, num_patches + 1, embed_dim)."""
-        maps = self.patches.maps(images * 2 - 1)
-        if self.film is not None and instruction is not None:
-            scale, shift = self.film(instruction)[:, :, None, None].chunk(2, dim=1)
-            maps = maps * (1 + scale) + shift
-        patches = self.patches.tokens(maps)
-        whole = self.whole.expand(len(images), -1, -1).to(patches.dtype)
-        if self.points is not None:
-            whole = whole + self.points(maps).unsqueeze(1)
-        return self.layers(torch.cat([whole, patches], dim=1) + self.position)
+FUSIONS = ("transformer", "film")
 
 
 @register_model("vla")
 class VisionLanguageAction(nn.Module):
-    """A transformer over images, an instruction and a state: follows instructions.
+    """Fuses images, an instruction and a state, and predicts actions: follows instructions.
 
     Args:
       image_size, patch_size, in_channels, embed_dim, num_heads, num_layers, mlp_ratio, dropout: of the
@@ -148,9 +60,15 @@ class VisionLanguageAction(nn.Module):
         folders, or names on the Hugging Face Hub; see `towers`.
       tune_towers: train their weights too.
       towers: {"vision", "text"}, what a checkpoint tells of them; no file is read then.
+      fusion: "transformer", layers over the tokens of patches, words and state, or "film", see `FiLMFusion`.
+      backbone, backbone_width, encoder_per_camera: of the image encoders of fusion "film", see
+        `vision.ImageSettings`.
+      film_hidden_dim, film_num_layers: width and number of the layers that follow them.
+      auxiliary, auxiliary_weight: positions to predict while training, see `auxiliary.AuxiliaryPositions`.
     """
 
     rebuild_with: dict[str, Any] = {"towers": {}}
+    privileged_keys: tuple[str, ...] = ()
 
     presets = {
         "debug": {
@@ -168,6 +86,15 @@ class VisionLanguageAction(nn.Module):
             "stem": "conv",
             "max_text_len": 16,
             "dropout": 0.0,
+        },
+        "film": {
+            "image_size": 64,
+            "embed_dim": 128,
+            "lang_num_layers": 1,
+            "max_text_len": 16,
+            "dropout": 0.0,
+            "fusion": "film",
+            "backbone_width": 16,
         },
         "full": {
             "image_size": 224,
@@ -208,25 +135,23 @@ class VisionLanguageAction(nn.Module):
         text_tower: str | None = None,
         tune_towers: bool = False,
         towers: dict[str, Any] | None = None,
+        fusion: str = "transformer",
+        backbone: str = "conv",
+        backbone_width: int = 32,
+        encoder_per_camera: bool = True,
+        film_hidden_dim: int = 256,
+        film_num_layers: int = 3,
+        auxiliary: list[str] | None = None,
+        auxiliary_weight: float = 1.0,
     ) -> None:
         super().__init__()
+        _check_parts(fusion, use_language, vision_tower, text_tower)
         self.image_keys = image_keys(True, cameras)
         self.image_shape = (in_channels, image_size, image_size)
         self.obs_keys = (*(("state",) if state_dim > 0 else ()), *self.image_keys)
         self.uses_language = use_language
         self.action_horizon, self.n_action_steps = action_horizon, n_action_steps
-        layers = (num_heads, num_layers, mlp_ratio, dropout)
-        self.augment = Augmentation(random_shift, color_jitter)
-        sizes = (image_size, patch_size, in_channels, embed_dim)
         known = {} if towers is None else {"vision": {}, "text": {}, **towers}
-        self.vision: VisionEncoder | PretrainedVision = (
-            VisionEncoder(*sizes, *layers, stem, instructed=use_language)
-            if vision_tower is None
-            else PretrainedVision(
-                vision_tower, embed_dim, tune_towers, known.get("vision"), use_language
-            )
-        )
-        self.camera = embedding(len(self.image_keys), 1, embed_dim)
         if use_language:
             self.language: SimpleLanguageEncoder | PretrainedText = (
                 SimpleLanguageEncoder(
@@ -237,23 +162,54 @@ class VisionLanguageAction(nn.Module):
                     text_tower, embed_dim, tune_towers, max_text_len, known.get("text")
                 )
             )
-        elif text_tower is not None:
-            raise UserError("text_tower is given and use_language is false; leave out one of them.")
-        if state_dim > 0:
-            self.state = nn.Linear(state_dim, embed_dim)
-        self.readout = embedding(1, 1, embed_dim)
-        self.fusion = Encoder(fusion_num_layers, embed_dim, num_heads, mlp_ratio, dropout)
+        self.film: FiLMFusion | None = None
+        if fusion == "film":
+            images = ImageSettings(
+                *(self.image_keys, in_channels, image_size, embed_dim, random_shift, color_jitter),
+                *(backbone, backbone_width, encoder_per_camera),
+                *(tuple(auxiliary or ()), auxiliary_weight),
+            )
+            cond_dim, width = (embed_dim if use_language else 0), film_hidden_dim
+            self.film = FiLMFusion(state_dim, images, cond_dim, width, film_num_layers, dropout)
+            self.privileged_keys = self.film.encoder.privileged_keys
+        else:
+            self.augment = Augmentation(random_shift, color_jitter)
+            sizes = (image_size, patch_size, in_channels, embed_dim)
+            layers = (num_heads, num_layers, mlp_ratio, dropout)
+            self.vision: VisionEncoder | PretrainedVision = (
+                VisionEncoder(*sizes, *layers, stem, instructed=use_language)
+                if vision_tower is None
+                else PretrainedVision(
+                    vision_tower, embed_dim, tune_towers, known.get("vision"), use_language
+                )
+            )
+            self.camera = embedding(len(self.image_keys), 1, embed_dim)
+            if state_dim > 0:
+                self.state = nn.Linear(state_dim, embed_dim)
+            self.readout = embedding(1, 1, embed_dim)
+            self.fusion = Encoder(fusion_num_layers, embed_dim, num_heads, mlp_ratio, dropout)
+            width = embed_dim
+            if auxiliary:
+                self.positions = AuxiliaryPositions(width, auxiliary, auxiliary_weight)
+                self.privileged_keys = self.positions.privileged_keys
+                width += self.positions.width
+        # FiLM layers are hidden layers already: what is left of a regression is linear.
+        hidden_layers = 0 if fusion == "film" and action_head_type == "mlp" else 2
         self.head = make_head(
-            action_head_type, embed_dim, action_dim, embed_dim, 2, dropout, action_horizon
+            *(action_head_type, width, action_dim, width if fusion == "film" else embed_dim),
+            *(hidden_layers, dropout, action_horizon),
         )
         if action_head_type != "mlp":
             self.noise_shape = self.head.noise_shape
             self.normalization = {"actions": "min_max"}
-        parts = {"vision": self.vision, "text": getattr(self, "language", None)}
+        parts = {
+            "vision": getattr(self, "vision", None),
+            "text": getattr(self, "language", None),
+        }
         sources = {k: p.source for k, p in parts.items() if isinstance(p, Pretrained)}
         self.rebuild_with = {"towers": sources}
 
-    def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Loss and predictions for a batch.
 
         Args:
@@ -262,17 +218,20 @@ class VisionLanguageAction(nn.Module):
 
         Returns:
           "predicted_actions" (B, A), or (B, L, A) for an action_horizon L > 1; scalars "loss" and
-          "action_mse" (no gradient).
+          "action_mse" (no gradient), and those of `auxiliary`.
         """
         actions, mask = batch["actions"], batch.get("mask")
         if self.action_horizon == 1:
             actions, mask = actions[:, 0] if actions.ndim == 3 else actions, None
         obs = batch["observations"]
-        features = self.features(obs, self._tokens(batch.get("language"), obs))
-        outputs = head_outputs(self.head, features, actions, mask, F.mse_loss)
+        encoded = self.encode(obs, self._tokens(batch.get("language"), obs))
+        outputs = head_outputs(self.head, encoded.features, actions, mask, F.mse_loss)
         with torch.no_grad():
             error = (outputs["predicted_actions"] - actions).square()
-            return {**outputs, "action_mse": masked_mean(error, mask)}
+            outputs["action_mse"] = masked_mean(error, mask)
+        if encoded.offsets is None:
+            return outputs
+        return self._auxiliary_positions.add_loss(outputs, encoded.offsets, batch)
 
     def predict(
         self,
@@ -294,25 +253,58 @@ class VisionLanguageAction(nn.Module):
     def features(
         self, obs: dict[str, torch.Tensor], token_ids: torch.Tensor | None
     ) -> torch.Tensor:
-        """(B, embed_dim) for images, state and the numbers (B, N) of an instruction's words."""
-        images = torch.stack([self.augment(obs[key]) for key in self.image_keys], dim=1)
-        n, cameras = images.shape[:2]  # (B, K, C, H, W)
-        words, cond, mask = None, None, None
+        """What the head reads, for images, state and the numbers (B, N) of an instruction's words."""
+        return self.encode(obs, token_ids).features
+
+    def encode(self, obs: dict[str, torch.Tensor], token_ids: torch.Tensor | None) -> Encoded:
+        """Return features and predicted positions; arguments as of `features`."""
+        words, real, cond = None, None, None
         if token_ids is not None:
             words, real = self.language(token_ids), token_ids != self.language.padding
             # The mean over the words, without padding, conditions the image encoder of every camera.
             cond = (words * real.unsqueeze(-1)).sum(1) / real.sum(1, keepdim=True)  # (B, D)
+        if self.film is not None:
+            return self.film(obs, cond)
+        features = self._fuse_tokens(obs, words, real, cond)  # (B, D)
+        if not self.privileged_keys:
+            return Encoded([features])
+        offsets = self.positions(features)  # (B, K, 3)
+        return Encoded([features, self.positions.features(offsets)], offsets)
+
+    def _fuse_tokens(
+        self,
+        obs: dict[str, torch.Tensor],
+        words: torch.Tensor | None,
+        real: torch.Tensor | None,
+        cond: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Return features (B, D) of fusion "transformer".
+
+        Args:
+          words, real: (B, N, D) and (B, N), tokens of an instruction and which of them are no padding.
+          cond: (B, D), the mean of these words.
+        """
+        images = torch.stack([self.augment(obs[key]) for key in self.image_keys], dim=1)
+        n, cameras = images.shape[:2]  # (B, K, C, H, W)
+        if cond is not None:
             cond = (cond.unsqueeze(1) + self.camera.squeeze(1)).flatten(0, 1)  # (B K, D)
         patches = self.vision(images.flatten(0, 1), cond)  # (B K, P, D)
         patches = patches.unflatten(0, (n, cameras)) + self.camera  # (B, K, P, D)
         tokens = [self.readout.expand(n, -1, -1).to(patches.dtype), patches.flatten(1, 2)]
+        mask = None
         if "state" in self.obs_keys:
             tokens.append(self.state(obs["state"]).unsqueeze(1))
-        if words is not None:
+        if words is not None and real is not None:
             others = real.new_ones(n, sum(t.shape[1] for t in tokens))
             mask = torch.cat([others, real], dim=1)
             tokens.append(words)
         return self.fusion(torch.cat(tokens, dim=1), mask)[:, 0]
+
+    @property
+    def _auxiliary_positions(self) -> AuxiliaryPositions:
+        found = self.positions if self.film is None else self.film.encoder.auxiliary
+        assert found is not None
+        return found
 
     def _tokens(
         self, language: str | list[str] | None, obs: dict[str, torch.Tensor]
@@ -326,3 +318,18 @@ class VisionLanguageAction(nn.Module):
             else language
         )
         return self.language.tokenize(list(texts), images.device)
+
+
+def _check_parts(
+    fusion: str, use_language: bool, vision_tower: str | None, text_tower: str | None
+) -> None:
+    """Raise UserError for parts that are not there, or do not go together."""
+    if fusion not in FUSIONS:
+        raise unknown_name("fusion", fusion, FUSIONS)
+    if fusion == "film" and vision_tower is not None:
+        raise UserError(
+            "vision_tower is given and fusion is 'film', whose images go through a backbone; leave it out, or"
+            " use fusion 'transformer'."
+        )
+    if not use_language and text_tower is not None:
+        raise UserError("text_tower is given and use_language is false; leave out one of them.")
