@@ -20,7 +20,6 @@ from torch import nn
 
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.models.auxiliary import AuxiliaryPositions
-from simscaleai.models.declarations import Batch
 from simscaleai.models.film_fusion import FiLMFusion
 from simscaleai.models.inference import inference
 from simscaleai.models.language import SimpleLanguageEncoder
@@ -32,6 +31,7 @@ from simscaleai.models.towers import Pretrained, PretrainedText, PretrainedVisio
 from simscaleai.models.transformer import Encoder, embedding
 from simscaleai.models.vision import Augmentation, ImageSettings, image_keys
 from simscaleai.models.vision_transformer import PatchEmbedding, VisionEncoder
+from simscaleai.tensor_types import Batch
 
 __all__ = ["PatchEmbedding", "VisionEncoder", "VisionLanguageAction"]
 
