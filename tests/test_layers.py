@@ -26,13 +26,17 @@ LEVELS = {
     "rendering": 1,
 }
 
-# {part: libraries it never imports, wherever in a file}.
+# {part: libraries it never imports, wherever in a file}. Physics is reached through `sim` alone, so that another
+# backend changes one part; a simulator needs no PyTorch, and a training machine no simulator.
 FORBIDDEN = {
     "sim": {"torch"},
     "rendering": {"torch"},
     "datagen": {"torch"},
-    "rollout": {"torch"},
-    "storage": {"mujoco"},
+    "rollout": {"torch", "mujoco"},
+    "evaluation": {"torch", "mujoco"},
+    "rl": {"mujoco"},
+    "storage": {"mujoco", "gymnasium"},
+    "tracking": {"mujoco", "gymnasium"},
     "models": {"mujoco", "gymnasium"},
     "training": {"mujoco", "gymnasium"},
 }
@@ -77,6 +81,10 @@ def test_imports_go_down(path: Path) -> None:
         if library == "simscaleai":
             assert not upward(own, part(name)), f"{path} imports {name} from a layer above it"
         assert library not in FORBIDDEN.get(home, set()), f"{path} imports {name}"
+
+
+def test_every_part_that_is_forbidden_a_library_exists() -> None:
+    assert all((PACKAGE / part).is_dir() for part in FORBIDDEN)
 
 
 def module_name(path: Path) -> str:
