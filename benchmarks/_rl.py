@@ -20,7 +20,7 @@ from simscaleai.evaluation import evaluate_checkpoint
 from simscaleai.evaluation.statistics import wilson_interval
 from simscaleai.rl.settings import RLConfig
 from simscaleai.rl.training import train_agent
-from simscaleai.sim.physics import BatchSim
+from simscaleai.sim.batch_sim import BatchSim
 
 ROOT = Path(__file__).resolve().parent.parent
 EPISODES = 200

@@ -34,7 +34,7 @@ from rich.table import Table
 from simscaleai.datagen import generate_dataset, shards
 from simscaleai.rendering import Renderer
 from simscaleai.sim import make_vec_env
-from simscaleai.sim.physics import BatchSim
+from simscaleai.sim.batch_sim import BatchSim
 from simscaleai.storage.episode_writer import EpisodeWriter
 
 EPISODES = {"reach": 2000, "pick_place": 1000}
