@@ -10,6 +10,7 @@ from simscaleai.sim.factory import list_envs, make_env, make_vec_env, register_e
 
 mujoco_library.stop_profiler()
 mujoco_library.stop_log_file()
+mujoco_library.log_warnings()
 
 __all__ = [
     "BaseRobotEnv",

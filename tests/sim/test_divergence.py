@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from simscaleai.sim import BaseRobotEnv, SimConfig, make_env, make_vec_env
+from simscaleai.sim import BaseRobotEnv, SimConfig, make_env, make_vec_env, mujoco_library
 
 ACTION = np.array([0.2, 0, 0, 0], np.float32)
 SCENE = """<mujoco><option><flag autoreset="{autoreset}"/></option><worldbody>
@@ -150,3 +150,18 @@ def test_saved_states_and_copies_remember_who_diverged() -> None:
     for each in (envs, twin):
         _, _, terminated, _, info = each.step(actions)
         assert terminated.tolist() == info["diverged"].tolist() == [True, False]
+
+
+def test_unstable_physics_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    envs = make_vec_env("reach", 8, dt=0.005, autoreset_mode="disabled", num_threads=2)
+    envs.reset(seed=0)
+    envs.sim.qvel[:] = 1e12
+    envs.step(np.zeros((8, 4)))
+    assert envs.sim.diverged().all()
+    assert capfd.readouterr().err == ""
+
+
+def test_other_warnings_of_mujoco_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    mujoco_library.log_warning("Nan, Inf or huge value in QACC at DOF 3.")
+    mujoco_library.log_warning("Contact buffer is full.")
+    assert caplog.messages == ["MuJoCo: Contact buffer is full."]
