@@ -114,7 +114,7 @@ def name_of(env: GymEnv) -> str:
 
 
 def entries(returned: object, count: int, method: str, env: GymEnv) -> Any:
-    """Return what `reset` or `step` gave, if it is a tuple of `count`; UserError if not."""
+    """Return the result of `reset` or `step` if it is a tuple of `count`; UserError if not."""
     if isinstance(returned, tuple) and len(returned) == count:
         return returned
     found = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__

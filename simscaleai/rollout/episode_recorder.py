@@ -8,17 +8,14 @@ labels every state for each of them (`Task.actions_by_instruction`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from simscaleai.array_types import Array, ArrayDict
+from simscaleai.json_types import JsonDict
 from simscaleai.policy import Policy
 from simscaleai.rollout.loop import Recorder, Rollout
 from simscaleai.storage.episode import LABELS, NEXT_OBS, OBS, Episode
-
-JsonValues = dict[str, Any]
-"""Randomized parameters of an episode by name, as a dataset stores them."""
 
 
 class EpisodeRecorder(Recorder):
@@ -38,7 +35,7 @@ class EpisodeRecorder(Recorder):
         self._buffers: ArrayDict = {}  # (max_steps, n, ...)
         self._step = 0  # of all envs
         self._start = np.zeros(0, dtype=np.int64)  # (n,) the step at which each env's episode began
-        self._randomization: list[JsonValues] = []  # n
+        self._randomization: list[JsonDict] = []  # n: the draws of each env's episode
         self._expert: Policy | None = None  # labels every instruction, whichever policy acts
 
     def begin(self, rollout: Rollout) -> None:
@@ -109,6 +106,6 @@ def _below(prefix: str, columns: Mapping[str, Array]) -> ArrayDict:
     return {k.removeprefix(prefix): v for k, v in columns.items() if k.startswith(prefix)}
 
 
-def _json_values(values: Mapping[str, Array], env_id: int) -> JsonValues:
-    """Those of one env out of {name: (n, ...)}, as JSON values."""
+def _json_values(values: Mapping[str, Array], env_id: int) -> JsonDict:
+    """Return the values of one env from {name: (n, ...)}, as JSON values."""
     return {name: np.asarray(value)[env_id].tolist() for name, value in values.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from simscaleai.models.policy import ModelPolicy
 
 Shapes = Mapping[str, tuple[int, ...]]
-Settings = dict[str, Any]
+Settings = dict[str, object]
 """Fields of a `SimConfig` by name."""
 
 
