@@ -26,8 +26,8 @@ LEVELS = {
     "rendering": 1,
 }
 
-# {part: libraries it never imports, wherever in a file}. Physics is reached through `sim` alone, so that another
-# backend changes one part; a simulator needs no PyTorch, and a training machine no simulator.
+# {part: libraries it never imports, wherever in a file}. Physics is reached through `sim` alone, so that
+# another backend changes one part; a simulator needs no PyTorch, and a training machine no simulator.
 FORBIDDEN = {
     "sim": {"torch"},
     "rendering": {"torch"},

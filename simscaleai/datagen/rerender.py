@@ -294,7 +294,7 @@ class _EpisodeRenderer:
         if self._seed is not None:
             rng = seeding.generator(self._seed, "looks", episode_seed)
             draws = self._randomizer.draw(rng.random((1, self._randomizer.num_uniforms)))
-            fresh = {name: draws[name][0].tolist() for name in self._randomizer.looks}
+            fresh = {name: draws[name][0].tolist() for name in self._randomizer.visual_parameters}
             recorded = {**recorded, **fresh}
         drawn = {**known, **{name: np.array(value) for name, value in recorded.items()}}
         tiled = {name: np.tile(value, (BATCH, 1)) for name, value in drawn.items()}

@@ -1,22 +1,21 @@
-"""What draws: the interface of the engines, and which one draws a model."""
+"""The interface of the render engines, and the choice of one for a model."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import mujoco
-import numpy as np
-from numpy.typing import NDArray
 
+from simscaleai.array_types import ArrayDict, EnvIds
 from simscaleai.errors import UserError
-from simscaleai.rendering.render_camera import RenderCamera
+from simscaleai.rendering.engine_settings import EngineSettings
 from simscaleai.rendering.render_state import RenderState
 
 ENGINES = ("auto", "warp", "gl")
 
-Images = dict[str, NDArray[Any]]
+Images = ArrayDict
 """{"rgb": (..., H, W, 3) uint8} and where asked for "depth" (..., H, W) float32 in m and "segmentation"
 (..., H, W) int32 geom ids, -1 for none."""
 
@@ -28,30 +27,24 @@ class Engine(Protocol):
 
     def draw(
         self,
-        view: RenderState,
+        state: RenderState,
         chosen: Sequence[int],
         depth: bool,
         segmentation: bool,
-        rows: NDArray[np.intp] | None = None,
+        env_ids: EnvIds | None = None,
     ) -> list[Images]:
         """Draw the cameras with indices `chosen`: {kind: (n, H, W, ...)} of each.
 
-        The last argument names the envs that have changed since the last call; the images of the others
-        may be those of that call.
+        Args:
+          env_ids: envs that have changed since the last call; the images of the others may be those of
+            that call.
         """
 
     def close(self) -> None:
         """Release threads, buffers and contexts."""
 
 
-def make_engine(
-    wanted: str,
-    model: mujoco.MjModel,
-    cameras: Sequence[RenderCamera],
-    n: int,
-    threads: int,
-    samples: int,
-) -> Engine:
+def make_engine(wanted: str, model: mujoco.MjModel, settings: EngineSettings) -> Engine:
     """Return the engine `wanted`, one of `ENGINES`, or the first that draws `model` for "auto".
 
     Raises:
@@ -63,12 +56,12 @@ def make_engine(
     from simscaleai.rendering.warp_engine import WarpEngine
 
     if wanted == "gl" or (wanted == "auto" and importlib.util.find_spec("warp") is None):
-        return GlEngine(model, cameras, n, threads, samples)
+        return GlEngine(model, settings)
     if can_draw(model):
-        return WarpEngine(model, cameras, n, threads, samples)
+        return WarpEngine(model, settings)
     try:
-        return GeneralEngine(model, cameras, n, threads, samples)
-    except UserError:  # not a scene for it either
+        return GeneralEngine(model, settings)
+    except UserError:  # a scene with what this engine cannot draw either
         if wanted == "warp":
             raise
-    return GlEngine(model, cameras, n, threads, samples)
+    return GlEngine(model, settings)

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType, SimpleNamespace
 
 import mujoco
@@ -21,13 +19,15 @@ import numpy as np
 
 from simscaleai.array_types import Array, ArrayDict, EnvIds
 from simscaleai.errors import UserError
+from simscaleai.rendering.engine_settings import EngineSettings
+from simscaleai.rendering.fork_safe_pool import ForkSafePool
 from simscaleai.rendering.loading import DEVICE, import_warp
 from simscaleai.rendering.render_camera import RenderCamera, blank, model_with
 from simscaleai.rendering.render_state import POSE_FIELDS, RenderState
 
 
 class GeneralEngine:
-    """Draws `n` simulations of `model` from `cameras` on `threads` threads; see the module docstring.
+    """Draws the simulations of `model` by the ray tracer of `mujoco_warp`; see the module docstring.
 
     Raises:
       UserError: mujoco-warp is not installed, or cannot draw the scene.
@@ -35,14 +35,8 @@ class GeneralEngine:
 
     name = "warp"
 
-    def __init__(
-        self,
-        model: mujoco.MjModel,
-        cameras: Sequence[RenderCamera],
-        n: int,
-        threads: int,
-        samples: int,
-    ) -> None:
+    def __init__(self, model: mujoco.MjModel, settings: EngineSettings) -> None:
+        cameras, n = settings.cameras, settings.n
         self._cameras = cameras
         model = model_with(model, cameras)
         warp, mujoco_warp = _import()
@@ -54,11 +48,12 @@ class GeneralEngine:
                     f"The render engine 'warp' cannot draw this scene ({error}); use render_engine='gl'."
                 ) from error
             # contiguous blocks of envs, one per thread
-            bounds = np.linspace(0, n, min(n, threads) + 1).astype(int).tolist()
+            bounds = np.linspace(0, n, min(n, settings.threads) + 1).astype(int).tolist()
             blocks = [slice(a, b) for a, b in itertools.pairwise(bounds)]
-            self._blocks = [_EnvBlock(model, device_model, cameras, b, samples) for b in blocks]
-        self._pool: ThreadPoolExecutor | None = None
-        self._pool_pid = 0
+            self._blocks = [
+                _EnvBlock(model, device_model, cameras, b, settings.samples) for b in blocks
+            ]
+        self._pool = ForkSafePool(len(blocks))
 
     def draw(
         self,
@@ -82,22 +77,13 @@ class GeneralEngine:
             if len(self._blocks) == 1:
                 self._blocks[0].draw(state, chosen, out)
             else:
-                list(self._threads().map(lambda b: b.draw(state, chosen, out), self._blocks))
+                list(self._pool.executor().map(lambda b: b.draw(state, chosen, out), self._blocks))
         return out
 
     def close(self) -> None:
         """End the threads and release the buffers."""
-        if self._pool is not None and self._pool_pid == os.getpid():
-            self._pool.shutdown()
-        self._pool = None
+        self._pool.close()
         self._blocks = []
-
-    def _threads(self) -> ThreadPoolExecutor:
-        # Threads do not survive a fork: a child process starts its own.
-        if self._pool is None or self._pool_pid != os.getpid():
-            self._pool = ThreadPoolExecutor(len(self._blocks), thread_name_prefix="render")
-            self._pool_pid = os.getpid()
-        return self._pool
 
 
 class _EnvBlock:
@@ -114,9 +100,8 @@ class _EnvBlock:
         _, mujoco_warp = _import()
         self._envs, self._cameras = envs, cameras
         self._n = envs.stop - envs.start
-        self._model = copy.copy(
-            device_model
-        )  # shallow: arrays are shared until `_visual` replaces one
+        # a shallow copy: arrays are shared until `_visual` replaces one
+        self._model = copy.copy(device_model)
         self._visuals: ArrayDict = {}
         self._context = mujoco_warp.create_render_context(
             model,
@@ -154,11 +139,10 @@ class _EnvBlock:
         _, mujoco_warp = _import()
         for name, target in self._poses.items():
             target[...] = state.poses[name][self._envs].reshape(target.shape)
-        for name, given in state.looks.items():
+        for name, given in state.visuals.items():
             target = self._visual(name)
-            values = (
-                given if len(given) == 1 else given[self._envs]
-            )  # (1, ...): the same in all envs
+            # (1, ...): the same in all envs
+            values = given if len(given) == 1 else given[self._envs]
             target[...] = values.reshape(len(values), *target.shape[1:])
         for flags, kind in zip(self._flags, ("rgb", "depth", "segmentation"), strict=True):
             flags[:] = False

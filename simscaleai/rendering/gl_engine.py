@@ -13,6 +13,7 @@ import numpy as np
 
 from simscaleai.array_types import ArrayDict, EnvIds
 from simscaleai.errors import UserError
+from simscaleai.rendering.engine_settings import EngineSettings
 from simscaleai.rendering.render_camera import RenderCamera, blank, model_with
 from simscaleai.rendering.render_state import RenderState
 
@@ -27,7 +28,7 @@ _FARTHEST = 0.999
 
 
 class GlEngine:
-    """Draws simulations of `model` from `cameras`, one after the other.
+    """Draws simulations of `model`, one after the other.
 
     Raises:
       UserError: there is no OpenGL here.
@@ -35,14 +36,8 @@ class GlEngine:
 
     name = "gl"
 
-    def __init__(
-        self,
-        model: mujoco.MjModel,
-        cameras: Sequence[RenderCamera],
-        n: int,
-        threads: int,
-        samples: int,
-    ) -> None:
+    def __init__(self, model: mujoco.MjModel, settings: EngineSettings) -> None:
+        cameras = settings.cameras
         self._cameras = cameras
         self._model = model_with(model, cameras)
         self._data = mujoco.MjData(self._model)
@@ -67,7 +62,7 @@ class GlEngine:
         """Draw the cameras with indices `chosen`: {kind: (n, H, W, ...)} of each; always of all envs."""
         out = [blank(self._cameras[i], state.n, depth, segmentation) for i in chosen]
         for env_id in range(state.n):
-            for name, values in state.looks.items():
+            for name, values in state.visuals.items():
                 getattr(self._model, name)[:] = values[env_id % len(values)]
             data = state.source
             if data is None:
@@ -109,9 +104,8 @@ class GlEngine:
                 self._renderers[size] = mujoco.Renderer(self._model, *size)
             except Exception as error:  # each OpenGL platform raises exceptions of its own
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-                if (
-                    "GLContext" in reason
-                ):  # MuJoCo lacks this class where MUJOCO_GL rules OpenGL out
+                # MuJoCo lacks this class where MUJOCO_GL rules OpenGL out
+                if "GLContext" in reason:
                     reason = f"MUJOCO_GL is {os.environ.get('MUJOCO_GL')!r}"
                 raise UserError(_NO_OPENGL.format(reason=reason)) from error
         return self._renderers[size]

@@ -1,16 +1,15 @@
-"""How a camera takes its picture: the part of it that is the same in every simulation."""
+"""Size, field of view and principal point of a camera: what is the same in every simulation."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
+from simscaleai.array_types import ArrayDict
 from simscaleai.errors import UserError, unknown_name
 
 
@@ -21,8 +20,8 @@ class RenderCamera:
     Attributes:
       width, height: pixels.
       fov: vertical, degrees.
-      shift: how far to the right of the picture's middle and below it the optical axis is, in heights of
-        the picture.
+      shift: distance of the principal point from the image center, to the right and down, in image
+        heights.
     """
 
     name: str
@@ -33,8 +32,8 @@ class RenderCamera:
     shift: tuple[float, float] = (0.0, 0.0)
 
     @property
-    def middle(self) -> tuple[float, float]:
-        """Where the optical axis is: (column, row) in pixels from the upper left corner."""
+    def principal_point(self) -> tuple[float, float]:
+        """Where the optical axis meets the image: (column, row) in pixels from the upper left corner."""
         right, down = self.shift
         return 0.5 * self.width + right * self.height, (0.5 + down) * self.height
 
@@ -53,7 +52,7 @@ def camera_of(
     i = names.index(name)
     if model.cam_projection[i] == mujoco.mjtProjection.mjPROJ_ORTHOGRAPHIC:
         raise UserError(
-            f"The camera {name!r} is orthographic, and pictures here are perspective; leave out its"
+            f"The camera {name!r} is orthographic, and images here are perspective; leave out its"
             " projection and put it far away with a small fovy."
         )
     if fov is None:
@@ -68,7 +67,7 @@ def camera_of(
     if abs(across - down) > 1e-3 * down:
         raise UserError(
             f"The camera {name!r} has pixels that are not square (focal lengths of {across:.6g} and"
-            f" {down:.6g} pixels), and pictures here have square ones; give it equal focal lengths."
+            f" {down:.6g} pixels), and images here have square ones; give it equal focal lengths."
         )
     right, below = -principal / pixels * pixels[1] / sensor[1]
     return RenderCamera(name, i, width, height, fov, (float(right), float(below)))
@@ -81,19 +80,19 @@ def model_with(model: mujoco.MjModel, cameras: Sequence[RenderCamera]) -> mujoco
         i = camera.camera_id
         model.cam_fovy[i] = camera.fov
         model.cam_sensorsize[i] = 0  # or MuJoCo would take the field of view from it
-        if any(camera.shift):  # of a sensor with the picture's shape and a height of 1
+        if any(camera.shift):  # of a sensor with the shape of the image and a height of 1
             focal = 0.5 / np.tan(np.radians(camera.fov) / 2)
             model.cam_sensorsize[i] = camera.width / camera.height, 1.0
             model.cam_intrinsic[i] = focal, focal, -camera.shift[0], -camera.shift[1]
     return model
 
 
-def blank(camera: RenderCamera, n: int, depth: bool, segmentation: bool) -> dict[str, NDArray[Any]]:
-    """Return arrays for the images of n simulations from `camera`: `Images` to be filled."""
+def blank(camera: RenderCamera, n: int, depth: bool, segmentation: bool) -> ArrayDict:
+    """Return uninitialized `Images` for n simulations from `camera`."""
     shape = (n, camera.height, camera.width)
-    pictures: dict[str, NDArray[Any]] = {"rgb": np.empty((*shape, 3), np.uint8)}
+    images: ArrayDict = {"rgb": np.empty((*shape, 3), np.uint8)}
     if depth:
-        pictures["depth"] = np.empty(shape, np.float32)
+        images["depth"] = np.empty(shape, np.float32)
     if segmentation:
-        pictures["segmentation"] = np.empty(shape, np.int32)
-    return pictures
+        images["segmentation"] = np.empty(shape, np.int32)
+    return images

@@ -11,21 +11,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
+from simscaleai.array_types import EnvIds
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.rendering.engine import ENGINES, Engine, Images, make_engine
+from simscaleai.rendering.engine_settings import EngineSettings
 from simscaleai.rendering.render_camera import RenderCamera, camera_of
 from simscaleai.rendering.render_state import RenderState
 
 DEFAULT_SIZE = (128, 128)  # height, width in pixels
 
 DEPTH_STEPS = np.float32(2**13)
-"""Depths are whole multiples of 1/8192 m (0.12 mm), finer than what either engine resolves at a metre: the
+"""Depths are whole multiples of 1/8192 m (0.12 mm), finer than what either engine resolves at a meter: the
 rest of a float32 is noise, which would not compress."""
 
 
@@ -71,7 +72,7 @@ class Renderer:
         self._wanted, self._threads, self._samples = engine, threads, samples
         self._engines: dict[tuple[str, ...], Engine] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "_engines": {}}  # a copy makes its own at its first image
 
     @cached_property
@@ -83,7 +84,7 @@ class Renderer:
         """
         cameras = {camera.name: camera for camera in map(self._configured, self._settings)}
         if len(cameras) < len(self._settings):
-            raise UserError("A camera is there twice in `cameras`; name each one once.")
+            raise UserError("`cameras` names a camera twice; name each one once.")
         return cameras
 
     @property
@@ -112,7 +113,7 @@ class Renderer:
         *,
         depth: bool = False,
         segmentation: bool = False,
-        env_ids: NDArray[np.intp] | None = None,
+        env_ids: EnvIds | None = None,
     ) -> dict[str, Images]:
         """Draw the simulations of `state`, whose derived fields must be current.
 
@@ -142,8 +143,8 @@ class Renderer:
                 drawn.update(zip(group, images, strict=True))
         if depth:
             for images_of_camera in drawn.values():
-                metres = images_of_camera["depth"]
-                images_of_camera["depth"] = np.round(metres * DEPTH_STEPS) / DEPTH_STEPS
+                meters = images_of_camera["depth"]
+                images_of_camera["depth"] = np.round(meters * DEPTH_STEPS) / DEPTH_STEPS
         return {name: drawn[name] for name in names}
 
     def close(self) -> None:
@@ -156,8 +157,8 @@ class Renderer:
         key = tuple(cameras)
         if key not in self._engines:
             threads = self._threads or _cores()
-            settings = (list(cameras.values()), self.n, threads, self._samples)
-            self._engines[key] = make_engine(self._wanted, self.model, *settings)
+            settings = EngineSettings(list(cameras.values()), self.n, threads, self._samples)
+            self._engines[key] = make_engine(self._wanted, self.model, settings)
         return self._engines[key]
 
     def _configured(self, camera: CameraSettings | str) -> RenderCamera:

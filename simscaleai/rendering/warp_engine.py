@@ -12,10 +12,9 @@ Trap: there is no transparency. A geom whose alpha is not 0 is drawn opaque.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.array_types import Array, ArrayDict, EnvIds
+from simscaleai.rendering.engine_settings import EngineSettings
+from simscaleai.rendering.fork_safe_pool import ForkSafePool
 from simscaleai.rendering.loading import (
     DEVICE,
     TILE,
@@ -59,7 +60,7 @@ class Job:
 
 
 class WarpEngine:
-    """Draws `n` simulations of `model` from `cameras` on `threads` threads; see the module docstring.
+    """Draws the simulations of `model` by our own kernels; see the module docstring.
 
     Raises:
       UserError: Warp is not installed.
@@ -67,43 +68,37 @@ class WarpEngine:
 
     name = "warp"
 
-    def __init__(
-        self,
-        model: mujoco.MjModel,
-        cameras: Sequence[RenderCamera],
-        n: int,
-        threads: int,
-        samples: int,
-    ) -> None:
+    def __init__(self, model: mujoco.MjModel, settings: EngineSettings) -> None:
         warp = import_warp()
         from simscaleai.rendering.kernels.render_scene import RenderScene
         from simscaleai.rendering.kernels.render_tiles import render_tiles
         from simscaleai.rendering.kernels.shadow_maps import render_shadow_maps
 
-        self._cameras, self._n, self._threads, self._samples = cameras, n, threads, samples
+        self._cameras, self._n = settings.cameras, settings.n
+        self._threads, self._samples = settings.threads, settings.samples
         # RGB is drawn at `samples` times the image's size and averaged, depth and segmentation at once.
-        self._scales = sorted({1, samples})
+        self._scales = sorted({1, self._samples})
         self._kernels = render_shadow_maps, render_tiles
-        self._pool: ThreadPoolExecutor | None = None
-        self._pool_pid = 0
+        self._other_threads = ForkSafePool(self._threads - 1)  # the calling thread draws as well
         with warp.ScopedDevice(DEVICE):
             self._scene = RenderScene()
             self._set_constants(scene_constants(model) | mesh_layout(model))
             self._per_env = self._set_per_env(model)
-            largest = samples * max(max(c.width, c.height) for c in cameras)
+            largest = self._samples * max(max(c.width, c.height) for c in self._cameras)
             self._set_maps(int(np.clip(2 * largest, *MAP_SIZES)))
-            self._all_envs = device_array(np.arange(n))
+            self._all_envs = device_array(np.arange(self._n))
             self._drawn: set[int] = set()
             self._buffers = {
                 (i, scale): self._make_buffers(camera, scale)
-                for i, camera in enumerate(cameras)
+                for i, camera in enumerate(self._cameras)
                 for scale in self._scales
             }
+            cameras = self._cameras
             sides = [(k * cameras[i].width, k * cameras[i].height) for i, k in self._buffers]
             sides.append((self._scene.map_size, self._scene.map_size))
             tiles = max(_tiles(width) * _tiles(height) for width, height in sides)
             faces = int(self._scene.geom_faces.numpy()[self._scene.mesh_geoms.numpy()].sum())
-            self._scratch = [_make_scratch(faces, tiles) for _ in range(threads)]
+            self._scratch = [_make_scratch(faces, tiles) for _ in range(self._threads)]
 
     def draw(
         self,
@@ -115,7 +110,7 @@ class WarpEngine:
     ) -> list[ArrayDict]:
         """Draw the cameras with indices `chosen`: {kind: (n, H, W, ...)} of each; see `Renderer.render`."""
         for name, target in self._per_env.items():
-            given = state.poses.get(name, state.looks.get(name))
+            given = state.poses.get(name, state.visuals.get(name))
             if given is not None:
                 target[...] = given.reshape(len(given), *target.shape[1:])
         out = [blank(self._cameras[i], self._n, depth, segmentation) for i in chosen]
@@ -140,17 +135,15 @@ class WarpEngine:
         return out
 
     def close(self) -> None:
-        """End the threads; buffers go with the object."""
-        if self._pool is not None and self._pool_pid == os.getpid():
-            self._pool.shutdown()
-        self._pool = None
+        """End the threads; the buffers are freed with the object."""
+        self._other_threads.close()
 
     def _job(self, i: int, scale: int) -> Job:
         """Return the job that fills the buffers of camera i at `scale` times its size."""
         camera = self._cameras[i]
         height = scale * camera.height
         pixel_size = 2 * np.tan(np.radians(camera.fov) / 2) / height  # at distance 1
-        center = import_warp().vec2(*(scale * x for x in camera.middle))
+        center = import_warp().vec2(*(scale * x for x in camera.principal_point))
         inputs = [camera.camera_id, scale * camera.width, height, float(pixel_size), center]
         return Job(1, 1, height, inputs, self._buffers[i, scale])
 
@@ -185,7 +178,11 @@ class WarpEngine:
                     device=DEVICE,
                 )
 
-        others = [self._other_threads().submit(work, s) for s in self._scratch[1 : len(launches)]]
+        others = []
+        if len(launches) > 1 and self._threads > 1:
+            self._load_kernels()
+            executor = self._other_threads.executor()
+            others = [executor.submit(work, s) for s in self._scratch[1 : len(launches)]]
         try:
             work(self._scratch[0])
         finally:  # after an error no thread may still write to the buffers
@@ -194,15 +191,11 @@ class WarpEngine:
         for other in others:
             other.result()
 
-    def _other_threads(self) -> ThreadPoolExecutor:
-        """Return the threads beside the calling one."""
-        # Threads do not survive a fork: a child process starts its own.
-        if self._pool is None or self._pool_pid != os.getpid():
-            for kernel in self._kernels:  # compiled once, before threads ask for it at a time
+    def _load_kernels(self) -> None:
+        """Compile the kernels before several threads ask for them at the same time."""
+        if not self._other_threads.started:
+            for kernel in self._kernels:
                 kernel.module.load(DEVICE, block_dim=1)  # the block size of launches on a CPU
-            self._pool = ThreadPoolExecutor(self._threads - 1, thread_name_prefix="render")
-            self._pool_pid = os.getpid()
-        return self._pool
 
     def _set_constants(self, values: Mapping[str, object]) -> None:
         """Set constants of the scene: numbers as they are, arrays by copying them to the device."""

@@ -1,4 +1,7 @@
-"""Small array functions that every library and every number of envs computes alike, bit by bit."""
+"""Small array functions whose results do not depend on the number of envs, for any array library.
+
+The branches for NumPy are shortcuts on the hot path, where arrays are small and calls cost most.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ import array_api_compat
 import numpy as np
 
 Array = Any
-"""A NumPy array, or a tensor of another library that follows the array API."""
+"""NumPy array, or tensor of another library that follows the array API; no common type of them exists."""
 
 
 def array_namespace(x: Array) -> ModuleType:
-    """The array-API module of `x`; NumPy 2 is one itself, which saves a look-up on the hot path."""
+    """Return the array-API module of `x`; NumPy 2 is one itself, which saves a look-up."""
     if isinstance(x, np.ndarray):
         return np
     namespace: ModuleType = array_api_compat.array_namespace(x)
@@ -56,7 +59,7 @@ def largest(x: Array) -> Array:
 
 
 def any_true(flag: Array) -> bool:
-    """Whether any entry of `flag` holds."""
+    """Return whether any entry of `flag` holds."""
     if isinstance(flag, np.ndarray):
         return bool(np.count_nonzero(flag))  # several times as fast as `any` on small arrays
     return bool(array_namespace(flag).any(flag))
@@ -76,18 +79,18 @@ def columns(*parts: Array) -> Array:
 
 
 def norm(x: Array) -> Array:
-    """Lengths (n,) of vectors (n, d)."""
+    """Return the lengths (n,) of vectors (n, d)."""
     xp = array_namespace(x)
     return xp.sqrt(xp.vecdot(x, x))
 
 
 def clip(x: Array, low: Array, high: Array) -> Array:
-    """x between two bounds; cheaper on small arrays than a library's own `clip`."""
+    """Return x clipped to two bounds; cheaper on small arrays than a library's own `clip`."""
     xp = array_namespace(x)
     return xp.minimum(xp.maximum(x, low), high)
 
 
 def closeness(distance: Array, scale: float) -> Array:
-    """1 at distance 0, 1/2 at `scale`, towards 0 far away; smooth, and steep only near the goal."""
+    """Return 1 at distance 0, 1/2 at `scale` and nearly 0 far away: smooth, and steep only near the goal."""
     ratio = distance / scale
     return 1.0 / (1.0 + ratio * ratio)

@@ -1,49 +1,55 @@
-"""One robot environment: the Gymnasium loop around MuJoCo, with six hooks that make it a task.
+"""Base class of robot environments: the Gymnasium loop around MuJoCo, with six hooks for the task.
 
-A subclass that reads and writes `self.model` and `self.data` needs nothing else of this package. Our
-own tasks are written over arrays instead (`sim.task.Task`) and reach this class through `TaskEnv`.
+A subclass needs only `self.model` and `self.data`. Our own tasks are written over arrays instead
+(`sim.task.Task`), and `TaskEnv` connects them to this class.
 
-Per episode the order is: state reset -> randomization -> `_reset_task` -> forward -> `_get_obs`; per
-step: `_apply_action` -> substeps -> forward -> `_get_obs`, `_get_reward`, `_is_terminated`.
+Order at a reset: state reset, randomization, `_reset_task`, forward, `_get_obs`.
+Order in a step: `_apply_action`, substeps, forward, `_get_obs`, `_get_reward`, `_is_terminated`.
 
-A simulation that has become unstable (MuJoCo found NaN or huge numbers, and then resets it in mid-episode)
-ends its episode: `terminated` and `info["diverged"]` are True, the reward is 0 and nothing is a success.
+If the physics becomes unstable (NaN or huge numbers, after which MuJoCo resets the state), the episode ends:
+`terminated` and `info["diverged"]` are True, the reward is 0 and the episode is not a success.
 
 Promise: episode k after `reset(seed=s)` is a pure function of (s, k) and the configuration. The first
 reset without a seed uses `SimConfig.seed`, or draws one below 2**63 if that is None. A copy (`copy.copy`,
-`copy.deepcopy`, `pickle`) is a simulation of its own that goes on from where the original is.
+`copy.deepcopy`, `pickle`) is an independent simulation in the same state.
 """
 
 from __future__ import annotations
 
 import abc
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 import gymnasium
 import mujoco
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from simscaleai import seeding
+from simscaleai.array_types import Array, FloatArray, IntArray
 from simscaleai.convert import Converted
 from simscaleai.errors import UserError
 from simscaleai.rendering import Images, Renderer, RenderState, Window, open_window
 from simscaleai.sim.actions import ActionCheck
 from simscaleai.sim.copies import copyable_state, deep_copy, restore
+from simscaleai.sim.env_types import InfoDict, ObsDict, Space
 from simscaleai.sim.parameters import ANY_MODEL
-from simscaleai.sim.physics import SingleSim, instabilities
+from simscaleai.sim.physics import instabilities
 from simscaleai.sim.randomization import Randomizer
 from simscaleai.sim.scene import check_timing, frame_rate, load_model
+from simscaleai.sim.single_sim import SingleSim
 
 
 @dataclass
 class CameraConfig(Converted):
-    """One camera's picture; `fov` is the vertical field of view in degrees.
+    """Size and field of view of a camera's images.
 
-    `render_depth` and `render_segmentation` say what `viz-cameras` and the like show of it; asking
-    `render_camera` for either always works.
+    Attributes:
+      name: name of the camera in the scene.
+      width, height: pixels.
+      fov: vertical field of view, degrees.
+      render_depth, render_segmentation: whether figures of the camera show these; `render_camera` returns
+        either on request, whatever they are.
     """
 
     name: str = "wrist_cam"
@@ -59,22 +65,24 @@ class SimConfig(Converted):
     """Settings of an environment.
 
     Attributes:
-      xml_path: scene file; empty for the task's own.
+      xml_path: scene file; empty for the scene of the task.
       dt: physics timestep, s.
       control_dt: time between two actions, s; a whole multiple of `dt`.
-      max_episode_steps: control steps until an episode is truncated.
-      cameras: the first one gives the observation `image`, and where there are several, each gives
-        `images/<camera>`; none, no pictures.
-      domain_randomization: whether every episode runs on slightly different physics and looks.
-      seed: seeds the first reset; an argument of `reset` wins.
+      max_episode_steps: number of control steps after which an episode is truncated.
+      cameras: cameras whose images are observed: `image` is that of the first one; with several cameras, each
+        image is also `images/<camera>`. An empty list observes no images.
+      domain_randomization: whether physics and appearance vary from episode to episode.
+      seed: seed of the first reset, unless `reset` is given one.
       randomization_level: "light", "default" or "heavy".
-      robot: the name of a robot, see `sim.robots.robot`; for environments that are made from a `Task`.
-      controller: what an action is: "end_effector" or "joint", see `sim.robots.controllers`.
-      ik: how a displacement of the hand becomes joint targets: "dls" or "jacobian_transpose".
-      render_engine: "warp", "gl", or "auto" for what works here; see `rendering`.
-      observe_depth: also observe `depth/<camera>` of every camera, (H, W) float32 in m. (`render_depth`
-        of a `CameraConfig` costs nothing and puts nothing in the observation.)
-      observe_segmentation: also observe `segmentation/<camera>`, (H, W) int32 geom ids, -1 for none.
+      robot: name of a robot, see `sim.robots.robot`; for environments that are made from a `Task`.
+      controller: name of a controller, which defines the action: "end_effector" or "joint", see
+        `sim.robots.controllers`.
+      ik: inverse kinematics, from a displacement of the hand to joint targets: "dls" (damped least squares)
+        or "jacobian_transpose".
+      render_engine: "warp", "gl", or "auto" for one that works on this machine; see `rendering`.
+      observe_depth: also observe `depth/<camera>` of every camera, (H, W) float32, m.
+      observe_segmentation: also observe `segmentation/<camera>` of every camera, (H, W) int32 geom ids, -1
+        for the background.
     """
 
     xml_path: str = ""
@@ -96,7 +104,8 @@ class SimConfig(Converted):
 class BaseRobotEnv(gymnasium.Env, abc.ABC):
     """See the module docstring."""
 
-    # seeds of 63 bits are taken, which others cannot tell of a vector environment in other processes
+    # "seed_bits": seeds of up to 63 bits work; most environments of other packages take 31 bits. Callers of
+    # vector environments whose envs run in other processes see only this metadata.
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 20, "seed_bits": 63}
 
     def __init__(self, config: SimConfig, render_mode: str | None = None) -> None:
@@ -115,9 +124,10 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         self._step_count = 0
         self._renderer: Renderer | None = None
         self._viewer: Window | None = None
-        self._watched: tuple[mujoco.MjData, NDArray[np.int32]] | None = None
+        # the data and a view of its counts of instabilities
+        self._watched: tuple[mujoco.MjData, IntArray] | None = None
         self._randomizer: Randomizer | None = None
-        self._draws: dict[str, NDArray[np.float64]] = {}
+        self._draws: dict[str, FloatArray] = {}  # {parameter: (1, d)} of the present episode
         self.observation_space = self._build_observation_space()
         self.action_space = self._build_action_space()
         self._check_action = ActionCheck(self.action_space)
@@ -125,19 +135,24 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
     # the loop
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Start the next episode, or the first one of `seed`; UserError if that is not in [0, 2**63)."""
+        self, *, seed: int | None = None, options: dict[str, object] | None = None
+    ) -> tuple[ObsDict, InfoDict]:
+        """Start the next episode, or the first episode of `seed`.
+
+        Raises:
+          UserError: the seed is not in [0, 2**63), or the episode starts with numbers that are not finite.
+        """
         if seed is None and self._seed is None:
             seed = self.config.seed if self.config.seed is not None else seeding.fresh_seed()
         if seed is None:
             self._episode += 1
         else:
             self._seed, self._episode = seeding.check_seed(seed), 0
-        super().reset(seed=None if seed is None else self._seed)
+        super().reset(seed=None if seed is None else self._seed)  # Gymnasium's own generator
         assert self._seed is not None
         self._step_count = 0
         mujoco.mj_resetData(self.model, self.data)
+        # the model first: what follows computes from it
         if self.config.domain_randomization:
             rng = seeding.generator(self._seed, "randomization", self._episode)
             self._apply_domain_randomization(rng)
@@ -154,9 +169,7 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
             info["randomization"] = {name: value[0].copy() for name, value in self._draws.items()}
         return self._get_obs(), info
 
-    def step(
-        self, action: NDArray[Any]
-    ) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Array) -> tuple[ObsDict, float, bool, bool, InfoDict]:
         """Apply `action`, clipped to the space, for one control step.
 
         Raises:
@@ -164,7 +177,7 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         """
         if self._seed is None:
             raise UserError("step was called before reset; call reset first.")
-        if self._check_action.space is not self.action_space:  # a subclass may set another one
+        if self._check_action.space is not self.action_space:  # a subclass has set another one
             self._check_action = ActionCheck(self.action_space)
         self._apply_action(self._check_action(action))
         mujoco.mj_step(self.model, self.data, self.substeps)
@@ -180,17 +193,19 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
             self.render()
         info = {**self._get_info(), "diverged": diverged}
         if diverged:
+            # hooks have seen the state after MuJoCo's reset, which may look like a success
             info.update({key: False for key in ("success", "is_success") if key in info})
         return obs, reward, terminated, truncated, info
 
     def _has_diverged(self) -> bool:
-        """Whether the physics has become unstable since the last reset."""
+        """Return whether the physics has become unstable since the last reset."""
+        # a subclass may replace `self.data`
         if self._watched is None or self._watched[0] is not self.data:
-            self._watched = self.data, instabilities(self.data)  # looking it up each time is slow
+            self._watched = self.data, instabilities(self.data)  # the look-up is slow
         return bool(np.count_nonzero(self._watched[1]))
 
     def _forward(self) -> None:
-        # positions and velocities, so that hooks see this state and not the one a substep ago
+        # mj_step leaves derived fields of the substep before; this updates those of position and velocity
         mujoco.mj_step1(self.model, self.data)
 
     # images
@@ -198,13 +213,13 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
     def render_camera(
         self, camera_name: str | None = None, depth: bool = False, segmentation: bool = False
     ) -> Images:
-        """Draw an image; None is the first configured camera, or the scene's first.
+        """Return images of a camera; by default of the first configured one, or the scene's first.
 
         Returns:
-          {"rgb": (H, W, 3) uint8}, with `depth` also {"depth": (H, W) float32 in m}, with
-          `segmentation` also {"segmentation": (H, W) int32 geom ids, -1 for none}.
+          {"rgb": (H, W, 3) uint8}; with `depth` also {"depth": (H, W) float32, m}, with `segmentation` also
+          {"segmentation": (H, W) int32 geom ids, -1 for the background}.
         """
-        if self._renderer is None:
+        if self._renderer is None:  # made on first use: most environments never draw
             config = self.config
             self._renderer = Renderer(self.model, config.cameras, engine=config.render_engine)
         if camera_name is None:
@@ -214,7 +229,7 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         return {kind: image[0] for kind, image in images[camera_name].items()}
 
     def render(self) -> NDArray[np.uint8] | None:
-        """Return the image for `render_mode`: an array, or a window that is kept up to date."""
+        """Return an image for "rgb_array"; for "human", update the window and return None."""
         if self.render_mode == "rgb_array":
             return self.render_camera()["rgb"]
         if self.render_mode == "human":
@@ -224,7 +239,7 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         return None
 
     def close(self) -> None:
-        """Release the window and the renderer; harmless when called again."""
+        """Close the window and release the renderer; harmless when called again."""
         if self._renderer is not None:
             self._renderer.close()
         if self._viewer is not None:
@@ -233,52 +248,51 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
 
     # copies
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return copyable_state(self, dropped=("_viewer", "_watched"))
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         restore(self, state)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        copied: Self = deep_copy(self, memo)
-        return copied
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return deep_copy(self, memo)
 
     def __copy__(self) -> Self:
         return self.__deepcopy__({})  # one that shared the data would move the original
 
-    # hooks that a subclass must give
+    # hooks that a subclass must define
 
     @abc.abstractmethod
-    def _build_observation_space(self) -> spaces.Space[Any]:
-        """The space of `_get_obs`; `self.model` is ready."""
+    def _build_observation_space(self) -> Space:
+        """Return the space of `_get_obs`; `self.model` exists already."""
 
     @abc.abstractmethod
-    def _build_action_space(self) -> spaces.Space[Any]:
-        """The space of actions, a Box of any shape, bounds and dtype."""
+    def _build_action_space(self) -> Space:
+        """Return the space of actions: a Box of any shape, bounds and dtype."""
 
     @abc.abstractmethod
-    def _get_obs(self) -> dict[str, NDArray[Any]]:
-        """The observation of the present state; new arrays."""
+    def _get_obs(self) -> ObsDict:
+        """Return the observation of the present state, in new arrays."""
 
     @abc.abstractmethod
     def _get_reward(self) -> float:
-        """The reward of the step that just ended."""
+        """Return the reward of the step that has just ended."""
 
     @abc.abstractmethod
     def _is_terminated(self) -> bool:
-        """Whether the episode is over, by success or failure."""
+        """Return whether the episode is over, by success or failure."""
 
     @abc.abstractmethod
     def _reset_task(self, rng: np.random.Generator) -> None:
-        """Place robot and objects; the state is at the model's defaults."""
+        """Place robot and objects, starting from the model's default state."""
 
-    # hooks that a subclass may give
+    # hooks that a subclass may override
 
-    def _apply_action(self, action: NDArray[Any]) -> None:
+    def _apply_action(self, action: Array) -> None:
         """Write `self.data.ctrl`; by default the action is the control vector.
 
         Args:
-          action: in the action space, clipped to its bounds; float64, or the space's own integers.
+          action: element of the action space, clipped to its bounds; float64, or the space's integers.
         """
         if action.shape != (self.model.nu,):
             raise UserError(
@@ -287,23 +301,22 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
             )
         self.data.ctrl[:] = action
 
-    def _get_info(self) -> dict[str, Any]:
-        """What `step` and `reset` say beside the observation."""
+    def _get_info(self) -> InfoDict:
+        """Return the info of `step` and `reset`."""
         return {"step": self._step_count}
 
     def _apply_domain_randomization(self, rng: np.random.Generator) -> None:
         """Change `self.model` for one episode; called if `SimConfig.domain_randomization`.
 
-        By default brightness and position of all lights and the friction of all geoms and pairs are the
-        model's, as they were at the first reset, changed by draws that `reset` returns in
-        `info["randomization"]`.
+        By default, it varies brightness and position of all lights and the friction of all geoms and pairs
+        around their values at the first reset. `reset` returns the draws in `info["randomization"]`.
         """
         if self._randomizer is None:
             sim = SingleSim(self.model, self.data)
             self._randomizer = Randomizer(sim, self.config.randomization_level, ANY_MODEL)
         self._draws = self._randomizer.draw(rng.random((1, self._randomizer.num_uniforms)))
         self._randomizer.apply_to_model(np.zeros(1, dtype=np.intp), self._draws)
-        mujoco.mj_resetData(self.model, self.data)
+        mujoco.mj_resetData(self.model, self.data)  # with the changed model
 
     def _scene_path(self) -> str:
         if not self.config.xml_path:
@@ -314,10 +327,10 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         return load_model(self._scene_path(), self.config.dt)
 
     def _begin_episode(self) -> None:
-        """Called once the state of a new episode is complete."""
+        """Prepare for a new episode; called once its initial state is complete."""
 
     def _end_step(self) -> None:
-        """Called once per step after physics, before anything is read."""
+        """Update after physics; called once per step, before observation and reward."""
 
-    def _reset_info(self) -> dict[str, Any]:
+    def _reset_info(self) -> InfoDict:
         return self._get_info()

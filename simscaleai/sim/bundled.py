@@ -1,19 +1,18 @@
-"""The files that a scene may include from anywhere, and the robot among them: it stays as it is.
+"""Files that a scene may include from any folder, and the check that the included robot is unchanged.
 
-An MJCF include is text: a `<compiler>` or `<default>` of the scene rules the included robot too. So angles
-are put into the unit that the scene ends up with, and what else would change the robot is refused.
+An MJCF include is textual: a `<compiler>` or `<default>` of the scene also applies to the included robot.
+So its angles are converted to the unit of the scene, and other changes of the robot are refused.
 """
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
+from simscaleai.array_types import Array
 from simscaleai.errors import UserError
 from simscaleai.sim.robots.panda import PANDA
 
@@ -29,15 +28,16 @@ _KINDS = {
     "eq": (mujoco.mjtObj.mjOBJ_EQUALITY, "neq"),
     "actuator": (mujoco.mjtObj.mjOBJ_ACTUATOR, "nu"),
 }
-"""{prefix of MjModel's fields: (what has a name there, how many there are)}."""
+"""{prefix of MjModel's fields: (MuJoCo's object type, field with the number of objects)}."""
+# integers that change contacts and limits; other integers are indices, which depend on the scene
 _SWITCHES = ("contype", "conaffinity", "condim", "priority", "limited")
-# what MuJoCo derives from the whole model, and what is nobody's physics
+# what MuJoCo derives from the whole model, and what has no influence on physics
 _DERIVED = ("invweight0", "length0", "acc0", "M0", "dof_length", "rbound", "aabb", "_user", "rgba")
 
 
 @cache
 def bundled_files() -> dict[str, bytes]:
-    """{path below `ASSETS`: bytes}; the robot has a mark, by which `take_mark` knows it again."""
+    """Return {path below `ASSETS`: bytes}; the robot has a mark, by which `take_mark` recognizes it."""
     files = (p for p in ASSETS.rglob("*") if p.is_file())
     found = {p.relative_to(ASSETS).as_posix(): p.read_bytes() for p in files}
     mark = f'<custom><text name="{_MARK}" data="1"/></custom></mujoco>'.encode()
@@ -46,7 +46,7 @@ def bundled_files() -> dict[str, bytes]:
 
 
 def take_mark(spec: mujoco.MjSpec) -> bool:
-    """Whether `spec` includes the bundled robot; its mark is gone then."""
+    """Return whether `spec` includes the bundled robot, and remove its mark."""
     marks = [text for text in spec.texts if text.name == _MARK]
     for mark in marks:
         spec.delete(mark)
@@ -54,24 +54,22 @@ def take_mark(spec: mujoco.MjSpec) -> bool:
 
 
 def keep_angles(spec: mujoco.MjSpec) -> None:
-    """Put the ranges of the arm's joints, which the file has in rad, into the unit of the scene."""
+    """Convert the ranges of the arm's joints, in rad in the file, to the unit of the scene."""
     if spec.compiler.degree:
         for name in PANDA.arm_joints:
             spec.joint(name).range = np.degrees(spec.joint(name).range)
 
 
 def check_unchanged(model: mujoco.MjModel) -> None:
-    """UserError if the robot in `model` is not that of the file."""
+    """Raise UserError if the robot in `model` differs from that of the bundled file."""
     for kind, field, names, expected in _reference():
         ids = [mujoco.mj_name2id(model, _KINDS[kind][0], name) for name in names]
         found = _rows(model, field, ids)
-        if (
-            found.shape != expected.shape
-        ):  # other sizes of the whole model, as of sensors' user data
-            continue
-        close = np.isclose(found, expected, rtol=1e-6, atol=1e-9).reshape(len(ids), -1).all(axis=1)
+        if found.shape != expected.shape:
+            continue  # a size that the whole model shares, such as that of sensors' user data
+        close = np.isclose(found, expected, rtol=1e-6, atol=1e-9).reshape(len(ids), -1)
         for index, name, same, now, was in zip(ids, names, close, found, expected, strict=True):
-            if index < 0 or not same:
+            if index < 0 or not same.all():
                 values = f"{np.round(now, 6).tolist()} and not {np.round(was, 6).tolist()}"
                 change = f"{name!r} is gone" if index < 0 else f"{field} of {name!r} is {values}"
                 raise UserError(
@@ -81,8 +79,8 @@ def check_unchanged(model: mujoco.MjModel) -> None:
 
 
 @cache
-def _reference() -> list[tuple[str, str, list[str], NDArray[Any]]]:
-    """(kind, field, k names, values (k, ...)) of all that has a name in the robot alone."""
+def _reference() -> list[tuple[str, str, list[str], Array]]:
+    """Return (kind, field, k names, values (k, ...)) of every named element of the robot's file alone."""
     files = bundled_files()
     model = mujoco.MjSpec.from_string(files[ROBOT].decode(), assets=files).compile()
     found = []
@@ -103,8 +101,8 @@ def _is_physics(model: mujoco.MjModel, field: str) -> bool:
     return values.dtype.kind == "f" or field.endswith(_SWITCHES)
 
 
-def _rows(model: mujoco.MjModel, field: str, ids: list[int]) -> NDArray[Any]:
-    """The numbers of `field` for k objects, (k, ...); of joints (hinges and slides) also dof and qpos."""
+def _rows(model: mujoco.MjModel, field: str, ids: list[int]) -> Array:
+    """Return `field` of k objects, (k, ...); of joints (hinges and slides) also fields of dof and qpos."""
     where = np.array(ids)
     if field.startswith("dof_"):
         where = model.jnt_dofadr[where]

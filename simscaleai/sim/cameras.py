@@ -1,4 +1,4 @@
-"""Camera settings from names: what a command line or a dataset asks for."""
+"""Make camera settings from names of cameras."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from simscaleai.sim.factory import make_vec_env
 def scene_cameras(
     env_name: str, names: Sequence[str], image_size: int = 64, **settings: Any
 ) -> list[CameraConfig]:
-    """Square cameras of a registered environment, with the fields of view that its scene gives them.
+    """Return square cameras of a registered environment, with the fields of view of its scene.
 
     Args:
       names: of cameras of the scene; the first becomes the observation `image`.
@@ -25,6 +25,7 @@ def scene_cameras(
     """
     if image_size < 1:
         raise UserError(f"image_size is {image_size}; it must be at least 1 pixel.")
+    # only the compiled scene knows its cameras
     env = make_vec_env(env_name, 1, **{**settings, "cameras": []})
     known = [env.model.camera(i).name for i in range(env.model.ncam)]
     env.close()

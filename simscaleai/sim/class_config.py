@@ -1,9 +1,9 @@
-"""The settings that an environment is made with: its class's, those of a file or an object, keywords."""
+"""Settings of an environment, merged from its class, a file or object, and keywords."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from simscaleai.sim.task_env import TaskEnv
 
 
 def sim_config(config: SimConfig | str | Path | None = None, **values: Any) -> SimConfig:
-    """A checked `SimConfig` from a `SimConfig` or a YAML file, and field values that override it."""
+    """Return a checked `SimConfig` from a `SimConfig` or a YAML file, and field values that override it."""
     _check_cameras(values)
     if isinstance(config, SimConfig):
         return change_config(config, **values)
@@ -25,10 +25,10 @@ def sim_config(config: SimConfig | str | Path | None = None, **values: Any) -> S
 def class_config(
     cls: type, config: SimConfig | str | Path | None = None, **values: Any
 ) -> SimConfig | None:
-    """The settings to call an environment class with; None for those that it makes by itself.
+    """Return the settings to call an environment class with; None if the class shall use its own.
 
-    A class that can be made without settings has its own. What a YAML file or a keyword says is changed in
-    them, and a `SimConfig` without a scene gets theirs.
+    A class that can be called without settings has its own. A YAML file and keywords change single fields of
+    them; a `SimConfig` replaces them, but takes their scene if it has none.
     """
     if not _has_own(cls):
         return sim_config(config, **values)
@@ -42,11 +42,14 @@ def class_config(
     return given if given.xml_path else replace(given, xml_path=own.xml_path)
 
 
-def _check_cameras(values: Mapping[str, Any]) -> None:
-    """Say what `cameras` takes: a name alone does not say how large its images are."""
+def _check_cameras(values: Mapping[str, object]) -> None:
+    """Raise UserError if `cameras` is not a list of settings; a name alone has no image size."""
     cameras = values.get("cameras", [])
-    listed = isinstance(cameras, Sequence) and not isinstance(cameras, str)
-    if not listed or not all(isinstance(camera, CameraConfig | Mapping) for camera in cameras):
+    if (
+        not isinstance(cameras, Sequence)
+        or isinstance(cameras, str)
+        or not all(isinstance(camera, CameraConfig | Mapping) for camera in cameras)
+    ):
         raise UserError(
             f"cameras is {cameras!r}; give a list of CameraConfig, such as"
             " [CameraConfig('front_cam', width=64, height=64)], or [] for no images."
@@ -54,8 +57,9 @@ def _check_cameras(values: Mapping[str, Any]) -> None:
 
 
 def _has_own(cls: type) -> bool:
-    """Whether `config` may be left out in the class's own `__init__`."""
-    init: Any = cls.__init__  # type: ignore[misc]
+    """Return whether `config` may be left out in the class's own `__init__`."""
+    init: Callable[..., None] = cls.__init__  # type: ignore[misc]
+    # an inherited __init__ with a default is ours and says nothing about the class
     if init in (TaskEnv.__init__, BaseRobotEnv.__init__):
         return False
     config = inspect.signature(init).parameters.get("config")
@@ -63,10 +67,10 @@ def _has_own(cls: type) -> bool:
 
 
 def _own(cls: type) -> SimConfig:
-    """What a class takes by itself: known once one was made."""
+    """Return the settings that a class uses by itself, from an environment made for this purpose."""
     try:
         env = cls()
-    except UserError:  # it cannot do without what is given, such as the path of its scene
+    except UserError:  # it needs settings of the caller, such as the path of its scene
         return SimConfig()
     env.close()
     own = getattr(env, "config", None)

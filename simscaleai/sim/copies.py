@@ -1,12 +1,12 @@
-"""Copies of simulations: what reads MuJoCo's memory must read the copy's memory.
+"""Copies of environments whose attributes are views of MuJoCo's memory.
 
-An array such as `data.qpos`, or a view such as `data.joint("hinge")`, is a window into one MjData.
-`deepcopy` and `pickle` would make it an array of its own, which nothing updates. So an environment is
-copied with each such window replaced by its description (`_Window`), which is opened again on the copy's
-own model and data.
+An array such as `data.qpos`, or a named view such as `data.joint("hinge")`, is a window into one MjData.
+`deepcopy` and `pickle` would turn it into an array of its own, which nothing updates. Therefore each window
+is replaced by its description (`_Window`) while an environment is copied, and opened again on the model and
+data of the copy.
 
-Trap: windows are found in the environment's attributes and in lists, tuples and dicts there. One that
-lies deeper, in another object or a closure, cannot be replaced, and the copy is refused.
+Trap: windows are found in attributes of the environment and in lists, tuples and dicts there. A window
+that is deeper, in another object or a closure, cannot be replaced, and the copy is refused.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import types
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple, Protocol, TypeGuard, TypeVar
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
+from simscaleai.array_types import Array
 from simscaleai.errors import UserError
 
 _VIEWS = {
@@ -37,41 +37,66 @@ _STRUCTS = {mujoco.MjOption: ("opt", "gravity"), mujoco.MjStatistic: ("stat", "c
 """{type of a part of the model: (its name, an array in it)}."""
 
 
+class Simulated(Protocol):
+    """Environment with one model and its data."""
+
+    model: mujoco.MjModel
+    data: mujoco.MjData
+
+    def __getstate__(self) -> dict[str, object]: ...
+
+    def __setstate__(self, state: dict[str, object]) -> None: ...
+
+
+T = TypeVar("T", bound=Simulated)
+_Owners = dict[str, mujoco.MjModel | mujoco.MjData]
+_Container = list[object] | tuple[object, ...] | dict[object, object]
+
+
+class _Place(NamedTuple):
+    """Position of an array in a field; `offset` and `strides` in bytes."""
+
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype
+    writeable: bool
+
+
 @dataclass(frozen=True)
 class _Window:
-    """How to open a window into the `model` or `data` again.
+    """Description of a window, from which it is opened again on another `model` or `data`.
 
     Attributes:
       owner: "model" or "data".
       name: a field, or the method of a named view.
-      at: an array's (byte offset, shape, strides, dtype, writeable), a named view's id, or None for all
-        of a part such as `model.opt`.
+      at: the place of an array, the id of a named view, or None for all of a part such as `model.opt`.
     """
 
     owner: str
     name: str
-    at: Any
+    at: _Place | int | None
 
-    def open(self, owners: dict[str, Any]) -> Any:
+    def open(self, owners: _Owners) -> object:
         source = getattr(owners[self.owner], self.name)
         if self.at is None:
             return source
         if isinstance(self.at, int):
             return source(self.at)
         offset, shape, strides, dtype, writeable = self.at
-        view: NDArray[Any] = np.ndarray(shape, dtype, source, offset, strides)
+        view: Array = np.ndarray(shape, dtype, source, offset, strides)
         view.flags.writeable = writeable
         return view
 
 
-def copyable_state(env: Any, dropped: tuple[str, ...]) -> dict[str, Any]:
-    """The attributes of `env`, which has a `model` and `data`, as `restore` takes them.
+def copyable_state(env: Simulated, dropped: tuple[str, ...]) -> dict[str, object]:
+    """Return the attributes of `env` as `restore` takes them.
 
     Args:
-      dropped: attributes that the copy makes afresh when it needs them; None in the state.
+      dropped: attributes that the copy makes anew when it needs them; None in the state.
 
     Raises:
-      UserError: a window lies where it cannot be replaced.
+      UserError: a window is where it cannot be replaced.
     """
     state = {**vars(env), **dict.fromkeys(dropped)}
     search = _Search(env, {"model": env.model, "data": env.data})
@@ -80,15 +105,17 @@ def copyable_state(env: Any, dropped: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def restore(env: Any, state: dict[str, Any]) -> None:
+def restore(env: Simulated, state: dict[str, object]) -> None:
     """Give `env` the attributes of a `copyable_state`, with windows into its own model and data."""
-    owners = {"model": state["model"], "data": state["data"]}
-    opened: dict[int, Any] = {}
+    model, data = state["model"], state["data"]
+    assert isinstance(model, mujoco.MjModel) and isinstance(data, mujoco.MjData)
+    owners: _Owners = {"model": model, "data": data}
+    opened: dict[int, object] = {}
     vars(env).update({name: _opened(value, owners, opened) for name, value in state.items()})
 
 
-def deep_copy(env: Any, memo: dict[int, Any]) -> Any:
-    """What `copy.deepcopy(env)` returns; the copy's data belongs to the copy's model.
+def deep_copy(env: T, memo: dict[int, object]) -> T:
+    """Return what `copy.deepcopy(env)` does; the copy's data belongs to the copy's model.
 
     Raises:
       UserError: an attribute cannot be copied.
@@ -97,6 +124,7 @@ def deep_copy(env: Any, memo: dict[int, Any]) -> Any:
     memo[id(env)] = copied
     state = env.__getstate__()
     copy_data(env.model, env.data, memo)
+    # attribute by attribute, so that an error can name the one that cannot be copied
     for name, value in state.items():
         try:
             state[name] = copy.deepcopy(value, memo)
@@ -108,41 +136,54 @@ def deep_copy(env: Any, memo: dict[int, Any]) -> Any:
     return copied
 
 
-def copy_data(model: mujoco.MjModel, data: mujoco.MjData, memo: dict[int, Any]) -> mujoco.MjData:
-    """A copy of `data` that belongs to the copy of `model`; both are in `memo` from then on."""
-    if id(data) not in memo:
-        own = copy.deepcopy(model, memo)
-        memo[id(data)] = mujoco.MjData(own)
-        mujoco.mj_copyData(memo[id(data)], own, data)
-    copied: mujoco.MjData = memo[id(data)]
+def copy_data(model: mujoco.MjModel, data: mujoco.MjData, memo: dict[int, object]) -> mujoco.MjData:
+    """Return a copy of `data` that belongs to the copy of `model`; both are in `memo` from then on."""
+    known = memo.get(id(data))
+    if isinstance(known, mujoco.MjData):
+        return known
+    own = copy.deepcopy(model, memo)
+    copied = mujoco.MjData(own)
+    mujoco.mj_copyData(copied, own, data)
+    memo[id(data)] = copied
     return copied
 
 
-def _opened(value: Any, owners: dict[str, Any], done: dict[int, Any]) -> Any:
-    """`value` with windows opened; `done` has the containers so far, by their ids."""
+def _opened(value: object, owners: _Owners, done: dict[int, object]) -> object:
+    """Return `value` with windows opened; `done` has the containers so far, by their ids."""
     if isinstance(value, _Window):
         return value.open(owners)
-    if type(value) not in (list, tuple, dict):
+    if not _is_container(value):
         return value
     if id(value) not in done:
-        done[id(value)] = value
-        items = list(value.values() if type(value) is dict else value)
+        done[id(value)] = value  # for a container that holds itself
+        items = _items(value)
         done[id(value)] = _remade(value, items, [_opened(item, owners, done) for item in items])
     return done[id(value)]
 
 
-def _remade(container: Any, old: list[Any], new: list[Any]) -> Any:
-    """A list, tuple or dict with the values `new`; itself where they are the `old` ones."""
+def _is_container(value: object) -> TypeGuard[_Container]:
+    """Return whether `value` is a plain list, tuple or dict; subclasses may hold more than items."""
+    return type(value) in (list, tuple, dict)
+
+
+def _items(container: _Container) -> list[object]:
+    """Return the items of a list or tuple, or the values of a dict."""
+    return list(container.values() if isinstance(container, dict) else container)
+
+
+def _remade(container: _Container, old: list[object], new: list[object]) -> _Container:
+    """Return a list, tuple or dict with the values `new`; itself where they are the `old` ones."""
     if all(a is b for a, b in zip(old, new, strict=True)):
         return container
-    if type(container) is dict:
+    if isinstance(container, dict):
         return dict(zip(container, new, strict=True))
     return type(container)(new)
 
 
-def _window(value: Any, owners: dict[str, Any]) -> _Window | None:
+def _window(value: object, owners: _Owners) -> _Window | None:
+    """Return how to open `value` again; None if it is no window into `owners`."""
     if type(value) in _VIEWS:
-        return _Window(*_VIEWS[type(value)], int(value.id))
+        return _Window(*_VIEWS[type(value)], int(getattr(value, "id")))  # noqa: B009
     if type(value) in _STRUCTS:
         name, field = _STRUCTS[type(value)]
         shared = np.shares_memory(
@@ -151,11 +192,12 @@ def _window(value: Any, owners: dict[str, Any]) -> _Window | None:
         return _Window("model", name, None) if shared else None
     if not isinstance(value, np.ndarray) or not value.size:
         return None
-    root: Any = value
-    while isinstance(root.base, np.ndarray):
-        root = root.base
-    if root.base is None or isinstance(root.base, bytes | bytearray | memoryview):
+    memory: object = value.base  # of the array that owns it; that of MuJoCo is an object of its own
+    while isinstance(memory, np.ndarray):
+        memory = memory.base
+    if memory is None or isinstance(memory, bytes | bytearray | memoryview):
         return None  # memory of NumPy's or Python's own
+    # the field whose memory contains that of `value`
     low, high = np.lib.array_utils.byte_bounds(value)
     for owner, source in owners.items():
         for name in dir(source):
@@ -163,8 +205,11 @@ def _window(value: Any, owners: dict[str, Any]) -> _Window | None:
             if isinstance(whole, np.ndarray) and whole.size:
                 start, end = np.lib.array_utils.byte_bounds(whole)
                 if start <= low and high <= end:
+                    # the first element need not be at the lowest address: strides may be negative
                     offset = value.__array_interface__["data"][0] - start
-                    at = (offset, value.shape, value.strides, value.dtype, value.flags.writeable)
+                    at = _Place(
+                        offset, value.shape, value.strides, value.dtype, value.flags.writeable
+                    )
                     return _Window(owner, name, at)
     return None
 
@@ -172,29 +217,32 @@ def _window(value: Any, owners: dict[str, Any]) -> _Window | None:
 class _Search:
     """Finds windows in the attributes of `env`: replaces them in plain containers, refuses others."""
 
-    def __init__(self, env: Any, owners: dict[str, Any]) -> None:
+    def __init__(self, env: Simulated, owners: _Owners) -> None:
         self.env = env
         self.owners = owners
+        # objects searched already, by id: attributes may form circles
         self.seen = {id(env), id(env.model), id(env.data)}
-        self.replaced: dict[int, Any] = {}  # containers, so that two references stay two to one
+        self.replaced: dict[
+            int, object
+        ] = {}  # {id: replaced container}, so that shared ones stay shared
 
-    def closed(self, value: Any, where: str) -> Any:
-        """`value` with windows replaced."""
+    def closed(self, value: object, where: str) -> object:
+        """Return `value` with windows replaced."""
         window = _window(value, self.owners)
         if window is not None:
             return window
-        if type(value) not in (list, tuple, dict):
+        if not _is_container(value):
             self.refuse_hidden(value, where)
             return value
         if id(value) not in self.replaced:
             self.replaced[id(value)] = value  # for a container that holds itself
-            items = list(value.values() if type(value) is dict else value)
+            items = _items(value)
             new = [self.closed(item, where) for item in items]
             self.replaced[id(value)] = _remade(value, items, new)
         return self.replaced[id(value)]
 
-    def refuse_hidden(self, value: Any, where: str) -> None:
-        """UserError if a window, or the simulation itself in a closure, lies below `value`."""
+    def refuse_hidden(self, value: object, where: str) -> None:
+        """Raise UserError if `value` holds a window, or a closure over the simulation itself."""
         if id(value) in self.seen or isinstance(value, type | types.ModuleType):
             return
         self.seen.add(id(value))
@@ -209,8 +257,8 @@ class _Search:
             self.refuse_hidden(part, where)
 
 
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """What `value` holds: items, attributes, variables of a closure; nothing where it copies itself."""
+def _parts(value: object) -> Iterator[tuple[str, object]]:
+    """Yield (name, part) of items, attributes and closure variables; nothing where `value` copies itself."""
     if isinstance(value, dict):
         yield from ((f"[{key!r}]", item) for key, item in value.items())
     elif isinstance(value, list | tuple | set | frozenset | deque):

@@ -26,7 +26,7 @@ from simscaleai.sim.task import Task
 from simscaleai.sim.task_env import TaskEnv
 from simscaleai.sim.vector_env import TaskVectorEnv
 
-_NO_LIMIT = 2**31 - 1  # steps; years of simulated time
+_NO_LIMIT = 2**31 - 1  # steps; three years of simulated time at the default control_dt
 
 _ENVS: Registry[Any] = Registry(
     "environment",
@@ -63,7 +63,8 @@ def make_env(env_name: str, render_mode: str | None = None, **kwargs: Any) -> gy
     reward = kwargs.pop("reward", None)
     config = kwargs.pop("config", None)
     env: gymnasium.Env
-    if issubclass(entry, Task):  # not a class made here, which could not be pickled
+    # a TaskEnv with an argument, since a subclass made here could not be pickled
+    if issubclass(entry, Task):
         env = TaskEnv(sim_config(config, **kwargs), render_mode, task_class=entry)
     else:
         env = entry(class_config(entry, config, **kwargs), render_mode)
@@ -92,7 +93,7 @@ def make_vec_env(
 
     Args:
       env_name: one of `list_envs()` that is made from a `Task`.
-      num_envs: how many rows.
+      num_envs: number of parallel environments.
       render_mode: None or "rgb_array".
       autoreset_mode: "next_step", "same_step" or "disabled", in any case, or Gymnasium's enum; see
         `sim.autoreset`.
@@ -141,10 +142,10 @@ def make_gymnasium_env(
 
 
 def _gymnasium_limit() -> int | None:
-    """The `max_episode_steps` that `gymnasium.make` was called with, or that is in its `EnvSpec`.
+    """Return the `max_episode_steps` of the running call of `gymnasium.make`, or of its `EnvSpec`.
 
-    It keeps this for the wrapper that it puts around the environment, which could only end episodes
-    sooner than the environment itself does. So it is looked up where it was given.
+    `gymnasium.make` does not pass the argument on: it wraps the environment in a `TimeLimit`, which can end
+    episodes sooner than the environment does, but not later. So it is read from the frame of that call.
     """
     frame = inspect.currentframe()
     while frame is not None:
@@ -160,7 +161,7 @@ make_gymnasium_env.metadata = BaseRobotEnv.metadata  # type: ignore[attr-defined
 
 
 def _task_class(env_name: str) -> type[Task] | None:
-    """The `Task` that an environment is made from; None for one that is written without."""
+    """Return the `Task` of an environment; None for one that is written without."""
     entry = _ENVS.get(env_name)
     task_class: type[Task] | None = (
         entry if issubclass(entry, Task) else getattr(entry, "task_class", None)
@@ -171,8 +172,8 @@ def _task_class(env_name: str) -> type[Task] | None:
 def register_env(name: str, cls: type) -> None:
     """Give an environment class or a `Task` class a name.
 
-    The environment is called as `cls(config, render_mode)`. Where its own `config` may be left out or None,
-    `make_env(name)` leaves the settings to the class, and those that are given are changed in them.
+    An environment class is called as `cls(config, render_mode)`. If `config` has a default, `make_env(name)`
+    leaves it out, so that the class uses its own settings; settings of the caller change single fields.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise UserError(
@@ -183,17 +184,17 @@ def register_env(name: str, cls: type) -> None:
 
 
 def list_envs() -> list[str]:
-    """All environment names, sorted."""
+    """Return all environment names, sorted."""
     return _ENVS.names()
 
 
-def added_envs() -> dict[str, Any]:
-    """{name: class} of environments that are not built in."""
+def added_envs() -> dict[str, type]:
+    """Return {name: class} of environments that are not built in."""
     return _ENVS.added()
 
 
 def gym_id(name: str) -> str:
-    """The id of a registered environment for `gymnasium.make`."""
+    """Return the id of a registered environment for `gymnasium.make`."""
     title = "".join(part.capitalize() for part in name.split("_"))
     return f"simscaleai/{title}-v0"
 

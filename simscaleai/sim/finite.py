@@ -1,19 +1,19 @@
-"""Refusal of models with NaN or absurd numbers, which would crash a renderer or poison every step."""
+"""Refuse models with NaN or absurd numbers, which would crash a renderer or spoil every step."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from simscaleai.array_types import Array
 from simscaleai.errors import UserError
 
-LARGEST = 1e10  # MuJoCo's mjMAXVAL, beyond which it takes a state for diverged
-# ranges may be infinite; what a user or MuJoCo derives of light bodies may be large
+LARGEST = 1e10  # MuJoCo's mjMAXVAL: larger numbers in a state count as unstable
+# ranges may be infinite, user data is free, and inverse weights of light bodies are large
 _FREE = ("range", "invweight0", "_user", "numeric_data", "tuple_objprm")
 _DERIVED = ("aabb", "acc0", "length0", "invweight0", "rbound", "subtreemass", "intrinsic", "M0")
 _OWNERS = {
@@ -32,11 +32,11 @@ _OWNERS = {
     "site": mujoco.mjtObj.mjOBJ_SITE,
     "tendon": mujoco.mjtObj.mjOBJ_TENDON,
 }
-"""{prefix of a field: what its rows are}, for a name in the error."""
+"""{prefix of a field: MuJoCo's type of its objects}, for the name in the error."""
 
 
 def check_finite(model: mujoco.MjModel, what: str) -> None:
-    """UserError that names field and object if a number of `model` is not finite, or beyond `LARGEST`.
+    """Raise UserError, which names field and object, for a number that is not finite or beyond `LARGEST`.
 
     Args:
       what: the model in words, for the error.
@@ -58,7 +58,7 @@ def check_finite(model: mujoco.MjModel, what: str) -> None:
 
 
 def _owner(model: mujoco.MjModel, field: str, where: NDArray[np.intp]) -> str:
-    """ " of 'name'" for a row of `field`, where its object has a name."""
+    """Return " of 'name'" for an entry of `field`, or its number if the object has no name."""
     kind = _OWNERS.get(field.split("_")[0])
     if kind is None or not len(where):
         return ""
@@ -66,7 +66,7 @@ def _owner(model: mujoco.MjModel, field: str, where: NDArray[np.intp]) -> str:
     return f" of {name!r}" if name else f" (number {where[0]})"
 
 
-def _numbers(model: mujoco.MjModel) -> Iterator[tuple[str, NDArray[Any]]]:
+def _numbers(model: mujoco.MjModel) -> Iterator[tuple[str, Array]]:
     for name in _float_fields():
         yield name, getattr(model, name)
     visual = {
@@ -83,9 +83,9 @@ def _numbers(model: mujoco.MjModel) -> Iterator[tuple[str, NDArray[Any]]]:
 
 @cache
 def _float_fields() -> list[str]:
-    """The fields of a model that are arrays of floats."""
+    """Return the names of a model's fields that are arrays of floats."""
     model = mujoco.MjModel.from_xml_string("<mujoco/>")
     values = {name: getattr(model, name) for name in dir(model) if not name.startswith("_")}
     names = [n for n, v in values.items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
-    # what a file says before what follows from it, so that the error names the former
+    # fields of the file before derived ones, so that the error names what the user wrote
     return sorted(names, key=lambda name: name.endswith(_DERIVED))

@@ -1,14 +1,14 @@
-"""The goal-conditioned form of a task, for hindsight experience replay (HER) and the like.
+"""Goal-conditioned forms of tasks, for algorithms such as hindsight experience replay (HER).
 
     env = make_env("reach_goal", cameras=[])
     obs, _ = env.reset(seed=0)               # {"observation", "achieved_goal", "desired_goal"}
     env.compute_reward(obs["achieved_goal"], obs["desired_goal"], {})     # -1.0: it is not reached
 
 The layout of observations and `compute_reward` are those of Gymnasium-Robotics' `GoalEnv`. The reward is -1
-at every step and 0 at the one that reaches the goal, which ends the episode: to finish soon is best. It is a
-function of the two goals alone, so that an algorithm may put another goal in the place of the desired one.
+at every step and 0 at the step that reaches the goal, which ends the episode. It is a function of the two
+goals alone, so that an algorithm may replace the desired goal by another one.
 
-A task of your own gets this form from a class that says what its goals are:
+A class that defines the goals gives a task of your own this form:
 
     class PushGoal(GoalConditioned, Push):
         name = "push_goal"
@@ -26,12 +26,13 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
+from simscaleai.array_types import BoolArray
 from simscaleai.errors import UserError
 from simscaleai.policy import Policy
 from simscaleai.sim.arrays import Array, array_namespace, float32, number
@@ -43,8 +44,8 @@ class GoalConditioned(Task):
     """Mixed in before a `Task`; see the module docstring.
 
     Attributes:
-      goal_keys: the task's observation entries that say what the goal is, in the order in which the desired
-        goal begins with them. They are no part of "observation": with another goal they would be wrong.
+      goal_keys: the keys of the task's observation that contain the goal. The desired goal begins with their
+        values, in this order. "observation" leaves them out, since they are wrong for another goal.
     """
 
     goal_keys: ClassVar[tuple[str, ...]]
@@ -52,11 +53,11 @@ class GoalConditioned(Task):
 
     @abstractmethod
     def goals(self, sim: Sim) -> tuple[Array, Array]:
-        """What has been achieved and what is desired, (n, g) each."""
+        """Return the achieved and the desired goals, (n, g) each."""
 
     @abstractmethod
     def reached(self, achieved: Array, desired: Array) -> Array:
-        """Whether goals (..., g), float32, are as desired: (...) bool."""
+        """Return whether achieved goals (..., g), float32, fulfil the desired ones: (...) bool."""
 
     def observe(self, sim: Sim) -> dict[str, Array]:
         obs = super().observe(sim)  # type: ignore[safe-super]  # the task that this is mixed into
@@ -82,11 +83,13 @@ class GoalConditioned(Task):
         success = number(info["success"])
         return {"time": success * 0.0 - 1.0, "success": success}
 
-    def compute_reward(self, achieved_goal: Array, desired_goal: Array, info: Any = None) -> Any:
-        """The reward of achieving one goal when another is desired, (...) for goals (..., g).
+    def compute_reward(
+        self, achieved_goal: Array, desired_goal: Array, info: object = None
+    ) -> Array:
+        """Return the reward of achieving one goal when another is desired, (...) for goals (..., g).
 
         Args:
-          info: not looked at; callers that know Gymnasium-Robotics hand one over.
+          info: ignored; the interface of Gymnasium-Robotics has it.
 
         Raises:
           UserError: the environment has a reward of the caller's own.
@@ -103,9 +106,9 @@ class GoalConditioned(Task):
     def expert(self) -> Policy:
         return GoalExpert(super().expert(), self)  # type: ignore[safe-super]
 
-    def task_observation(self, obs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """The observation that the task has without this form, from one in this form (n, ...)."""
-        found: dict[str, NDArray[Any]] = {}
+    def task_observation(self, obs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the observation of the task without goals, from a goal-conditioned one (n, ...)."""
+        found: dict[str, Array] = {}
         taken = {"observation": 0, "desired_goal": 0}
         for key in [k for k in self._shapes if k not in self.goal_keys] + list(self.goal_keys):
             source = "desired_goal" if key in self.goal_keys else "observation"
@@ -121,24 +124,24 @@ class GoalConditioned(Task):
 
 
 class GoalExpert:
-    """The expert of a task, for its goal-conditioned form."""
+    """Makes the expert of a task act on goal-conditioned observations."""
 
     def __init__(self, expert: Policy, task: GoalConditioned) -> None:
         self._expert, self._task = expert, task
 
     def reset(
         self,
-        mask: NDArray[np.bool_],
+        mask: BoolArray,
         seeds: Sequence[int],
         instructions: Sequence[str] | None = None,
     ) -> None:
         """Begin episodes in the envs of `mask`."""
         self._expert.reset(mask, seeds)
 
-    def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    def act(self, obs: Mapping[str, Array]) -> NDArray[np.float32]:
         return self._expert.act(self._task.task_observation(obs))
 
 
 def _float32(goal: Array) -> Array:
-    """Goals of a caller, which may be lists."""
+    """Return a caller's goals, which may be lists, as a float32 array."""
     return float32(goal if array_api_compat.is_array_api_obj(goal) else np.array(goal))

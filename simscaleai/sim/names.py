@@ -1,4 +1,4 @@
-"""What a robot or task finds in a scene by name, and the sentence that lists what is missing."""
+"""Check that a scene has the elements that a robot or task finds by name."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from simscaleai.errors import UserError
 def check_names(
     model: mujoco.MjModel, who: str, needs: Mapping[str, Sequence[str]], remedy: str
 ) -> None:
-    """UserError, which lists all that is missing, if `model` lacks a name that `who` needs.
+    """Raise UserError, which lists every missing element, if `model` lacks a name that `who` needs.
 
     Args:
+      who: the robot or task, in words.
       needs: {one of `_KINDS`: names}.
-      remedy: what to do about it.
+      remedy: the end of the sentence: what to do about it.
     """
+    # all at once: a user who repairs a scene wants the whole list
     lacks = {kind: [n for n in names if not _has(model, kind, n)] for kind, names in needs.items()}
     listed = [f"the {_KINDS[k][0]} {', '.join(names)}" for k, names in lacks.items() if names]
     if listed:
@@ -25,6 +27,7 @@ def check_names(
 
 
 def _has(model: mujoco.MjModel, kind: str, name: str) -> bool:
+    """Return whether `model` has an element of this name that is of this kind."""
     _, of, fits = _KINDS[kind]
     index = mujoco.mj_name2id(model, of, name)
     return index >= 0 and fits(model, index)
@@ -39,7 +42,7 @@ def _mocap(model: mujoco.MjModel, body: int) -> bool:
 
 
 def _free(model: mujoco.MjModel, body: int) -> bool:
-    joint = model.body_jntadr[body]
+    joint = model.body_jntadr[body]  # the first joint of the body, -1 for none
     return bool(joint >= 0 and model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE)
 
 
@@ -52,7 +55,7 @@ def _slide(model: mujoco.MjModel, joint: int) -> bool:
 
 
 def _servo(model: mujoco.MjModel, actuator: int) -> bool:
-    """Whether the actuator takes a position: its force is gain x (ctrl - position) - damping."""
+    """Return whether the actuator is a position servo: force = gain x (ctrl - position) - damping."""
     gain = model.actuator_gainprm[actuator, 0]
     return bool(gain > 0 and model.actuator_biasprm[actuator, 1] == -gain)
 
@@ -62,7 +65,8 @@ def _one_number(model: mujoco.MjModel, joint: int) -> bool:
 
 
 def _gripper_servo(model: mujoco.MjModel, actuator: int) -> bool:
-    """Whether the actuator takes a position in whatever unit: its force falls as the gripper follows."""
+    """Return whether the actuator is a position servo in any unit: its force falls as the gripper moves."""
+    # the control of a real gripper may count 0..255, so that gain and bias differ
     return bool(
         model.actuator_gainprm[actuator, 0] != 0 and model.actuator_biasprm[actuator, 1] < 0
     )
@@ -70,6 +74,7 @@ def _gripper_servo(model: mujoco.MjModel, actuator: int) -> bool:
 
 def _joint_servo(model: mujoco.MjModel, actuator: int) -> bool:
     joint = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_JOINT, model.actuator(actuator).name)
+    # an actuator may also drive a tendon or a site
     on_joint = model.actuator_trntype[actuator] == mujoco.mjtTrn.mjTRN_JOINT
     return bool(on_joint and model.actuator_trnid[actuator, 0] == joint) and _servo(model, actuator)
 
@@ -91,4 +96,4 @@ _KINDS: Mapping[str, tuple[str, mujoco.mjtObj, Callable[[mujoco.MjModel, int], b
     "site": ("sites", mujoco.mjtObj.mjOBJ_SITE, _any),
     "sensor": ("sensors", mujoco.mjtObj.mjOBJ_SENSOR, _any),
 }
-"""What a task or robot finds by name: {kind: (in words, MuJoCo's type, whether an object is one)}."""
+"""{kind: (its name in a sentence, MuJoCo's object type, test whether an element is of this kind)}."""

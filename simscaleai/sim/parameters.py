@@ -1,7 +1,7 @@
-"""Declarations of domain randomization: which field varies, of which elements, how far.
+"""Declarations of domain randomization: which field varies, of which elements, and how far.
 
-A robot declares what varies of it (`Robot.randomization`), a task its objects (`Task.randomization`), and
-the room its lights and table (`SCENE`). `sim.randomization` draws and applies them.
+A robot declares its own parameters (`Robot.randomization`), a task those of its objects
+(`Task.randomization`), and `SCENE` those of lights and table. `sim.randomization` draws and applies them.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from enum import Enum
 
 
 class Selection(Enum):
-    """Elements by what they are, in place of names; a scene may have none of them.
+    """Selection of elements by kind instead of by name; a scene may have none of them.
 
     Attributes:
       ALL: every one of the model.
-      OBJECTS: bodies that can move and are no part of the robot, and their geoms.
+      OBJECTS: movable bodies that are not part of the robot, and their geoms.
     """
 
     ALL = "all"
@@ -25,7 +25,7 @@ class Selection(Enum):
 
 @dataclass(frozen=True)
 class GeomsOf:
-    """All geoms of the named bodies."""
+    """Selection of all geoms of the named bodies."""
 
     bodies: tuple[str, ...]
 
@@ -36,8 +36,8 @@ class Target:
 
     Attributes:
       field: an MjModel field that the batch can hold per simulation, or "qpos".
-      names: of the bodies, geoms, joints, ... that the field is about (for "qpos", also of a body with a free
-        joint), or a selection of them. The model must have every name.
+      names: names of the bodies, geoms, joints, ... that the field belongs to (for "qpos", joints or bodies
+        with a free joint), or a selection of them. The model must have every name.
       columns: which columns of their values; all by default. For qpos: offsets into the joint's numbers.
       power: a scaling draw acts as (1 + draw) ** power.
       optional: whether a scene may lack the names.
@@ -52,7 +52,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One uniform draw from [-width, width]: "scale" multiplies by 1 + draw, "add" adds it.
+    """Parameter with a uniform draw from [-width, width]: "scale" multiplies by 1 + draw, "add" adds it.
 
     An adding draw has one number per column of its target, in the field's unit; a scaling one is a
     single number.
@@ -75,10 +75,10 @@ LIGHTS = (
 SCENE = (
     *LIGHTS,
     Parameter(
-        "table_colour", "add", (0.15,) * 3, (Target("mat_rgba", ("table",), RGB, optional=True),)
+        "table_color", "add", (0.15,) * 3, (Target("mat_rgba", ("table",), RGB, optional=True),)
     ),
 )
-"""What varies in a room: all its lights, and the material "table" where there is one."""
+"""Parameters of a scene: all its lights, and the material "table" if there is one."""
 
 ANY_MODEL = (
     *LIGHTS,
@@ -89,18 +89,18 @@ ANY_MODEL = (
         (Target("pair_friction", ALL, (0, 1)), Target("geom_friction", ALL, (0,))),
     ),
 )
-"""What can vary in whatever model, its robot and objects unknown."""
+"""Parameters of any model, whose robot and objects are unknown."""
 
 
 def object_parameters(bodies: Sequence[str] = ()) -> tuple[Parameter, ...]:
-    """Return what varies of things that can move: looks, friction and mass; size and place of `bodies`.
+    """Return the parameters of objects: color, friction and mass, and size and position of `bodies`.
 
     Args:
       bodies: names of bodies with a free joint that start at rest on the table, z = 0.
     """
     names = tuple(bodies)
     found = (
-        Parameter("object_colour", "add", (0.15,) * 3, (Target("geom_rgba", OBJECTS, RGB),)),
+        Parameter("object_color", "add", (0.15,) * 3, (Target("geom_rgba", OBJECTS, RGB),)),
         Parameter(
             "friction",
             "scale",
@@ -137,7 +137,7 @@ def object_parameters(bodies: Sequence[str] = ()) -> tuple[Parameter, ...]:
 
 
 def arm_parameters(joints: Sequence[str], actuators: Sequence[str]) -> tuple[Parameter, ...]:
-    """Return what varies of an arm: damping and start of its joints, stiffness of its position servos."""
+    """Return the parameters of an arm: damping and start of its joints, stiffness of its servos."""
     joints, actuators = tuple(joints), tuple(actuators)
     return (
         Parameter("joint_damping", "scale", (0.4,), (Target("dof_damping", joints),)),

@@ -1,11 +1,10 @@
-"""Domain randomization: draws, and the models and initial states that they change.
+"""Domain randomization: draws, and the changes of models and initial states that they cause.
 
-What varies is declared as data, see `sim.parameters`. `Randomizer` turns uniform numbers that come from
-outside into draws, writes every field as its nominal value changed by the draws of this episode
-(never by those of the one before), and returns what it drew.
+The parameters are declared as data, see `sim.parameters`. A `Randomizer` turns uniform numbers into draws and
+writes every field as its nominal value changed by the draws of this episode, never by earlier draws.
 
-Trap: making a `Randomizer` gives every simulation its own copy of the fields it changes. "Off" is not
-making one, and leaves the model shared and untouched.
+Trap: making a `Randomizer` gives every env its own copy of the fields that it changes. To switch
+randomization off, make none: the model then stays shared and unmodified.
 """
 
 from __future__ import annotations
@@ -17,18 +16,19 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from simscaleai.array_types import EnvIds, FloatArray
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.sim.arrays import Array, like
 from simscaleai.sim.parameters import GeomsOf, Parameter, Selection, Target
-from simscaleai.sim.physics import EnvIds, Sim
+from simscaleai.sim.physics import Sim
 
 LEVELS = {"light": 0.5, "default": 1.0, "heavy": 2.0}
-"""Each level's ranges as a multiple of the widths that are declared."""
-
+"""{level: factor of the declared widths}."""
 
 # mj_setConst derives inverse weights and bounding volumes from these
 _CONSTANT_INPUTS = {"body_mass", "body_inertia", "geom_size"}
-_LOOKS = {"geom_rgba", "mat_rgba", "light_diffuse", "light_pos"}
+# fields without influence on physics
+_VISUAL = {"geom_rgba", "mat_rgba", "light_diffuse", "light_pos"}
 # MjModel's accessor for the names that a field's prefix stands for
 _ACCESSORS = {
     "actuator": "actuator",
@@ -47,7 +47,7 @@ class Randomizer:
     """Draws and applies `parameters` at `level`; those that select nothing in the model are left out.
 
     Args:
-      robot: a joint of the robot, all of which is no object.
+      robot: name of a joint of the robot; the bodies of its tree are no objects.
 
     Raises:
       UserError: an unknown level, a parameter declared twice, or a name that the model does not have.
@@ -66,36 +66,39 @@ class Randomizer:
                     f"The randomization parameter {parameter.name!r} is declared twice; rename one."
                 )
             found = [(t, _indices(sim.model, t, parameter.name, robot)) for t in parameter.targets]
+            # such as geom colors of objects, in a scene without any
             found = [(t, ids) for t, ids in found if len(ids)]
             if found:
                 self.parameters.append((parameter, found))
         widths = [width for p, _ in self.parameters for width in p.width]
         self.widths = LEVELS[level] * np.array(widths)
         fields = {t.field for _, found in self.parameters for t, _ in found} - {"qpos"}
+        # live arrays (n, ...), sorted so that the order does not depend on hashes
         self.values = {field: sim.parameter(field) for field in sorted(fields)}
         self.nominal = {field: values[0].copy() for field, values in self.values.items()}
         self.constants = bool(fields & _CONSTANT_INPUTS)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "values": list(self.values)}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         vars(self).update(state)
-        self.values = {field: self.sim.parameter(field) for field in state["values"]}
+        # the names of the fields, whose arrays are those of the copied simulation
+        self.values = {field: self.sim.parameter(field) for field in self.values}
 
     @property
-    def looks(self) -> list[str]:
-        """The parameters that change nothing but how things look."""
-        return [p.name for p, f in self.parameters if {t.field for t, _ in f} <= _LOOKS]
+    def visual_parameters(self) -> list[str]:
+        """Names of the parameters that change only the appearance."""
+        return [p.name for p, f in self.parameters if {t.field for t, _ in f} <= _VISUAL]
 
     @property
     def num_uniforms(self) -> int:
-        """How many uniform numbers one episode's draws take."""
+        """Number of uniform numbers for the draws of one episode."""
         return len(self.widths)
 
     def draw(self, u: Array) -> dict[str, Array]:
         """Return draws {parameter: (k, d)} for uniform numbers (k, num_uniforms) in [0, 1)."""
-        flat = (2 * u - 1) * like(self.widths, u)
+        flat = (2 * u - 1) * like(self.widths, u)  # (k, num_uniforms), in [-width, width)
         draws, start = {}, 0
         for parameter, _ in self.parameters:
             stop = start + len(parameter.width)
@@ -103,8 +106,9 @@ class Randomizer:
             start = stop
         return draws
 
-    def apply_to_model(self, env_ids: EnvIds, draws: dict[str, NDArray[np.float64]]) -> None:
+    def apply_to_model(self, env_ids: EnvIds, draws: dict[str, FloatArray]) -> None:
         """Give `env_ids` (k,) the model of their draws; reset them afterwards."""
+        # back to nominal first: several parameters may change the same field
         for field, values in self.values.items():
             values[env_ids] = self.nominal[field]
         for parameter, found in self.parameters:
@@ -116,8 +120,8 @@ class Randomizer:
         if self.constants:
             self.sim.set_const(env_ids)
 
-    def apply_to_state(self, env_ids: EnvIds, draws: dict[str, NDArray[np.float64]]) -> None:
-        """Change the initial state of `env_ids` (k,), once it is written, by their draws."""
+    def apply_to_state(self, env_ids: EnvIds, draws: dict[str, FloatArray]) -> None:
+        """Change the initial state of `env_ids` (k,) by their draws; call once it is written."""
         qpos = self.sim.qpos[:, :, None]  # (n, nq, 1): one column per number
         for parameter, found in self.parameters:
             for target, ids in found:
@@ -126,7 +130,7 @@ class Randomizer:
 
 
 def _indices(model: mujoco.MjModel, target: Target, parameter: str, robot: str) -> NDArray[np.intp]:
-    """Indices of the target's elements in its field; for qpos, of every number the target names."""
+    """Return indices of the target's elements in its field; for qpos, of each number of the target."""
     if isinstance(target.names, Selection):
         return _selected(model, target.field, target.names, robot)
     if isinstance(target.names, GeomsOf):
@@ -155,7 +159,7 @@ def _indices(model: mujoco.MjModel, target: Target, parameter: str, robot: str) 
 def _element(
     model: mujoco.MjModel, kind: str, name: str, target: Target, parameter: str
 ) -> Any | None:
-    """MuJoCo's view of the element of this name; None if there is none and the target is optional."""
+    """Return MuJoCo's view of the named element; None if there is none and the target is optional."""
     try:
         return _joint(model, name) if target.field == "qpos" else getattr(model, kind)(name)
     except KeyError:
@@ -169,7 +173,7 @@ def _element(
 
 
 def _joint(model: mujoco.MjModel, name: str) -> Any:
-    """The joint of this name, or the free joint, which needs no name, of the body; else KeyError."""
+    """Return the joint of this name, or the free joint of the body of this name; KeyError for neither."""
     if mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_JOINT, name) < 0:
         first = int(model.body(name).jntadr[0])
         if first >= 0 and model.jnt_type[first] == mujoco.mjtJoint.mjJNT_FREE:
@@ -180,22 +184,23 @@ def _joint(model: mujoco.MjModel, name: str) -> Any:
 def _selected(
     model: mujoco.MjModel, field: str, selection: Selection, robot: str
 ) -> NDArray[np.intp]:
-    """Indices of all elements of a field, or of the bodies or geoms, of a selection."""
+    """Return the indices of the elements of a field, or of the bodies or geoms, in a selection."""
     if selection is Selection.ALL:
         return np.arange(len(getattr(model, field)))
     arm = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_JOINT, robot) if robot else -1
+    # a tree is all bodies that hang together by joints; -1 are those fixed to the world
     tree = model.body_treeid[model.jnt_bodyid[arm]] if arm >= 0 else -1
     objects = (model.body_treeid >= 0) & (model.body_treeid != tree)
     return np.flatnonzero(objects if field.startswith("body") else objects[model.geom_bodyid])
 
 
 def _change(
-    values: NDArray[Any],
+    values: Array,
     env_ids: EnvIds,
     ids: NDArray[np.intp],
     parameter: Parameter,
     target: Target,
-    draws: dict[str, NDArray[np.float64]],
+    draws: dict[str, FloatArray],
 ) -> None:
     """Apply one parameter's draw to the target's elements of values (n, m, c) or (n, m), in place."""
     draw = draws[parameter.name]
@@ -203,7 +208,7 @@ def _change(
         values = values[:, :, None]
     old = values[env_ids[:, None], ids]  # (k, len(ids), c), a copy
     whole = target.columns is None or target.field == "qpos"
-    columns: Any = slice(None) if whole else list(target.columns or ())
+    columns: slice | list[int] = slice(None) if whole else list(target.columns or ())
     if parameter.mode == "scale":
         old[..., columns] *= ((1 + draw) ** target.power)[:, None, :]
     elif target.field == "qpos":

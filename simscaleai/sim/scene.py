@@ -1,4 +1,4 @@
-"""From a scene file, and a robot that is attached to it, to a compiled model."""
+"""Compile a scene file with a robot attached to it."""
 
 from __future__ import annotations
 
@@ -24,30 +24,29 @@ from simscaleai.sim.scene_sizes import check_pictures, check_sizes
 ASSETS = bundled.ASSETS
 logger = logging.getLogger(__name__)
 
-# How fast a sticking contact loses its slip: a share f of the slip speed per substep. MuJoCo's contact
+# How fast a sticking contact loses its slip: a fraction f of the slip speed per substep. MuJoCo's contact
 # constraint does not see the acceleration of a surface that moves along a curve (the term Jdot qdot),
 # so a held object lags by Jdot qdot h and creeps in proportion to (2 - f) / f. f = 1 would remove the
 # slip seen in each substep, and f -> 2 cancels the lag of the next one too, at the edge of stability.
 STICK = 1.9
 
-
 MOUNT = "robot"
-"""The body of a scene that a robot is attached to."""
+"""Name of the body of a scene to which a robot is attached."""
 
 
 def load_model(path: str | Path, dt: float, robot: Robot | None = None) -> mujoco.MjModel:
     """Compile a scene for a physics timestep of `dt` seconds.
 
-    A scene anywhere may `<include file="scene.xml"/>` (table, lights, cameras) and other bundled files.
-    `robot` is attached to its body "robot", or at the origin of the world; not to a scene that has the robot
-    already. The scene's options count, and where it leaves MuJoCo's defaults, those of the robot's file.
-    Explicit contact pairs (`<pair>`) of the robot's finger pads become sticking ones: their friction
-    reference damps slip by `STICK` per substep, which keeps held objects from creeping at any timestep.
+    A scene in any folder may include bundled files, such as `<include file="scene.xml"/>` (table, lights,
+    cameras). `robot` is attached to its body "robot", or at the origin, unless the scene contains the robot
+    already. Options of the scene win over those of the robot's file, unless they are MuJoCo's
+    defaults. Contact pairs (`<pair>`) of the robot's finger pads become sticking: their friction reference
+    damps slip by `STICK` per substep, which keeps grasped objects from creeping at any timestep.
 
     Args:
       path: an MJCF file.
       dt: > 0, s; see `check_timing`.
-      robot: None for a scene that has all it needs.
+      robot: the robot to attach; None for a scene that is complete.
 
     Raises:
       MissingFileError: there is no such file.
@@ -62,19 +61,20 @@ def load_model(path: str | Path, dt: float, robot: Robot | None = None) -> mujoc
     if newton_in_doubt(model):
         _warn_of_newton()
     model.opt.timestep = dt
-    # a simulation that has become unstable is finite again at the end of the step that says so
+    # With autoreset, the state is finite again at the end of the step in which physics became unstable.
     model.opt.disableflags &= ~mujoco.mjtDisableBit.mjDSBL_AUTORESET.value
     roles = robot.geoms if robot is not None else {}
     names = [roles.get(role, role) for role in PADS]
     pads = [mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, name) for name in names]
     of_pads = np.isin(model.pair_geom1, pads) | np.isin(model.pair_geom2, pads)
-    # direct form: (-stiffness, -damping); friction has no position to return to
+    # Negative numbers are MuJoCo's direct form, (-stiffness, -damping). The stiffness is nearly 0, since
+    # friction has no position to return to.
     model.pair_solreffriction[of_pads] = (-1e-9, -STICK / dt)
     return model
 
 
 def _compiled(path: Path, robot: Robot | None) -> mujoco.MjModel:
-    """The model of a scene with its robot, after every check."""
+    """Return the checked model of a scene with its robot."""
     try:
         spec = _parsed(path)
         has_robot = take_mark(spec)
@@ -87,7 +87,7 @@ def _compiled(path: Path, robot: Robot | None) -> mujoco.MjModel:
     except UserError:
         raise
     except (ValueError, RuntimeError, mujoco.FatalError, mujoco.UnexpectedError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")  # MuJoCo's runs over several lines
+        reason = " ".join(str(error).split()).rstrip(".")  # MuJoCo's message has several lines
         raise UserError(f"MuJoCo cannot read the scene {str(path)!r}: {reason}.") from error
     check_finite(model, f"The scene {str(path)!r}")
     if has_robot:
@@ -96,8 +96,9 @@ def _compiled(path: Path, robot: Robot | None) -> mujoco.MjModel:
 
 
 def _parsed(path: Path) -> mujoco.MjSpec:
-    """A file as MuJoCo reads it; UserError if it asks for too much memory."""
+    """Return the parsed file; UserError if it asks for too much memory."""
     files = _bundled_beside(path)
+    # before MuJoCo allocates any of it
     check_sizes(path, files)
     spec = mujoco.MjSpec.from_file(str(path), include=files, assets=files)
     check_pictures(path, spec)
@@ -105,12 +106,12 @@ def _parsed(path: Path) -> mujoco.MjSpec:
 
 
 def _has_any(spec: mujoco.MjSpec, robot: Robot) -> bool:
-    """Whether a scene has a part of the robot, so that it is meant to bring all of it."""
+    """Return whether a scene has any part of the robot; then it is meant to contain the whole robot."""
     return any(getattr(spec, kind)(name) is not None for kind, name in robot.names())
 
 
 def _attach(scene: mujoco.MjSpec, robot: Robot) -> None:
-    """Put the robot into the scene, under its own names, and let the scene's roles mean its geoms.
+    """Attach the robot to the scene, keep its names, and replace roles in the scene by its geoms.
 
     Raises:
       MissingFileError: there is no such MJCF.
@@ -124,9 +125,8 @@ def _attach(scene: mujoco.MjSpec, robot: Robot) -> None:
         if body is None:
             raise UserError(f"The robot {robot.name!r} has no body {robot.ee_body!r} for ee_body.")
         body.add_site(name=robot.ee_site, pos=robot.ee_pos, quat=robot.ee_quat)
-    for key in list(
-        arm.keys
-    ):  # states of the robot alone, which a scene with more joints cannot have
+    # keyframes of the robot alone have too few numbers for a scene with more joints
+    for key in list(arm.keys):
         arm.delete(key)
     mount = scene.body(MOUNT)
     base = (mount if mount is not None else scene.worldbody).add_frame()
@@ -142,7 +142,7 @@ def _attach(scene: mujoco.MjSpec, robot: Robot) -> None:
 
 
 def _take_options(scene: mujoco.MjOption, robot: mujoco.MjOption) -> None:
-    """Give the scene the robot's options where it leaves MuJoCo's defaults, and the robot's flags too."""
+    """Copy the robot's options to the scene where it has MuJoCo's defaults, and add the robot's flags."""
     default = mujoco.MjSpec().option
     for name in (name for name in dir(default) if not name.startswith("_")):
         own, taken = getattr(scene, name), getattr(robot, name)
@@ -154,7 +154,7 @@ def _take_options(scene: mujoco.MjOption, robot: mujoco.MjOption) -> None:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """MuJoCo warns of what is meant here: names without a prefix, and options of the scene that count."""
+    """Hide warnings of what is intended: names without a prefix, and options of the scene that win."""
     previous = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda text: None)
     try:
@@ -166,14 +166,14 @@ def _silent() -> Iterator[None]:
 
 
 def newton_in_doubt(model: mujoco.MjModel, version: str = mujoco.__version__) -> bool:
-    """Whether `model` runs what MuJoCo 4.0.0 gets wrong: Newton's solver with sparse matrices."""
+    """Return whether `model` uses what MuJoCo 4.0.0 gets wrong: Newton's solver with sparse matrices."""
     newton = model.opt.solver == mujoco.mjtSolver.mjSOL_NEWTON
     return version == "4.0.0" and newton and bool(mujoco.mj_isSparse(model))
 
 
 @cache
 def _warn_of_newton() -> None:
-    """Say so once per process."""
+    """Log the warning once per process."""
     logger.warning(
         "This scene has 60 or more degrees of freedom or a sparse Jacobian, for which the Newton solver of"
         " MuJoCo 4.0.0 may factorize a matrix wrongly; install MuJoCo 4.0.1, or write"
@@ -182,20 +182,22 @@ def _warn_of_newton() -> None:
 
 
 def _bundled_beside(path: Path) -> dict[str, bytes]:
-    """The bundled files that a scene at `path` may include; files of its own folder come first."""
+    """Return the bundled files that a scene at `path` may include; files of its own folder win."""
     folder = path.resolve().parent
     return {name: data for name, data in bundled_files().items() if not (folder / name).exists()}
 
 
 def frame_rate(control_dt: float) -> int | float:
-    """Frames per second that show one control step each in real time; whole where it is a whole number."""
+    """Return the frames per second of a video with one frame per control step, an int if it is whole."""
     rate = 1.0 / control_dt
     return round(rate) if abs(rate - round(rate)) < 1e-9 * rate else rate
 
 
 def check_timing(dt: float, control_dt: float, max_episode_steps: int) -> int:
-    """How many physics steps make one control step; UserError if that is not a whole number, or if a
-    time or the length of an episode is not positive.
+    """Return the number of physics steps in a control step.
+
+    Raises:
+      UserError: it is not a whole number, or a time or the length of an episode is not positive.
     """
     for name, value in {"dt": dt, "control_dt": control_dt}.items():
         if not 0 < value < math.inf:

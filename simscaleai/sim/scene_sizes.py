@@ -1,8 +1,8 @@
-"""How much memory a scene asks for, from its text alone: before MuJoCo allocates any of it.
+"""Estimate the memory that a scene asks for, from its text alone, before MuJoCo allocates any of it.
 
-A few bytes of MJCF can ask for terabytes (`<texture width="100000" .../>`) or for hours (nested
-`<replicate>`, whose time grows with the square of the count). The figures here are rough and meant to be: a
-scene of a robot and a room takes some 20 MiB.
+A few bytes of MJCF can ask for terabytes (`<texture width="100000" .../>`) or hours (nested `<replicate>`,
+whose time grows with the square of the count). Rough estimates are enough: a robot in a room takes about
+20 MiB.
 """
 
 from __future__ import annotations
@@ -54,19 +54,20 @@ def check_sizes(path: Path, bundled: Mapping[str, bytes]) -> None:
 
 
 def check_pictures(path: Path, spec: mujoco.MjSpec) -> None:
-    """Refuse a parsed scene whose PNG files would take more than `LIMIT` as pixels.
+    """Refuse a parsed scene whose PNG files would take more than `LIMIT` when decoded.
 
     Raises:
-      UserError: they would, or what the scene names is no file, such as a pipe.
+      UserError: they would, or the scene names something that is not a file, such as a pipe.
     """
     folders = (path.parent, path.parent / spec.texturedir, path.parent / spec.meshdir)
     files = [file for texture in spec.textures for file in (texture.file, *texture.cubefiles)]
     files += [part.file for parts in (spec.hfields, spec.meshes, spec.skins) for part in parts]
     sizes = [(max(_png_bytes(folder / file) for folder in folders), file) for file in files if file]
-    _refuse_large(path, ((size, f"the picture {file!r}") for size, file in sizes))
+    _refuse_large(path, ((size, f"the image {file!r}") for size, file in sizes))
 
 
 def _refuse_large(path: Path, sizes: Iterable[tuple[float, str]]) -> None:
+    """Raise UserError, which names the largest part, if (bytes, name) pairs exceed `LIMIT` in total."""
     total, largest, what = 0.0, 0.0, ""
     for size, name in sizes:
         total += size
@@ -80,15 +81,16 @@ def _refuse_large(path: Path, sizes: Iterable[tuple[float, str]]) -> None:
 
 
 def _declared(path: Path, bundled: Mapping[str, bytes]) -> Iterator[tuple[float, float, str]]:
-    """(bytes, copies made, name) of every element of the scene and of what it includes."""
-    seen: set[str] = set()
+    """Yield (bytes, copies made, name) of every element of the scene and of the files that it includes."""
+    # a stack instead of recursion: nesting may be deeper than Python's limit
+    included: set[str] = set()
     waiting = [(_root(path.read_bytes(), path), 1.0)]
     while waiting:
         element, copies = waiting.pop()
         if element.tag == "include":
             name = element.get("file", "")
-            data = None if name in seen else _included(path, name, bundled)
-            seen.add(name)  # MuJoCo includes each file once
+            data = None if name in included else _included(path, name, bundled)
+            included.add(name)  # MuJoCo includes each file once
             waiting += [] if data is None else [(_root(data, path), copies)]
             continue
         if element.tag == "flexcomp" and element.get("file"):  # read while parsing
@@ -120,7 +122,7 @@ def _text(data: bytes) -> str:
 
 
 def _included(path: Path, name: str, bundled: Mapping[str, bytes]) -> bytes | None:
-    """The text of an included file; None where MuJoCo will say that there is none."""
+    """Return the bytes of an included file; None if there is none, which MuJoCo will report."""
     if name in bundled:
         return bundled[name]
     file = path.parent / name
@@ -129,7 +131,7 @@ def _included(path: Path, name: str, bundled: Mapping[str, bytes]) -> bytes | No
 
 
 def _numbers(element: ElementTree.Element, attribute: str) -> list[float]:
-    """The finite numbers of an attribute, at least 0; words that are none are left out."""
+    """Return the finite numbers of an attribute, negative ones as 0; other words are left out."""
     numbers = []
     for word in element.get(attribute, "").split():
         try:
@@ -145,7 +147,7 @@ def _one(element: ElementTree.Element, attribute: str) -> float:
 
 def _texture(element: ElementTree.Element) -> float:
     width, height = _one(element, "width"), _one(element, "height")
-    six_sides = element.get("type") != "2d"
+    six_sides = element.get("type") != "2d"  # a cube or a sky: six squares
     return 4 * width * max(height, 6 * width if six_sides else 0)
 
 
@@ -154,12 +156,12 @@ def _hfield(element: ElementTree.Element) -> float:
 
 
 def _mesh(element: ElementTree.Element) -> float:
-    """Built-in shapes have as many vertices as the square of a parameter; others are read from files."""
+    """Return the bytes of a mesh; the vertices of built-in shapes grow with the square of a parameter."""
     return 200 * _one(element, "params") ** 2 if element.get("builtin") else _ELEMENT
 
 
 def _memory(element: ElementTree.Element) -> float:
-    """Bytes of <size>; `memory` is a number with a unit, of which seldom all is touched."""
+    """Return the bytes of <size>; half of its `memory`, since a scene seldom uses all of it."""
     known = re.fullmatch(r"\s*(\d+)\s*([KMGTPE]?)\s*", element.get("memory", ""))
     memory = float(known[1]) * _UNITS[known[2]] if known else 0.0
     return memory / 2 + sum(each * _one(element, name) for name, each in _SIZES.items())
@@ -177,7 +179,7 @@ _SIZE_OF: Mapping[str, Callable[[ElementTree.Element], float]] = {
 
 
 def _png_bytes(file: Path) -> float:
-    """How much a PNG file takes as pixels; 0 if it is none."""
+    """Return the bytes of a decoded PNG file, from its header; 0 if it is none."""
     _refuse_pipe(file)
     try:
         with file.open("rb") as opened:
@@ -191,6 +193,6 @@ def _png_bytes(file: Path) -> float:
 
 
 def _refuse_pipe(file: Path) -> None:
-    """UserError for what would keep a reader waiting for ever: pipes, sockets and devices."""
+    """Raise UserError for pipes, sockets and devices, which would block a reader for ever."""
     if file.exists() and not (file.is_file() or file.is_dir()):
         raise UserError(f"The scene names {str(file)!r}, which is no regular file; give a file.")

@@ -1,10 +1,10 @@
-"""The spaces and the contract of a task's environments, single and vector."""
+"""Spaces and contract of a task's environments, single and vector."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from gymnasium import spaces
@@ -12,79 +12,83 @@ from gymnasium import spaces
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.memory import require_memory
+from simscaleai.sim.base_env import SimConfig
+from simscaleai.sim.env_types import Space
 from simscaleai.sim.physics import Sim
 from simscaleai.sim.task import Task
 
 T = TypeVar("T")
 
 LIMIT = 1e3
-"""Bound of every number of an observation (m, rad, rad/s): far beyond what happens, and finite, since
-checkers take an infinite bound for a mistake."""
-
+"""Bound of every number of an observation (m, rad, rad/s): far beyond what occurs, but finite, since
+environment checkers report infinite bounds as mistakes."""
 
 FAR = 1e3
 """Bound of a depth, m."""
 
-_PIXEL_BYTES = 12  # the picture, and the bounds of its space
+_PIXEL_BYTES = 12  # of the image and of the two bounds of its space
 
 
-def observation_space(task: Task, sim: Sim, config: Any) -> spaces.Dict:
-    """The space of one environment's observation: the task's keys, and those of its cameras.
+def observation_space(task: Task, sim: Sim, config: SimConfig) -> spaces.Dict:
+    """Return the space of one environment's observation: the keys of the task and of its cameras.
 
     Raises:
       UserError: a camera is configured twice.
     """
-    parts: dict[str, spaces.Space[Any]] = {
+    parts: dict[str, Space] = {
         key: spaces.Box(-LIMIT, LIMIT, value.shape[1:], np.float32)
-        for key, value in task.observe(sim).items()
+        for key, value in task.observe(sim).items()  # (n, d) each
     }
-    seen: dict[str, dict[str, spaces.Space[Any]]] = {}
+    images: dict[str, dict[str, Space]] = {}
     for camera in config.cameras:
-        if camera.name in seen:
+        if camera.name in images:
             raise UserError(f"The camera {camera.name!r} is configured twice; name each one once.")
         shape = (camera.height, camera.width)
         require_memory(
             sim.n * _PIXEL_BYTES * camera.height * camera.width,
-            f"A picture of {camera.width} x {camera.height} pixels"
+            f"An image of {camera.width} x {camera.height} pixels"
             + (f" in each of {sim.n} environments" if sim.n > 1 else ""),
             "choose a smaller image_size" + (" or num_envs" if sim.n > 1 else ""),
         )
-        seen[camera.name] = {"rgb": spaces.Box(0, 255, (*shape, 3), np.uint8)}
+        images[camera.name] = {"rgb": spaces.Box(0, 255, (*shape, 3), np.uint8)}
         if config.observe_depth:
-            seen[camera.name]["depth"] = spaces.Box(0, FAR, shape, np.float32)
+            images[camera.name]["depth"] = spaces.Box(0, FAR, shape, np.float32)
         if config.observe_segmentation:
-            last = sim.model.ngeom - 1
-            seen[camera.name]["segmentation"] = spaces.Box(-1, last, shape, np.int32)
-    return spaces.Dict(parts | camera_observations(seen))
+            last = sim.model.ngeom - 1  # ids of geoms; -1 is the background
+            images[camera.name]["segmentation"] = spaces.Box(-1, last, shape, np.int32)
+    return spaces.Dict(parts | camera_observations(images))
 
 
-def camera_observations(seen: Mapping[str, Mapping[str, T]]) -> dict[str, T]:
-    """Observation keys for what cameras see, {camera: {"rgb", "depth", "segmentation"}}.
+def camera_observations(images: Mapping[str, Mapping[str, T]]) -> dict[str, T]:
+    """Return observations by key from images (or their spaces) by camera.
 
-    The first camera's picture is `image`. Where there are several, each one's is `images/<camera>` too.
-    Depth and segmentation are `depth/<camera>` and `segmentation/<camera>` always.
+    The image of the first camera is `image`. If there are several cameras, each image is also
+    `images/<camera>`. Depth and segmentation are always `depth/<camera>` and `segmentation/<camera>`.
+
+    Args:
+      images: {camera: {"rgb": ..., "depth": ..., "segmentation": ...}}.
     """
     obs = {}
-    for camera, pictures in seen.items():
-        for kind, picture in pictures.items():
+    for camera, kinds in images.items():
+        for kind, image in kinds.items():
             if kind != "rgb":
-                obs[f"{kind}/{camera}"] = picture
+                obs[f"{kind}/{camera}"] = image
                 continue
-            obs.setdefault("image", picture)
-            if len(seen) > 1:
-                obs[f"images/{camera}"] = picture
+            obs.setdefault("image", image)  # the same array under both keys, not a copy
+            if len(images) > 1:
+                obs[f"images/{camera}"] = image
     return obs
 
 
 def action_space(task: Task) -> spaces.Box:
-    """The space of one environment's action."""
+    """Return the space of one environment's action."""
     return spaces.Box(-1.0, 1.0, (task.controller.action_dim,), np.float32)
 
 
-def env_contract(task: Task, config: Any, space: spaces.Dict) -> EnvContract:
-    """What a policy relies on, for an environment made from `config` (a `SimConfig`)."""
+def env_contract(task: Task, config: SimConfig, space: spaces.Dict) -> EnvContract:
+    """Return what a policy relies on, for an environment made from `config`."""
     settings = asdict(config)
-    del settings["seed"], settings["render_engine"]  # which episodes, and how they are drawn
+    del settings["seed"], settings["render_engine"]  # a policy depends on neither
     return EnvContract(
         env_name=task.name,
         env_config=settings,

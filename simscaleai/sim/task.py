@@ -1,32 +1,47 @@
 """Tasks: start, observation, reward and end of an episode, over arrays with a leading axis n.
 
-One definition serves the single environment (n = 1) and env i of a vector environment, so that the
-two agree bit by bit. For that to hold every function treats each env alone: elementwise arithmetic and
-products per env, never a sum over n, and never a matrix product with n as a dimension.
+One definition serves the single environment (n = 1) and env i of a vector environment, and the two agree
+bit by bit. Therefore every function treats each env alone: elementwise arithmetic and products per env,
+never a sum over n, and never a matrix product with n as a dimension.
 
-A subclass gives the class attributes and the five methods marked below. State beyond physics (`lifted`)
-lives in `sim.task_state`, is declared in `task_state` and changes in `post_step` alone, which runs once per
-control step after physics. Randomness comes in as uniform numbers.
+A subclass defines the class attributes and the abstract methods. State beyond physics (`lifted`) is declared
+in `task_state`, stored in `sim.task_state` and changed only by `post_step`, which runs once per control step
+after physics. Randomness is passed in as uniform numbers.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar, Protocol
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai import seeding
+from simscaleai.array_types import EnvIds, FloatArray
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.policy import Policy
 from simscaleai.sim.arrays import Array, any_true, array_namespace, like
 from simscaleai.sim.names import check_names
 from simscaleai.sim.parameters import SCENE, Parameter, object_parameters
-from simscaleai.sim.physics import EnvIds, Sim
+from simscaleai.sim.physics import Sim
 from simscaleai.sim.robots.controllers import Controller
+
+
+class RewardTerms(Protocol):
+    """Reward of the caller's own, such as a `RewardFunction`."""
+
+    def terms(
+        self, obs: Mapping[str, Array], action: Array, info: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        """Return {term: (n,)} of one step; the reward is their sum."""
+        ...
+
+
+Reward = RewardTerms | Mapping[str, float] | str | None
+"""Argument of `Task.set_reward`."""
 
 
 class Task(ABC):
@@ -44,8 +59,8 @@ class Task(ABC):
       mocap_bodies, free_bodies: names of bodies that the scene must have, which the task places: with
         mocap="true", and with a free joint.
       bodies, sensors: names of others that the scene must have.
-      randomization: what varies of its objects; by default looks, friction and mass of all that can move, and
-        size and place of `free_bodies`.
+      randomization: randomized parameters of its objects; by default color, friction and mass of every
+        movable body, and size and position of `free_bodies`.
       stages: failure stages, from the first that an episode can miss to the last; see `stage`.
       categories: names of kinds of episodes, which evaluation also counts apart; see `category`.
     """
@@ -73,60 +88,64 @@ class Task(ABC):
             "body": self.bodies,
             "sensor": self.sensors,
         }
+        # now, and not when the first episode reads a name
         remedy = "add them, or use the task's own scene"
         check_names(model, f"the task {self.name!r}", needs, remedy)
         self.model = model
         self.controller = controller
-        self._reward: Any = None
+        self._reward: RewardTerms | None = None
         self._phrasings = self.instructions
 
     @abstractmethod
     def initial_state(self, u: Array) -> dict[str, Array]:
-        """Where an episode starts: {"qpos": (k, nq), "mocap_pos": (k, nmocap, 3)} for u (k, num_uniforms).
+        """Return initial states {"qpos": (k, nq), "mocap_pos": (k, nmocap, 3)} for u (k, num_uniforms).
 
-        What the task does not name stays as the scene has it: `model.qpos0`, and see `mocap_pos`.
+        Everything that the task does not place stays where the scene has it: begin with `model.qpos0` and
+        `mocap_pos`.
+
+        Args:
+          u: uniform numbers in [0, 1).
         """
 
     @abstractmethod
     def observe(self, sim: Sim) -> dict[str, Array]:
-        """The observation, {key: (n, d) float32}; new arrays."""
+        """Return the observations {key: (n, d) float32}, as new arrays."""
 
     @abstractmethod
     def info(self, sim: Sim) -> dict[str, Array]:
-        """Distances (m) and flags, {key: (n,)}; `success` among them, which also ends an episode."""
+        """Return distances (m) and flags {key: (n,)}; `success` is one of them and ends the episode."""
 
     @abstractmethod
     def reward_terms(self, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
-        """{term: (n,)} before weighting, from this step's `info` and action (n, action_dim).
+        """Return {term: (n,)} before weighting, from this step's `info` and action (n, action_dim).
 
-        Except for the bonus of success every term is <= 0 at every step: the best that a policy can
-        do is to finish soon.
+        Every term except the success bonus is <= 0, so that a policy gains most by finishing soon.
         """
 
     @abstractmethod
     def expert(self) -> Policy:
-        """A scripted policy that solves the task."""
+        """Return a scripted policy that solves the task."""
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """Everything that varies under domain randomization: room, objects and robot."""
+        """Parameters that vary under domain randomization: of the scene, the objects and the robot."""
         declared = self.randomization
         objects = object_parameters(self.free_bodies) if declared is None else declared
         return (*SCENE, *objects, *self.controller.robot.parameters)
 
     def post_step(self, sim: Sim) -> None:  # noqa: B027 - most tasks have none
-        """Bring `sim.task_state` up to date with the state after a control step."""
+        """Update `sim.task_state` after a control step; the only place that changes it."""
 
-    def stage(self, summary: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
-        """Return the index in `stages` of where each failed episode ended, (n,).
+    def stage(self, summary: Mapping[str, Array]) -> NDArray[np.intp]:
+        """Return for each failed episode the index in `stages` at which it ended, (n,).
 
         Args:
-          summary: {info key: (n,)}: flags `<flag>` as they were at the end, and `ever_<flag>` whether they
-            ever were up.
+          summary: {info key: (n,)} at the end of the episodes; for each flag also `ever_<flag>`, whether it
+            was true at any step, and for each number `min_<key>`.
         """
         return np.zeros(len(next(iter(summary.values()))), dtype=np.intp)
 
-    def category(self, summary: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+    def category(self, summary: Mapping[str, Array]) -> NDArray[np.intp]:
         """Return the index in `categories` of each finished episode, (n,); `summary` as for `stage`."""
         return np.zeros(len(next(iter(summary.values()))), dtype=np.intp)
 
@@ -135,6 +154,7 @@ class Task(ABC):
         choices = self._phrasings
         if len(choices) < 2:
             return choices[0] if choices else ""
+        # a random stream of its own, so that phrasings do not change where the episode starts
         choice = seeding.generator(seed, "language", episode).integers(len(choices))
         return choices[int(choice)]
 
@@ -151,7 +171,7 @@ class Task(ABC):
             )
 
     def use_phrasings(self, name: str) -> None:
-        """Take instructions from those "train"ing data has (the default), or from the "held_out" ones.
+        """Use the instructions of training data ("train", the default), or the "held_out" ones.
 
         Raises:
           UserError: another name, or a task that holds no phrasings out.
@@ -190,25 +210,25 @@ class Task(ABC):
         raise NotImplementedError(f"{type(self).__name__} has phrasings and labels no instructions")
 
     def reward(self, terms: Mapping[str, Array]) -> Array:
-        """The weighted sum of `terms`, (n,); what `set_reward` gives comes weighted already."""
+        """Return the weighted sum of `terms`, (n,); terms of a caller's reward are weighted already."""
         weights = self.reward_weights if self._reward is None else None
         total: Array = 0.0
         for name, value in terms.items():
             total = total + (value if weights is None else weights[name] * value)
         return total
 
-    def set_reward(self, reward: Any) -> None:
-        """Reward something else.
+    def set_reward(self, reward: Reward) -> None:
+        """Replace the reward of the task.
 
         Args:
-          reward: an object with `terms(obs, action, info) -> {name: (n,)}`, such as a `RewardFunction`, of
-            which the reward is the sum; {term: weight} for this task's own terms, those that are left
-            out at 0; "sparse" for success alone, at 1; "default" or None for the task's own.
+          reward: an object with `terms(obs, action, info) -> {name: (n,)}`, such as a `RewardFunction`: the
+            reward is their sum; {term: weight} for this task's own terms, with weight 0 for terms that it
+            leaves out; "sparse": 1 for success, else 0; "default" or None: the task's own.
 
         Raises:
           UserError: an unknown name or term, or something else.
         """
-        named: dict[str, Any] = {"default": None, "sparse": {"success": 1.0}}
+        named: dict[str, Mapping[str, float] | None] = {"default": None, "sparse": {"success": 1.0}}
         if isinstance(reward, str):
             if reward not in named:
                 raise unknown_name("reward", reward, named)
@@ -229,12 +249,13 @@ class Task(ABC):
             self._reward = reward
 
     def measure(self, sim: Sim) -> dict[str, Array]:
-        """`info`, and `diverged` (n,): whether the physics has become unstable, which is no success."""
+        """Return `info` with `diverged` (n,): whether the physics is unstable, which is never a success."""
         info = self.info(sim)
         if info["success"].dtype != sim.xp.bool:  # a task may give numbers
             info["success"] = sim.xp.astype(info["success"], sim.xp.bool)
         info["diverged"] = sim.diverged()
         if any_true(info["diverged"]):
+            # MuJoCo has reset the state of these envs, and it means nothing for the episode
             info["success"] = info["success"] & ~info["diverged"]
         return info
 
@@ -251,11 +272,11 @@ class Task(ABC):
         return terms
 
     def mocap_id(self, name: str) -> int:
-        """Index of a mocap body in `mocap_pos`."""
+        """Return the index of a mocap body in `mocap_pos`."""
         return int(self.model.body(name).mocapid[0])
 
     def mocap_pos(self, places: Mapping[int, Array]) -> Array:
-        """`mocap_pos` (k, nmocap, 3) of the scene with {mocap id: (k, 3)} in these places."""
+        """Return `mocap_pos` (k, nmocap, 3), m: that of the scene, with {mocap id: (k, 3)} replaced."""
         is_mocap = self.model.body_mocapid >= 0  # in the order of their mocap ids
         first = next(iter(places.values()))
         xp, k = array_namespace(first), first.shape[0]
@@ -265,12 +286,12 @@ class Task(ABC):
             start[:, index, :] = place
         return start
 
-    def write_initial_state(self, sim: Sim, env_ids: EnvIds, u: NDArray[np.float64]) -> None:
-        """Put `env_ids` of a reset simulation where `u` (k, num_uniforms) says."""
+    def write_initial_state(self, sim: Sim, env_ids: EnvIds, u: FloatArray) -> None:
+        """Write the initial state for `u` (k, num_uniforms) into `env_ids` of a reset simulation."""
         for name, value in self.initial_state(u).items():
             field = getattr(sim, name)
             shape = (len(env_ids), *field.shape[1:])
-            if np.shape(value) != shape:  # it would be written to more than what the task names
+            if np.shape(value) != shape:  # NumPy would broadcast it
                 raise UserError(
                     f"The task {self.name!r} gives initial {name} of shape {np.shape(value)}, and this scene"
                     f" has {shape}; begin with the scene's own (model.qpos0, Task.mocap_pos)."

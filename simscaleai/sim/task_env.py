@@ -5,21 +5,19 @@ A subclass may replace any hook; the loop that calls them is that of `BaseRobotE
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import mujoco
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
 
+from simscaleai.array_types import FloatArray
 from simscaleai.contract import EnvContract
 from simscaleai.rendering import Renderer
 from simscaleai.sim.base_env import BaseRobotEnv, SimConfig
-from simscaleai.sim.core import ObsDict, TaskCore
-from simscaleai.sim.physics import SingleSim
+from simscaleai.sim.core import TaskCore
+from simscaleai.sim.env_types import GoalReward, InfoDict, ObsDict
 from simscaleai.sim.robots.robot import find_robot
 from simscaleai.sim.scene import ASSETS, load_model
+from simscaleai.sim.single_sim import SingleSim
 from simscaleai.sim.task import Task
 from simscaleai.sim.task_setup import make_task
 
@@ -27,7 +25,7 @@ _ENV = np.zeros(1, dtype=np.intp)  # the env ids of the only one
 
 
 class TaskEnv(BaseRobotEnv):
-    """One environment of `task_class`, which a subclass names, or the caller."""
+    """Single environment of `task_class`, which is set by a subclass or passed by the caller."""
 
     task_class: type[Task]
 
@@ -51,21 +49,21 @@ class TaskEnv(BaseRobotEnv):
 
     @property
     def sim(self) -> SingleSim:
-        """The simulation, as arrays with a leading axis of 1."""
+        """Simulation, as arrays with a leading axis of 1."""
         assert isinstance(self.core.sim, SingleSim)
         return self.core.sim
 
     @property
     def task(self) -> Task:
-        """What is observed, rewarded and a success."""
+        """Task of the episodes."""
         return self.core.task
 
     @property
     def contract(self) -> EnvContract:
-        """What a policy relies on here."""
+        """Properties of the environment that a policy relies on."""
         return self.core.contract
 
-    def states(self) -> NDArray[np.float64]:
+    def states(self) -> FloatArray:
         """Return the physics state for replay, (1, nstate); see `Sim.states`."""
         return self.sim.states()
 
@@ -74,12 +72,12 @@ class TaskEnv(BaseRobotEnv):
         return self.core.instruction(env_id)
 
     @property
-    def compute_reward(self) -> Callable[..., Any]:
+    def compute_reward(self) -> GoalReward:
         """`GoalConditioned.compute_reward`; AttributeError where the task is not goal-conditioned.
 
         Stable-Baselines3 knows goal-conditioned environments by this attribute.
         """
-        compute: Callable[..., Any] = self.task.compute_reward  # type: ignore[attr-defined]
+        compute: GoalReward = self.task.compute_reward  # type: ignore[attr-defined]
         return compute
 
     # hooks of BaseRobotEnv
@@ -108,10 +106,11 @@ class TaskEnv(BaseRobotEnv):
         assert self._seed is not None
         self.core.seeds, self.core.episodes[0] = [self._seed], self._episode
         self.core.start(_ENV)
+        # info of the start, as after an action of zero
         self._action = np.zeros((1, *self.core.action_space.shape))
         self.core.measure(self._action)
 
-    def _apply_action(self, action: NDArray[np.float64]) -> None:
+    def _apply_action(self, action: FloatArray) -> None:
         self._action = action[None]
         self.core.act(self._action)
 
@@ -128,12 +127,13 @@ class TaskEnv(BaseRobotEnv):
     def _is_terminated(self) -> bool:
         return bool(self.core.terminated()[0])
 
-    def _get_info(self) -> dict[str, Any]:
+    def _get_info(self) -> InfoDict:
         info = self.core.info()
         terms = info.pop("reward_terms")
-        numbers: dict[str, Any] = {key: value.item() for key, value in info.items()}
+        # Gymnasium's checkers expect Python numbers, not arrays of one
+        numbers: InfoDict = {key: value.item() for key, value in info.items()}
         numbers["reward_terms"] = {key: value.item() for key, value in terms.items()}
         return numbers
 
-    def _reset_info(self) -> dict[str, Any]:
+    def _reset_info(self) -> InfoDict:
         return {**self._get_info(), "seed": self._seed}

@@ -1,4 +1,4 @@
-"""A task and its randomizer from the settings of an environment, single or vector."""
+"""Make the task and the randomizer of an environment, single or vector, from its settings."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def make_task(task_class: type[Task], model: mujoco.MjModel, config: SimConfig) 
 
 
 def task_randomizer(task: Task, sim: Sim, level: str) -> Randomizer:
-    """Make the randomizer of what room, task and robot declare."""
+    """Make the randomizer of the parameters that scene, task and robot declare."""
     return Randomizer(sim, level, task.parameters, task.controller.robot.arm_joints[0])

@@ -4,31 +4,31 @@
     envs.get_attr("action_space")            # that of each single one
     envs.set_attr("level", [1, 2, 3])        # something of one's own, kept for each
 
-The environments of a batch share one model, task and configuration: what they share is looked up, or called,
-once, and given back for each.
+The environments of a batch share one model, task and configuration. A shared attribute is looked up, or
+called, once, and returned for each.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
 from simscaleai.errors import UserError
 from simscaleai.sim.core import TaskCore
 
+# attributes whose value for one env has another name here
 _OF_ONE = {"observation_space": "single_observation_space", "action_space": "single_action_space"}
+# methods that take all envs at once, and so have no result per env
 _OF_ALL = ("reset", "step", "get_state", "set_state", "call", "get_attr", "set_attr")
 
 
 class VectorAttributes:
-    """Mixed into a vector environment; `num_envs` and the methods below are the environment's."""
+    """Mixin for a vector environment, which has the attributes below."""
 
     num_envs: int
     core: TaskCore
-    _own: dict[str, tuple[Any, ...]]  # what `set_attr` gave each environment
+    _own: dict[str, tuple[object, ...]]  # {name: one value per env}, set by `set_attr`
 
-    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    def call(self, name: str, *args: object, **kwargs: object) -> tuple[object, ...]:
         """Call the method `name`, or read the attribute, of each environment: n results.
 
         Raises:
@@ -54,11 +54,11 @@ class VectorAttributes:
             return tuple(value[:, None])
         return (value,) * self.num_envs
 
-    def get_attr(self, name: str) -> tuple[Any, ...]:
-        """The attribute `name` of each environment; see `call`."""
+    def get_attr(self, name: str) -> tuple[object, ...]:
+        """Return the attribute `name` of each environment; see `call`."""
         return self.call(name)
 
-    def set_attr(self, name: str, values: Any) -> None:
+    def set_attr(self, name: str, values: object) -> None:
         """Set the attribute `name` of each environment.
 
         Args:
@@ -83,5 +83,5 @@ class VectorAttributes:
         setattr(self, name, given[0])
 
 
-def _same(a: Any, b: Any) -> bool:
+def _same(a: object, b: object) -> bool:
     return a is b or bool(np.all(a == b))

@@ -1,4 +1,4 @@
-"""A `Task` in n envs of a batch, as a Gymnasium vector environment.
+"""A `Task` as a Gymnasium vector environment of n envs.
 
     envs = make_vec_env("pick_place", 256)
     obs, info = envs.reset(seed=0)
@@ -12,8 +12,8 @@ An env whose simulation becomes unstable ends as a single environment does, and 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 from gymnasium import spaces
@@ -22,6 +22,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from simscaleai import seeding
+from simscaleai.array_types import Array, BoolArray, EnvIds, FloatArray, IntArray
 from simscaleai.contract import EnvContract
 from simscaleai.convert import plain
 from simscaleai.errors import UserError
@@ -30,15 +31,22 @@ from simscaleai.rendering import Images, Renderer
 from simscaleai.sim.actions import ActionCheck
 from simscaleai.sim.autoreset import STEP, StepResult, find_autoreset_mode, vector_info
 from simscaleai.sim.base_env import SimConfig
-from simscaleai.sim.core import ObsDict, TaskCore
-from simscaleai.sim.physics import BatchSim, EnvIds
+from simscaleai.sim.batch_sim import BatchSim
+from simscaleai.sim.core import SavedCore, TaskCore
+from simscaleai.sim.env_types import GoalReward, InfoDict, ObsDict
 from simscaleai.sim.robots.robot import find_robot
 from simscaleai.sim.scene import ASSETS, check_timing, frame_rate, load_model
 from simscaleai.sim.task import Task
 from simscaleai.sim.task_setup import make_task
 from simscaleai.sim.vector_attributes import VectorAttributes
 
-_ENV_BYTES = 2000  # of state and derived fields, at the least
+_ENV_BYTES = 2000  # lower bound of the state and derived fields of one env
+
+
+class SavedEnvs(SavedCore):
+    """Result of `TaskVectorEnv.get_state`; `done` (n,): whose episode the last step ended."""
+
+    done: BoolArray
 
 
 class TaskVectorEnv(VectorAttributes, VectorEnv):
@@ -92,7 +100,7 @@ class TaskVectorEnv(VectorAttributes, VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._check_actions = ActionCheck(self.single_action_space, num_envs)
-        self._done = np.zeros(num_envs, dtype=bool)  # whose episode the last step ended
+        self._done = np.zeros(num_envs, dtype=bool)  # (n,) whose episode the last step ended
         self._own = {}
 
     def __copy__(self) -> Self:
@@ -100,26 +108,26 @@ class TaskVectorEnv(VectorAttributes, VectorEnv):
 
     @property
     def sim(self) -> BatchSim:
-        """The simulations, as arrays with a leading axis n."""
+        """Simulations, as arrays with a leading axis n."""
         assert isinstance(self.core.sim, BatchSim)
         return self.core.sim
 
     @property
     def task(self) -> Task:
-        """What is observed, rewarded and a success."""
+        """Task of the episodes."""
         return self.core.task
 
     @property
-    def steps(self) -> NDArray[np.int64]:
-        """Steps of each environment's episode so far, (n,); what is written into it counts for truncation."""
+    def steps(self) -> IntArray:
+        """Steps of each env's episode so far, (n,); writing to it changes when the episode is truncated."""
         return self.core.steps
 
     @property
     def contract(self) -> EnvContract:
-        """What a policy relies on here."""
+        """Properties of the environment that a policy relies on."""
         return self.core.contract
 
-    def states(self) -> NDArray[np.float64]:
+    def states(self) -> FloatArray:
         """Return the physics states for replay, (n, nstate); see `Sim.states`."""
         return self.sim.states()
 
@@ -128,20 +136,20 @@ class TaskVectorEnv(VectorAttributes, VectorEnv):
         return self.core.instruction(env_id)
 
     @property
-    def compute_reward(self) -> Callable[..., Any]:
+    def compute_reward(self) -> GoalReward:
         """`GoalConditioned.compute_reward`; AttributeError where the task is not goal-conditioned.
 
         Stable-Baselines3 knows goal-conditioned environments by this attribute.
         """
-        compute: Callable[..., Any] = self.task.compute_reward  # type: ignore[attr-defined]
+        compute: GoalReward = self.task.compute_reward  # type: ignore[attr-defined]
         return compute
 
-    def get_state(self) -> dict[str, Any]:
-        """Copies of all that the future of the envs depends on, as plain values and arrays."""
+    def get_state(self) -> SavedEnvs:
+        """Return copies of everything that the future of the envs depends on."""
         return {**self.core.get_state(), "done": self._done.copy()}
 
-    def set_state(self, state: Mapping[str, Any]) -> ObsDict:
-        """Resume from what `get_state` of an environment with the same settings gave.
+    def set_state(self, state: SavedEnvs) -> ObsDict:
+        """Resume from the result of `get_state` of an environment with the same settings.
 
         Returns:
           the observations {key: (n, ...)} of now.
@@ -157,8 +165,8 @@ class TaskVectorEnv(VectorAttributes, VectorEnv):
         self,
         *,
         seed: int | Sequence[int | None] | None = None,
-        options: dict[str, Any] | None = None,
-    ) -> tuple[ObsDict, dict[str, Any]]:
+        options: dict[str, object] | None = None,
+    ) -> tuple[ObsDict, InfoDict]:
         """Start new episodes.
 
         Args:
@@ -170,6 +178,7 @@ class TaskVectorEnv(VectorAttributes, VectorEnv):
           `randomization` are in it.
         """
         mask = (options or {}).get("reset_mask")
+        # a copy: the mask is kept in `info`
         mask = np.ones(self.num_envs, bool) if mask is None else np.array(mask, dtype=bool)
         if mask.shape != (self.num_envs,):
             raise UserError(f"reset_mask has shape {mask.shape}; it must be ({self.num_envs},).")
@@ -178,11 +187,12 @@ class TaskVectorEnv(VectorAttributes, VectorEnv):
         env_ids = np.flatnonzero(mask)
         self._assign_seeds(seed, env_ids)
         self.core.begin(env_ids)
+        # info and reward terms of the start, as after an action of zero
         self.core.measure(np.zeros((self.num_envs, *self.core.action_space.shape)))
         self._done[env_ids] = False
         return self.core.observe(env_ids), vector_info(self.core, mask)
 
-    def step(self, actions: NDArray[Any]) -> StepResult:
+    def step(self, actions: Array) -> StepResult:
         """Take one control step of every env, for actions (n, action_dim) within the action space.
 
         Returns:
@@ -211,15 +221,15 @@ class TaskVectorEnv(VectorAttributes, VectorEnv):
         for i in env_ids:
             value = given[i]
             if value is None:
-                core.episodes[i] += 1
+                core.episodes[i] += 1  # the next episode of the same seed
             else:
                 core.seeds[i] = seeding.check_seed(value)
                 core.episodes[i] = 0
 
-    def _one_each(self, seed: Any) -> Sequence[int | None]:
+    def _one_each(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
         """Return a seed, or None, for every env."""
         n = self.num_envs
-        seed = plain(seed)
+        seed = plain(seed)  # NumPy's and torch's integers too
         if seed is None:
             return [None] * n
         if isinstance(seed, list | tuple | range):
@@ -252,6 +262,6 @@ class TaskVectorEnv(VectorAttributes, VectorEnv):
         camera = renderer.default_camera
         return tuple(renderer.render(self.sim.render_state(), [camera])[camera]["rgb"])
 
-    def close_extras(self, **kwargs: Any) -> None:
+    def close_extras(self, **kwargs: object) -> None:
         """Release the renderer."""
         self.core.renderer.close()

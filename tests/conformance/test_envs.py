@@ -190,7 +190,7 @@ def test_reward_is_the_weighted_sum_of_terms_and_never_pays_to_linger(
 
 
 class Changed:
-    """The expert with its aim (`gap` metres short of the target) or its speed changed."""
+    """The expert with its aim (`gap` meters short of the target) or its speed changed."""
 
     def __init__(self, envs: Any, gap: float = 0.0, speed: float = 1.0) -> None:
         self.expert, self.gap, self.speed = envs.task.expert(), gap, speed

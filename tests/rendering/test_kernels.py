@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from simscaleai.rendering import warp_engine
+from simscaleai.rendering.engine_settings import EngineSettings
 from simscaleai.rendering.general_engine import GeneralEngine
 from simscaleai.rendering.render_camera import RenderCamera
 from simscaleai.rendering.render_state import RenderState
@@ -63,7 +64,9 @@ def draw(
 ) -> dict[str, NDArray[Any]]:
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    made = engine(model, [RenderCamera("cam", 0, WIDTH, HEIGHT, 70.0, shift)], 1, threads, 1)
+    made = engine(
+        model, EngineSettings([RenderCamera("cam", 0, WIDTH, HEIGHT, 70.0, shift)], 1, threads, 1)
+    )
     seen: dict[str, NDArray[Any]] = made.draw(RenderState.of(model, data), [0], True, True)[0]
     made.close()
     return seen
@@ -102,12 +105,12 @@ def test_the_principal_point_may_be_anywhere(
 ) -> None:
     """Within the picture and beside it, as by rays."""
     ours, theirs = (draw(model, e, 2, shift) for e in (warp_engine.WarpEngine, GeneralEngine))
-    # GeneralEngine takes lenses as `lens.model_with` writes them
+    # GeneralEngine takes cameras as `model_with` writes them
     same = ours["segmentation"] == theirs["segmentation"]
     assert same.mean() > 0.995 and len(np.unique(theirs["segmentation"])) > 1
     np.testing.assert_allclose(ours["depth"][same], theirs["depth"][same], rtol=1e-4, atol=1e-4)
-    centred = draw(model, warp_engine.WarpEngine, 2)["segmentation"]
-    assert (ours["segmentation"] == centred).mean() < 0.9
+    centered = draw(model, warp_engine.WarpEngine, 2)["segmentation"]
+    assert (ours["segmentation"] == centered).mean() < 0.9
 
 
 def test_faces_leave_no_gaps(model: mujoco.MjModel) -> None:
@@ -142,8 +145,8 @@ def test_scenes_of_little_are_drawn_as_by_an_independent_tracer(body: str) -> No
     same = ours["segmentation"] == theirs["segmentation"]
     assert same.mean() > 0.995
     np.testing.assert_allclose(ours["depth"][same], theirs["depth"][same], rtol=1e-4, atol=1e-4)
-    colour = np.abs(ours["rgb"].astype(int) - theirs["rgb"]).max(-1)
-    assert (colour <= 3).mean() > 0.98, np.quantile(colour, [0.5, 0.9, 0.99])
+    color = np.abs(ours["rgb"].astype(int) - theirs["rgb"]).max(-1)
+    assert (color <= 3).mean() > 0.98, np.quantile(color, [0.5, 0.9, 0.99])
 
 
 def test_an_empty_scene_is_drawn() -> None:
@@ -160,7 +163,9 @@ def test_a_plane_is_seen_through_tiles_of_wide_angle() -> None:
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     width, height = 23, 4
-    engine = warp_engine.WarpEngine(model, [RenderCamera("cam", 0, width, height, 111.0)], 1, 1, 1)
+    engine = warp_engine.WarpEngine(
+        model, EngineSettings([RenderCamera("cam", 0, width, height, 111.0)], 1, 1, 1)
+    )
     y, x = np.mgrid[:height, :width] + 0.5
     slope = np.tan(np.radians(111 / 2)) / height
     rays = np.stack([(2 * x - width) * slope, (height - 2 * y) * slope, -np.ones_like(x)], -1)
@@ -184,7 +189,9 @@ def test_a_face_seen_from_its_edge_has_no_depth_of_its_own() -> None:
     )
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    engine = warp_engine.WarpEngine(model, [RenderCamera("cam", 0, 161, 121, 40.0)], 1, 1, 1)
+    engine = warp_engine.WarpEngine(
+        model, EngineSettings([RenderCamera("cam", 0, 161, 121, 40.0)], 1, 1, 1)
+    )
     for turn in turns(200):
         data.cam_xmat[0] = data.geom_xmat[0] = turn.ravel()
         data.cam_xpos[0] = 0

@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 
 from simscaleai.rendering import Renderer, loading, warp_engine
+from simscaleai.rendering.engine_settings import EngineSettings
 from simscaleai.rendering.general_engine import GeneralEngine
 from simscaleai.rendering.render_camera import RenderCamera
 from simscaleai.rendering.render_state import RenderState, extrinsics, intrinsics
 from simscaleai.sim import CameraConfig, make_env, make_vec_env
-from simscaleai.sim.physics import BatchSim
+from simscaleai.sim.batch_sim import BatchSim
 
 pytest.importorskip("mujoco_warp", reason="the ray tracer is not installed")
 
@@ -60,7 +61,7 @@ def test_a_row_sees_what_a_single_environment_sees() -> None:
         assert envs.observation_space.contains(batch) and env.observation_space.contains(one)
         for key, value in one.items():
             np.testing.assert_array_equal(batch[key][1], value, err_msg=key)
-        assert (batch["image"][0] != batch["image"][1]).mean() > 0.1  # colours are the row's own
+        assert (batch["image"][0] != batch["image"][1]).mean() > 0.1  # colors are the row's own
         batch, one = envs.step(actions)[0], env.step(actions[1])[0]
     assert {k for k in one if "/" in k or k == "image"} == {
         "image",
@@ -232,12 +233,12 @@ for camera in seen["gl"]:
     assert (np.abs(a["depth"] - b["depth"]) < 0.002).mean() > 0.99, camera
     geoms = b["segmentation"]
     assert (a["segmentation"] == geoms).mean() > 0.99, camera
-    colour = np.abs(a["rgb"].astype(int) - b["rgb"]).max(-1)
+    color = np.abs(a["rgb"].astype(int) - b["rgb"]).max(-1)
     inside = np.ones_like(geoms, bool)  # no other geom beside it
     for axis in (1, 2):
         for step in (1, -1):
             inside &= np.roll(geoms, step, axis) == geoms
-    assert inside.mean() > 0.7 and colour[inside].mean() < 8, (camera, colour[inside].mean())
+    assert inside.mean() > 0.7 and color[inside].mean() < 8, (camera, color[inside].mean())
 """
 
 
@@ -383,7 +384,7 @@ def test_the_tracer_draws_as_that_of_mujoco_warp() -> None:
     )  # not a whole number of tiles
     assert loading.can_draw(model)
     seen = [
-        engine(model, [camera], 1, 2, 1).draw(view, [0], True, True)[0]
+        engine(model, EngineSettings([camera], 1, 2, 1)).draw(view, [0], True, True)[0]
         for engine in (warp_engine.WarpEngine, GeneralEngine)
     ]
     a, b = seen
@@ -391,9 +392,9 @@ def test_the_tracer_draws_as_that_of_mujoco_warp() -> None:
     same = a["segmentation"] == b["segmentation"]
     assert same.mean() > 0.998
     np.testing.assert_allclose(a["depth"][same], b["depth"][same], atol=1e-3)
-    colour = np.abs(a["rgb"].astype(int) - b["rgb"]).max(-1)
+    color = np.abs(a["rgb"].astype(int) - b["rgb"]).max(-1)
     # theirs does not filter a texture across its border, a pixel-wide line in every repetition
-    assert (colour <= 2).mean() > 0.98, np.quantile(colour, [0.5, 0.9, 0.99])
+    assert (color <= 2).mean() > 0.98, np.quantile(color, [0.5, 0.9, 0.99])
 
 
 def test_what_the_tracer_does_not_know_is_drawn_by_mujoco_warp() -> None:

@@ -6,9 +6,11 @@ import mujoco
 import numpy as np
 import pytest
 
-from simscaleai.sim.physics import FIELDS, BatchSim, Sim, SingleSim, state_size
+from simscaleai.sim.batch_sim import BatchSim
+from simscaleai.sim.physics import FIELDS, Sim, state_size
 from simscaleai.sim.robots.panda import PANDA
 from simscaleai.sim.scene import ASSETS, load_model
+from simscaleai.sim.single_sim import SingleSim
 
 ALL = np.arange(1)
 

@@ -302,7 +302,7 @@ def test_a_users_task_has_all_parameters_by_what_it_declares(tmp_path: Path) -> 
         (Target("body_mass", ("cube",)), ("body", "'cube'", "object")),
         (Target("qpos", ("cube",), (0,)), ("joint", "'cube'", "object")),
         (Target("geom_size", GeomsOf(("cube",))), ("body", "'cube'")),
-        (Target("geom_colour", ("object",)), ("geom_colour", "geom_")),
+        (Target("geom_color", ("object",)), ("geom_color", "geom_")),
     ],
 )
 def test_an_unknown_name_is_an_error(

@@ -7,6 +7,6 @@ from simscaleai.sim.tasks.reach import Reach
 
 
 class ReachEnv(TaskEnv):
-    """Bring the tool centre point to a target in the air; see `sim.tasks.reach`."""
+    """Bring the tool center point to a target in the air; see `sim.tasks.reach`."""
 
     task_class = Reach

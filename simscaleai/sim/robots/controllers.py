@@ -1,15 +1,14 @@
-"""Controllers by name: from an action (n, action_dim) in [-1, 1] to joint and gripper targets, `ctrl`.
+"""Controllers by name: from actions (n, action_dim) in [-1, 1] to targets of the servos, `sim.ctrl`.
 
-`EndEffectorController`: a displacement of the tool centre point (5 cm per control step at 1) and a
-movement of the fingers (+1 opens, -1 closes them fully in one step). The hand keeps pointing straight down.
-The joints' own position servos follow the targets; how far the hand gets within one control step is
-physics.
+`EndEffectorController`: an action is a displacement of the tool center point (1 is 5 cm per control step) and
+a movement of the fingers (+1 opens, -1 closes them fully in one step). The hand keeps pointing straight down.
+Position servos follow the joint targets; how far the hand gets within one control step is physics.
 
-A displacement is measured from where the hand is, plus what was left of the last one up to
-`CARRY` metres: so a zero action holds still under load instead of sagging, and an obstacle cannot
-wind the target up.
+A displacement starts from the present position of the hand, plus the remainder of the last displacement up to
+`CARRY`. So a zero action holds the position under load instead of sagging, and an obstacle does not wind up
+the target.
 
-`JointController`: a change of each joint's angle, 1 being as far as the joint may turn in one control step,
+`JointController`: an action is a change of each joint's angle (1 is the velocity limit for one control step)
 and the same movement of the fingers.
 """
 
@@ -20,20 +19,21 @@ from abc import ABC, abstractmethod
 import mujoco
 import numpy as np
 
+from simscaleai.array_types import EnvIds
 from simscaleai.errors import unknown_name
 from simscaleai.registry import Registry
 from simscaleai.sim.arrays import Array, array_namespace, clip, columns, float32, largest, like
-from simscaleai.sim.physics import EnvIds, Sim
+from simscaleai.sim.physics import Sim
 from simscaleai.sim.robots import kinematics
 from simscaleai.sim.robots.arm import Arm
 from simscaleai.sim.robots.robot import Robot
 
 MAX_DISPLACEMENT = 0.05  # m per control step at |action| = 1
-CARRY = 0.005  # m
-DAMPING = 0.05
-POSTURE_GAIN = 0.1  # share of the way to the home posture per control step, in the null space
-# What an error of 1 rad of the hand's orientation counts against 1 m of its position, by method. At the
-# edge of reach the two compete, and a target there is worth a tilted hand.
+CARRY = 0.005  # m, the largest remainder per axis
+DAMPING = 0.05  # of damped least squares, in units of the weighted Jacobian
+POSTURE_GAIN = 0.1  # fraction of the way to the home posture per control step, in the null space
+# Weight of an orientation error of 1 rad against a position error of 1 m, by method. At the edge of reach the
+# two compete, and the position matters more.
 ROTATION_WEIGHT = {"dls": 0.15, "jacobian_transpose": 0.3}
 IK_METHODS = tuple(ROTATION_WEIGHT)
 _POINTING_DOWN = np.array([1.0, 0, 0, 0, -1, 0, 0, 0, -1])
@@ -42,9 +42,17 @@ _POINTING_DOWN = np.array([1.0, 0, 0, 0, -1, 0, 0, 0, -1])
 class Controller(Arm, ABC):
     """Turns actions into controls of an arm; the last entry of an action moves the gripper.
 
+    A subclass defines `apply`, `encode` and the attributes below; `register_controller` gives it a name.
+
+    Args:
+      model: the compiled scene with the robot.
+      robot: the robot whose arm is controlled.
+      control_dt: time between two actions, s.
+      ik: inverse kinematics, one of `IK_METHODS`.
+
     Attributes:
-      action_names: of the entries of an action, in words.
-      action_units: what 1 means, for each entry.
+      action_names: names of the entries of an action.
+      action_units: meaning of 1, for each entry.
     """
 
     action_names: tuple[str, ...]
@@ -59,6 +67,7 @@ class Controller(Arm, ABC):
         self.ik = ik
         self.max_step = np.array(robot.velocity_limits) * control_dt  # (j,) rad
         self.rotation_error = kinematics.rotation_error_map(_POINTING_DOWN)
+        # (6,) of translation and rotation
         self.weights = np.array([1.0] * 3 + [ROTATION_WEIGHT[ik]] * 3)
         self.damping = DAMPING**2 * np.eye(6)
         hand = robot.gripper
@@ -80,16 +89,16 @@ class Controller(Arm, ABC):
 
     @property
     def action_dim(self) -> int:
-        """Width of an action."""
+        """Number of entries of an action."""
         return len(self.action_names)
 
     def reset(self, sim: Sim, env_ids: EnvIds) -> None:
-        """Start from where the arm of `env_ids` is, holding still."""
+        """Hold the arms of `env_ids` where they are; called at the start of an episode."""
         sim.ctrl[env_ids, self.ctrl] = sim.qpos[env_ids, self.qpos]
         sim.ctrl[env_ids, self.gripper] = self.gripper_ctrl(sim.qpos[env_ids])
 
     def write(self, sim: Sim, targets: Array, gripper: Array, env_ids: EnvIds | None) -> None:
-        """Send the joints to targets (n, j) and the fingers by gripper (n,) of their travel."""
+        """Write joint targets (n, j), rad, and move the finger targets by gripper (n,) times their travel."""
         fingers = clip(sim.ctrl[:, self.gripper] + self._grip * gripper, *self._grip_range)
         if env_ids is None:
             sim.ctrl[:, self.ctrl] = targets
@@ -101,7 +110,11 @@ class Controller(Arm, ABC):
     def joint_step(
         self, move: Array, q: Array, position: Array, xmat: Array, axes: Array, anchors: Array
     ) -> Array:
-        """Joint steps (n, j) rad, within the velocity limits, that move the hand by `move` (n, 3) m."""
+        """Return joint steps (n, j), rad, that move the hand by `move` (n, 3), m, within the velocity limits.
+
+        `position` (n, 3) and `xmat` (n, 9) are those of the hand, `axes` and `anchors` (n, j, 3) those of
+        the joints, in the world frame, at the joint angles `q` (n, j).
+        """
         xp = array_namespace(q)
         home, weights, max_step = like(self.home, q), like(self.weights, q), like(self.max_step, q)
         # one product per env: the result must not depend on n
@@ -109,6 +122,7 @@ class Controller(Arm, ABC):
         error = xp.concat((move, rotation), axis=-1)  # (n, 6)
         posture = POSTURE_GAIN * (home - q)
         jacobian_t = kinematics.geometric_jacobian(axes, anchors, position)  # (n, j, 6)
+        # rows of the least-squares problem, weighted
         jacobian_t, error = jacobian_t * weights, error * weights
         if self.ik == "dls":
             damping = like(self.damping, q)
@@ -120,7 +134,7 @@ class Controller(Arm, ABC):
         return step / xp.maximum(excess, 1.0)
 
     def pose(self, sim: Sim) -> tuple[Array, Array, Array, Array, Array]:
-        """Joint angles, place and orientation of the hand, axes and anchors of the joints; lead with n."""
+        """Return `q`, `position`, `xmat`, `axes` and `anchors` of the arm, as `joint_step` takes them."""
         return (
             sim.qpos[:, self.qpos],
             sim.site_xpos[:, self.site, :],
@@ -131,7 +145,7 @@ class Controller(Arm, ABC):
 
 
 class EndEffectorController(Controller):
-    """Moves the tool centre point of `robot` in `model`; `ik` is one of `IK_METHODS`."""
+    """Moves the tool center point of `robot` in `model`; `ik` is one of `IK_METHODS`."""
 
     action_names = ("Δx", "Δy", "Δz", "gripper")
     action_units = ("1 is 5 cm", "1 is 5 cm", "1 is 5 cm", "1 opens, -1 closes")
@@ -159,8 +173,9 @@ class EndEffectorController(Controller):
         axes: Array,
         anchors: Array,
     ) -> tuple[Array, Array]:
-        """The new setpoint (n, 3) and arm joint targets (n, j); all arguments lead with n."""
+        """Return the new setpoint (n, 3), m, and joint targets (n, j), rad; all arguments lead with n."""
         left = clip(setpoint - position, -CARRY, CARRY)
+        # from the hand, not from the last setpoint, which an obstacle would let run away
         setpoint = position + left + MAX_DISPLACEMENT * action[:, :3]
         lowest, highest = self.workspace
         setpoint = clip(setpoint, like(lowest, q), like(highest, q))
@@ -172,10 +187,10 @@ class EndEffectorController(Controller):
 
 
 class JointController(Controller):
-    """Turns each joint by itself.
+    """Turns each joint separately.
 
-    Trap: `encode` solves the arm's inverse kinematics where the arm is now, so it is for the envs of the
-    environment whose controller this is, at their present state.
+    Trap: `encode` solves the inverse kinematics at the present state of the environment that this controller
+    belongs to, and so it is of no use for other environments.
     """
 
     def __init__(
@@ -205,12 +220,13 @@ class JointController(Controller):
         scale = MAX_DISPLACEMENT / xp.maximum(longest, MAX_DISPLACEMENT)
         step = self.joint_step(displacement * scale, q, *rest)
         max_step = like(self.max_step, q)
+        # of the last action, not yet executed
         left = clip(self._sim.ctrl[:, self.ctrl] - q, -max_step, max_step)
         return _action(clip((step - left) / max_step, -1.0, 1.0), gripper)
 
 
 def _action(move: Array, gripper: Array | float) -> Array:
-    """Actions (n, d + 1), float32, from entries (n, d) and that of the gripper, (n,) or one number."""
+    """Return actions (n, d + 1), float32, from entries (n, d) and the gripper's, (n,) or one number."""
     xp, fingers = array_namespace(move), gripper
     if isinstance(gripper, int | float):
         fingers = xp.full_like(move[:, 0], gripper)

@@ -5,15 +5,11 @@ Everything takes and returns arrays with a leading axis n, of any array-API libr
 
 from __future__ import annotations
 
-from typing import Any
-
-from simscaleai.sim.arrays import array_namespace
-
-Array = Any
+from simscaleai.sim.arrays import Array, array_namespace
 
 
 def geometric_jacobian(axes: Array, anchors: Array, point: Array) -> Array:
-    """The transposed Jacobian of a point carried by hinge joints.
+    """Return the transposed Jacobian of a point that hinge joints carry.
 
     Args:
       axes: (n, j, 3) joint axes, world frame, unit length.
@@ -25,6 +21,7 @@ def geometric_jacobian(axes: Array, anchors: Array, point: Array) -> Array:
     """
     xp = array_namespace(axes)
     arm = point[:, None, :] - anchors
+    # v = axis x arm for each hinge, written out: faster than a cross product on small arrays
     ax, ay, az = axes[..., 0], axes[..., 1], axes[..., 2]
     rx, ry, rz = arm[..., 0], arm[..., 1], arm[..., 2]
     linear = xp.stack((ay * rz - az * ry, az * rx - ax * rz, ax * ry - ay * rx), axis=-1)
@@ -32,7 +29,7 @@ def geometric_jacobian(axes: Array, anchors: Array, point: Array) -> Array:
 
 
 def rotation_error_map(target: Array) -> Array:
-    """The linear map (9, 3) from a row-major rotation matrix to its error against `target` (9,).
+    """Return the linear map (9, 3) from a row-major rotation matrix to its error against `target` (9,).
 
     The error is half the sum of the cross products of matching columns of the two matrices: the
     rotation's axis in the world frame times the sine of its angle, so that small errors are in rad.
@@ -47,7 +44,7 @@ def rotation_error_map(target: Array) -> Array:
 
 
 def damped_least_squares(jacobian_t: Array, error: Array, bias: Array, damping: Array) -> Array:
-    """Joint steps that realize `error`, staying near `bias` where the task leaves freedom.
+    """Return joint steps that realize `error`, close to `bias` where the task leaves freedom.
 
     Minimizes |J dq - error|^2 + damping^2 |dq - bias|^2 (Nakamura & Hanafusa 1986; Wampler 1986, with
     the posture term of Liegeois 1977): dq = bias + J^T (J J^T + damping^2 I)^-1 (error - J bias).

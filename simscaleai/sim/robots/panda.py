@@ -23,7 +23,7 @@ PANDA = Robot(
         travel=FINGER_TRAVEL,
     ),
     ee_site="ee",
-    # The tool centre point at x = 0.45, y = 0, z = 0.30 m, pointing straight down: the solution of the arm's
+    # The tool center point at x = 0.45, y = 0, z = 0.30 m, pointing straight down: the solution of the arm's
     # kinematics in the vertical plane (joints 1, 3, 5 at zero).
     home=(0.0, -0.2594317708, 0.0, -2.4314846701, 0.0, 2.1720528994, math.pi / 4),
     # Franka Control Interface, "Limits for Panda": joint velocity, rad/s.

@@ -1,4 +1,4 @@
-"""A robot as a value: an MJCF, and what tasks and controllers must know of the arm in it.
+"""A robot as a value: an MJCF file, and the names and numbers that tasks and controllers need.
 
     MY_ARM = Robot(
         name="my_arm", mjcf="/home/me/my_arm.xml", arm_joints=("a1", "a2", ...), ...
@@ -6,9 +6,9 @@
     register_robot(MY_ARM)
     env = make_env("reach", robot="my_arm")
 
-The MJCF has the robot alone. It is attached to a scene when the scene is loaded, at the scene's body "robot",
-or at the world's origin where there is none. Nothing outside this folder knows a joint by name, or how many
-there are.
+The MJCF contains only the robot. It is attached to a scene when the scene is loaded, at the scene's body
+"robot", or at the world's origin if there is none. No code outside this folder knows the names or the number
+of joints.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from simscaleai.array_types import FloatArray
 from simscaleai.errors import UserError
 from simscaleai.registry import Registry
 from simscaleai.sim.parameters import Parameter, arm_parameters
@@ -27,19 +27,19 @@ from simscaleai.sim.parameters import Parameter, arm_parameters
 ASSETS = Path(__file__).parent.parent / "assets"
 Vector = tuple[float, float, float]
 PADS = ("left_pad", "right_pad")
-"""Roles of the geoms that touch what is held."""
+"""Roles of the geoms that touch a grasped object."""
 
 
 @dataclass(frozen=True)
 class Gripper:
-    """A gripper with two fingers that move alike.
+    """Gripper with two fingers that move symmetrically.
 
     Attributes:
-      joints: of the two fingers.
-      actuator: a position servo of both.
-      joint_closed, joint_open: where the joints are, m or rad.
-      ctrl_closed, ctrl_open: the actuator's control there, in its own unit.
-      travel: how far each finger moves from closed to open, m.
+      joints: names of the joints of the two fingers.
+      actuator: name of the position servo that drives both.
+      joint_closed, joint_open: joint positions, m or rad.
+      ctrl_closed, ctrl_open: controls of the actuator at these positions, in its own unit.
+      travel: travel of each finger from closed to open, m.
     """
 
     joints: tuple[str, str]
@@ -53,25 +53,25 @@ class Gripper:
 
 @dataclass(frozen=True)
 class Robot:
-    """An arm with a gripper; see the module docstring.
+    """Arm with a gripper; see the module docstring.
 
     Attributes:
-      name: as in `SimConfig.robot`.
-      mjcf: the file, or its name under `sim/assets`.
-      arm_joints: hinges from base to hand. They follow each other in the MJCF, as do their actuators.
-      gripper: its gripper.
-      ee_site: a site between the fingertips: z points out of the hand, the fingers close along y.
-      home: joint angles at which tasks start, rad, the site pointing straight down.
-      velocity_limits: of the joints, rad/s.
-      workspace: lowest and highest place that the site may be sent to, m, world frame.
-      arm_actuators: position servos of `arm_joints`; by default they are called as the joints.
-      ee_body: where the MJCF has no such site: the body that gets one, at `ee_pos` (m) and `ee_quat` (w
-        first).
-      geoms: {role: name} of geoms that scenes mention: "left_pad" and "right_pad", which touch what is held.
-        By default a role is a name.
-      poses: further joint angles by name, rad, which a task may ask for.
-      tasks: names of tasks that it is tested on.
-      randomization: what varies of it; by default damping, servo stiffness and start of the arm.
+      name: value of `SimConfig.robot`.
+      mjcf: path of the file, or its name under `sim/assets`.
+      arm_joints: names of the hinges from base to hand, consecutive in the MJCF, as are their actuators.
+      gripper: the gripper.
+      ee_site: name of a site between the fingertips: z points out of the hand, the fingers close along y.
+      home: joint angles at which tasks start, rad; the site points straight down.
+      velocity_limits: of the arm joints, rad/s.
+      workspace: lowest and highest target position of the site, m, world frame.
+      arm_actuators: names of the position servos of `arm_joints`; by default those of the joints.
+      ee_body: for an MJCF without such a site: name of the body to add it to, at `ee_pos` (m) and `ee_quat`
+        (w first) in its frame.
+      geoms: {role: name} of geoms that scenes refer to: "left_pad" and "right_pad", which touch a grasped
+        object, and others. A role that is missing is itself the name.
+      poses: {name: joint angles, rad} of further poses that tasks may ask for.
+      tasks: names of the tasks that the robot is tested on.
+      randomization: randomized parameters; by default damping, servo stiffness and start of the arm.
     """
 
     name: str
@@ -92,6 +92,7 @@ class Robot:
     randomization: tuple[Parameter, ...] | None = None
 
     def __post_init__(self) -> None:
+        # a frozen dataclass sets the defaults that depend on other fields in this way
         if not self.arm_actuators:
             object.__setattr__(self, "arm_actuators", self.arm_joints)
         if self.randomization is None:
@@ -112,22 +113,26 @@ class Robot:
 
     @property
     def path(self) -> Path:
-        """Where its MJCF is."""
+        """Path of the MJCF file."""
+        # an absolute `mjcf` replaces the folder
         return ASSETS / self.mjcf
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """What varies of it under domain randomization."""
+        """Parameters that vary under domain randomization."""
         return self.randomization or ()
 
     def names(self) -> set[tuple[str, str]]:
-        """(kind, name) of everything a controller needs; a scene that has any of it has the robot."""
+        """Return (kind, name) of all elements that a controller needs.
+
+        A scene with any of them is meant to contain the whole robot.
+        """
         joints = {("joint", name) for name in (*self.arm_joints, *self.gripper.joints)}
         actuators = {("actuator", name) for name in (*self.arm_actuators, self.gripper.actuator)}
         return joints | actuators | {("site", self.ee_site)}
 
-    def pose(self, name: str = "home") -> NDArray[np.float64]:
-        """Joint angles by name, rad, (j,); UserError for a pose that this robot does not have."""
+    def pose(self, name: str = "home") -> FloatArray:
+        """Return the joint angles (j,) of a pose, rad; UserError if the robot has no such pose."""
         if name == "home":
             return np.array(self.home)
         if name not in self.poses:
@@ -149,12 +154,11 @@ _ROBOTS: Registry[Robot] = Registry(
 
 
 def register_robot(robot: Robot) -> None:
-    """Make `robot` known by its name; UserError if another one has it."""
+    """Register `robot` by its name; UserError if another robot has it."""
     if robot.name not in _ROBOTS:
         _ROBOTS.register(robot.name, robot)
-    elif (
-        _ROBOTS.get(robot.name) != robot
-    ):  # the same again is harmless: a module may be imported twice
+    # an equal value is harmless: a module may be imported twice
+    elif _ROBOTS.get(robot.name) != robot:
         raise UserError(f"The robot name {robot.name!r} is taken; choose another name.")
 
 
@@ -164,10 +168,10 @@ def find_robot(name: str) -> Robot:
 
 
 def list_robots() -> list[str]:
-    """All robot names, sorted."""
+    """Return all robot names, sorted."""
     return _ROBOTS.names()
 
 
 def added_robots() -> dict[str, Robot]:
-    """{name: robot} of robots that are not built in."""
+    """Return {name: robot} of robots that are not built in."""
     return _ROBOTS.added()

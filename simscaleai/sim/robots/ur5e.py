@@ -27,7 +27,7 @@ UR5E = Robot(
         travel=0.0425,
     ),
     ee_site="tcp",
-    # The tool centre point at x = 0.45, y = 0, z = 0.30 m, pointing straight down, elbow up.
+    # The tool center point at x = 0.45, y = 0, z = 0.30 m, pointing straight down, elbow up.
     home=(-0.3007349195, -1.7140122338, 1.7996571841, -1.6564412771, -1.5707963268, -1.8715312463),
     # "UR5e technical details", Universal Robots: every joint at most 180 degrees per second.
     velocity_limits=(math.pi,) * 6,

@@ -1,4 +1,4 @@
-"""The goal-conditioned forms of our tasks; see `sim.goals`."""
+"""Goal-conditioned forms of our tasks; see `sim.goals`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from simscaleai.sim.tasks.reach import Reach
 
 
 class ReachGoal(GoalConditioned, Reach):
-    """`Reach`; a goal is a place of the tool center point, (3,) m."""
+    """`Reach`; a goal is a position of the tool center point, (3,) m."""
 
     name = "reach_goal"
     goal_keys: ClassVar[tuple[str, ...]] = ("target_pos",)
@@ -25,7 +25,7 @@ class ReachGoal(GoalConditioned, Reach):
 
 
 class PickPlaceGoal(GoalConditioned, PickPlace):
-    """`PickPlace`; a goal is a place of the cube, m, and whether it has been lifted, (4,)."""
+    """`PickPlace`; a goal is a position of the cube, m, and whether it has been lifted, (4,)."""
 
     name = "pick_place_goal"
     goal_keys: ClassVar[tuple[str, ...]] = ("target_pos",)
@@ -40,5 +40,6 @@ class PickPlaceGoal(GoalConditioned, PickPlace):
         return columns(self.cube(sim), lifted), columns(target, one)
 
     def reached(self, achieved: Array, desired: Array) -> Array:
+        # leading axes (...): callers relabel whole batches of goals
         near = norm(achieved[..., :3] - desired[..., :3]) < THRESHOLD
         return near & (achieved[..., 3] >= desired[..., 3])

@@ -1,11 +1,11 @@
-"""Tasks whose episodes draw a latent: something that the observation does not show.
+"""Tasks whose episodes draw a latent: a value that the observation does not show.
 
-The latent is the x coordinate of the mocap body "latent", which has no shape. So it is a part of the
-physical state: recorded states, `get_state` and replays carry it along. Only the task and its expert read
-it. A policy learns of it by the instruction (`sim.tasks.colors`), or not at all (`sim.tasks.reach_around`).
+The latent is the x coordinate of the mocap body "latent", which has no shape. It is therefore part of the
+physical state, and recorded states, `get_state` and replays contain it. Only the task and its expert read
+it. A policy gets it from the instruction (`sim.tasks.colors`), or not at all (`sim.tasks.reach_around`).
 
-Trap: therefore such a task's expert acts for the envs of the environment whose task made it, and no others.
-It has to ask `latent()` anew for every action, so that `assume` can label a state for every instruction.
+Trap: the expert of such a task acts only for the environment of the task that made it. It must call
+`latent()` for every action, so that `assume` can label a state for every instruction.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from contextlib import contextmanager
 import mujoco
 import numpy as np
 
+from simscaleai.array_types import EnvIds
 from simscaleai.policy import Policy
 from simscaleai.sim.arrays import Array, array_namespace, columns, like
-from simscaleai.sim.physics import EnvIds, Sim
+from simscaleai.sim.physics import Sim
 from simscaleai.sim.robots.controllers import Controller
 from simscaleai.sim.task import Task
 
@@ -33,10 +34,10 @@ class LatentTask(Task):
 
     def begin(self, sim: Sim, env_ids: EnvIds) -> None:
         super().begin(sim, env_ids)
-        self._sim = sim  # an environment has one, of which its expert sees more than observations
+        self._sim = sim  # the latents are no observation, so the expert reads them here
 
     def place_latent(self, values: Array) -> dict[int, Array]:
-        """Where the body "latent" is for latents (k,): {mocap id: (k, 3)}."""
+        """Return positions {mocap id: (k, 3)} of the body "latent" for latents (k,)."""
         xp = array_namespace(values)
         x = xp.astype(values, xp.float64)
         zero = xp.zeros_like(x)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from simscaleai.array_types import BoolArray
 from simscaleai.policy import Policy
 from simscaleai.sim.arrays import (
     Array,
@@ -31,11 +32,11 @@ from simscaleai.sim.task import Task
 THRESHOLD = 0.03  # m between cube and target
 LIFT_HEIGHT = 0.03  # m above where the cube rests that counts as lifted
 HALF_SIZE = 0.02  # m
-CUBE_LOW = np.array([0.36, -0.22])  # m, centre of the cube on the table
+CUBE_LOW = np.array([0.36, -0.22])  # m, center of the cube on the table
 CUBE_HIGH = np.array([0.64, 0.22])
 AIR_LOW, AIR_HIGH = 0.10, 0.30  # m, height of a target in the air
 MIN_TRAVEL = 0.10  # m between cube and target on the table plane, at the start
-GRIP_REGION = (0.025, 0.01, 0.025)  # m around the tool centre point, hand frame: held within
+GRIP_REGION = (0.025, 0.01, 0.025)  # m around the tool center point, hand frame: held within
 SQUEEZE = 0.004  # m that a finger is kept from going further in
 STOPPED = 0.02  # m/s, speed of a finger that does not close any more
 
@@ -89,7 +90,7 @@ class PickPlace(Task):
         return {"qpos": qpos, "mocap_pos": self.mocap_pos({self.target: place})}
 
     def cubes_at(self, places: Array, u: Array) -> Array:
-        """qpos (k, nq) with the m cubes on the table at (k, m, 2) m, turned by u (k, m) turns."""
+        """Return qpos (k, nq) with m cubes on the table at (k, m, 2) m, each rotated by u (k, m) turns."""
         xp, (k, m) = array_namespace(u), u.shape
         qpos = xp.tile(like(self.start, u)[None, :], (k, 1))
         half = (u - 0.5) * math.pi  # half the yaw
@@ -101,7 +102,7 @@ class PickPlace(Task):
         return qpos
 
     def cube(self, sim: Sim) -> Array:
-        """Centre of the cube that is to be moved, (n, 3) m."""
+        """Return the center of the cube that is to be moved, (n, 3) m."""
         return sim.qpos[:, self.position]
 
     def observe(self, sim: Sim) -> dict[str, Array]:
@@ -134,10 +135,10 @@ class PickPlace(Task):
         }
 
     def _grasped(self, sim: Sim, to_cube: Array) -> Array:
-        """Whether the fingers hold the cube, (n,).
+        """Return whether the fingers hold the cube, (n,).
 
-        They are sent further in than they are, have stopped all the same, and the cube's centre is
-        between the pads.
+        That is: the cube's center is between the pads, the servo commands the fingers further in than they
+        are, and yet they have stopped.
         """
         hand = sim.xp.reshape(sim.site_xmat[:, self.controller.site, :], (sim.n, 3, 3))
         local = abs((to_cube[:, None, :] @ hand)[:, 0, :])  # (n, 3) m in the hand's frame
@@ -157,7 +158,7 @@ class PickPlace(Task):
             "success": number(info["success"]),
         }
 
-    def stage(self, summary: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+    def stage(self, summary: Mapping[str, Array]) -> NDArray[np.intp]:
         reached = summary["ever_grasped"] | (summary["min_reach_dist"] < 0.03)
         held = summary["ever_grasped"] & summary["ever_lifted"]
         return np.where(~reached, 0, np.where(~held, 1, np.where(~summary["grasped"], 2, 3)))
@@ -167,17 +168,17 @@ class PickPlace(Task):
 
 
 def height_above_table(position: Array) -> Array:
-    """How far cubes are above where they rest, (...) m, for their centres (..., 3) m."""
+    """Return the heights (...) m of cubes above where they rest, for their centers (..., 3) m."""
     return position[..., 2] - HALF_SIZE
 
 
 def is_lifted(position: Array) -> Array:
-    """Whether cubes are well above where they rest, (...), for their centres (..., 3) m."""
+    """Return whether cubes are well above where they rest, (...), for their centers (..., 3) m."""
     return height_above_table(position) > LIFT_HEIGHT
 
 
 def half_extent(axis: tuple[Array, Array, Array], quat: Array, half_size: Array) -> Array:
-    """How far a box reaches from its centre along a unit vector, (n,).
+    """Return the extent of a box from its center along a unit vector, (n,) m.
 
     Args:
       axis: three (n,) components, world frame.
@@ -198,33 +199,31 @@ def half_extent(axis: tuple[Array, Array, Array], quat: Array, half_size: Array)
 
 
 class PickPlaceExpert:
-    """Hovers, descends, closes, lifts, carries, lowers: each step from the observation alone.
+    """Hovers, descends, closes, lifts, carries and lowers, each step from the observation alone.
 
-    Every phase is a condition on where things are now, so that a cube that slipped out sends the hand
-    back to it.
+    Every phase is a condition on the present positions, so that the hand returns to a cube that slipped out.
     """
 
     hover = 0.07  # m above the cube until the hand is over it
-    travel = 0.09  # m, height of a carried cube's centre on its way to a target on the table
+    travel = 0.09  # m, height of a carried cube's center on its way to a target on the table
     aligned = 0.004  # m off the cube's axis that lets the hand descend
     pull = 0.015  # m per control step, while the fingers may still be closing
-    near = 0.014  # m from the cube's centre that lets the fingers close
-    slack = (
-        0.15  # share of the cube's width that its true one may differ and still count as gripped
-    )
+    near = 0.014  # m from the cube's center that lets the fingers close
+    # the opening may exceed the nominal width by this fraction and count as gripped: sizes are randomized
+    slack = 0.15
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
 
     def reset(
         self,
-        mask: NDArray[np.bool_],
+        mask: BoolArray,
         seeds: Sequence[int],
         instructions: Sequence[str] | None = None,
     ) -> None:
         """Remembers nothing."""
 
-    def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    def act(self, obs: Mapping[str, Array]) -> NDArray[np.float32]:
         ee, cube, target = obs["ee_pos"], obs["object_pos"], obs["target_pos"]
         xp = array_namespace(ee)
         off = _norm2(cube - ee)
@@ -257,5 +256,5 @@ class PickPlaceExpert:
 
 
 def _norm2(x: Array) -> Array:
-    """Lengths (n,) in the plane of the table, of vectors (n, 3)."""
+    """Return the lengths (n,) of vectors (n, 3) in the plane of the table."""
     return array_namespace(x).sqrt(x[:, 0] * x[:, 0] + x[:, 1] * x[:, 1])

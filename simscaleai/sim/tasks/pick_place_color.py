@@ -1,4 +1,4 @@
-"""Pick up the one of three coloured cubes that the instruction names, and place it on the target."""
+"""Pick up the one of three colored cubes that the instruction names, and place it on the target."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from simscaleai.sim.physics import Sim
 from simscaleai.sim.tasks.colors import COLORS, ColorExpert, ColorTask, others, pick, spread
 from simscaleai.sim.tasks.pick_place import HALF_SIZE, PickPlace, PickPlaceExpert, is_lifted
 
-# m, centres of cubes and target: where the wrist camera sees them before the hand has moved
+# m, centers of cubes and target: where the wrist camera sees them before the hand has moved
 LOW, HIGH = np.array([0.40, -0.20]), np.array([0.60, 0.20])
 GAP = 0.11  # m in y between any two of them: open fingers reach 5 cm from the middle, a cube 3 cm
 
@@ -39,13 +39,14 @@ class PickPlaceColor(ColorTask, PickPlace):
     )
     mocap_bodies = ("target", "latent")
     free_bodies = tuple(f"{color}_cube" for color in COLORS)
-    num_uniforms = 16
+    num_uniforms = 16  # 12 positions of cubes and target, 3 yaws, 1 color
     task_state = {**PickPlace.task_state, **ColorTask.task_state}
     reward_weights = {**PickPlace.reward_weights, "wrong": 0.5}
     stages = (*PickPlace.stages, "wrong_object")
 
     def initial_state(self, u: Array) -> dict[str, Array]:
-        places = spread(u[:, :12], LOW, HIGH, GAP)
+        # three cubes and, as the fourth, the target, which no cube may hide
+        places = spread(u[:, :12], LOW, HIGH, GAP)  # (k, 4, 2)
         target = columns(places[:, 3, :], 0.0 * u[:, 0] + HALF_SIZE)
         return {
             "qpos": self.cubes_at(places, u[:, 12:15]),
@@ -71,7 +72,7 @@ class PickPlaceColor(ColorTask, PickPlace):
 
     def post_step(self, sim: Sim) -> None:
         super().post_step(sim)
-        lifted = is_lifted(self.objects(sim))
+        lifted = is_lifted(self.objects(sim))  # (n, 3)
         sim.task_state["wrong"] |= sim.xp.any(lifted & others(self.latent(sim)), axis=1)
 
     def expert(self) -> Policy:

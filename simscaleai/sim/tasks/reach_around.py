@@ -1,19 +1,19 @@
-"""Bring the tool centre point to a target behind a post: there are two ways, and both are as good.
+"""Bring the tool center point to a target behind a post, on the left or on the right of it.
 
-Robot, post and target are symmetric about the plane y = 0, so that left and right cost the same. The
-expert takes the way that the episode drew, which no policy is shown: demonstrations of one and the same
-state go both ways. Their mean leads into the post, and who touches the post does not succeed any more.
+Robot, post and target are symmetric about the plane y = 0, so both ways cost the same. The expert takes the
+way that the episode drew, which no observation shows: demonstrations go both ways from the same state. Their
+mean leads into the post, and an episode that touches the post cannot succeed any more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from simscaleai.array_types import BoolArray
 from simscaleai.policy import Policy
 from simscaleai.sim.arrays import (
     Array,
@@ -30,8 +30,7 @@ from simscaleai.sim.robots.controllers import MAX_DISPLACEMENT, Controller
 from simscaleai.sim.tasks.latent import LatentTask
 from simscaleai.sim.tasks.reach import Reach
 
-# The tool centre point at x = 0.33, y = 0, z = 0.30 m. The hand has a way to go before it must be aside: who
-# heads for the middle arrives.
+# The tool center point at x = 0.33, y = 0, z = 0.30 m: far enough from the post to move aside on the way.
 START_POSE = "near"
 POST_X = (0.555, 0.575)  # m
 TARGET_LOW, TARGET_HIGH = np.array([0.70, 0.26]), np.array([0.74, 0.34])  # m, x and z
@@ -94,10 +93,10 @@ class ReachAround(LatentTask, Reach):
     def reward_terms(self, info: Mapping[str, Array], action: Array) -> dict[str, Array]:
         return {**super().reward_terms(info, action), "hit": -1.0 * number(info["hit"])}
 
-    def stage(self, summary: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+    def stage(self, summary: Mapping[str, Array]) -> NDArray[np.intp]:
         return np.where(summary["ever_hit"], 1, 0)
 
-    def category(self, summary: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+    def category(self, summary: Mapping[str, Array]) -> NDArray[np.intp]:
         return np.where(summary["side"] == LEFT, 0, np.where(summary["side"] == RIGHT, 1, 2))
 
     def expert(self) -> Policy:
@@ -105,7 +104,7 @@ class ReachAround(LatentTask, Reach):
 
 
 class ReachAroundExpert:
-    """Slantwise beside the post, past it, and to the target: each from where the hand is now."""
+    """Moves aside before the post, past it, and then to the target, from the present position alone."""
 
     aside = 0.155  # m off the post: half the hand's breadth, 10.5 cm, the post's radius, and 3 cm
     front = 0.035  # m before the post where the hand is aside; on the straight way there it is free
@@ -116,13 +115,13 @@ class ReachAroundExpert:
 
     def reset(
         self,
-        mask: NDArray[np.bool_],
+        mask: BoolArray,
         seeds: Sequence[int],
         instructions: Sequence[str] | None = None,
     ) -> None:
         """Remembers nothing."""
 
-    def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    def act(self, obs: Mapping[str, Array]) -> NDArray[np.float32]:
         ee, post, target = obs["ee_pos"], obs["post_pos"], obs["target_pos"]
         xp = array_namespace(ee)
         side = xp.astype(self._task.latent(), xp.float64)

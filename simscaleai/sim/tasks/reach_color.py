@@ -1,4 +1,4 @@
-"""Bring the tool centre point to the one of three coloured spheres that the instruction names."""
+"""Bring the tool center point to the one of three colored spheres that the instruction names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from simscaleai.sim.tasks.colors import COLORS, ColorExpert, ColorTask, others, 
 from simscaleai.sim.tasks.reach import Reach, ReachExpert
 
 RADIUS = 0.03  # m; a sphere is reached when the point is inside it
-# m, centres of spheres on the table: where the wrist camera sees them before the hand has moved
+# m, centers of spheres on the table: where the wrist camera sees them before the hand has moved
 LOW, HIGH = np.array([0.40, -0.20]), np.array([0.60, 0.20])
 # m in y between spheres. From the hand's start, 30 cm up, the straight way to one stays outside the others:
 # it comes as low as their tops only in its last 11 %, so 2 cm, of at most 20 cm aside.
@@ -52,18 +52,18 @@ class ReachColor(ColorTask, Reach):
     )
     spheres = tuple(f"{color}_sphere" for color in COLORS)
     mocap_bodies = (*spheres, "latent")
-    num_uniforms = 10
+    num_uniforms = 10  # 9 positions of spheres, 1 color
     reward_weights = {**Reach.reward_weights, "wrong": 0.5}
     stages = ("never_reached", "wrong_object")
     threshold = RADIUS
     randomization = (
         Parameter(
-            "object_colour",
+            "object_color",
             "add",
             (0.15,) * 3,
             (Target("geom_rgba", OBJECTS, RGB), Target("geom_rgba", GeomsOf(spheres), RGB)),
         ),
-        *(p for p in object_parameters() if p.name != "object_colour"),
+        *(p for p in object_parameters() if p.name != "object_color"),
     )
 
     def __init__(self, model: mujoco.MjModel, controller: Controller) -> None:
@@ -83,7 +83,7 @@ class ReachColor(ColorTask, Reach):
 
     def observe(self, sim: Sim) -> dict[str, Array]:
         obs = super().observe(sim)
-        del obs["target_pos"]
+        del obs["target_pos"]  # it would tell which sphere is wanted
         for color, index in zip(COLORS, self.ids, strict=True):
             obs[f"{color}_pos"] = float32(sim.mocap_pos[:, index, :])
         return obs
@@ -92,11 +92,12 @@ class ReachColor(ColorTask, Reach):
         return pick(self.objects(sim), self.latent(sim))
 
     def objects(self, sim: Sim) -> Array:
-        """Centers of all spheres, (n, 3, 3) m."""
+        """Return the centers of all spheres, (n, 3, 3) m."""
         return sim.xp.stack([sim.mocap_pos[:, index, :] for index in self.ids], axis=1)
 
     def post_step(self, sim: Sim) -> None:
         super().post_step(sim)
+        # any sphere that the hand touches on its way counts, not only the nearest
         hand = sim.site_xpos[:, self.controller.site, :]
         reached = norm(self.objects(sim) - hand[:, None, :]) < RADIUS
         sim.task_state["wrong"] |= sim.xp.any(reached & others(self.latent(sim)), axis=1)

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from simscaleai.array_types import EnvIds
 from simscaleai.datagen import generate_dataset
 from simscaleai.sim import make_env, make_vec_env
 from simscaleai.sim.arrays import Array
-from simscaleai.sim.physics import EnvIds, Sim
+from simscaleai.sim.physics import Sim
 from simscaleai.sim.robots.controllers import (
     _CONTROLLERS,
     IK_METHODS,

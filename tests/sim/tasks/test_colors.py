@@ -1,4 +1,4 @@
-"""What both tasks with coloured things promise: the sentence alone says which one is meant."""
+"""What both tasks with colored things promise: the sentence alone says which one is meant."""
 
 from __future__ import annotations
 

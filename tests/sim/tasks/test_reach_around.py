@@ -82,7 +82,7 @@ def test_a_touch_is_felt_and_remembered() -> None:
     env.reset(seed=0)
     for gap, touched in ((0.003, False), (0.0005, True)):
         env.reset(seed=0)
-        # the hand's capsule, whose axis lies along y 0.0734 m above the tool centre point, is 3.5 cm thick
+        # the hand's capsule, whose axis lies along y 0.0734 m above the tool center point, is 3.5 cm thick
         env.sim.mocap_pos[:, env.task.post, 0] = env.data.site("ee").xpos[0] + 0.055 + gap
         env.task.post_step(env.sim)
         env._forward()
