@@ -1,4 +1,4 @@
-"""The fallback engine for scenes that our own tracer cannot draw: the ray tracer of `mujoco_warp`.
+"""Fallback engine for scenes that our own kernels cannot draw: the ray tracer of `mujoco_warp`.
 
 It draws everything that MuJoCo compiles (height fields, flexes, textured primitives, ...) from the poses of a
 `RenderState` and runs no physics. The simulations are divided among threads, each with buffers of its own;
@@ -87,7 +87,7 @@ class GeneralEngine:
 
 
 class _EnvBlock:
-    """A contiguous block of envs, drawn by one thread."""
+    """Contiguous block of envs, drawn by one thread."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class _EnvBlock:
 
     @property
     def kernel(self) -> object | None:
-        """The compiled tracer; None before the first draw."""
+        """Compiled tracer; None before the first draw."""
         kernel: object | None = self._context._megakernel
         return kernel
 

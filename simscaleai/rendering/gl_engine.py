@@ -1,4 +1,4 @@
-"""The OpenGL engine: `mujoco.Renderer` over EGL, OSMesa or a window system (`MUJOCO_GL`).
+"""Render engine with OpenGL: `mujoco.Renderer` over EGL, OSMesa or a window system (`MUJOCO_GL`).
 
 Trap: an OpenGL context belongs to the thread that made it and does not survive a fork.
 """

@@ -1,6 +1,6 @@
 """Load a MuJoCo model into the arrays of `kernels.render_scene`, and start Warp.
 
-`can_draw` says whether the kernels know everything that is visible in a model.
+`can_draw` tells whether the kernels support everything that is visible in a model.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from simscaleai.errors import UserError, printable
 DEVICE = "cpu"
 TILE = 8  # pixels of a side of a tile
 PIXELS = TILE * TILE  # pixels, or faces, that are processed together
-MAX_GEOMS = 64  # a tile lists the geoms that it may show in an array of this length
+MAX_GEOMS = 64  # length of the array in which a tile lists the geoms that it may show
 GROUPS = 3  # geoms of groups 0, 1 and 2 are visible, as in MuJoCo's viewer
 _SKY = mujoco.mjtTexture.mjTEXTURE_SKYBOX
 _PLANE, _MESH = mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_MESH
@@ -47,12 +47,12 @@ _LIGHTS = {
 
 
 class DeviceArray(Protocol):
-    """An array of Warp."""
+    """Array of Warp."""
 
     shape: tuple[int, ...]
 
     def numpy(self) -> Array:
-        """Return a NumPy view of it (on a CPU, where host and device memory are one)."""
+        """Return a NumPy view; on a CPU, host and device memory are the same."""
 
 
 def visible(model: mujoco.MjModel) -> NDArray[np.intp]:
@@ -61,7 +61,7 @@ def visible(model: mujoco.MjModel) -> NDArray[np.intp]:
 
 
 def can_draw(model: mujoco.MjModel) -> bool:
-    """Return whether the kernels know every geom, light, camera and texture of `model`."""
+    """Return whether the kernels support every geom, light, camera and texture of `model`."""
     geoms = visible(model)
     if len(geoms) > MAX_GEOMS or model.nflex or model.nskin:
         return False
@@ -86,14 +86,14 @@ def _can_texture(model: mujoco.MjModel, g: int) -> bool:
 
 
 def scene_constants(model: mujoco.MjModel) -> dict[str, object]:
-    """Return what is the same in all envs, under the names of `RenderScene`."""
+    """Return what is the same in all envs, {field of `RenderScene`: value}."""
     geoms = visible(model)
     is_mesh = model.geom_type[geoms] == _MESH
     head = model.vis.headlight
     on = float(bool(head.active))  # an inactive headlight has no color
     casts = model.light_castshadow.astype(bool)
     sky = np.flatnonzero(model.tex_type == _SKY)
-    # all textures one after the other: (texels, 3), behind one texel that no texture has
+    # All textures are concatenated to (texels, 3), behind one unused texel: an array may not be empty.
     texels = [_texture(model, i) for i in range(model.ntex)]
     starts = np.cumsum([0] + [len(t.reshape(-1, 3)) for t in texels])[:-1]
     return {
@@ -165,8 +165,8 @@ def _texture(model: mujoco.MjModel, i: int) -> NDArray[np.float32]:
 def device_array(value: Array, per_env: bool = False) -> DeviceArray:
     """Copy an array to the device.
 
-    The first axis (two axes `per_env`) is that of the Warp array; what is left becomes its element type:
-    numbers, vectors or matrices.
+    The first axis (with `per_env`, the first two) becomes the axis of the Warp array. The other axes become
+    its element type: numbers, vectors or matrices.
     """
     warp = import_warp()
     value = np.ascontiguousarray(value, np.int32 if value.dtype.kind in "iu" else np.float32)
@@ -185,7 +185,7 @@ def device_array(value: Array, per_env: bool = False) -> DeviceArray:
 
 
 def mesh_layout(model: mujoco.MjModel) -> ArrayDict:
-    """Return where the mesh of each geom begins and its bounding box, under the names of `RenderScene`."""
+    """Return offsets and bounding box of each geom's mesh, {field of `RenderScene`: (ngeom, ...)}."""
     center, half_size = np.zeros((2, model.ngeom, 3), np.float32)
     of_meshes = {
         "geom_vert": model.mesh_vertadr,
@@ -208,7 +208,7 @@ def mesh_layout(model: mujoco.MjModel) -> ArrayDict:
 
 
 def import_warp() -> ModuleType:
-    """Import `warp`, start it and return it; it prints nothing.
+    """Import `warp`, start it silently, and return it.
 
     Raises:
       UserError: it is not installed.
@@ -234,7 +234,10 @@ def import_warp() -> ModuleType:
 
 
 def _initialize(warp: ModuleType) -> str:
-    """Start Warp, with a temporary kernel cache if its own cannot be written to; return why, or ""."""
+    """Start Warp; return "", or the problem if it needs a temporary kernel cache.
+
+    The temporary cache replaces a cache folder that cannot be written to.
+    """
     try:
         warp.init()
         folder = Path(warp.config.kernel_cache_dir)
@@ -247,15 +250,15 @@ def _initialize(warp: ModuleType) -> str:
     atexit.register(shutil.rmtree, instead, ignore_errors=True)
     os.environ["WARP_CACHE_PATH"] = instead  # child processes inherit it
     warp.config.kernel_cache_dir = instead
-    warp.init()  # nothing happens if the first call got through
-    with contextlib.suppress(OSError):  # the kernels may have been compiled before
+    warp.init()  # without effect if the first call succeeded
+    with contextlib.suppress(OSError):  # reuse kernels that the read-only cache has
         shutil.copytree(place, warp.config.kernel_cache_dir, dirs_exist_ok=True)
     return problem
 
 
 @contextlib.contextmanager
 def _no_stderr() -> Iterator[None]:
-    """Drop what native code writes to the error stream."""
+    """Discard what native code writes to the error stream."""
     try:
         saved = os.dup(2)
     except OSError:  # closed: nothing can be written

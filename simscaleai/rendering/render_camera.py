@@ -62,6 +62,7 @@ def camera_of(
         return RenderCamera(name, i, width, height, fov)
     focal, principal = model.cam_intrinsic[i].astype(np.float64).reshape(2, 2)
     resolution = model.cam_resolution[i]
+    # size of a pixel, m; MuJoCo stores (1, 1) as the resolution where none is given
     pixels = sensor / resolution if (resolution > 1).all() else np.ones(2)
     across, down = focal / pixels
     if abs(across - down) > 1e-3 * down:
@@ -69,6 +70,7 @@ def camera_of(
             f"The camera {name!r} has pixels that are not square (focal lengths of {across:.6g} and"
             f" {down:.6g} pixels), and images here have square ones; give it equal focal lengths."
         )
+    # MuJoCo's principal point counts in m from the center of the sensor
     right, below = -principal / pixels * pixels[1] / sensor[1]
     return RenderCamera(name, i, width, height, fov, (float(right), float(below)))
 
@@ -78,6 +80,7 @@ def model_with(model: mujoco.MjModel, cameras: Sequence[RenderCamera]) -> mujoco
     model = copy.copy(model)
     for camera in cameras:
         i = camera.camera_id
+        # a principal point off the center needs a sensor, else the field of view is enough
         model.cam_fovy[i] = camera.fov
         model.cam_sensorsize[i] = 0  # or MuJoCo would take the field of view from it
         if any(camera.shift):  # of a sensor with the shape of the image and a height of 1

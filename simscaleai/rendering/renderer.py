@@ -1,7 +1,7 @@
-"""Images of 1 or n simulations of one model, from the cameras of its scene.
+"""Draw images of n simulations of one model, from the cameras of its scene.
 
-See the package's docstring for an example. Nothing is made before the first image: neither engines nor the
-cameras' checks, so that an environment whose images nobody asks for pays nothing.
+See the package's docstring for an example. Engines are made, and cameras checked, only at the first image, so
+that an environment without images pays nothing.
 
 Trap: `RenderState` may hold live arrays. Render before the simulations are stepped again.
 """
@@ -26,12 +26,12 @@ from simscaleai.rendering.render_state import RenderState
 DEFAULT_SIZE = (128, 128)  # height, width in pixels
 
 DEPTH_STEPS = np.float32(2**13)
-"""Depths are whole multiples of 1/8192 m (0.12 mm), finer than what either engine resolves at a meter: the
-rest of a float32 is noise, which would not compress."""
+"""Depths are rounded to multiples of 1/8192 m (0.12 mm), finer than either engine resolves at 1 m. The
+remaining digits of a float32 are noise, which would not compress."""
 
 
 class CameraSettings(Protocol):
-    """Settings of one camera, such as `sim.CameraConfig`: pixels, and degrees for `fov` (vertical)."""
+    """Settings of a camera, such as `sim.CameraConfig`: size in pixels, and vertical `fov` in degrees."""
 
     name: str
     width: int
@@ -43,13 +43,14 @@ class Renderer:
     """Draws n simulations of `model` through several cameras in one call.
 
     Args:
-      cameras: settings, or names of cameras that have 128 x 128 pixels and the scene's field of view. Every
-        other camera of the scene can be drawn too, with the size of the first one (128 x 128 if there is
-        none) and the scene's field of view.
+      model: the model of the simulations.
+      cameras: settings, or names of cameras, which then have 128 x 128 pixels and the scene's field of view.
+        Every other camera of the scene can be drawn as well, with the size of the first of these cameras
+        (else 128 x 128) and the scene's field of view.
       n: number of simulations of a `RenderState`.
       engine: "auto", "warp" or "gl".
-      threads: number of threads that draw with warp; 0 is one for each core.
-      samples: rays per pixel and side with warp: 2 smooths edges at four times the cost.
+      threads: number of threads of "warp"; 0: one for each core.
+      samples: rays per pixel and side of "warp"; 2 smooths edges at four times the cost.
 
     Raises:
       UserError: there is no such engine.
@@ -77,7 +78,7 @@ class Renderer:
 
     @cached_property
     def cameras(self) -> dict[str, RenderCamera]:
-        """The configured cameras by name.
+        """Configured cameras by name.
 
         Raises:
           UserError: the scene has no such camera, no engine draws it, or one is named twice.
@@ -89,7 +90,7 @@ class Renderer:
 
     @property
     def default_camera(self) -> str:
-        """The name of the first configured camera, or of the scene's first.
+        """Name of the first configured camera, or of the scene's first.
 
         Raises:
           UserError: the scene has no camera.
@@ -103,7 +104,7 @@ class Renderer:
 
     @property
     def engine(self) -> str:
-        """The name of the engine that draws the configured cameras: "warp" or "gl"."""
+        """Name of the engine that draws the configured cameras: "warp" or "gl"."""
         return self._engine_of(self.cameras).name
 
     def render(
@@ -118,9 +119,10 @@ class Renderer:
         """Draw the simulations of `state`, whose derived fields must be current.
 
         Args:
+          state: poses and appearance of the n simulations.
           cameras: names of cameras of the scene; all configured ones by default.
-          depth: also "depth", distance along the optical axis in m, 0 for nothing.
-          segmentation: also "segmentation", geom ids, -1 for none.
+          depth: also return "depth", the distance along the optical axis in m, 0 for the background.
+          segmentation: also return "segmentation", geom ids, -1 for the background.
           env_ids: simulations that have changed since the last call for these cameras; all by default. The
             images of the others may be those of that call.
 
@@ -132,7 +134,7 @@ class Renderer:
         """
         assert state.n == self.n, (state.n, self.n)
         names = list(self.cameras if cameras is None else cameras)
-        # one engine draws all configured cameras at once, and each other camera has its own
+        # One engine draws all configured cameras at once; each other camera has an engine of its own.
         configured = [name for name in names if name in self.cameras]
         drawn: dict[str, Images] = {}
         for group in [configured, *([name] for name in names if name not in self.cameras)]:
@@ -148,12 +150,13 @@ class Renderer:
         return {name: drawn[name] for name in names}
 
     def close(self) -> None:
-        """Release the engines; the next image would make others."""
+        """Release the engines; the next image makes new ones."""
         for engine in self._engines.values():
             engine.close()
         self._engines.clear()
 
     def _engine_of(self, cameras: Mapping[str, RenderCamera]) -> Engine:
+        """Return the engine for these cameras, made on first use."""
         key = tuple(cameras)
         if key not in self._engines:
             threads = self._threads or _cores()
@@ -162,6 +165,7 @@ class Renderer:
         return self._engines[key]
 
     def _configured(self, camera: CameraSettings | str) -> RenderCamera:
+        """Return a configured camera of the scene; UserError for sizes that cannot be drawn."""
         if isinstance(camera, str):
             height, width = DEFAULT_SIZE
             return camera_of(self.model, camera, width, height, None)
@@ -174,14 +178,14 @@ class Renderer:
         return camera_of(self.model, camera.name, camera.width, camera.height, fov)
 
     def _unconfigured(self, name: str) -> dict[str, RenderCamera]:
-        """A camera of the scene with the size of the first configured one."""
+        """Return a camera of the scene with the size of the first configured one."""
         first = next(iter(self.cameras.values()), None)
         height, width = DEFAULT_SIZE if first is None else (first.height, first.width)
         return {name: camera_of(self.model, name, width, height, None)}
 
 
 def _cores() -> int:
-    """Number of cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,11 +1,11 @@
-"""The CPU engine, in Warp: no OpenGL, no display, no system package.
+"""Render engine for the CPU, in Warp: it needs no OpenGL, display or system package.
 
 Meshes are rasterized (`kernels.raster`); all other geoms, lights and shadows are ray traced
-(`kernels.render_tiles`). Images are divided among threads, and cut into bands of tiles where there are fewer
-images than threads; the native code releases the GIL.
+(`kernels.render_tiles`). Threads share the images. With few images, each image is divided into bands of
+tiles. The native code releases the GIL.
 
-The first image on a machine compiles the kernels, which takes some seconds. They stay in Warp's cache in the
-user's cache folder (`WARP_CACHE_PATH`), which processes share safely.
+The first image on a machine compiles the kernels, which takes some seconds. Warp caches them in the user's
+cache folder (`WARP_CACHE_PATH`), which several processes can share.
 
 Trap: there is no transparency. A geom whose alpha is not 0 is drawn opaque.
 """
@@ -37,19 +37,22 @@ from simscaleai.rendering.loading import (
 from simscaleai.rendering.render_camera import RenderCamera, blank
 from simscaleai.rendering.render_state import POSE_FIELDS, VISUAL_FIELDS, RenderState
 
-MAP_SIZES = (128, 1024)  # pixels of a side of a shadow map: twice an image's, within these limits
-LINKS = 4  # links in bins for each face of the meshes
+MAP_SIZES = (
+    128,
+    1024,
+)  # limits of a shadow map's side, pixels; between them, twice that of the images
+LINKS = 4  # links in `Scratch` for each face of the meshes: a face covers few tiles
 
 
 @dataclass(frozen=True)
 class Job:
-    """One launch of a kernel for all envs.
+    """Launch of a kernel for all envs.
 
     Attributes:
       kernel: index in `WarpEngine._kernels`.
       images: number of images that it draws per env.
       height: of these images, pixels.
-      inputs, outputs: arguments behind the scene, scratch memory, envs and bands.
+      inputs, outputs: arguments of the kernel after scene, scratch memory, envs and bands.
     """
 
     kernel: int
@@ -76,7 +79,8 @@ class WarpEngine:
 
         self._cameras, self._n = settings.cameras, settings.n
         self._threads, self._samples = settings.threads, settings.samples
-        # RGB is drawn at `samples` times the image's size and averaged, depth and segmentation at once.
+        # RGB is drawn at `samples` times the image's size and averaged; depth and segmentation cannot be
+        # averaged and are drawn at the image's size.
         self._scales = sorted({1, self._samples})
         self._kernels = render_shadow_maps, render_tiles
         self._other_threads = ForkSafePool(self._threads - 1)  # the calling thread draws as well
@@ -115,10 +119,10 @@ class WarpEngine:
                 target[...] = given.reshape(len(given), *target.shape[1:])
         out = [blank(self._cameras[i], self._n, depth, segmentation) for i in chosen]
         with import_warp().ScopedDevice(DEVICE):
-            # Buffers keep the images of envs that are not drawn now, if they ever were.
+            # Buffers keep the images of envs that are not drawn now; cameras without images draw all envs.
             all_envs = env_ids is None or bool(set(chosen) - self._drawn)
             envs = self._all_envs if all_envs or env_ids is None else device_array(env_ids)
-            # Shadow maps first, for all cameras: they read the maps.
+            # Shadow maps first: all cameras read them.
             if self._scene.map_size:
                 maps = self._scene.map_lights.shape[0]
                 self._run(envs, [Job(0, maps, self._scene.map_size, [], [])])
@@ -150,8 +154,8 @@ class WarpEngine:
     def _run(self, envs: DeviceArray, jobs: list[Job]) -> None:
         """Run jobs for `envs` on all threads.
 
-        Few images are cut into bands, so that every thread has work; many are not, as each band bins the
-        faces of all meshes anew.
+        A few images are divided into bands, so that every thread has work. Many images are not, since each
+        band has to bin the faces of all meshes.
         """
         images = envs.shape[0] * sum(job.images for job in jobs)
         few = self._threads > 1 and 0 < images < 4 * self._threads
@@ -160,12 +164,13 @@ class WarpEngine:
         for job in jobs:
             bands = min(wanted, _tiles(job.height))
             count = envs.shape[0] * job.images * bands
-            # two launches per thread: a thread that is done early takes another
+            # two launches per thread: a thread that finishes early takes another one
             bounds = np.linspace(0, count, min(2 * self._threads, count) + 1).astype(int).tolist()
             launches += [(job, bands, *ends) for ends in pairwise(bounds)]
 
         def work(scratch: object) -> None:
             while True:
+                # popleft is atomic, so that the threads need no lock
                 try:
                     job, bands, first, end = launches.popleft()
                 except IndexError:
@@ -198,13 +203,13 @@ class WarpEngine:
                 kernel.module.load(DEVICE, block_dim=1)  # the block size of launches on a CPU
 
     def _set_constants(self, values: Mapping[str, object]) -> None:
-        """Set constants of the scene: numbers as they are, arrays by copying them to the device."""
+        """Set constants of the scene; arrays are copied to the device."""
         for name, value in values.items():
             on_device = device_array(value) if isinstance(value, np.ndarray) else value
             setattr(self._scene, name, on_device)
 
     def _set_per_env(self, model: mujoco.MjModel) -> ArrayDict:
-        """Set what may differ between envs; return views of it, (n, ...), to be written to."""
+        """Allocate the fields that may differ between envs; return writable views of them, (n, ...)."""
         data = mujoco.MjData(model)
         views: ArrayDict = {}
         for name in (*POSE_FIELDS, *VISUAL_FIELDS):
@@ -226,7 +231,7 @@ class WarpEngine:
         scene.map_inv_depth = device_array(np.zeros((self._n * maps, size * size)), per_env=True)
 
     def _make_buffers(self, camera: RenderCamera, scale: int) -> list[DeviceArray]:
-        """Return buffers for RGB (n, H * W, 3), depth and geoms (n, H * W), empty if not drawn at `scale`."""
+        """Return buffers of RGB (n, H W, 3), depth and geom ids (n, H W); empty if not drawn at `scale`."""
         warp = import_warp()
         pixels = camera.width * camera.height * scale**2
         rgb = self._n if scale == self._samples else 0
@@ -244,7 +249,7 @@ def _tiles(pixels: int) -> int:
 
 
 def _make_scratch(faces: int, tiles: int) -> object:
-    """Return the scratch memory of one thread, for images of up to that many faces and tiles."""
+    """Return the scratch memory of one thread, for images with up to `faces` faces and `tiles` tiles."""
     warp = import_warp()
     from simscaleai.rendering.kernels.raster import Face, Scratch
 
@@ -257,7 +262,7 @@ def _make_scratch(faces: int, tiles: int) -> object:
 
 
 def _average(rgb: Array, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Average images of (n, s H * s W, 3) to `shape` (n, H, W): (n, H, W, 3)."""
+    """Return images (n, H, W, 3) of `shape` (n, H, W), averaged from s H x s W pixels, (n, s H s W, 3)."""
     n, height, width = shape
     scale = round((rgb.shape[1] / (height * width)) ** 0.5)
     blocks = rgb.reshape(n, height, scale, width, scale, 3)

@@ -1,4 +1,4 @@
-"""The interactive window of `render_mode="human"`."""
+"""Interactive window of `render_mode="human"`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from simscaleai.errors import UserError
 
 
 class Window(Protocol):
-    """A window that shows a simulation; MuJoCo's passive viewer is one."""
+    """Window that shows a simulation; MuJoCo's passive viewer is one."""
 
     def sync(self) -> None:
         """Show the simulation as it is now."""

@@ -1,14 +1,19 @@
-"""Binned rasterization of meshes: which face each pixel sees.
+"""Binned rasterization of meshes: find the nearest face for each pixel.
 
-Faces are culled, projected and put into the bins of the tiles that they may cover; then each tile is drawn
-from its bin with a depth buffer. Both run over 64 faces, or 64 pixels, at a time (see `kernels.tile_types`).
+First, faces are culled, projected and put into the bins of the tiles that they may cover. Then each tile is
+drawn from its bin with a depth buffer. Both loops process 64 faces or 64 pixels at a time (see
+`kernels.tile_types`).
 
-A pixel is inside a face by the sign of three edge functions of its ray direction d: d is a sum of the corners
-a, b, c (relative to the eye) with weights d . (b x c), d . (c x a), d . (a x b) over the volume
-a . (b x c), all positive inside. The sum of these weights is the inverse of the depth, so faces that reach
-behind the eye need no clipping (M. Olano, T. Greer, "Triangle scan conversion using 2D homogeneous
-coordinates", 1997). Along an image, each of these functions is affine in the pixel coordinates (x, y): it is
-stored as (slope along x, slope along y, value at (0, 0)).
+Edge functions (M. Olano, T. Greer, "Triangle scan conversion using 2D homogeneous coordinates", 1997). Let
+a, b, c be the corners of a face relative to the eye, and d the ray direction of a pixel. Then
+
+    d = (w_a a + w_b b + w_c c) / (a . (b x c))
+    w_a = d . (b x c),  w_b = d . (c x a),  w_c = d . (a x b)
+
+The ray meets the face if the three edge functions w_a, w_b, w_c, divided by the volume a . (b x c), are
+positive. Their sum over the volume is 1 / depth. Nothing here divides by the depth of a corner, so faces that
+reach behind the eye need no clipping. In an image, d is affine in the pixel coordinates (x, y), and so are
+these functions: each is stored as (slope along x, slope along y, value at (0, 0)).
 
 The same code serves cameras and lights: the depth image of a light is its shadow map.
 
@@ -34,7 +39,7 @@ LINES = 2  # pixel rows of a tile that are drawn by one vectorized loop
 
 @wp.struct
 class Viewport:
-    """A band of tile rows of one image, and the camera that sees it."""
+    """Band of tile rows of one image, and the camera of the image."""
 
     env_id: int
     eye: wp.vec3
@@ -51,7 +56,7 @@ class Viewport:
 
 @wp.struct
 class Face:
-    """A projected face: affine functions of pixel coordinates, and which face it is."""
+    """Projected face: affine functions of pixel coordinates, and the number of the face."""
 
     a: wp.vec3  # edge functions: none is negative inside
     b: wp.vec3
@@ -149,14 +154,15 @@ def bin_meshes(scene: RenderScene, scratch: Scratch, viewport: Viewport):
             or wp.dot(v, south) > support(scene, viewport.env_id, g, south)
         ):
             continue
-        # The camera in the mesh's frame: cheaper than every vertex in the camera's.
+        # Transform the camera to the mesh's frame: cheaper than all vertices to the camera's.
         to_local = wp.transpose(scene.geom_xmat[viewport.env_id, g])
         axes = to_local @ viewport.rotation
         eye = to_local @ (viewport.eye - scene.geom_xpos[viewport.env_id, g])
         count = int(0)
         first = scene.geom_face[g]
         last = first + scene.geom_faces[g] - 1
-        # Back-face culling in blocks of 64: a face looks at the eye if the eye is before its plane.
+        # Back-face culling in blocks of 64: a face is visible only if the eye is on the outer side of its
+        # plane.
         for block in range(first // wp.static(PIXELS), last // wp.static(PIXELS) + 1):
             planes = scene.face_planes[block]
             start = block * wp.static(PIXELS)
@@ -166,7 +172,7 @@ def bin_meshes(scene: RenderScene, scratch: Scratch, viewport: Viewport):
             for face in range(
                 wp.max(first, start), wp.min(last, start + wp.static(PIXELS - 1)) + 1
             ):
-                # written always and kept by advancing `count`: no branch to mispredict
+                # Always written, and kept only if `count` advances: there is no branch to mispredict.
                 picked[count] = face - first
                 count += wp.where(facing[face - start] > 0.0, 1, 0)
                 if count == wp.static(PIXELS) or (count > 0 and face == last):
@@ -221,14 +227,15 @@ def bin_faces(
         p = a[:, i]
         q = b[:, i]
         r = c[:, i]
-        # Products of an edge and a corner are more exact than those of two corners, nearly parallel.
+        # Cross products of an edge and a corner: two corners of a small face are nearly parallel, and their
+        # cross product loses digits.
         n = wp.cross(q - p, r - p)
         volume = wp.dot(p, n)
         edge_a[:, i] = widen(affine_in_pixels(viewport, axes, wp.cross(r - q, q)))
         edge_b[:, i] = widen(affine_in_pixels(viewport, axes, wp.cross(p - r, r)))
         edge_c[:, i] = widen(affine_in_pixels(viewport, axes, wp.cross(q - p, p)))
         inv_depth[:, i] = affine_in_pixels(viewport, axes, n / wp.min(volume, -1.0e-20))
-        # The depth of a face seen edge-on is nothing but rounding: it is left out.
+        # Leave out faces seen edge-on, whose depth would be rounding error alone.
         visible = volume * volume > 1.0e-12 * wp.dot(n, n) * wp.dot(p, p) and volume < 0.0
         # Bounding box in pixels; the whole band for a face that reaches behind the eye.
         p = project(viewport, axes, p)
@@ -245,7 +252,7 @@ def bin_faces(
         east[i] = int(wp.floor(wp.clamp(x1, -1.0, width - 1.0)))
         north[i] = int(wp.ceil(wp.clamp(y0, top, bottom)))
         south[i] = int(wp.floor(wp.clamp(y1, -1.0, bottom - 1.0)))
-        # An empty box for what is behind the eye altogether.
+        # An empty box for faces that are entirely behind the eye.
         east[i] = wp.where(low[2] < 0.0 and visible, east[i], -1)
     for i in range(count):
         if west[i] > east[i] or north[i] > south[i]:
@@ -283,7 +290,7 @@ def bin_face(
     right = east // wp.static(TILE) + 1
     upper = face.north // wp.static(TILE)
     lower = face.south // wp.static(TILE) + 1
-    # One link stays reserved for each face that may follow, so that the last bin can always take it.
+    # One link is reserved for each face that may follow, so that the last bin can always take it.
     spare = scratch.link_face.shape[0] - links - (scratch.faces.shape[0] - number)
     if (right - left) * (lower - upper) > spare:
         add_link(scratch, number, scratch.head.shape[0] - 1, links)
@@ -351,7 +358,7 @@ def project(viewport: Viewport, axes: wp.mat33, corner: wp.vec3):
 
 @wp.func
 def widen(edge: wp.vec3):
-    """Return an edge function that turns negative SEAM pixels further out."""
+    """Return an edge function whose zero line is SEAM pixels further out."""
     return edge + wp.vec3(0.0, 0.0, wp.static(SEAM) * (wp.abs(edge[0]) + wp.abs(edge[1])))
 
 
@@ -363,9 +370,10 @@ def rasterize_bin(
 
     Args:
       inv_depth: depth buffer, 1 / depth of the nearest face so far.
-      face_ids: which face that is, as an index into `scratch.faces`.
+      face_ids: index of that face in `scratch.faces`.
 
-    Returns both.
+    Returns:
+      `inv_depth` and `face_ids`, updated.
     """
     link = scratch.head[bin]
     while link >= 0:
@@ -390,7 +398,7 @@ def rasterize_bin(
                 i = k * wp.static(LINES * TILE) + j
                 p = wp.vec3(float(j % wp.static(TILE)), float(i // wp.static(TILE)), 1.0)
                 inside = wp.min(wp.min(wp.dot(a, p), wp.dot(b, p)), wp.dot(c, p))
-                # Not `and`: a masked store would hold up the next face's load.
+                # Unconditional stores: a masked store would delay the load for the next face.
                 value = wp.where(inside >= 0.0, wp.dot(n, p), 0.0)
                 before = inv_depth[i]
                 others = face_ids[i]
@@ -401,7 +409,10 @@ def rasterize_bin(
 
 @wp.func
 def nearest_faces(scratch: Scratch, tile: int, x0: int, y0: int, background: float):
-    """Return 1 / depth of what a tile's pixels see, `background` for nothing, and its face, -1 for none."""
+    """Return for each pixel of a tile 1 / depth of the nearest face and the index of the face.
+
+    Pixels without a face have `background` and -1.
+    """
     inv_depth = TileFloat(background)
     face_ids = TileInt(-1)
     inv_depth, face_ids = rasterize_bin(scratch, tile, x0, y0, inv_depth, face_ids)
