@@ -41,7 +41,7 @@ from simscaleai.errors import UserError
 from simscaleai.json_types import JsonDict
 from simscaleai.memory import require_memory
 from simscaleai.rollout.policies import policy_sha256, resolve_policy
-from simscaleai.sim.cameras import scene_cameras
+from simscaleai.sim.scene_cameras import scene_cameras
 
 MAX_ATTEMPTS = 20  # attempts per wanted episode, for `only_success`
 _MAX_UNSTABLE = 2  # without: where half of all simulations become unstable, something is wrong

@@ -41,9 +41,9 @@ from simscaleai.errors import UserError
 from simscaleai.guards import guarded
 from simscaleai.json_types import JsonDict
 from simscaleai.observations import is_image_key
-from simscaleai.sim.cameras import scene_cameras
 from simscaleai.sim.factory import gym_id, make_vec_env
 from simscaleai.sim.randomization import Randomizer
+from simscaleai.sim.scene_cameras import scene_cameras
 from simscaleai.sim.spaces import camera_observations
 from simscaleai.sim.task_setup import task_randomizer
 from simscaleai.storage.atomic import atomic_path

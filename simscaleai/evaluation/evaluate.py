@@ -27,7 +27,7 @@ from simscaleai.evaluation.following import run_every_instruction
 from simscaleai.evaluation.suite import run_suite, suite
 from simscaleai.evaluation.summary import Metrics, summarize
 from simscaleai.rollout.env_checks import check_env, name_of
-from simscaleai.rollout.frames import FrameRecorder, check_video_dir
+from simscaleai.rollout.frame_recorder import FrameRecorder, check_video_dir
 from simscaleai.rollout.gym_types import GymEnv, Predictor
 from simscaleai.rollout.outcomes import EpisodeResult
 from simscaleai.rollout.policy_adapter import PolicyAdapter

@@ -15,7 +15,7 @@ from simscaleai.rendering.engine import ENGINES, Engine, Images
 from simscaleai.rendering.render_camera import RenderCamera
 from simscaleai.rendering.render_state import RenderState
 from simscaleai.rendering.renderer import DEFAULT_SIZE, CameraSettings, Renderer
-from simscaleai.rendering.window import Window, open_window
+from simscaleai.rendering.viewer_window import Window, open_window
 
 __all__ = [
     "DEFAULT_SIZE",

@@ -9,8 +9,8 @@ from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.observations import is_image_key
 from simscaleai.sim.base_env import CameraConfig, SimConfig
-from simscaleai.sim.cameras import scene_cameras
 from simscaleai.sim.factory import make_vec_env, sim_config
+from simscaleai.sim.scene_cameras import scene_cameras
 
 if TYPE_CHECKING:
     from simscaleai.models.policy import ModelPolicy

@@ -30,7 +30,7 @@ from simscaleai.array_types import Array, FloatArray, IntArray
 from simscaleai.convert import Converted
 from simscaleai.errors import UserError
 from simscaleai.rendering import Images, Renderer, RenderState, Window, open_window
-from simscaleai.sim.actions import ActionCheck
+from simscaleai.sim.action_check import ActionCheck
 from simscaleai.sim.copies import copyable_state, deep_copy, restore
 from simscaleai.sim.env_types import InfoDict, ObsDict, Space
 from simscaleai.sim.parameters import ANY_MODEL

@@ -34,10 +34,10 @@ _ENVS: Registry[Any] = Registry(
         "reach": "simscaleai.sim.envs.reach_env:ReachEnv",
         "pick_place": "simscaleai.sim.envs.pick_place_env:PickPlaceEnv",
         "pick_place_color": "simscaleai.sim.tasks.pick_place_color:PickPlaceColor",
-        "pick_place_goal": "simscaleai.sim.tasks.goals:PickPlaceGoal",
+        "pick_place_goal": "simscaleai.sim.tasks.goal_tasks:PickPlaceGoal",
         "reach_around": "simscaleai.sim.tasks.reach_around:ReachAround",
         "reach_color": "simscaleai.sim.tasks.reach_color:ReachColor",
-        "reach_goal": "simscaleai.sim.tasks.goals:ReachGoal",
+        "reach_goal": "simscaleai.sim.tasks.goal_tasks:ReachGoal",
     },
 )
 

@@ -28,7 +28,7 @@ from simscaleai.convert import plain
 from simscaleai.errors import UserError
 from simscaleai.memory import require_memory
 from simscaleai.rendering import Images, Renderer
-from simscaleai.sim.actions import ActionCheck
+from simscaleai.sim.action_check import ActionCheck
 from simscaleai.sim.autoreset import STEP, StepResult, find_autoreset_mode, vector_info
 from simscaleai.sim.base_env import SimConfig
 from simscaleai.sim.batch_sim import BatchSim
