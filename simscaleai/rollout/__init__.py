@@ -1,4 +1,4 @@
-"""One loop that runs a policy over episodes, what watches it, and policies by name."""
+"""Run policies over episodes: the loop, its recorders, and policies by name."""
 
 from simscaleai.rollout.loop import ExplorationNoise, Recorder, Rollout, run_episodes
 from simscaleai.rollout.outcomes import EpisodeResult, OutcomeRecorder

@@ -1,4 +1,4 @@
-"""What is asked of environments of other packages, and what is said where they do otherwise."""
+"""Check that environments of other packages behave as Gymnasium's, and report in one sentence if not."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from simscaleai.sim.task import Task
 from simscaleai.sim.vector_env import TaskVectorEnv
 
 ResetOptions = dict[str, object]
-"""What `env.reset` takes as `options`."""
+"""Argument `options` of `env.reset`."""
 
 
 def task_of(env: GymEnv) -> Task | None:
-    """Return the `Task` of an environment of this package; None for others, whatever they call `task`."""
+    """Return the `Task` of an environment of this package; None for others, which may have another `task`."""
     found = getattr(getattr(env, "unwrapped", env), "task", None)
     return found if isinstance(found, Task) else None
 
 
 def takes_long_seeds(env: GymEnv) -> bool:
-    """Whether an environment is known to take seeds of 63 bits: it is of this package, or holds such."""
+    """Return whether an environment takes seeds of 63 bits: it is, or contains, one of this package."""
     if isinstance(getattr(env, "unwrapped", env), BaseRobotEnv | TaskVectorEnv):
         return True
     metadata = getattr(env, "metadata", None) or {}
@@ -53,18 +53,19 @@ def check_env(env: GymEnv) -> None:
             f"reset of {name_of(env)!r} takes no seed, as Gymnasium's does; wrap it into an environment of"
             " Gymnasium's present interface."
         ) from None
-    except ValueError:  # a function written in C tells nothing of its arguments
+    except ValueError:  # a function written in C has no signature
         pass
 
 
 def reset_all(env: GymEnv, seeds: list[int], options: ResetOptions | None) -> tuple[Obs, Info]:
-    """Reset a vector environment with a seed for each env, or for all of them where it takes but one.
+    """Reset a vector environment with one seed per env, or with the first seed if it takes only one.
 
-    Such a one is in every entry of `seeds` afterwards.
+    In that case, every entry of `seeds` is the first one afterwards.
     """
     try:
         return env.reset(seed=list(seeds), options=options)
     except (TypeError, ValueError, gymnasium.error.Error):
+        # these take a list, so that the error is about something else
         if isinstance(env.unwrapped, TaskVectorEnv | SyncVectorEnv | AsyncVectorEnv):
             raise
     seeds[:] = [seeds[0]] * len(seeds)
@@ -79,13 +80,13 @@ def check_finite(
     seeds: Sequence[int],
     batched: bool = True,
 ) -> None:
-    """Raise UserError for NaN in an observation that the next action of a running episode is for.
+    """Raise UserError for NaN in the observation of a running episode.
 
     Args:
-      obs: of all envs, or of a single one.
-      env: where it comes from.
-      steps, index, seeds: of the episode in each env, whose index is -1 where there is none.
-      batched: whether `obs` is of a vector environment.
+      obs: observation of all envs, or of a single environment.
+      env: the environment, for the error.
+      steps, index, seeds: of the episode in each env, (n,) each; the index is -1 for an env without one.
+      batched: whether `obs` is that of a vector environment.
     """
     for key, value in observation_leaves(obs).items():
         try:
@@ -94,7 +95,7 @@ def check_finite(
             continue
         if array.dtype.kind != "f" or not (wrong := np.isnan(array)).any():
             continue
-        # without a leading axis of envs nobody can say whose the NaN is: all running ones are named
+        # without a leading axis of envs, the NaN may belong to any running episode
         apart = batched and array.shape[:1] == index.shape
         in_env = wrong.reshape(len(index), -1).any(1) if apart else np.ones(len(index), dtype=bool)
         for i in np.flatnonzero(in_env & (index >= 0)):
@@ -105,7 +106,7 @@ def check_finite(
 
 
 def name_of(env: GymEnv) -> str:
-    """Return what to call an environment in an error."""
+    """Return the name of an environment for an error."""
     contract = EnvContract.of(env)
     if contract is not None:
         return contract.env_name
@@ -125,7 +126,7 @@ def entries(returned: object, count: int, method: str, env: GymEnv) -> Any:
 
 
 def as_rewards(value: object, n: int, env: GymEnv) -> FloatArray:
-    """Return rewards (n,) out of numbers or arrays of one; UserError for anything else."""
+    """Return rewards (n,) from a number or array; UserError for anything else."""
     rewards = as_array(value)
     if rewards.size != n or rewards.dtype.kind not in "biuf":
         raise UserError(

@@ -1,4 +1,4 @@
-"""Videos of single environments, frame by frame while an episode runs."""
+"""Record videos of single environments, frame by frame while an episode runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from simscaleai.rollout.gym_types import GymEnv
 from simscaleai.rollout.loop import Recorder, Rollout
 from simscaleai.storage.atomic import require_writable
 
-DEFAULT_FPS = 20  # of environments that name none
+DEFAULT_FPS = 20  # for environments without `render_fps`
 
 
 class FrameRecorder(Recorder):
@@ -21,16 +21,17 @@ class FrameRecorder(Recorder):
 
     Args:
       env: a single environment.
-      keep: whether to keep frames; an environment with a window only has to be told to draw.
+      keep: whether to keep frames; False only calls `render`, for an environment with a window.
 
     Attributes:
       frames: of the present episode, (H, W, 3) uint8 each.
 
     Raises:
-      UserError: frames are to be kept, and the environment gives none.
+      UserError: frames shall be kept, and the environment renders none.
     """
 
     def __init__(self, env: GymEnv, keep: bool = True) -> None:
+        # before the first episode; wrappers may hide the attribute
         if keep and getattr(env, "render_mode", "unknown") is None:
             raise _no_frames()
         self._env, self._keep = env, keep
@@ -62,7 +63,8 @@ def check_video_dir(folder: Path) -> None:
 
 
 def _frame(frame: object) -> NDArray[np.uint8]:
-    """Return what `render` gave as (H, W, 3) uint8; the last one of a list of frames."""
+    """Return the result of `render` as a frame (H, W, 3) uint8."""
+    # render_mode "rgb_array_list" collects frames: the last one is new
     if isinstance(frame, list) and frame:
         frame = frame[-1]
     if frame is None:

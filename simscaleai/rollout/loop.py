@@ -8,13 +8,13 @@
 Promises:
 
 - One episode for each seed, on any Gymnasium environment, single or vector, of any autoreset mode.
-- An env whose episode ends is reset with the next seed while the others go on, where the environment can do
-  that; where it cannot, the next episodes begin when all envs are free.
-- Of this package's environments an episode depends on its seed and the policy alone: not on the env it runs
-  in, on its neighbors, or on when it runs.
+- An env whose episode ends is reset with the next seed while the others continue, if the environment can do
+  that. Otherwise, the next episodes begin when all envs are free.
+- In environments of this package, an episode depends only on its seed and the policy: not on the env in which
+  it runs, on other envs, or on the time.
 
-Trap: the loop is lazy. Nothing happens until the next `Rollout` is asked for, which is also how a viewer sets
-the pace and how a loop is ended early.
+Trap: the loop is lazy. Nothing happens until the next `Rollout` is requested, so that a viewer can set the
+pace and a caller can end the loop early.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from simscaleai.rollout.policy_adapter import PolicyAdapter
 
 
 class Rollout:
-    """n envs and the episodes that run in them; one object that every step changes.
+    """State of n envs and the episodes that run in them; every step changes the same object.
 
     Attributes:
       episode: (n,) position in `seeds` of the episode in each env; -1 for none.
       seeds: n, of these episodes.
       instructions: n, of these episodes; None where the environment has none.
       length: (n,) control steps of these episodes so far.
-      begun: (n,) bool, envs that were reset just now, those included that have no episode.
+      begun: (n,) bool, envs that have just been reset, including those without an episode.
       ended: (k,) env ids whose episodes ended with the newest step; empty after a reset.
-      obs: the newest observation, as the environment gave it; what the next action is for.
-      info: of the newest reset or step; of a step it is that of the state that the action led to.
-      action: the policy's own, before noise; as `env.step` takes it.
-      reward: (n,) float64, of the newest step.
+      obs: the newest observation, as the environment returned it; the next action is computed from it.
+      info: info of the newest reset or step; after a step, that of the state that the action led to.
+      action: action of the policy, before noise, as `env.step` takes it.
+      reward: (n,) float64, rewards of the newest step.
     """
 
     obs: Obs
@@ -126,30 +126,30 @@ class Rollout:
         self.ended = np.flatnonzero(over & (self.episode >= 0))
 
     def check_finite(self) -> None:
-        """Raise UserError for NaN in what the next actions are for."""
+        """Raise UserError for NaN in the newest observation of a running episode."""
         env = self.env
         check_finite(self.obs, env.env, self.length, self.episode, self.seeds, not env.single)
 
 
 class Recorder:
-    """Watches a rollout; a subclass overrides the moments that it wants to see."""
+    """Observer of a rollout; a subclass overrides the methods that it needs."""
 
     def begin(self, rollout: Rollout) -> None:
-        """Look at the envs in `rollout.begun`, which have been reset."""
+        """Record the envs in `rollout.begun`, which have been reset."""
 
     def before_step(self, rollout: Rollout) -> None:
-        """Look at `rollout.obs` and the `rollout.action` that is about to be taken."""
+        """Record `rollout.obs` and `rollout.action`, which is executed next."""
 
     def after_step(self, rollout: Rollout) -> None:
-        """Look at what the action led to."""
+        """Record the result of the action."""
 
 
 class ExplorationNoise(Recorder):
-    """Gaussian noise on executed actions, a function of the episode's seed and step alone.
+    """Gaussian noise on executed actions, a function of only the episode's seed and step.
 
     Args:
-      std: its standard deviation, in units of an action.
-      max_steps: the most steps of an episode.
+      std: standard deviation, in units of an action.
+      max_steps: largest number of steps of an episode.
     """
 
     def __init__(self, std: float, max_steps: int) -> None:
@@ -188,7 +188,7 @@ def run_episodes(
       seeds: of the episodes; may be endless.
       recorders: called at every reset and step, in this order, before the rollout is yielded.
       max_steps: control steps after which an episode is over, besides the environment's own limit.
-      noise: what is added to the actions of the policy before they are executed.
+      noise: noise added to the policy's actions before they are executed; recorders see the actions without.
 
     Yields:
       The rollout, always the same object, after every reset and every step.

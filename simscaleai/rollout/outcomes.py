@@ -1,4 +1,4 @@
-"""How episodes ended: success, failure stage and category of each, read from the infos of their steps."""
+"""Record success, failure stage and category of each episode, read from the infos of its steps."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from simscaleai.rollout.gym_types import Info
 from simscaleai.rollout.loop import Recorder, Rollout
 
 DIVERGED = "diverged"
-"""The stage of episodes that ended since their physics became unstable, of any environment that says so in
-its info; they are failures, whatever came before."""
+"""Stage of episodes whose physics became unstable, in any environment that reports it in its info. They are
+failures, even after a success."""
 
 RIGHT, WRONG, NONE = "right", "wrong", "none"
 APPROACHES = (RIGHT, WRONG, NONE)
@@ -21,18 +21,18 @@ APPROACHES = (RIGHT, WRONG, NONE)
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """How one episode ended.
+    """Outcome of one episode.
 
     Attributes:
       index: its number in the suite.
-      seed: what its environment was reset with.
+      seed: the seed of the reset.
       success: whether it succeeded at any step; None if the environment never said.
-      success_at_end: whether it did at its last step; None if the environment never said.
+      success_at_end: whether it was a success at its last step; None if the environment never said.
       reward: sum of rewards.
       length: control steps.
-      stage: where it failed, one of the task's `stages`, or `DIVERGED`; None for a success or a task
-        without stages.
-      category: which of the task's `categories` it belongs to; None without.
+      stage: the stage at which it failed, one of the task's `stages`, or `DIVERGED`; None for a success or a
+        task without stages.
+      category: one of the task's `categories`; None for a task without.
       instruction: what the policy was asked to do.
       approached: which object the hand came near to first, one of `APPROACHES`; None if the environment's
         info does not have both "wanted" and "approached", as `sim.tasks.instructed` describes them.
@@ -55,7 +55,7 @@ class EpisodeResult:
 
 
 class OutcomeRecorder(Recorder):
-    """Sums up each episode, of any environment, with or without a `Task`.
+    """Summarizes each episode of any environment, with or without a `Task`.
 
     Attributes:
       finished: results of the episodes that ended with the newest step.
@@ -67,7 +67,7 @@ class OutcomeRecorder(Recorder):
 
     def begin(self, rollout: Rollout) -> None:
         self.finished = []
-        if self._infos is None:  # how many envs there are is known now
+        if self._infos is None:  # at the first reset, when the number of envs is known
             n = rollout.num_envs
             self._infos = InfoSummary(n)
             self._ever, self._now, self._reported = (np.zeros(n, dtype=bool) for _ in range(3))
@@ -85,7 +85,7 @@ class OutcomeRecorder(Recorder):
         self.finished = self._results(rollout) if len(rollout.ended) else []
 
     def _read(self, rollout: Rollout, begun: BoolArray) -> None:
-        """Take in the info of now; envs in `begun` (n,) start with it."""
+        """Add the present info; envs in `begun` (n,) bool start their episode with it."""
         assert self._infos is not None
         single, info = rollout.env.single, rollout.info
         self._infos.add(_as_batch(info) if single else info, begun)
@@ -94,6 +94,7 @@ class OutcomeRecorder(Recorder):
         self._reported |= reported
 
     def _results(self, rollout: Rollout) -> list[EpisodeResult]:
+        """Return the results of the envs in `rollout.ended`."""
         assert self._infos is not None
         summary, task = self._infos.summary(), rollout.env.task
         diverged = summary.get(f"ever_{DIVERGED}", self._no_env)
@@ -107,7 +108,7 @@ class OutcomeRecorder(Recorder):
             stage = category = None
             if diverged[env_id]:  # what came before cannot be trusted either
                 success, at_end, stage = False, False, DIVERGED
-            elif not self._reported[env_id]:  # silence is not failure
+            elif not self._reported[env_id]:  # an info without success is no failure
                 success = at_end = None
             if task is not None and stages is not None and not success:
                 stage = stage or task.stages[stages[env_id]]
@@ -131,10 +132,10 @@ class OutcomeRecorder(Recorder):
 
 
 class InfoSummary:
-    """Sums up the infos of n running episodes.
+    """Summarizes the infos of n running episodes.
 
-    `summary()` gives {key: last value, "ever_<flag>": whether it was ever up, "min_<number>": the
-    smallest}, each (n,).
+    `summary()` returns {key: last value, "ever_<flag>": whether it was true at any step, "min_<number>": the
+    smallest value}, each (n,).
     """
 
     def __init__(self, n: int) -> None:
@@ -143,13 +144,13 @@ class InfoSummary:
         self._best: ArrayDict = {}
 
     def add(self, info: Info, begun: BoolArray) -> None:
-        """Take in the infos {key: (n,)} of a step; envs in `begun` (n,) bool start with it."""
+        """Add the infos {key: (n,)} of a step; envs in `begun` (n,) bool start their episode with it."""
         for key, value in info.items():
             if key.startswith("_") or not isinstance(value, np.ndarray):
                 continue
             if value.shape != (self.n,) or value.dtype.kind not in "bif":
                 continue
-            # a flag counts if it was ever up, a number by its smallest: distances, mostly
+            # numbers are mostly distances, whose smallest value says how far the episode came
             flag = value.dtype.kind == "b"
             name = ("ever_" if flag else "min_") + key
             old = self._best.get(name, value)
@@ -158,12 +159,12 @@ class InfoSummary:
             self._last[key] = value.copy()  # environments may reuse the array
 
     def summary(self) -> ArrayDict:
-        """Return what was taken in so far."""
+        """Return the summary of all infos so far."""
         return {**self._last, **self._best}
 
 
 def _approached(summary: ArrayDict) -> list[str] | None:
-    """Which of `APPROACHES` each env has come to, n; None if the infos do not say it."""
+    """Return for each of n envs one of `APPROACHES`; None if the infos do not say it."""
     if "wanted" not in summary or "approached" not in summary:
         return None
     first, wanted = summary["approached"], summary["wanted"]  # (n,) each
@@ -171,7 +172,7 @@ def _approached(summary: ArrayDict) -> list[str] | None:
 
 
 def _as_batch(info: Info) -> ArrayDict:
-    """The flags and numbers of a single environment's info as those of one env, (1,) each."""
+    """Return the flags and numbers of a single environment's info as those of one env, (1,) each."""
     return {
         k: np.array([v]) for k, v in info.items() if isinstance(v, bool | int | float | np.bool_)
     }

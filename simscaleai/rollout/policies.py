@@ -5,7 +5,7 @@
     make_policy("runs/reach", env)                    # a checkpoint, or the folder or name of a run
     make_policy("my_package.policies:go", env)        # a function, or a class that is a `Policy`
 
-Torch is imported for a checkpoint, and for nothing else.
+Torch is imported only for a checkpoint.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PolicyFunction = Callable[[Mapping[str, Array]], Array]
 
 
 class FunctionPolicy:
-    """A function as a `Policy` that remembers nothing."""
+    """Policy without memory that calls a function."""
 
     def __init__(self, function: PolicyFunction) -> None:
         self._function = function
@@ -58,7 +58,7 @@ class FunctionPolicy:
 
 
 def resolve_policy(name: str) -> str:
-    """Return a policy's name in full: of a run, the path of the checkpoint that is meant.
+    """Return the full name of a policy: for a run, the path of its checkpoint.
 
     Raises:
       MissingFileError: no such name, and no such checkpoint.
@@ -66,7 +66,7 @@ def resolve_policy(name: str) -> str:
     """
     if name in NAMES:
         return name
-    # a function is imported now, so that a mistake shows before the first episode
+    # import a function now, so that a mistake shows before the first episode
     if is_function(name):
         _load(name)
         return name
@@ -78,14 +78,15 @@ def resolve_policy(name: str) -> str:
 
 
 def is_function(name: str) -> bool:
-    """Whether a policy's name means a Python function."""
+    """Return whether a policy's name is that of a Python function."""
+    # a file may have a colon in its name
     return _FUNCTION.fullmatch(name) is not None and not Path(name).exists()
 
 
 def policy_sha256(name: str) -> str:
-    """Return what identifies the content of a policy: of a checkpoint, or of the file of a function.
+    """Return the SHA-256 of a policy's checkpoint, or of the file of its function.
 
-    It is "" for "random" and "scripted", which belong to the package and the task. Errors as of
+    It is "" for "random" and "scripted", which are part of the package and the task. Raises the errors of
     `resolve_policy`.
     """
     resolved = resolve_policy(name)
@@ -93,12 +94,13 @@ def policy_sha256(name: str) -> str:
         return ""
     if not is_function(resolved):
         return checkpoint_sha256(resolved)
+    # a notebook or an interactive session has no file
     file = getattr(importlib.import_module(resolved.partition(":")[0]), "__file__", None)
     return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
 
 
 def make_policy(name: str, env: GymEnv) -> Policy:
-    """Return the policy of a name, as `resolve_policy` gives it, for an environment of this package.
+    """Return the policy of a name from `resolve_policy`, for an environment of this package.
 
     Raises:
       UserError: the task has no expert, or the checkpoint does not fit the environment.
@@ -131,7 +133,7 @@ def function_policy(name: str) -> Policy:
       UserError: there is no such module or function, or it is none of these.
     """
     thing = _load(name)
-    if inspect.isclass(thing):  # a `Policy` of one's own, made without arguments
+    if inspect.isclass(thing):  # a class of policies, made without arguments
         thing = thing()
     if isinstance(thing, Policy):
         return thing
@@ -144,13 +146,13 @@ def function_policy(name: str) -> Policy:
 
 
 def _load(name: str) -> object:
-    """Import what "module:function" names; from the working directory, too, as `python -m` does."""
+    """Import the object "module:function", also from the working directory, as `python -m` does."""
     module_name, _, attribute = name.partition(":")
     try:
         module = import_from_here(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # a module that the user's own imports
+            raise  # a module that the user's module imports
         raise UserError(
             f"There is no module {module_name!r} for the policy {name!r}; install it, or run in the folder"
             " where it is."

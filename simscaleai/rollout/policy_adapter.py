@@ -1,4 +1,4 @@
-"""Whatever predicts actions, called in one way: functions, policies of this package and of others.
+"""Call anything that predicts actions in one way: functions, and policies of this package and others.
 
 actor = PolicyAdapter(policy, env, deterministic=True)
 actor.reset(mask, seeds, instructions)
@@ -118,7 +118,7 @@ class PolicyAdapter:
 
 
 def _function(predict: Predictor) -> PredictFunction:
-    """The function that predicts: the method `act` of an object, itself, or the method `predict`."""
+    """Return the function that predicts: the method `act`, the object itself, or the method `predict`."""
     is_function = inspect.isroutine(predict)
     if isinstance(predict, type):
         raise UserError(f"predict_fn is the class {predict.__name__}; give a policy made from it.")
@@ -150,7 +150,7 @@ def _parameters(function: PredictFunction) -> Sequence[str]:
 
 
 def _takes(function: PredictFunction | None, count: int) -> bool:
-    """Whether a function can be called with `count` arguments."""
+    """Return whether a function can be called with `count` arguments."""
     if function is None:
         return False
     try:
@@ -161,7 +161,7 @@ def _takes(function: PredictFunction | None, count: int) -> bool:
 
 
 def _with_axis(obs: Obs) -> Obs:
-    """An observation as that of n = 1 environments."""
+    """Return an observation with a leading axis of 1."""
     if isinstance(obs, Mapping):
         return {key: _with_axis(value) for key, value in obs.items()}
     if isinstance(obs, tuple):

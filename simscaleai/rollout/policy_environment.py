@@ -1,4 +1,4 @@
-"""The environment that fits a policy: that of its data, or a named one with the cameras that it reads."""
+"""Find the environment for a policy: that of its data, or a named one with the cameras that it reads."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ def policy_environment(
     env_name: str | None = None,
     randomize: str | None = None,
     images: Shapes | None = None,
+    robot: str | None = None,
 ) -> tuple[str, SimConfig]:
     """Return name and settings of the environment that a policy was trained for, or of `env_name`.
 
     Args:
-      contract: the policy's; None for one that was not trained on data of an environment.
+      contract: that of the policy; None if it was not trained on data of an environment.
       env_name: another environment.
-      randomize: randomization level; None for none, whatever the data had.
+      randomize: randomization level; None for none, even if the data had one.
       images: images that a policy without a contract reads, {key: (H, W, ...)}; the
         cameras that they come from are switched on.
+      robot: name of another robot; None for that of the data, or the default one.
 
     Raises:
       UserError: neither says which environment, or its scene lacks a camera.
@@ -53,6 +55,8 @@ def policy_environment(
         settings["cameras"] = []
     if contract is None and images:
         settings |= _camera_settings(name, images)
+    if robot is not None:
+        settings["robot"] = robot
     if contract is not None and name != contract.env_name:
         settings.pop("xml_path", None)  # the scene belongs to the other task
     return name, sim_config(None, **{"cameras": [], **settings})

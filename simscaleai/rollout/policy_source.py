@@ -1,4 +1,4 @@
-"""A policy by name, and the environment that fits it."""
+"""Find a policy by name, and the environment that fits it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ TITLES = {"scripted": "expert", "random": "random policy"}
 
 @dataclass(frozen=True)
 class PolicySource:
-    """A policy before it has an environment.
+    """Policy that has no environment yet.
 
     Attributes:
-      env_name, config: of the environment to make: without cameras, unless the policy reads images.
-      title: what to call the policy in figures.
-      name: as of `resolve_policy`.
-      model: of a checkpoint; None for other policies.
+      env_name, config: the environment to make; it has no cameras unless the policy reads images.
+      title: name of the policy in figures.
+      name: result of `resolve_policy`.
+      model: the model of a checkpoint; None for other policies.
     """
 
     env_name: str
@@ -50,6 +50,7 @@ def find_policy_source(
     env_name: str | None = None,
     randomize: str | None = None,
     device: str = "auto",
+    robot: str | None = None,
 ) -> PolicySource:
     """Find a policy and the environment for it.
 
@@ -59,17 +60,21 @@ def find_policy_source(
       env_name: environment; None is the checkpoint's own, and "reach" for the other policies.
       randomize: randomization level; None for none, whatever a checkpoint's data had.
       device: where a checkpoint's model runs.
+      robot: name of a robot; None is the checkpoint's own, and the default one for the other policies.
 
     Raises:
       UserError: there is no such policy, or a checkpoint that cannot be read or says no environment.
     """
     name = resolve_policy(policy)
     if name in NAMES or is_function(name):
-        level = {} if randomize is None else {"randomization_level": randomize}
-        config = sim_config(cameras=[], domain_randomization=randomize is not None, **level)
+        given = {"randomization_level": randomize, "robot": robot}
+        given = {key: value for key, value in given.items() if value is not None}
+        config = sim_config(cameras=[], domain_randomization=randomize is not None, **given)
         return PolicySource(env_name or ENV, config, TITLES.get(name, name), name)
     from simscaleai.models.policy import ModelPolicy
 
     model = ModelPolicy.from_checkpoint(name, device)
-    env_name, config = policy_environment(model.contract, env_name, randomize, image_shapes(model))
+    env_name, config = policy_environment(
+        model.contract, env_name, randomize, image_shapes(model), robot
+    )
     return PolicySource(env_name, config, f"checkpoint {name}", name, model)
