@@ -13,43 +13,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from simscaleai.errors import unknown_name
 from simscaleai.evaluation.policy_runner import EvalSpec, PolicyRunner
 from simscaleai.rendering import Renderer
 from simscaleai.rollout.loop import Recorder, Rollout
 from simscaleai.rollout.outcomes import EpisodeResult
 from simscaleai.rollout.policy_source import PolicySource
-from simscaleai.sim.base_env import CameraConfig
+from simscaleai.sim.scene_cameras import view_of
 from simscaleai.sim.vector_env import TaskVectorEnv
 from simscaleai.storage.video import write_video
 
 Frame = NDArray[np.uint8]
 """(H, W, 3)."""
 
-CAMERA = "observer_cam"  # of our scenes
 SIZE = 256  # pixels, height and width
 OUTCOME_COLORS = {True: (40, 160, 70), False: (200, 50, 40)}  # success: green, failure: red
 _BORDER = 5  # pixels
 _REST = 0.5  # s that the end stays in view
-
-
-def view_of(model: mujoco.MjModel, name: str | None, size: tuple[int, int]) -> CameraConfig:
-    """Return a camera with the field of view that the scene gives it; None is `CAMERA`, or the first one.
-
-    Raises:
-      UserError: the scene has no such camera.
-    """
-    known = [model.camera(i).name for i in range(model.ncam)]
-    if name is None:
-        name = CAMERA if CAMERA in known or not known else known[0]
-    if name not in known:
-        raise unknown_name("camera", name, known)
-    height, width = size
-    return CameraConfig(name, width, height, float(model.camera(name).fovy[0]))
 
 
 class Film(Recorder):

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.convert import converted
-from simscaleai.evaluation.episode_videos import view_of
 from simscaleai.evaluation.suite import episode_seed
 from simscaleai.rendering import Renderer
 from simscaleai.rollout.loop import run_episodes
 from simscaleai.rollout.policy_source import find_policy_source
 from simscaleai.sim.factory import make_env
+from simscaleai.sim.scene_cameras import view_of
 from simscaleai.tools.figures.style import (
     BLUE,
     GREEN,
@@ -49,6 +49,7 @@ def plot_cameras(
     seed: int = 0,
     randomize: str | None = None,
     size: int = 256,
+    robot: str = "panda",
 ) -> Figure:
     """RGB, depth and segmentation of each camera, a row each.
 
@@ -59,11 +60,12 @@ def plot_cameras(
       seed: which episode.
       randomize: randomization level; None for none.
       size: height and width of an image, pixels.
+      robot: name of a robot.
 
     Raises:
       UserError: an unknown environment or camera, or nothing can render here.
     """
-    source = find_policy_source("scripted", env_name, randomize)
+    source = find_policy_source("scripted", env_name, randomize, robot=robot)
     env: Any = make_env(env_name, config=source.config)
     try:
         steps = run_episodes(env, source.policy(env), [episode_seed(seed, 0)])

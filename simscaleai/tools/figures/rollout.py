@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai.errors import UserError
-from simscaleai.evaluation.episode_videos import view_of
 from simscaleai.evaluation.suite import episode_seed
 from simscaleai.policy import Policy
 from simscaleai.rendering import Renderer
 from simscaleai.rollout.loop import run_episodes
 from simscaleai.rollout.policy_source import PolicySource
 from simscaleai.sim.factory import make_vec_env
+from simscaleai.sim.scene_cameras import view_of
 from simscaleai.sim.vector_env import TaskVectorEnv
 
 
