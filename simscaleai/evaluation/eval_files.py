@@ -25,7 +25,12 @@ from simscaleai.storage.atomic import atomic_path, require_writable
 NEWEST = "eval_info.json"
 PATTERN = "eval_info*.json"
 _IDENTITY = ("checkpoint_sha256", "env_name", "n_episodes", "seed", "randomize", "phrasings")
-_OPTIONAL = ("every_instruction", "until_interval", "max_episodes")  # are there if they hold
+_OPTIONAL = (
+    "every_instruction",
+    "until_interval",
+    "max_episodes",
+    "robot",
+)  # are there if they hold
 
 
 class EvalFiles:
@@ -81,6 +86,7 @@ class EvalFiles:
         narrow = about.get("until_interval")
         words += [about["n_episodes"]] if narrow is None else [f"until{narrow:g}"]
         words += [f"seed{about['seed']}"]
+        words += [about["robot"]] if about.get("robot") else []
         words += [about["randomize"]] if about["randomize"] else []
         words += [about["phrasings"]] if about["phrasings"] != "train" else []
         words += ["every-instruction"] if about.get("every_instruction") else []

@@ -40,7 +40,7 @@ class SourceEvaluation(Converted):
 
     Attributes:
       n_episodes: how many episodes, or with `until_interval` at most; of scenes with `every_instruction`.
-      seed, env_name, randomize, phrasings, every_instruction: see `EvalSpec`.
+      seed, env_name, randomize, phrasings, every_instruction, robot: see `EvalSpec`.
       num_envs: how many episodes run at once; by default at most `suite.MAX_ENVS`.
       until_interval: stop once the 95 % interval of the success rate is this narrow (high minus low).
       output_dir: where the results go; by default beside the checkpoint, and nowhere for other policies.
@@ -65,12 +65,18 @@ class SourceEvaluation(Converted):
     resume: bool = False
     videos: str | None = None
     max_videos: int = 5
+    robot: str | None = None
 
     @property
     def spec(self) -> EvalSpec:
         """The episodes that are meant, however many."""
         return EvalSpec(
-            self.env_name, self.seed, self.randomize, self.phrasings, self.every_instruction
+            self.env_name,
+            self.seed,
+            self.randomize,
+            self.phrasings,
+            self.every_instruction,
+            self.robot,
         )
 
 
@@ -92,7 +98,7 @@ def evaluate_source(policy: str, settings: SourceEvaluation | None = None) -> Me
     settings = settings or SourceEvaluation()
     _check(settings)
     spec = settings.spec
-    source = find_policy_source(policy, spec.env_name, spec.randomize, settings.device)
+    source = find_policy_source(policy, spec.env_name, spec.randomize, settings.device, spec.robot)
     num_envs = settings.num_envs or min(settings.n_episodes, MAX_ENVS)
     with PolicyRunner(source, spec, num_envs) as runner:
         about = _about(runner, settings)
@@ -144,6 +150,8 @@ def _about(runner: PolicyRunner, settings: SourceEvaluation) -> Metrics:
         "randomize": settings.randomize,
         "phrasings": settings.phrasings,
     }
+    if settings.robot is not None:
+        about["robot"] = settings.robot
     if settings.every_instruction:
         about |= {"n_scenes": settings.n_episodes, "every_instruction": True}
     if settings.until_interval is not None:

@@ -39,6 +39,7 @@ class EvalSpec:
       phrasings: "train" for instructions as in training data, or "held_out".
       every_instruction: each scene is run once for every request of its task; episode m * scene + k is
         asked for request k of m.
+      robot: name of a robot; None is the checkpoint's own, or the Panda for policies without one.
     """
 
     env_name: str | None = None
@@ -46,13 +47,14 @@ class EvalSpec:
     randomize: str | None = None
     phrasings: str = "train"
     every_instruction: bool = False
+    robot: str | None = None
 
 
 class PolicyRunner:
     """See the module docstring.
 
     Args:
-      source: the policy, as of `find_policy_source` with the `env_name` and `randomize` of `spec`.
+      source: the policy, as of `find_policy_source` with `env_name`, `randomize` and `robot` of `spec`.
       spec: which episodes.
       num_envs: number of episodes that run at once.
       prepare: called with the new environment, to change what happens in it.

@@ -59,6 +59,7 @@ def record_video(
     camera: str | None = None,
     size: int = 256,
     n_steps: int | None = None,
+    robot: str | None = None,
 ) -> dict[str, Any]:
     """Film a policy: episodes side by side in real time, each marked with how it ended.
 
@@ -72,6 +73,7 @@ def record_video(
       camera: one of the scene's; None is `observer_cam`, or the first one of a scene without it.
       size: height and width of a tile, pixels.
       n_steps: control steps after which to stop; None until all episodes are over.
+      robot: name of a robot; None is the checkpoint's own, or the Panda for other policies.
 
     Returns:
       {"output_path", "frames", "n_episodes", "successes"}.
@@ -80,7 +82,7 @@ def record_video(
       UserError: something of this is unknown, does not fit together, or nothing can render here.
     """
     path = _video_path(path)
-    source = find_policy_source(policy, env_name, randomize)
+    source = find_policy_source(policy, env_name, randomize, robot=robot)
     moments = record(
         source, n_episodes, camera=camera, size=(size, size), seed=seed, n_steps=n_steps
     )

@@ -14,8 +14,9 @@ from simscaleai.datagen import generate_dataset
 from simscaleai.errors import UserError
 from simscaleai.policy import RandomPolicy
 from simscaleai.rollout.policies import make_policy, policy_sha256, resolve_policy
+from simscaleai.rollout.policy_environment import policy_environment
 from simscaleai.rollout.policy_source import find_policy_source
-from simscaleai.sim import make_vec_env
+from simscaleai.sim import make_env, make_vec_env
 from simscaleai.storage.episodes import open_dataset
 
 MODULE = """
@@ -84,6 +85,14 @@ def test_the_environment_of_a_function(module: str) -> None:
     source = find_policy_source(f"{module}:toward", "pick_place")
     assert (source.env_name, source.title) == ("pick_place", f"{module}:toward")
     assert source.config.cameras == [] and not source.config.domain_randomization
+
+
+def test_the_robot_of_an_environment_is_that_of_the_data_unless_named() -> None:
+    contract = make_env("reach", robot="ur5e", cameras=[]).contract
+    assert policy_environment(contract)[1].robot == "ur5e"
+    assert policy_environment(contract, robot="panda")[1].robot == "panda"
+    assert find_policy_source("scripted", "reach").config.robot == "panda"
+    assert find_policy_source("scripted", "reach", robot="ur5e").config.robot == "ur5e"
 
 
 def test_what_cannot_be_found(module: str, tmp_path: Path) -> None:

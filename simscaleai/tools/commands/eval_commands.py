@@ -10,7 +10,7 @@ import typer
 
 from simscaleai.errors import UnsavedResults, UserError
 from simscaleai.tools.app import RandomizeCommand, app, echo, examples
-from simscaleai.tools.commands.options import Randomize
+from simscaleai.tools.commands.options import Randomize, RobotName
 
 if TYPE_CHECKING:
     from simscaleai.evaluation.comparison import Comparison
@@ -56,6 +56,7 @@ def evaluate(
         str | None,
         typer.Option(help="Environment; default: that of the checkpoint, or reach."),
     ] = None,
+    robot: RobotName = None,
     n_episodes: Annotated[
         int | None,
         typer.Option(
@@ -126,6 +127,7 @@ def evaluate(
         max_videos=max_videos,
         resume=resume,
         output_dir=None if output is None else str(output),
+        robot=robot,
     )
     found: list[Metrics] = []
     problems: list[UserError] = []

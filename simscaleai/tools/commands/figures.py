@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from simscaleai.tools.app import RandomizeCommand, app, echo, examples
-from simscaleai.tools.commands.options import Env, Randomize, names
+from simscaleai.tools.commands.options import Env, Randomize, RobotName, names
 
 Save = Annotated[
     Path | None,
@@ -48,6 +48,7 @@ def viz_env(
     n_steps: Steps = None,
     save: Save = None,
     policy: Policy = "scripted",
+    robot: RobotName = None,
     camera: Camera = None,
     seed: Seed = 0,
     randomize: Randomize = None,
@@ -66,6 +67,7 @@ def viz_env(
             seed=seed,
             randomize=randomize,
             size=size,
+            robot=robot,
         ),
     )
 
@@ -88,6 +90,7 @@ def viz_cameras(
     n_steps: Annotated[
         int, typer.Option(min=0, help="Control steps of the expert before rendering.")
     ] = 12,
+    robot: RobotName = "panda",
     seed: Seed = 0,
     randomize: Randomize = None,
     size: Size = 256,
@@ -98,7 +101,13 @@ def viz_cameras(
     _make(
         save,
         lambda: visualize.plot_cameras(
-            env_name, names(cameras), n_steps, seed=seed, randomize=randomize, size=size
+            env_name,
+            names(cameras),
+            n_steps,
+            seed=seed,
+            randomize=randomize,
+            size=size,
+            robot=robot or "panda",
         ),
     )
 
@@ -162,6 +171,7 @@ def viz_video(
         int, typer.Option(min=1, max=64, help="Number of episodes, one tile each.")
     ] = 4,
     save: Annotated[Path, typer.Option(help="mp4 file to write.")] = Path("rollout.mp4"),
+    robot: RobotName = None,
     camera: Camera = None,
     seed: Seed = 0,
     randomize: Randomize = None,
@@ -181,6 +191,7 @@ def viz_video(
         camera=camera,
         size=size,
         n_steps=n_steps,
+        robot=robot,
     )
     echo(f"{done['successes']} of {n_episodes} episodes succeeded: {done['output_path']}")
 

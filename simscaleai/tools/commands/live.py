@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from simscaleai.tools.app import app, examples
+from simscaleai.tools.commands.options import RobotName
 
 
 @app.command(
@@ -28,6 +29,7 @@ def viz_live(
             help="scripted (the expert), random, a checkpoint, a run, or module:function."
         ),
     ] = "scripted",
+    robot: RobotName = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the episodes.")] = 0,
     speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
     web: Annotated[
@@ -46,5 +48,7 @@ def viz_live(
     """Watch a policy control the arm, in a window or a browser."""
     from simscaleai.tools.live import view_live
 
-    player = view_live(env_name, policy, seed=seed, speed=speed, web=web, host=host, port=port)
+    player = view_live(
+        env_name, policy, seed=seed, speed=speed, web=web, host=host, port=port, robot=robot
+    )
     typer.echo(f"{player.successes} of {player.finished} episodes succeeded.")

@@ -11,7 +11,10 @@ from simscaleai.tools.app import RANDOMIZE
 Env = Annotated[str, typer.Option("--env-name", help="Environment; see `simscale list-envs`.")]
 RobotName = Annotated[
     str | None,
-    typer.Option("--robot", help="Robot: panda (the default), ur5e, or one of your own."),
+    typer.Option(
+        "--robot",
+        help="Robot: panda, ur5e, or one of your own; default: that of the checkpoint, or panda.",
+    ),
 ]
 Cameras = Annotated[
     str,

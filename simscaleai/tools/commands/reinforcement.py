@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from simscaleai.tools.app import app, examples
+from simscaleai.tools.commands.options import RobotName
 
 
 @app.command(
@@ -37,6 +38,7 @@ def rl(
     env_name: Annotated[
         str | None, typer.Option(help="Environment; see `simscale list-envs`.")
     ] = None,
+    robot: RobotName = None,
     agent: Annotated[str | None, typer.Option(help="Algorithm: ppo, cem.")] = None,
     total_steps: Annotated[
         int | None, typer.Option(min=1, help="Total steps of all environments.")
@@ -86,6 +88,7 @@ def rl(
         "resume_from": resume,
         "save_path": save_path,
         "use_wandb": use_wandb or None,
+        "env": None if robot is None else {"robot": robot},
         "agent": {key: value for key, value in of_agent.items() if value is not None} or None,
     }
     given = {

@@ -34,6 +34,7 @@ def plot_env(
     seed: int = 0,
     randomize: str | None = None,
     size: int = 256,
+    robot: str | None = None,
 ) -> Figure:
     """A rollout as a grid of images, evenly spaced in time.
 
@@ -45,11 +46,12 @@ def plot_env(
       seed: which episode.
       randomize: randomization level; None for none.
       size: height and width of an image, pixels.
+      robot: name of a robot; None is the checkpoint's own, or the Panda for other policies.
 
     Raises:
       UserError: something of this is unknown, does not fit together, or nothing can render here.
     """
-    source = find_policy_source(policy, env_name, randomize)
+    source = find_policy_source(policy, env_name, randomize, robot=robot)
     seconds = source.config.control_dt
     length = int(lengths(source, seed=seed, n_steps=n_steps)[0])
     shown = spread(length + 1, GRID)

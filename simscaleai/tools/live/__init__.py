@@ -28,6 +28,7 @@ def view_live(
     web: bool = False,
     host: str = "127.0.0.1",
     port: int = 8080,
+    robot: str | None = None,
 ) -> Player:
     """Show episode after episode until the viewer is closed or Ctrl-C is pressed.
 
@@ -39,6 +40,7 @@ def view_live(
       web: serve MuJoCo's browser viewer instead of opening a window.
       host: the address of this machine to serve at; any but a loopback one opens it to others.
       port: where it listens; 0 is any free one.
+      robot: name of a robot; None is the checkpoint's own, or the Panda for other policies.
 
     Returns:
       The player, which has counted the episodes.
@@ -49,7 +51,7 @@ def view_live(
     """
     if not 0.01 <= speed <= 100:
         raise UserError(f"speed is {speed}; it must be between 0.01 and 100.")
-    source = find_policy_source(policy, env_name)
+    source = find_policy_source(policy, env_name, robot=robot)
     player = _player(source, seed, speed)
     title = f"{player.env.task.name} | {source.title}"
     try:

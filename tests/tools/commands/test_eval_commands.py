@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,15 @@ def test_until_an_interval(evaluate: Any) -> None:
     assert code == 0 and Path("runs/a/eval_info_final_reach_until0.9_seed0.json").exists()
     code, _, err = evaluate("--until-interval", "2")
     assert code == 2 and "until_interval is 2.0" in err
+
+
+def test_another_robot(evaluate: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    # the policy reads 7 joints, and the UR5e has 6
+    code, _, err = evaluate("--robot", "ur5e")
+    assert code == 2 and "'joint_pos' has shape (6,), expected (7,)" in err
+    with pytest.raises(SystemExit) as ended:
+        main(["eval", "scripted", "--robot", "ur5e", "--n-episodes", "2", "--output", "results"])
+    assert ended.value.code == 0
+    found = json.loads(Path("results/eval_info.json").read_text())
+    assert found["robot"] == "ur5e" and found["success_rate"] == 1.0
+    assert Path(found["output_path"]).name == "eval_info_scripted_reach_2_seed0_ur5e.json"
