@@ -75,7 +75,7 @@ def run_demo(
     clock.append(time.perf_counter())
     evaluation = evaluate_checkpoint(folder / "final.pt", n_episodes=n_episodes, output_dir=folder)
     clock.append(time.perf_counter())
-    pictures = film(folder, n_filmed, size)
+    images = film(folder, n_filmed, size)
     clock.append(time.perf_counter())
 
     rate, interval = evaluation["success_rate"], evaluation["success_ci"]
@@ -84,7 +84,7 @@ def run_demo(
         "training": f"{max_steps} steps of behavior cloning, loss {metrics['loss']:.4f}",
         "evaluation": f"{text('success_rate', rate)} success in {n_episodes} unseen episodes,"
         f" 95 % interval {text('success_ci', interval)}",
-        "pictures": pictures,
+        "images": images,
     }
     seconds = [round(end - start, 1) for start, end in itertools.pairwise(clock)]
     rows = [(*item, f"{took:.0f}") for item, took in zip(results.items(), seconds, strict=True)]

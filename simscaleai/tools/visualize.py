@@ -24,7 +24,7 @@ from simscaleai.storage.video import write_video
 from simscaleai.tools.figures.camera_figure import plot_cameras
 from simscaleai.tools.figures.curves import plot_rl, plot_training
 from simscaleai.tools.figures.dataset_figure import plot_dataset
-from simscaleai.tools.figures.rollout import Moment, record
+from simscaleai.tools.figures.rollout import RolloutFrame, record
 from simscaleai.tools.figures.scenes import contact_sheet, plot_env
 from simscaleai.tools.figures.style import check_target, save_or_show
 from simscaleai.tools.figures.tiles import compose
@@ -89,7 +89,9 @@ def record_video(
     return write_rollout(path, moments, source.config.control_dt)
 
 
-def write_rollout(path: str | Path, moments: Iterable[Moment], seconds: float) -> dict[str, Any]:
+def write_rollout(
+    path: str | Path, moments: Iterable[RolloutFrame], seconds: float
+) -> dict[str, Any]:
     """Write what `record` yields as an mp4 file; see `record_video`.
 
     Args:
@@ -97,7 +99,7 @@ def write_rollout(path: str | Path, moments: Iterable[Moment], seconds: float) -
       moments: of n episodes.
       seconds: of one step.
     """
-    last: list[Moment] = []
+    last: list[RolloutFrame] = []
 
     def frames() -> Iterator[Any]:
         for moment in moments:

@@ -1,4 +1,4 @@
-"""Episodes in front of a camera, side by side: what the pictures and videos of a policy are made from."""
+"""Episodes in front of a camera, side by side: what the images and videos of a policy are made from."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from simscaleai.sim.scene_cameras import view_of
 from simscaleai.sim.vector_env import TaskVectorEnv
 
 
-class Moment(NamedTuple):
+class RolloutFrame(NamedTuple):
     """n episodes at one time; those that are over stand as they ended.
 
     Attributes:
-      pictures: (n, H, W, 3).
+      images: (n, H, W, 3).
       steps: (n,) control steps taken.
       over: (n,) bool.
       success: (n,) bool, at any step until now.
-      told: n instructions, of tasks that are about following them; else none.
+      instructions: n instructions, of tasks that are about following them; else none.
     """
 
-    pictures: NDArray[np.uint8]
+    images: NDArray[np.uint8]
     steps: NDArray[np.int64]
     over: NDArray[np.bool_]
     success: NDArray[np.bool_]
-    told: tuple[str, ...] = ()
+    instructions: tuple[str, ...] = ()
 
-    def first(self, n: int) -> Moment:
+    def first(self, n: int) -> RolloutFrame:
         """The first n episodes alone."""
-        return Moment(
-            self.pictures[:n], self.steps[:n], self.over[:n], self.success[:n], self.told[:n]
+        return RolloutFrame(
+            self.images[:n], self.steps[:n], self.over[:n], self.success[:n], self.instructions[:n]
         )
 
 
@@ -55,7 +55,7 @@ def record(
     n_steps: int | None = None,
     shown: Container[int] | None = None,
     samples: int = 1,
-) -> Iterator[Moment]:
+) -> Iterator[RolloutFrame]:
     """Let a policy drive n episodes at once, those that `simscale eval --seed` begins with.
 
     Args:
@@ -80,16 +80,18 @@ def record(
         options: Any = {"engine": env.config.render_engine, "samples": samples}
         with closing(Renderer(env.model, [lens], n_episodes, **options)) as renderer:
             drawn = np.full(n_episodes, -1)  # after how many steps
-            told: tuple[str, ...] = ()
+            shown_instructions: tuple[str, ...] = ()
             episodes = _run(env, source.policy(env), seed, n_steps)
             for step, (steps, over, success, instructions) in enumerate(episodes):
                 if env.task.held_out:
-                    told = instructions
+                    shown_instructions = instructions
                 if shown is None or step in shown:
                     rows = np.flatnonzero(steps != drawn)  # the others stand still
                     rgb = renderer.render(env.sim.render_state(), env_ids=rows)[lens.name]["rgb"]
                     drawn[:] = steps
-                    yield Moment(rgb, steps.copy(), over.copy(), success.copy(), told)
+                    yield RolloutFrame(
+                        rgb, steps.copy(), over.copy(), success.copy(), shown_instructions
+                    )
 
 
 def lengths(

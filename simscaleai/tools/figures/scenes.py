@@ -10,7 +10,7 @@ import numpy as np
 
 from simscaleai.convert import converted
 from simscaleai.rollout.policy_source import find_policy_source
-from simscaleai.tools.figures.rollout import Moment, lengths, record
+from simscaleai.tools.figures.rollout import RolloutFrame, lengths, record
 from simscaleai.tools.figures.style import frame, new_figure, show_image, styled
 from simscaleai.tools.figures.tiles import verdict
 
@@ -67,7 +67,7 @@ def plot_env(
     figure = new_figure(2.1 * columns, 0.4 + 2.3 * rows, title)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, moment in zip(panels, moments, strict=False):
-        show_image(axes, moment.pictures[0])
+        show_image(axes, moment.images[0])
         axes.set_title(f"{moment.steps[0] * seconds:.2f} s")
     _mark(panels[len(shown) - 1], end, 0)
     for axes in panels[len(shown) :]:
@@ -76,14 +76,14 @@ def plot_env(
 
 
 @styled
-def contact_sheet(moments: Sequence[Moment], seconds: float, title: str = "") -> Figure:
+def contact_sheet(moments: Sequence[RolloutFrame], seconds: float, title: str = "") -> Figure:
     """Episodes below one another, each from its start to its end, and how it ended.
 
     Args:
       moments: of n episodes, from `record`.
       seconds: of one step.
     """
-    n, height, width, _ = moments[0].pictures.shape
+    n, height, width, _ = moments[0].images.shape
     end = moments[-1]
     side = 1.75
     figure = new_figure(0.5 + side * SHEET, 0.3 + (side * height / width + 0.25) * n, title)
@@ -91,7 +91,7 @@ def contact_sheet(moments: Sequence[Moment], seconds: float, title: str = "") ->
     for i, row in enumerate(grid):
         times = spread(int(end.steps[i]) + 1, SHEET)
         for axes, k in zip(row, times, strict=False):
-            show_image(axes, moments[k].pictures[i])
+            show_image(axes, moments[k].images[i])
             axes.set_title(f"{k * seconds:.2f} s")
         for axes in row[len(times) :]:
             axes.remove()
@@ -106,7 +106,7 @@ def spread(count: int, most: int) -> list[int]:
     return chosen
 
 
-def _mark(axes: Axes, end: Moment, i: int) -> None:
+def _mark(axes: Axes, end: RolloutFrame, i: int) -> None:
     """Label the last image of episode i with how it ended."""
     if end.over[i]:
         color, word = verdict(True, bool(end.success[i]))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simscaleai.tools.figures.rollout import Moment
+from simscaleai.tools.figures.rollout import RolloutFrame
 from simscaleai.tools.figures.style import GREEN, GREY, RED
 
 BORDER = 4  # pixels
@@ -22,7 +22,7 @@ LABEL = 0.065  # height of the words, as a share of the tile
 LETTER = 0.54  # width of a letter, as a share of that
 
 
-def compose(moment: Moment, seconds: float) -> NDArray[np.uint8]:
+def compose(moment: RolloutFrame, seconds: float) -> NDArray[np.uint8]:
     """All tiles side by side.
 
     Args:
@@ -34,7 +34,7 @@ def compose(moment: Moment, seconds: float) -> NDArray[np.uint8]:
     """
     from PIL import Image, ImageDraw
 
-    n, height, width, _ = moment.pictures.shape
+    n, height, width, _ = moment.images.shape
     columns = math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     tall, wide = height + 2 * BORDER, width + 2 * BORDER
@@ -46,12 +46,12 @@ def compose(moment: Moment, seconds: float) -> NDArray[np.uint8]:
         x, y = i % columns * wide, i // columns * tall
         color, word = verdict(bool(moment.over[i]), bool(moment.success[i]))
         border.rectangle((x, y, x + wide - 1, y + tall - 1), fill=color)
-        tile = Image.fromarray(moment.pictures[i])
+        tile = Image.fromarray(moment.images[i])
         draw = ImageDraw.Draw(tile)
         text = f"{i}  {moment.steps[i] * seconds:.2f} s  {word}".rstrip()
         _write(draw, (6, 4), text, font, color)
-        if moment.told:
-            lines = fill(moment.told[i], max(1, int(width / (LETTER * font.size))))
+        if moment.instructions:
+            lines = fill(moment.instructions[i], max(1, int(width / (LETTER * font.size))))
             bottom = draw.textbbox((0, 0), lines, font=font)[3]
             _write(draw, (6, height - bottom - 5), lines, font, "black")
         sheet.paste(tile, (x + BORDER, y + BORDER))

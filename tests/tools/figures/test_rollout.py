@@ -27,14 +27,14 @@ def test_every_step_is_shown_until_all_are_over() -> None:
     assert len(moments) == end.steps.max() + 1
     assert [m.steps.max() for m in moments] == list(range(len(moments)))
     for moment in moments:
-        assert moment.pictures.shape == (3, *SIZE, 3) and moment.pictures.dtype == np.uint8
-        assert moment.pictures.std() > 10
+        assert moment.images.shape == (3, *SIZE, 3) and moment.images.dtype == np.uint8
+        assert moment.images.std() > 10
     # things move while an episode runs and stand still after it; looks are each row's own
     shortest = int(end.steps.min())
     row = int(end.steps.argmin())
-    assert (moments[0].pictures[row] != moments[shortest].pictures[row]).mean() > 0.01
-    assert (moments[shortest].pictures[row] == end.pictures[row]).all()
-    assert (end.pictures[0] != end.pictures[1]).mean() > 0.3
+    assert (moments[0].images[row] != moments[shortest].images[row]).mean() > 0.01
+    assert (moments[shortest].images[row] == end.images[row]).all()
+    assert (end.images[0] != end.images[1]).mean() > 0.3
     assert end.first(2).steps.tolist() == end.steps[:2].tolist()
 
 

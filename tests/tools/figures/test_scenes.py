@@ -1,4 +1,4 @@
-"""Grids of pictures: which moments, in which order, and how the last one is marked."""
+"""Grids of images: which moments, in which order, and how the last one is marked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
-from simscaleai.tools.figures.rollout import Moment
+from simscaleai.tools.figures.rollout import RolloutFrame
 from simscaleai.tools.figures.scenes import GRID, SHEET, contact_sheet, plot_env, spread
 from simscaleai.tools.figures.style import GREEN, RED
 
@@ -32,8 +32,8 @@ def test_a_whole_episode() -> None:
     assert len(figure.axes) == min(steps + 1, GRID)
     assert title(figure.axes[0]) == "0.00 s" and title(last) == f"{0.05 * steps:.2f} s: success"
     assert border(last) == {to_rgba(GREEN)} and border(figure.axes[0]) == set()
-    pictures = [axes.images[0].get_array() for axes in figure.axes]
-    assert all(p.shape == (24, 24, 3) and p.std() > 10 for p in pictures)
+    images = [axes.images[0].get_array() for axes in figure.axes]
+    assert all(p.shape == (24, 24, 3) and p.std() > 10 for p in images)
 
 
 def test_the_first_steps_alone() -> None:
@@ -49,9 +49,9 @@ def test_a_contact_sheet() -> None:
     moments = []
     for step in range(21):
         steps = np.minimum(step, ends)
-        pictures = np.zeros((2, 4, 6, 3), np.uint8) + steps[:, None, None, None].astype(np.uint8)
+        images = np.zeros((2, 4, 6, 3), np.uint8) + steps[:, None, None, None].astype(np.uint8)
         over = step >= ends
-        moments.append(Moment(pictures, steps, over, over & [True, False]))
+        moments.append(RolloutFrame(images, steps, over, over & [True, False]))
     figure = contact_sheet(moments, 0.1, "two")
     assert figure.get_suptitle() == "two"
     shown = [int(axes.images[0].get_array()[0, 0, 0]) for axes in figure.axes]

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from simscaleai.tools.figures.rollout import Moment
+from simscaleai.tools.figures.rollout import RolloutFrame
 from simscaleai.tools.figures.style import GREEN, GREY, RED
 from simscaleai.tools.figures.tiles import BORDER, compose, verdict
 
 
-def moment(n: int, side: int = 40) -> Moment:
+def moment(n: int, side: int = 40) -> RolloutFrame:
     """Tile i is of the brightness 10 i; even ones are over, and every fourth succeeded."""
-    pictures = (
+    images = (
         np.ones((n, side, side + 1, 3), np.uint8)
         * (10 * np.arange(n, dtype=np.uint8))[:, None, None, None]
     )
     over = np.arange(n) % 2 == 0
-    return Moment(pictures, np.arange(n), over, np.arange(n) % 4 == 0)
+    return RolloutFrame(images, np.arange(n), over, np.arange(n) % 4 == 0)
 
 
 @pytest.mark.parametrize(("n", "rows", "columns"), [(1, 1, 1), (2, 1, 2), (5, 2, 3), (9, 3, 3)])
@@ -46,8 +46,8 @@ def test_words() -> None:
 
 def test_an_instruction_stands_at_the_bottom_of_its_own_tile() -> None:
     plain = moment(2, side=64)
-    told = compose(plain._replace(told=("go left", "")), 0.05)
-    changed = (told != compose(plain, 0.05)).any(-1)
+    instructions = compose(plain._replace(instructions=("go left", "")), 0.05)
+    changed = (instructions != compose(plain, 0.05)).any(-1)
     rows, columns = np.nonzero(changed)
     assert changed.any() and rows.min() > 36 and columns.max() < 36 + 64
-    assert plain._replace(told=("a", "b")).first(1).told == ("a",)
+    assert plain._replace(instructions=("a", "b")).first(1).instructions == ("a",)
