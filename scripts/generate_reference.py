@@ -41,7 +41,7 @@ MODULES = {
     "models": "registry registered policy_heads.* policy declarations normalization language vision towers"
     " vision_transformer",
     "training": "trainer run settings data.dataset data.loader",
-    "rollout": "loop outcomes frames policy_adapter",
+    "rollout": "loop outcomes frame_recorder policy_adapter",
     "evaluation": "evaluate",
     "rl": "training runner settings agents.agent agents.ppo agents.cem rewards.rewards adapters.*",
     "datagen": "generator relabel rerender validate",

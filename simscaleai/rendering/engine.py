@@ -1,4 +1,4 @@
-"""The interface of the render engines, and the choice of one for a model."""
+"""Interface of the render engines, and the choice of one for a model."""
 
 from __future__ import annotations
 

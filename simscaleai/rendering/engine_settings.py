@@ -1,4 +1,4 @@
-"""The settings that every render engine is made with."""
+"""Settings of a render engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pool of threads that a forked process can use."""
+"""Pool of threads that a forked process can use."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class RenderCamera:
 
     @property
     def principal_point(self) -> tuple[float, float]:
-        """Where the optical axis meets the image: (column, row) in pixels from the upper left corner."""
+        """Where the optical axis crosses the image: (column, row) in pixels from the upper left corner."""
         right, down = self.shift
         return 0.5 * self.width + right * self.height, (0.5 + down) * self.height
 

@@ -19,7 +19,7 @@ _Pickled = tuple[dict[str, object], ArrayDict, FloatArray, IntArray]
 
 
 class BatchSim(MuJoCoSim):
-    """A `Sim` of n envs on `num_threads` threads (0: all cores)."""
+    """`Sim` of n envs on `num_threads` threads (0: all cores)."""
 
     def __init__(self, model: mujoco.MjModel, n: int, num_threads: int = 0) -> None:
         super().__init__(n, model)

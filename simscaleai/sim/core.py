@@ -1,4 +1,4 @@
-"""The core of all task environments: physics, task, randomizer, renderer and episode counters of n envs.
+"""Core of all task environments: physics, task, randomizer, renderer and episode counters of n envs.
 
 `TaskEnv` (n = 1) and `TaskVectorEnv` expose a `TaskCore` as Gymnasium environments. Starting an episode,
 stepping and observing are written here once, so that the two agree bit by bit.

@@ -16,7 +16,7 @@ InfoDict = dict[str, Any]
 """Gymnasium's info: numbers, flags, texts and dicts of them by name; with a leading axis n of n envs."""
 
 Space = spaces.Space[Any]
-"""A Gymnasium space of any element."""
+"""Gymnasium space of any element."""
 
 GoalReward = Callable[..., Array]
 """`compute_reward(achieved, desired, info)` of a goal-conditioned environment: rewards (...,)."""

@@ -19,7 +19,7 @@ _UNSTABLE = "Nan, Inf or huge value in"
 
 
 class LogConfig(ctypes.Structure):
-    """The struct `mjLogConfig` of mjtype.h."""
+    """Struct `mjLogConfig` of mjtype.h."""
 
     # the order and the types of the header: the struct is passed by value
     _fields_ = [

@@ -1,4 +1,4 @@
-"""The simulations that tasks read and step: the protocol `Sim`, and what its two implementations share.
+"""Simulations that tasks read and step: the protocol `Sim`, and the base of its two implementations.
 
 `SingleSim` is one `MjData` (n = 1) and `BatchSim` a `mujoco.batch.Batch` (n envs on a thread pool).
 Both give each MjData field as an (n, ...) array under MjData's name, so that a task, a controller
@@ -107,7 +107,7 @@ class Sim(Protocol):
 
     @property
     def xp(self) -> ModuleType:
-        """The array-API module of the fields."""
+        """Array-API module of the fields."""
 
     @property
     def device(self) -> str:
@@ -119,7 +119,7 @@ class Sim(Protocol):
 
     @property
     def model(self) -> mujoco.MjModel:
-        """The model that the envs share, at its nominal values."""
+        """Model of all envs, at its nominal values."""
 
     def step(self, nstep: int, env_ids: EnvIds | None = None) -> None:
         """Advance `env_ids` (all by default) by `nstep` substeps at their present `ctrl`."""
@@ -166,7 +166,7 @@ class MuJoCoSim(ABC):
 
     Args:
       n: number of envs.
-      model: the model they share.
+      model: model of all envs.
     """
 
     xp: ClassVar[ModuleType] = np

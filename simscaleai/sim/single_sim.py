@@ -20,7 +20,7 @@ _STABLE.flags.writeable = _UNSTABLE.flags.writeable = False
 
 
 class SingleSim(MuJoCoSim):
-    """A `Sim` of n = 1; `env_ids` of its methods are not looked at.
+    """`Sim` of n = 1; its methods ignore `env_ids`.
 
     Args:
       model: a model of its own, since randomization changes it.

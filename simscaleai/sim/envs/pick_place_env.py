@@ -1,4 +1,4 @@
-"""The pick-and-place task as a single environment."""
+"""Pick-and-place task as a single environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reach task as a single environment."""
+"""Reach task as a single environment."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from simscaleai.sim.robots.robot import Robot
 
 
 class Arm:
-    """A robot with j arm joints in `model`.
+    """Robot with j arm joints in `model`.
 
     Attributes:
       site: index of the end effector's site in `site_xpos`.
