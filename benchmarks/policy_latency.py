@@ -32,6 +32,7 @@ CASES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("diffusion, DDIM 10", "diffusion", {"num_inference_steps": 10}),
     ("diffusion, DDPM 100", "diffusion", {"sampler": "ddpm"}),
     ("flow, 5 steps", "flow", {"num_inference_steps": 5}),
+    ("flow, 1 step", "flow", {"num_inference_steps": 1, "objective": "distilled"}),
     ("vla:small", "vla:small", {}),
     (
         "vla:small, flow 5",

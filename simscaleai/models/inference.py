@@ -19,7 +19,9 @@ def inference(module: nn.Module) -> Iterator[None]:
     """
     # Layer by layer: a fine-tuned model may have frozen layers in evaluation mode inside of a training one.
     training = [m for m in module.modules() if m.training]
-    module.eval()
+    # `module.eval()` would set all layers again at every action of a robot, for 0.1 ms.
+    for layer in training:
+        layer.training = False
     try:
         with torch.no_grad():
             yield

@@ -28,16 +28,20 @@ class SinusoidalPosEmbed(nn.Module):
       dim: width, an even number of at least 4.
     """
 
+    frequencies: torch.Tensor
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         assert dim >= 4 and dim % 2 == 0
-        self.dim = dim
+        powers = torch.arange(dim // 2, dtype=torch.float32) / (dim // 2 - 1)
+        # Not saved: it follows from the argument.
+        self.register_buffer(
+            "frequencies", torch.exp(-math.log(10_000.0) * powers), persistent=False
+        )
 
     def forward(self, t: torch.Tensor) -> torch.Tensor:
         """(B,) of any number type -> (B, dim) float32."""
-        half = self.dim // 2
-        powers = torch.arange(half, device=t.device, dtype=torch.float32) / (half - 1)
-        angles = t.float().unsqueeze(-1) * torch.exp(-math.log(10_000.0) * powers)
+        angles = t.float().unsqueeze(-1) * self.frequencies  # (B, dim / 2)
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
