@@ -1,6 +1,6 @@
 """How often the scripted experts succeed, and how still a held cube stays.
 
-    python benchmarks/experts.py [--episodes 1000] [--grasps 64] [--robot panda]
+    python benchmarks/experts.py [--episodes 1000] [--grasps 64] [--robot panda] [--tasks sort]
 
 The first table runs each expert over unseen episodes. The second one grasps the cube from the task's
 own starts (any yaw), then throws the hand about for 10 s at full speed in a random direction that
@@ -35,19 +35,23 @@ RUNS: tuple[tuple[str, float, str | None], ...] = (
     ("pick_place_color", 0.002, None),
     ("pick_place_color", 0.005, None),
     ("pick_place_color", 0.002, "default"),
+    ("sort", 0.002, None),
+    ("sort", 0.005, None),
+    ("sort", 0.002, "default"),
+    ("sort", 0.002, "heavy"),
     ("reach_around", 0.002, None),
     ("reach_around", 0.005, None),
     ("reach_around", 0.002, "default"),
 )
 
 
-def success(episodes: int, robot: str) -> Table:
+def success(episodes: int, robot: str, tasks: list[str]) -> Table:
     table = Table(title=f"Experts over {episodes} episodes, {robot}")
     for column in ("task", "dt (s)", "randomization", "success (%)", "95 % interval", "mean steps"):
         table.add_column(column)
     table.add_column("failures")
     for name, dt, level in RUNS:
-        if name not in find_robot(robot).tasks:
+        if name not in find_robot(robot).tasks or (tasks and name not in tasks):
             continue
         settings: dict[str, Any] = {
             "robot": robot,
@@ -126,10 +130,12 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=1000)
     parser.add_argument("--grasps", type=int, default=64)
     parser.add_argument("--robot", default="panda", choices=list_robots())
+    parser.add_argument("--tasks", nargs="+", default=[], help="these alone, without the grasps")
     args = parser.parse_args()
     console = Console(width=110)
-    console.print(creep_table(args.grasps, args.robot))
-    console.print(success(args.episodes, args.robot))
+    if not args.tasks:
+        console.print(creep_table(args.grasps, args.robot))
+    console.print(success(args.episodes, args.robot, args.tasks))
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ _ENVS: Registry[Any] = Registry(
         "reach_around": "simscaleai.sim.tasks.reach_around:ReachAround",
         "reach_color": "simscaleai.sim.tasks.reach_color:ReachColor",
         "reach_goal": "simscaleai.sim.tasks.goal_tasks:ReachGoal",
+        "sort": "simscaleai.sim.tasks.sort:Sort",
     },
 )
 

@@ -25,7 +25,7 @@ PICKING = {
     "grasped": bool,
     "lifted": bool,
 }
-FOLLOWING = {"wrong": bool, "wanted": int}
+FOLLOWING = {"wrong": bool, "wanted": int, "approached": int}
 INFO: dict[str, dict[str, type]] = {
     "reach": {"distance": float},
     "pick_place": PICKING,
@@ -34,6 +34,7 @@ INFO: dict[str, dict[str, type]] = {
     "reach_around": {"distance": float, "hit": bool, "side": int},
     "reach_goal": {"distance": float},
     "pick_place_goal": PICKING,
+    "sort": {**PICKING, **FOLLOWING, "wrong_place": bool, "request": int},
 }
 STATE_DIM = {
     "reach": 20,
@@ -43,6 +44,7 @@ STATE_DIM = {
     "reach_around": 23,
     "reach_goal": 23,  # the place of the hand is in "observation" and in "achieved_goal"
     "pick_place_goal": 33,
+    "sort": 48,
 }
 
 

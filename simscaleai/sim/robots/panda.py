@@ -38,6 +38,7 @@ PANDA = Robot(
         "pick_place",
         "reach_color",
         "pick_place_color",
+        "sort",
         "reach_around",
         "reach_goal",
         "pick_place_goal",

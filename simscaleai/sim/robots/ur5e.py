@@ -56,6 +56,7 @@ UR5E = Robot(
         "pick_place",
         "reach_color",
         "pick_place_color",
+        "sort",
         "reach_around",
         "reach_goal",
         "pick_place_goal",

@@ -8,6 +8,7 @@ not following the instruction.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,6 @@ from simscaleai.policy import Policy
 from simscaleai.sim.arrays import Array, array_namespace, copied, like, number
 from simscaleai.sim.physics import Sim
 from simscaleai.sim.tasks.instructed import InstructedTask
-from simscaleai.sim.tasks.latent import LatentTask
 
 COLORS = ("red", "green", "blue")  # a latent is an index into these
 
@@ -28,8 +28,8 @@ class ColorTask(InstructedTask):
     `instructions` and `held_out` of a subclass have "{color}" in them.
     """
 
-    requests = COLORS
-    categories = COLORS
+    requests: ClassVar[tuple[str, ...]] = COLORS
+    categories: ClassVar[tuple[str, ...]] = COLORS
     words = {color: {"color": color} for color in COLORS}
     task_state = {**InstructedTask.task_state, "wrong": bool}
 
@@ -60,7 +60,7 @@ class ColorExpert:
       names: {key that `expert` reads: suffix of the keys "<color>_<suffix>" of this task}.
     """
 
-    def __init__(self, expert: Policy, task: LatentTask, names: Mapping[str, str]) -> None:
+    def __init__(self, expert: Policy, task: InstructedTask, names: Mapping[str, str]) -> None:
         self._expert = expert
         self._task = task
         self._names = names
@@ -74,7 +74,7 @@ class ColorExpert:
         self._expert.reset(mask, seeds)
 
     def act(self, obs: Mapping[str, Array]) -> NDArray[np.float32]:
-        wanted = self._task.latent()
+        wanted = self._task.wanted()
         shown = dict(obs)
         for key, name in self._names.items():
             each = [obs[f"{c}_{name}"] for c in COLORS]  # 3 x (n, d)

@@ -25,8 +25,6 @@ from simscaleai.sim.physics import Sim
 from simscaleai.sim.robots.controllers import Controller
 from simscaleai.sim.tasks.latent import LatentTask
 
-NONE = -1  # `info["approached"]` before the hand was near any object
-
 
 class InstructedTask(LatentTask):
     """Stands before the task that it changes: `class ReachColor(InstructedTask, Reach)`.
@@ -48,13 +46,17 @@ class InstructedTask(LatentTask):
     def __init__(self, model: mujoco.MjModel, controller: Controller) -> None:
         super().__init__(model, controller)
         self._asked: str | None = None
+        self._drawn = self.requests  # those that an episode may draw
 
     @abstractmethod
     def objects(self, sim: Sim) -> Array:
         """Centers of the m objects that an instruction may mean, (n, m, 3) m in the world frame."""
 
-    def wanted(self, sim: Sim) -> Array:
-        """Return the index in `objects` of the one that each instruction means, (n,) int64."""
+    def wanted(self, sim: Sim | None = None) -> Array:
+        """Return the index in `objects` of the one that each instruction means, (n,) int64.
+
+        By default that of the environment's own simulations, as `latent`.
+        """
         return self.latent(sim)
 
     @property
@@ -68,10 +70,20 @@ class InstructedTask(LatentTask):
         self._asked = request
 
     def drawn_request(self, u: Array) -> Array:
-        """Return the latents (k,) for uniform numbers u (k,): what `ask` says, else one of `requests`."""
+        """Return the latents (k,) for uniform numbers u (k,): what `ask` says, else one at random."""
         if self._asked is not None:
             return 0.0 * u + self.all_requests.index(self._asked)
-        return array_namespace(u).floor(u * len(self.requests))
+        first = self.all_requests.index(self._drawn[0])
+        return first + array_namespace(u).floor(u * len(self._drawn))
+
+    def use_phrasings(self, name: str) -> None:
+        """Take instructions from those of "train"ing data, "held_out" ones, or "new_combination".
+
+        The last asks for one of `new_requests` in the words of training. Errors as of `Task.use_phrasings`.
+        """
+        new = name == "new_combination" and bool(self.new_requests)
+        super().use_phrasings("train" if new else name)
+        self._drawn = self.new_requests if new else self.requests
 
     def phrasings(self, name: str = "train") -> dict[str, tuple[str, ...]]:
         sentences = self._sentences(name)
@@ -95,5 +107,5 @@ class InstructedTask(LatentTask):
 
     def info(self, sim: Sim) -> dict[str, Array]:
         measured = super().info(sim)  # type: ignore[safe-super] # that of the next base
-        approached = sim.task_state["approached"] - 1  # a new array, NONE where there is none
+        approached = sim.task_state["approached"] - 1  # a new array; -1 for none
         return {**measured, "wanted": self.wanted(sim), "approached": approached}

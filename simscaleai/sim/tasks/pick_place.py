@@ -65,7 +65,7 @@ class PickPlace(Task):
 
     def __init__(self, model: mujoco.MjModel, controller: Controller) -> None:
         super().__init__(model, controller)
-        self.target = self.mocap_id("target")
+        self.target = self.mocap_id(self.mocap_bodies[0])
         self.grip_region = np.array(GRIP_REGION)
         joints = [int(model.body(name).jntadr[0]) for name in self.free_bodies]
         starts = model.jnt_qposadr[joints].tolist()
@@ -105,6 +105,10 @@ class PickPlace(Task):
         """Return the center of the cube that is to be moved, (n, 3) m."""
         return sim.qpos[:, self.position]
 
+    def goal(self, sim: Sim) -> Array:
+        """Where the center of that cube belongs, (n, 3) m."""
+        return sim.mocap_pos[:, self.target, :]
+
     def observe(self, sim: Sim) -> dict[str, Array]:
         arm = self.controller
         return {
@@ -123,7 +127,7 @@ class PickPlace(Task):
     def info(self, sim: Sim) -> dict[str, Array]:
         cube = self.cube(sim)
         to_cube = cube - sim.site_xpos[:, self.controller.site, :]
-        place_dist = norm(sim.mocap_pos[:, self.target, :] - cube)
+        place_dist = norm(self.goal(sim) - cube)
         lifted = copied(sim.task_state["lifted"])
         return {
             "reach_dist": norm(to_cube),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from simscaleai.policy import Policy
@@ -37,7 +39,7 @@ class PickPlaceColor(ColorTask, PickPlace):
         "bring the {color} cube to the white disc",
         "{color} block to the target",
     )
-    mocap_bodies = ("target", "latent")
+    mocap_bodies: ClassVar[tuple[str, ...]] = ("target", "latent")
     free_bodies = tuple(f"{color}_cube" for color in COLORS)
     num_uniforms = 16  # 12 positions of cubes and target, 3 yaws, 1 color
     task_state = {**PickPlace.task_state, **ColorTask.task_state}
@@ -68,12 +70,12 @@ class PickPlaceColor(ColorTask, PickPlace):
         return sim.xp.stack([sim.qpos[:, position] for position in self.positions], axis=1)
 
     def cube(self, sim: Sim) -> Array:
-        return pick(self.objects(sim), self.latent(sim))
+        return pick(self.objects(sim), self.wanted(sim))
 
     def post_step(self, sim: Sim) -> None:
         super().post_step(sim)
         lifted = is_lifted(self.objects(sim))  # (n, 3)
-        sim.task_state["wrong"] |= sim.xp.any(lifted & others(self.latent(sim)), axis=1)
+        sim.task_state["wrong"] |= sim.xp.any(lifted & others(self.wanted(sim)), axis=1)
 
     def expert(self) -> Policy:
         return ColorExpert(

@@ -89,7 +89,7 @@ class ReachColor(ColorTask, Reach):
         return obs
 
     def goal(self, sim: Sim) -> Array:
-        return pick(self.objects(sim), self.latent(sim))
+        return pick(self.objects(sim), self.wanted(sim))
 
     def objects(self, sim: Sim) -> Array:
         """Return the centers of all spheres, (n, 3, 3) m."""
@@ -100,7 +100,7 @@ class ReachColor(ColorTask, Reach):
         # any sphere that the hand touches on its way counts, not only the nearest
         hand = sim.site_xpos[:, self.controller.site, :]
         reached = norm(self.objects(sim) - hand[:, None, :]) < RADIUS
-        sim.task_state["wrong"] |= sim.xp.any(reached & others(self.latent(sim)), axis=1)
+        sim.task_state["wrong"] |= sim.xp.any(reached & others(self.wanted(sim)), axis=1)
 
     def expert(self) -> Policy:
         return ColorExpert(ReachExpert(self.controller), self, {"target_pos": "pos"})
