@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 
 from simscaleai.convert import convert
@@ -24,16 +25,26 @@ METRICS = ("eval_success_rate", "success_rate", "eval_score", "eval_loss")
 _LESS_IS_BETTER = ("loss", "error", "mse", "mae", "distance")
 
 
+class Check(Protocol):
+    """What a run measures at each evaluation besides the loss, and warns of."""
+
+    def __call__(self, model: Any, /) -> dict[str, float]:
+        """Return numbers to record."""
+
+    def warning(self, step: int, max_steps: int, numbers: Mapping[str, float]) -> str | None:
+        """Return a sentence for the user about an evaluation's numbers; None for nothing to say."""
+
+
 def evaluate(
     optimizer_step: OptimizerStep,
     loader: DataLoader[Any] | None,
-    function: Callable[..., Any] | None,
+    functions: Sequence[Callable[..., Any]],
     stop: StopSignals,
 ) -> dict[str, float]:
-    """Means over `loader` as "eval_<name>", and what `function(model)` returns.
+    """Means over `loader` as "eval_<name>", and what `function(model)` returns for each of `functions`.
 
-    Every process goes through its part of the loader; the function is called on the main process, and the
-    others wait for its result.
+    Every process goes through its part of the loader; the functions are called on the main process, and the
+    others wait for their results.
 
     Returns:
       numbers, the same in all processes; none if a signal to stop came meanwhile.
@@ -45,11 +56,11 @@ def evaluate(
         model.reshard()
         if loader is not None:
             result = _over_batches(optimizer_step, loader, stop)
-        if function is not None and result is not None:
+        if functions and result is not None:
             with model.on_main(processes) as callable_alone:
                 found = None
                 if callable_alone is not None:
-                    found = stop.attempt(lambda: _numbers(function(callable_alone)))
+                    found = stop.attempt(lambda: _call_all(functions, callable_alone))
             extra = processes.broadcast(found)
             result = None if extra is None else result | extra
         model.reshard()
@@ -77,6 +88,14 @@ def _over_batches(
         return {}
     sums = processes.all_reduce(torch.stack(list(totals.values()))).tolist()
     return {f"eval_{key}": total / samples[key] for key, total in zip(totals, sums, strict=True)}
+
+
+def _call_all(functions: Sequence[Callable[..., Any]], model: nn.Module) -> dict[str, float]:
+    """Return the numbers of all functions of the model together."""
+    found: dict[str, float] = {}
+    for function in functions:
+        found |= _numbers(function(model))
+    return found
 
 
 def _numbers(found: Any) -> dict[str, float]:

@@ -35,6 +35,7 @@ from simscaleai.training.data.dataset import (
 )
 from simscaleai.training.data.loader import make_loader
 from simscaleai.training.data.spec import picture_keys
+from simscaleai.training.instruction_check import InstructionCheck
 from simscaleai.training.run_config import RunConfig, replayable
 from simscaleai.training.train_config import TrainConfig
 from simscaleai.training.trainer import Trainer
@@ -113,11 +114,25 @@ def build_trainer(
     at_once = own if train.spec.obs.image_keys else max(own, 1024)
     evaluation = loader(valid, at_once, False) if valid is not None and len(valid) else None
     trainer = Trainer(policy, batches, config, evaluation, eval_fn)
+    if check := _instruction_check(model, train, valid):
+        trainer.checks.append(check)
     if actions is not None:
         trainer.announce(
             f"Actions leave [-1, 1]: they are normalized, and the policy acts within {actions}."
         )
     return trainer
+
+
+def _instruction_check(
+    model: nn.Module, train: AnyDataset, valid: AnyDataset | None
+) -> InstructionCheck | None:
+    """Return the check whether the policy listens, on unseen episodes if there are enough of them."""
+    if not uses_language(model):
+        return None
+    for data in (valid, train):
+        if isinstance(data, TrajectoryDataset) and (check := InstructionCheck.of(data)):
+            return check
+    return None
 
 
 def _model_and_data(config: TrainConfig) -> tuple[nn.Module, AnyDataset, AnyDataset | None]:

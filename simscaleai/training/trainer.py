@@ -63,6 +63,7 @@ class Trainer:
       eval_fn: called with the model by `evaluate`, on the main process; returns a number, or a dict of them.
 
     Attributes:
+      checks: measured at each evaluation too, and may warn; empty unless set.
       model: as it was given; under FSDP2 its parameters are DTensors.
       step: optimizer steps made.
       processes: this process, and how many there are.
@@ -82,6 +83,7 @@ class Trainer:
         self.settings = settings = RunConfig.of(config)
         checkpoint.require_storable(self._about())
         self.eval_loader, self.eval_fn = eval_loader, eval_fn
+        self.checks: list[evaluation.Check] = []
         self.processes = Processes.from_environment()
         # It may refuse, and so comes before the process group is started.
         micro_batch_size = micro_batch_size_of(settings, self.processes)
@@ -165,9 +167,8 @@ class Trainer:
         Layers run in evaluation mode and weights are the moving average, if there is one. The random state
         is afterwards as it was before: evaluating more or less often does not change the training.
         """
-        return evaluation.evaluate(
-            self.optimizer_step, self.eval_loader, self.eval_fn, self.run.stop
-        )
+        functions = [f for f in (self.eval_fn, *self.checks) if f is not None]
+        return evaluation.evaluate(self.optimizer_step, self.eval_loader, functions, self.run.stop)
 
     def save_checkpoint(self, step: int, is_final: bool = False) -> Path:
         """Write `step_<step>.pt` (under FSDP2 a folder), or `final.pt`; return its path."""
@@ -282,6 +283,9 @@ class Trainer:
             return
         self.metrics |= found
         report.record(self.step, found)
+        for check in self.checks:
+            if text := check.warning(self.step, self.config.max_steps, found):
+                report.warn(text)
         metric = evaluation.best_metric(self.config.best_metric, found)
         if metric is None:
             return

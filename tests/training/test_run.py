@@ -262,7 +262,8 @@ def test_models_of_windows_and_language(make_dataset: Make, tmp_path: Path) -> N
         def predict(
             self, obs: dict[str, torch.Tensor], language: list[str] | None = None
         ) -> torch.Tensor:
-            assert language is not None and set(language) == {"go"}
+            # the check of instructions asks for those of the data while it trains
+            assert set(language or []) in ({"go"}, {"task 0", "task 2", "task 3"})
             return self.net(obs["target_pos"]).unflatten(1, (3, -1))
 
     path = make_dataset()

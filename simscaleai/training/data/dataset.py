@@ -17,6 +17,7 @@ its own, so that the dataset can be sent to workers however they are started.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -257,6 +258,19 @@ class TrajectoryDataset(BatchedDataset):
                 language = self._relabeling.instructions(indices, requests, language)
             batch["language"] = language
         return batch
+
+    def first_steps(self, count: int) -> dict[str, Any]:
+        """Return the first steps of up to `count` episodes, spread over the split, as they were recorded.
+
+        Returns:
+          "observations" {key: (n, ...)} with images as stored, "actions" (n, action_dim) and "language".
+        """
+        recorded = copy.copy(self)
+        recorded.seq_len = recorded.obs_steps = 1
+        recorded.include_language, recorded._relabeling, recorded._privileged = True, None, {}
+        starts = self._start.unique()
+        chosen = torch.linspace(0, max(len(starts) - 1, 0), min(count, len(starts))).round().long()
+        return recorded.read(starts[chosen])
 
     def _targets(
         self, steps: torch.Tensor, requests: torch.Tensor | None
