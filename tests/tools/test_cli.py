@@ -68,7 +68,7 @@ def test_every_help_shows_examples(command: str, capsys: pytest.CaptureFixture[s
     ("words", "message"),
     [
         (["trian"], "No such command 'trian'"),
-        (["eval"], "Missing argument 'CHECKPOINT'; see simscale eval --help."),
+        (["eval"], "Missing argument 'CHECKPOINT...'; see simscale eval --help."),
         (["datagen", "--n-episodes", "0"], "'--n-episodes'"),
         (["datagen", "--env-name", "rech", "--output", "x.h5"], "Did you mean 'reach'?"),
         (["datagen", "--policy", "none.pt", "--output", "x.h5"], "none.pt"),
@@ -270,7 +270,7 @@ def test_only_mistakes_are_caught(capsys, monkeypatch) -> None:
 )
 def test_randomize_takes_an_optional_level(words, level, capsys, monkeypatch) -> None:
     seen = {}
-    monkeypatch.setattr(data, "_check", lambda dataset: None)
+    monkeypatch.setattr(data, "check", lambda dataset: None)
     monkeypatch.setattr(
         "simscaleai.datagen.generate_dataset", lambda *_, **given: seen.update(given) or {}
     )
