@@ -1,4 +1,4 @@
-"""The Typer application: how commands end when a user made a mistake, and how they show examples."""
+"""The Typer application: exit codes and messages of errors, common options, and examples in help texts."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ IMPORT = "--import"
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print a line, with the control characters of names in it written out."""
+    """Print a line; control characters in names are escaped."""
     typer.echo(printable(text), err=err)
 
 
 class Group(TyperGroup):
-    """Ends a command with one sentence and exit code 2 where the user made a mistake.
+    """Group of commands that end with one sentence and exit code 2 after a mistake of the user.
 
-    Its option `--import` is one of every command, too.
+    Every command also has the group's option `--import`.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, **settings: Any) -> None:  # those of TyperGroup
         super().__init__(**settings)
         shared = [option for option in self.params if IMPORT in option.opts]
         for command in self.commands.values():
@@ -34,17 +34,17 @@ class Group(TyperGroup):
             for each in inner:  # of a group such as `data`, its commands take the option
                 each.params += shared
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # its name is private
         try:
             return super().invoke(ctx)
         except UserError as error:
             message = str(error)
-        except typer.TyperException as error:  # a wrong command or option
+        except typer.TyperException as error:  # an unknown command, option or argument
             command = getattr(error, "ctx", None) or ctx
             message = f"{error.format_message().rstrip('.')}; see {command.command_path} --help."
         except (OSError, MemoryError, RuntimeError, ValueError) as error:
             if (found := _limit(error)) is None:
-                raise
+                raise  # a defect: the traceback is needed
             message = found
         except KeyboardInterrupt as stop:  # the message may say how to resume
             echo(str(stop) or "Stopped.", err=True)
@@ -54,14 +54,14 @@ class Group(TyperGroup):
 
 
 def _limit(error: Exception) -> str | None:
-    """What to say of an error that comes from the machine's limits, not from a defect; else None."""
+    """Return a sentence about an error caused by a limit of the machine; None for any other error."""
     if out_of_memory(error):
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         return (
             f"There is not enough memory ({reason}); use fewer environments or workers, smaller images,"
             " a smaller batch or a smaller model."
         )
-    place = getattr(error, "filename", None)
+    place = getattr(error, "filename", None)  # of an OSError
     if (full := cannot_write(error, place or "a file")) is not None:
         return str(full)
     if isinstance(error, OSError) and place is not None:
@@ -70,7 +70,7 @@ def _limit(error: Exception) -> str | None:
 
 
 class RandomizeCommand(TyperCommand):
-    """Lets `--randomize` stand without a level, which then is `default`."""
+    """Command whose option `--randomize` may be given without a level, which means `default`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         for i, word in enumerate(args):
@@ -92,5 +92,5 @@ app = typer.Typer(
 
 
 def examples(*commands: str) -> str:
-    """The epilog of a command's help: one line for each example."""
+    """Return the epilog of a command's help text, with one line per example."""
     return "\n\n".join(["[bold]Examples[/bold]", *commands])

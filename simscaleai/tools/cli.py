@@ -1,7 +1,6 @@
-"""The `simscale` command: parse, call, print. What a command does lives below it.
+"""The `simscale` command. Commands only parse arguments, call the package and print results.
 
-Libraries that take seconds to import are imported inside the command that needs them, so that
-`simscale --help` answers at once.
+Each command imports slow libraries itself, so that `simscale --help` answers at once.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What the commands print: tables on stdout."""
+"""Tables that commands print on stdout."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 from rich.console import Console
 from rich.table import Table
@@ -13,31 +13,32 @@ from simscaleai.errors import printable
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
-    """Print a table; long cells are folded, never cut."""
-    shown = Table(title=_plain(title), title_justify="left", title_style="bold")
+    """Print a table; long cells are wrapped, never truncated."""
+    printed = Table(title=_plain(title), title_justify="left", title_style="bold")
     for column in columns:
-        shown.add_column(_plain(column), overflow="fold")
+        printed.add_column(_plain(column), overflow="fold")
     for row in rows:
-        shown.add_row(*map(_plain, row))
-    Console().print(shown)
+        printed.add_row(*map(_plain, row))
+    Console().print(printed)
 
 
 def _plain(text: str) -> Text:
-    """Text of which no part is taken for markup or for a command to the terminal: names come from files."""
+    """Return text without markup and control characters, as names come from untrusted files."""
     return Text(printable(text))
 
 
-def results(title: str, values: Mapping[str, Any]) -> None:
-    """Print the numbers and words among `values`, one line each; lists and the like are left out."""
+def results(title: str, values: Mapping[str, object]) -> None:
+    """Print the numbers and texts among `values`, one line each, without lists and other containers."""
     rows = [(key.replace("_", " "), text(key, value)) for key, value in values.items()]
     table(title, ["what", "value"], [row for row in rows if row[1]])
 
 
-def text(key: str, value: Any) -> str:
-    """A value as a person reads it: shares in percent, "" for what is no number or word."""
+def text(key: str, value: object) -> str:
+    """Return a value for a reader: fractions in percent, and "" for values other than numbers and texts."""
     if key.endswith(("_rate", "_ci", "_share", "success_at_end")):
-        parts = value if isinstance(value, tuple | list) else [value]
-        if any(part != part for part in parts):
+        # a rate, or the two ends of its interval
+        parts: Sequence[float] = value if isinstance(value, tuple | list) else [cast(float, value)]
+        if any(part != part for part in parts):  # NaN: the environment reports no success
             return "not reported"
         return " to ".join(f"{100 * part:.1f} %" for part in parts)
     if key.endswith("_per_second"):

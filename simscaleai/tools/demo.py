@@ -1,8 +1,8 @@
 """The whole loop on one task, as `make demo` runs it: `python -m simscaleai.tools.demo`.
 
-Demonstrations by the scripted expert, behavior cloning on them, and the clone in closed loop on 100
-starts that are not in the data, with a contact sheet and a video of it. Everything is in `runs/demo/`; the
-policy of an earlier demo is moved aside.
+It generates demonstrations with the scripted expert, trains a policy on them by behavior cloning, evaluates
+the policy in 100 episodes that are not in the data, and records a contact sheet and a video. All files are
+written to `runs/demo/`; the policy of an earlier demo is archived.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 
@@ -26,7 +26,23 @@ from simscaleai.training import TrainConfig, train_policy
 
 FOLDER = Path("runs/demo")
 SHEET, VIDEO = "contact_sheet.png", "rollout.mp4"
-ROWS = 4  # episodes on the contact sheet
+SHEET_EPISODES = 4  # episodes on the contact sheet
+
+
+class DemoStage(TypedDict):
+    """Outcome of one stage of the demo."""
+
+    stage: str
+    result: str
+    seconds: str
+
+
+class DemoSummary(TypedDict):
+    """Outcome of the demo."""
+
+    success_rate: float
+    success_ci: list[float]  # 95 % interval
+    stages: list[DemoStage]
 
 
 def run_demo(
@@ -37,15 +53,17 @@ def run_demo(
     n_episodes: int = 100,
     n_filmed: int = 9,
     size: int = 240,
-) -> dict[str, Any]:
-    """Run the loop in `folder`, print its table and write it to `summary.json`.
+) -> DemoSummary:
+    """Run the loop in `folder`, print a table of its stages and write it to `summary.json`.
 
     Args:
-      n_demonstrations: episodes of the expert to learn from.
+      folder: folder of all files.
+      env_name: name of the environment.
+      n_demonstrations: number of episodes of the expert.
       max_steps: optimizer steps of training.
-      n_episodes: episodes of the trained policy.
-      n_filmed: how many of these the video shows.
-      size: height and width of each of them, pixels.
+      n_episodes: number of episodes of the evaluation.
+      n_filmed: number of episodes in the video.
+      size: height and width of an episode in the video, pixels.
 
     Returns:
       {"success_rate", "success_ci", "stages": [{"stage", "result", "seconds"}, ...]}.
@@ -58,7 +76,7 @@ def run_demo(
         "scripted",
         domain_randomization=False,
         only_success=True,
-        noise=0.2,
+        noise=0.2,  # the clone also sees states beside the expert's path
         overwrite=True,
     )
     clock.append(time.perf_counter())
@@ -68,7 +86,7 @@ def run_demo(
         max_steps=max_steps,
         batch_size=256,
         lr=1e-3,
-        save_every=0,
+        save_every=0,  # only `final.pt`: training takes minutes
         log_every=500,
     )
     metrics = train_policy(settings)
@@ -89,32 +107,32 @@ def run_demo(
     seconds = [round(end - start, 1) for start, end in itertools.pairwise(clock)]
     rows = [(*item, f"{took:.0f}") for item, took in zip(results.items(), seconds, strict=True)]
     table(f"{env_name}, in {folder}/", ["stage", "result", "seconds"], rows)
-    stages = [dict(zip(("stage", "result", "seconds"), row, strict=True)) for row in rows]
-    summary = {"success_rate": rate, "success_ci": list(interval), "stages": stages}
+    stages = [DemoStage(stage=row[0], result=row[1], seconds=row[2]) for row in rows]
+    summary = DemoSummary(success_rate=rate, success_ci=list(interval), stages=stages)
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
 
 
 def film(folder: Path, n_episodes: int, size: int) -> str:
-    """Draw the contact sheet and the video of `final.pt`; what there is now, or why there is nothing.
+    """Draw the contact sheet and the video of `final.pt`; return their names, or the reason why not.
 
-    Pictures are the last thing that a demo should fail for.
+    A machine that cannot render must not lose the results of the demo.
     """
     try:
         source = find_policy_source(str(folder / "final.pt"))
         seconds = source.config.control_dt
-        moments = list(record(source, n_episodes, size=(size, size)))
-        first = [moment.first(ROWS) for moment in moments]
+        snapshots = list(record(source, n_episodes, size=(size, size)))
+        first = [snapshot.first(SHEET_EPISODES) for snapshot in snapshots]
         title = f"{source.env_name}, {source.title}"
         save_or_show(contact_sheet(first, seconds, title), folder / SHEET)
-        write_rollout(folder / VIDEO, moments, seconds)
+        write_rollout(folder / VIDEO, snapshots, seconds)
     except UserError as error:
         return f"none: {error}"
     return f"{SHEET}, {VIDEO}"
 
 
 if __name__ == "__main__":
-    # Two threads are a third faster than one for a network this small, but many times slower while
-    # another program uses one of two cores: they wait for each other at every layer.
+    # With two threads, a network this small trains a third faster on an idle machine, but many times slower
+    # while another program uses one of two cores: the threads wait for each other at every layer.
     torch.set_num_threads(1)
     run_demo()

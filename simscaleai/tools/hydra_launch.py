@@ -1,8 +1,8 @@
-"""What is used of Hydra: its syntax for several values, and its launchers.
+"""Use Hydra for its syntax of several values and its launchers.
 
-Hydra composes no configuration of a user. It is given a job's number as the only setting, so that nothing
-in a YAML file can reach its interpolations or its `_target_`; of the command line it takes the launcher and
-that launcher's options.
+Hydra does not compose the user's configuration. Its only setting is the number of a job, so that no YAML
+file can reach its interpolations or its `_target_`. From the command line it gets only the launcher and the
+options of the launcher.
 """
 
 from __future__ import annotations
@@ -13,12 +13,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from simscaleai.errors import UserError, unknown_name
+from simscaleai.json_types import JsonDict, JsonValue
 from simscaleai.plugins import request, requested
 
-# Short names, and what installs the launchers that do not come with Hydra.
+if TYPE_CHECKING:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import DictConfig
+
+# Short names of launchers, and the packages of launchers that are not part of Hydra.
 ALIASES = {"submitit": "submitit_slurm"}
 PACKAGES = {
     "joblib": "hydra-joblib-launcher",
@@ -33,29 +38,29 @@ _OPTION = re.compile(r"hydra\.launcher(\.[a-zA-Z]\w*)+=")
 
 @dataclass
 class Words:
-    """The words of a command line, sorted into options, overrides and others.
+    """Arguments of a command line.
 
     Attributes:
-      values: {key: its values}, one or several.
-      options: those for the launcher, as Hydra reads them.
-      launcher: its name, where the words give one.
+      values: {key: values}, one or several.
+      options: options of the launcher, in Hydra's syntax.
+      launcher: name of the launcher; None if no argument names one.
     """
 
-    values: dict[str, list[Any]] = field(default_factory=dict)
+    values: dict[str, list[JsonValue]] = field(default_factory=dict)
     options: list[str] = field(default_factory=list)
     launcher: str | None = None
 
-    def combinations(self) -> Iterator[dict[str, Any]]:
-        """{key: value} of every job, the last key changing fastest."""
+    def combinations(self) -> Iterator[JsonDict]:
+        """Yield {key: value} of every job; the last key changes fastest."""
         for chosen in itertools.product(*self.values.values()):
             yield dict(zip(self.values, chosen, strict=True))
 
 
 def parse_words(words: Sequence[str]) -> Words:
-    """Read `key=value` words, of which a value may be `a,b`, `choice(a,b)` or `range(1,9,2)`.
+    """Parse `key=value` arguments, whose values may be `a,b`, `choice(a,b)` or `range(1,9,2)`.
 
     Raises:
-      UserError: Hydra is not installed, or cannot read a word; or a word has no business here.
+      UserError: Hydra is not installed or cannot parse an argument; or an argument is not allowed.
     """
     _require_hydra()
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -63,7 +68,7 @@ def parse_words(words: Sequence[str]) -> Words:
     parser = OverridesParser.create()
     found = Words()
     for word in words:
-        if "${" in word:
+        if "${" in word:  # an interpolation could read environment variables and files
             raise UserError(f"{word!r} refers to another value; write the value itself.")
         if word.startswith(_LAUNCHER):
             found.launcher = word.removeprefix(_LAUNCHER)
@@ -78,13 +83,14 @@ def parse_words(words: Sequence[str]) -> Words:
     return found
 
 
-def _values(parser: Any, word: str) -> tuple[str, list[Any]]:
-    """The key of a word and its values."""
+def _values(parser: OverridesParser, word: str) -> tuple[str, list[JsonValue]]:
+    """Return key and values of an argument."""
     from hydra.core.override_parser.types import OverrideType
     from hydra.errors import HydraException
 
     try:
         override = parser.parse_override(word)
+        # not "+key=", "~key" or "key@package=", which edit Hydra's own configuration
         plain = override.type is OverrideType.CHANGE and override.package is None
         if override.is_sweep_override():
             values = [_plain(value) for value in override.sweep_iterator()]
@@ -102,18 +108,18 @@ def _values(parser: Any, word: str) -> tuple[str, list[Any]]:
     return override.key_or_group, values
 
 
-def _plain(value: Any) -> Any:
-    """A value of Hydra's parser without its quotes."""
+def _plain(value: Any) -> JsonValue:
+    """Return a value of Hydra's parser, of whatever type, as a JSON value without quotes."""
     from hydra.core.override_parser.types import QuotedString
 
     if isinstance(value, QuotedString):
         return value.text
     if isinstance(value, float):
-        return float(f"{value:.12g}")  # a range of 0.1 gives 0.30000000000000004
+        return float(f"{value:.12g}")  # a range with step 0.1 gives 0.30000000000000004
     if isinstance(value, list):
         return [_plain(part) for part in value]
     if isinstance(value, dict):
-        return {_plain(key): _plain(part) for key, part in value.items()}
+        return {cast(str, _plain(key)): _plain(part) for key, part in value.items()}
     return value
 
 
@@ -124,17 +130,17 @@ def launch(
     launcher: str,
     options: Sequence[str] = (),
 ) -> None:
-    """Call `task(number)` for every number, wherever the launcher does; return when all are over.
+    """Call `task(number)` for every number, on the machines of the launcher; return when all have ended.
 
     Args:
-      task: can be pickled; what it returns is not kept.
-      numbers: of the jobs.
-      folder: for what Hydra and the launcher write.
+      task: a function that can be pickled; its result is ignored.
+      numbers: numbers of the jobs.
+      folder: folder for the files of Hydra and the launcher.
       launcher: name in Hydra's group `hydra/launcher`.
-      options: words `hydra.launcher.<option>=value`.
+      options: arguments `hydra.launcher.<option>=value`.
 
     Raises:
-      UserError: there is no such launcher or option.
+      UserError: the launcher or an option is unknown.
     """
     _require_hydra()
     from hydra import initialize
@@ -150,6 +156,7 @@ def launch(
     launcher = ALIASES.get(launcher, launcher)
     overrides = [
         f"{_LAUNCHER}{launcher}",
+        # the command prints its own lines, and Hydra would reconfigure the logging of the process
         "hydra/hydra_logging=none",
         "hydra/job_logging=none",
         *options,
@@ -170,15 +177,15 @@ def launch(
                 f"The launcher {launcher!r} did not start: {_first_line(error)}."
             ) from None
         except Exception as error:
-            if launcher == "basic":
+            if launcher == "basic":  # in this process: the error is the task's own
                 raise
             raise UserError(
                 f"The launcher {launcher!r} broke off: {type(error).__name__}: {_first_line(error)}."
             ) from error
 
 
-def _call(task: Callable[[int], None], imports: Sequence[str], config: Any) -> None:
-    request(imports)  # the process may be another one, whose environment is not this one's
+def _call(task: Callable[[int], None], imports: Sequence[str], config: DictConfig) -> None:
+    request(imports)  # on another machine, the environment variable of --import is missing
     task(config.job)
 
 

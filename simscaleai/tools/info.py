@@ -1,4 +1,4 @@
-"""What this machine offers: versions, devices and which render engines can draw an image."""
+"""Versions of libraries, devices, and render engines that work on this machine."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from simscaleai.tracking import run_info
 
 GL_BACKENDS = ("egl", "osmesa", "glfw")
 PROBE_SECONDS = 20
-COMPILE_SECONDS = 120  # the first image of the warp engine on a machine
+COMPILE_SECONDS = 120  # the warp engine compiles its kernels for the first image on a machine
 
-# Drawn in a process of its own: a broken GL library can abort the process that asks.
+# Runs in a process of its own, since a broken GL library can abort its process.
 _DRAW = """
 from simscaleai.sim import CameraConfig, make_env
 camera = CameraConfig("front_cam", 16, 16)
@@ -26,7 +26,7 @@ assert env.render().std() > 0
 
 
 def versions() -> dict[str, str]:
-    """{library: version}, that of the HDF5 library inside h5py too, and whether it reads files safely."""
+    """Return {library: version}, including the HDF5 library inside h5py and a warning if it is unsafe."""
     import h5py
 
     from simscaleai.storage.hdf5 import library_problem
@@ -37,9 +37,10 @@ def versions() -> dict[str, str]:
 
 
 def devices() -> dict[str, str]:
-    """{device: what it is}; imports torch."""
+    """Return {device: description}; imports torch."""
     import torch
 
+    # the cores that this process may use, which a container may limit
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found = {"cpu": f"{cores} cores, {torch.get_num_threads()} threads in PyTorch"}
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -49,7 +50,7 @@ def devices() -> dict[str, str]:
 
 
 def render_engines() -> dict[str, str]:
-    """{engine: "works" or why it does not}; takes seconds, as each one draws an image."""
+    """Return {engine: "works" or the reason why not}; takes seconds, as every engine renders an image."""
     draw = _DRAW.format(engine="gl")
     found = {f"gl ({backend})": _runs(draw, MUJOCO_GL=backend) for backend in GL_BACKENDS}
     if importlib.util.find_spec("mujoco_warp") is None:
@@ -58,15 +59,16 @@ def render_engines() -> dict[str, str]:
 
 
 def assets() -> Path:
-    """The folder of the bundled scenes."""
+    """Return the folder of the bundled scenes."""
     import simscaleai
 
     return Path(simscaleai.__file__).parent / "sim" / "assets"
 
 
 def _runs(code: str, seconds: float = PROBE_SECONDS, **variables: str) -> str:
-    # PyOpenGL reads its platform from a variable that would overrule the backend asked for.
-    # A plugin has nothing to do with it, and a broken one would be taken for a broken engine.
+    """Run Python code in a process with environment variables; return "works" or the reason why not."""
+    # This variable of PyOpenGL overrides the requested backend. Plugins are not loaded, because a broken
+    # one would look like a broken engine.
     dropped = ("PYOPENGL_PLATFORM", plugins.VARIABLE)
     env = {key: value for key, value in os.environ.items() if key not in dropped}
     try:
@@ -81,5 +83,5 @@ def _runs(code: str, seconds: float = PROBE_SECONDS, **variables: str) -> str:
         return f"no: nothing after {seconds} s"
     if "it runs" in done.stdout:
         return "works"
-    lines = done.stderr.strip().splitlines()
+    lines = done.stderr.strip().splitlines()  # the last one names the exception
     return f"no: {lines[-1]}" if lines else f"no: exit code {done.returncode}"

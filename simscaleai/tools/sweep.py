@@ -1,10 +1,11 @@
-"""Many training runs that differ in some settings, and what came of them in one table.
+"""Train many runs that differ in some settings, and compare their results in one table.
 
     run_sweep(["model.hidden_dim=128,512", "seed=0,1,2"], flags={"data.path": "data/reach.h5"}, name="width")
 
-Every combination is a job: a whole training run in `runs/<name>/<k>-<overrides>`. All are checked before the
-first one starts. A job that fails does not stop the others. The same sweep run again keeps the jobs that
-are finished, resumes those that were interrupted, and starts new ones for new values.
+Every combination of values is a job: a training run in `runs/<name>/<k>-<overrides>`. All settings are
+  checked before
+the first job starts. A failing job does not stop the others. If the same sweep is started again, finished
+jobs are kept, interrupted ones are resumed, and new values get new jobs.
 """
 
 from __future__ import annotations
@@ -17,17 +18,18 @@ import time
 import traceback
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from rich.console import Console
 
 from simscaleai.convert import without_nan
 from simscaleai.distributed import Processes
 from simscaleai.errors import UserError, printable
+from simscaleai.json_types import JsonDict
 from simscaleai.storage.atomic import atomic_path
 from simscaleai.tools.console import table, text
 from simscaleai.tools.hydra_launch import launch, parse_words
@@ -35,8 +37,8 @@ from simscaleai.tracking.folder import RunLock, check_run_name
 from simscaleai.training.run_config import RunConfig, load_run
 
 RESULT_FILE = "result.json"
-_LABEL_LENGTH = 80
-# Metric -> its heading in the table, where any job has it.
+_LABEL_LENGTH = 80  # file systems allow 255 bytes
+# {metric: its heading in the table}; a column is shown if any job has the metric
 _COLUMNS = {
     "loss": "loss",
     "eval_loss": "eval loss",
@@ -45,16 +47,27 @@ _COLUMNS = {
 }
 
 
+class JobResult(TypedDict, total=False):
+    """Content of `result.json`."""
+
+    status: str  # "finished", "failed" or "interrupted"
+    metrics: dict[str, float]  # of a finished job
+    seconds: float
+    error: str  # of a failed job, one line
+    traceback: str
+    settings: JsonDict
+
+
 @dataclass(frozen=True)
 class Job:
     """One training run of a sweep.
 
     Attributes:
-      overrides: {key: value} of what differs between the jobs.
+      overrides: {key: value} of the settings that differ between the jobs.
       run: its settings; the name is its folder below `runs`.
     """
 
-    overrides: dict[str, Any]
+    overrides: JsonDict
     run: RunConfig
 
     @property
@@ -62,23 +75,23 @@ class Job:
         return self.run.train_config().run_folder
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """What decides its result."""
+    def settings(self) -> JsonDict:
+        """The settings that affect its result."""
         found = asdict(self.run)
         del found["checkpoints"]["resume_from"], found["log"]["show_progress"]
         return found
 
-    def result(self) -> dict[str, Any]:
-        """What an earlier start of this very job left; an empty dict if there is nothing."""
+    def result(self) -> JobResult:
+        """Return the result of an earlier start with equal settings; {} if there is none."""
         try:
-            found = json.loads((self.folder / RESULT_FILE).read_text(encoding="utf-8"))
+            found: JobResult = json.loads((self.folder / RESULT_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         same = isinstance(found, dict) and found.get("settings") == self.settings
         return found if same else {}
 
-    def leave(self, **result: Any) -> None:
-        """Write what there is to say of it."""
+    def write(self, result: JobResult) -> None:
+        """Write `result.json`."""
         with atomic_path(self.folder / RESULT_FILE) as temporary:
             content = {**result, "overrides": self.overrides, "settings": self.settings}
             temporary.write_text(
@@ -89,24 +102,24 @@ class Job:
 def run_sweep(
     words: Sequence[str],
     config: str | Path | None = None,
-    flags: Mapping[str, Any] | None = None,
+    flags: JsonDict | None = None,
     name: str | None = None,
     launcher: str = "basic",
 ) -> int:
-    """Make every run that is not finished, print the table and write `summary.csv` and `summary.json`.
+    """Run every unfinished job, print the table and write `summary.csv` and `summary.json`.
 
     Args:
-      words: `key=value` or `key=a,b`, and Hydra's `hydra.launcher.<option>=value`.
-      config: YAML file of what the runs have in common.
-      flags: settings by dotted name that win over both.
-      name: the folder is `runs/<name>`; by default the name in `config`, or that of the file.
-      launcher: Hydra's, such as "basic" for one run after the other in this process.
+      words: arguments `key=value` or `key=a,b`, and Hydra's `hydra.launcher.<option>=value`.
+      config: YAML file of the common settings.
+      flags: {dotted name: value}, which override both.
+      name: the folder is `runs/<name>`; by default the name in `config`, or the name of this file.
+      launcher: one of Hydra's launchers; "basic" runs one job after the other in this process.
 
     Returns:
-      how many jobs are not finished.
+      Number of unfinished jobs.
 
     Raises:
-      UserError: the settings of a job are wrong, before any is started; or the launcher is.
+      UserError: the settings of a job are invalid (raised before any starts), or the launcher is unknown.
     """
     if Processes.from_environment().launched:
         raise UserError(
@@ -117,11 +130,12 @@ def run_sweep(
     launcher = given.launcher or launcher
     runs = [(chosen, load_run(config, _as_words(chosen), flags)) for chosen in given.combinations()]
     for _, run in runs:
-        # Its device may be on the machine where the launcher takes it.
+        # The job may run on another machine: its device cannot be checked here.
         replace(run.train_config(), device="cpu").check()
     name = name or runs[0][1].name or (Path(config).stem if config else "sweep")
     check_run_name(name)
     folder = replace(runs[0][1], name=name).train_config().run_folder
+    # keys with one value are the same in all jobs
     several = [key for key, values in given.values.items() if len(values) > 1]
     named = [({k: c[k] for k in several}, run) for c, run in runs]
     with RunLock(folder):
@@ -129,7 +143,7 @@ def run_sweep(
 
 
 def _run_jobs(jobs: Sequence[Job], folder: Path, launcher: str, options: Sequence[str]) -> int:
-    """Make the runs that are not finished, and sum all of them up; return how many still are not."""
+    """Run the unfinished jobs and summarize all; return the number that are still unfinished."""
     waiting = [i for i, job in enumerate(jobs) if job.result().get("status") != "finished"]
     console = Console(stderr=True)
     if len(waiting) < len(jobs):
@@ -141,18 +155,18 @@ def _run_jobs(jobs: Sequence[Job], folder: Path, launcher: str, options: Sequenc
     except (KeyboardInterrupt, SystemExit):
         console.print("Stopped; run the same command again to resume.")
         raise
-    finally:
+    finally:  # also after Ctrl-C, for the finished jobs
         if any(job.result() for job in jobs):
             show_summary(jobs, folder)
     return sum(job.result().get("status") != "finished" for job in jobs)
 
 
-def make_jobs(runs: Sequence[tuple[dict[str, Any], RunConfig]], name: str) -> list[Job]:
-    """Give each run its folder: the one that it had before, or one with the next free number.
+def make_jobs(runs: Sequence[tuple[JsonDict, RunConfig]], name: str) -> list[Job]:
+    """Return a job for each run, in its earlier folder or one with the next free number.
 
     Args:
-      runs: what makes a run different from the others, and its settings.
-      name: of the sweep.
+      runs: overrides and settings of each run.
+      name: name of the sweep.
     """
     endings = [label(overrides) for overrides, _ in runs]
     twice = [ending for ending, n in Counter(endings).items() if n > 1]
@@ -164,14 +178,16 @@ def make_jobs(runs: Sequence[tuple[dict[str, Any], RunConfig]], name: str) -> li
     jobs = []
     for (overrides, run), ending in zip(runs, endings, strict=True):
         end = f"-{ending}" if ending else ""
+        # the number may differ: values may have been added since
         before = [p for p in there if re.fullmatch(rf"\d+{re.escape(end)}", p)]
         folder = before[0] if before else f"{next(numbers)}{end}"
         jobs.append(Job(overrides, replace(run, name=f"{name}/{folder}")))
     return jobs
 
 
-def label(overrides: Mapping[str, Any]) -> str:
-    """Overrides as a part of a file name, such as "hidden_dim=128,seed=0"."""
+def label(overrides: JsonDict) -> str:
+    """Return overrides as a part of a file name, such as "hidden_dim=128,seed=0"."""
+    # the last part of a dotted key, unless two keys share it
     ends = Counter(key.rpartition(".")[2] for key in overrides)
     words = [
         f"{end if ends[end := key.rpartition('.')[2]] == 1 else key}={value}"
@@ -181,11 +197,12 @@ def label(overrides: Mapping[str, Any]) -> str:
     safe = re.sub(r"[^\w.,=+-]", "_", whole)
     if safe == whole and len(safe) <= _LABEL_LENGTH:
         return safe
+    # a checksum keeps labels different that became equal
     return f"{safe[:_LABEL_LENGTH]}-{zlib.crc32(whole.encode()):08x}"
 
 
 def run_job(jobs: Sequence[Job], show_progress: bool, number: int) -> None:
-    """Make one run and write how it ended beside it; raises nothing but an interruption."""
+    """Run one job and write its result into its folder; only an interruption is raised."""
     from simscaleai.tools.train import train_run
 
     job = jobs[number]
@@ -197,25 +214,25 @@ def run_job(jobs: Sequence[Job], show_progress: bool, number: int) -> None:
     )
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(printable(f"Run {number + 1} of {len(jobs)}: {job.folder}"), markup=False)
-    job.leave(status="interrupted")  # until it says otherwise
+    job.write({"status": "interrupted"})  # what a killed process leaves
     start = time.perf_counter()
     try:
         metrics = train_run(run)
     except Exception as error:
-        mistake = isinstance(error, UserError)
+        mistake = isinstance(error, UserError)  # its sentence needs no traceback
         whole = str(error) if mistake else traceback.format_exc()
         console.print(printable(f"Run {number + 1} failed: {whole}"), markup=False)
         line = str(error) if mistake else f"{type(error).__name__}: {error}"
-        job.leave(status="failed", error=line, traceback=whole)
+        job.write({"status": "failed", "error": line, "traceback": whole})
     else:
         seconds = round(time.perf_counter() - start, 3)
-        job.leave(status="finished", metrics=metrics, seconds=seconds)
+        job.write({"status": "finished", "metrics": metrics, "seconds": seconds})
 
 
 def show_summary(jobs: Sequence[Job], folder: Path) -> None:
     """Print the table of all jobs, and write it to `summary.csv` and `summary.json` in `folder`."""
     results = [job.result() for job in jobs]
-    rows = [
+    rows: list[JsonDict] = [
         {
             **job.overrides,
             "status": result.get("status", "not started"),
@@ -247,19 +264,19 @@ def show_summary(jobs: Sequence[Job], folder: Path) -> None:
     )
 
 
-def _write_json(path: Path, rows: list[dict[str, Any]]) -> None:
+def _write_json(path: Path, rows: list[JsonDict]) -> None:
     path.write_text(
         json.dumps(without_nan(rows), indent=2, allow_nan=False) + "\n", encoding="utf-8"
     )
 
 
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+def _write_csv(path: Path, rows: list[JsonDict]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
 
 
-def _as_words(chosen: Mapping[str, Any]) -> list[str]:
-    """{key: value} as words that `load_run` reads; JSON is YAML too."""
+def _as_words(chosen: JsonDict) -> list[str]:
+    """Return {key: value} as arguments for `load_run`; JSON is valid YAML."""
     return [f"{key}={json.dumps(value)}" for key, value in chosen.items()]

@@ -1,10 +1,12 @@
-"""A training run as the commands start it: with evaluation in closed loop where it was asked for."""
+"""Training runs as the commands start them: with closed-loop evaluation if it is requested."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from torch import nn
+
+from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.evaluation.suite import MAX_ENVS, episode_seeds, run_suite
 from simscaleai.evaluation.summary import summarize
@@ -19,10 +21,10 @@ EvalFunction = Callable[[ModelPolicy], dict[str, float]]
 
 
 def train_run(run: RunConfig) -> dict[str, float]:
-    """Train as `run` says; return the last metrics.
+    """Train with the settings `run`; return the last metrics.
 
     Raises:
-      UserError: settings, model, dataset and environment do not fit together; before the first step.
+      UserError: settings, model, dataset and environment are incompatible; raised before the first step.
     """
     trainer = build_trainer(run.train_config())
     if run.eval.env_episodes:
@@ -31,14 +33,15 @@ def train_run(run: RunConfig) -> dict[str, float]:
 
 
 def check_data(run: RunConfig, dummy: bool, trial: bool) -> None:
-    """Check that a run has a dataset, or was asked to train on random numbers.
+    """Check that a run has a dataset, or that the user wants to train on random numbers.
 
     Args:
-      dummy: random numbers were asked for.
-      trial: a number of steps was given by hand, which also asks for them where there is no dataset.
+      run: settings of the run.
+      dummy: whether random numbers were requested.
+      trial: whether a number of steps was given, which also requests random numbers without a dataset.
 
     Raises:
-      UserError: no dataset, and neither of them; or a dataset and `dummy`.
+      UserError: there is neither a dataset nor such a request; or there are a dataset and `dummy`.
     """
     if dummy and run.data.path:
         raise UserError(
@@ -52,32 +55,34 @@ def check_data(run: RunConfig, dummy: bool, trial: bool) -> None:
         )
 
 
-def closed_loop(settings: EvalSettings, policy: Any) -> EvalFunction:
-    """A function that lets the policy act in its environment and counts its successes.
+def closed_loop(settings: EvalSettings, policy: nn.Module) -> EvalFunction:
+    """Return a function that evaluates a policy in the environment of its dataset.
 
     Args:
-      settings: how many episodes, and which; the same ones at every call.
-      policy: a `ModelPolicy`; only what it says of its environment counts.
+      settings: number and seed of the episodes, which are the same at every call.
+      policy: a `ModelPolicy`, for the contract of its environment.
 
     Returns:
-      a function of the policy to {"eval_success_rate", "eval_success_at_end", "eval_mean_reward",
-      "eval_mean_length", "eval_diverged" (how many episodes)}; for a task whose instruction chooses among
+      A function of the policy that returns {"eval_success_rate", "eval_success_at_end", "eval_mean_reward",
+      "eval_mean_length", "eval_diverged" (number of episodes)}; for a task whose instruction chooses among
       objects also "eval_approached_right", "eval_approached_wrong" and "eval_approached_none" (rates).
 
     Raises:
-      UserError: the policy's dataset names no environment, or one that does not fit.
+      UserError: the policy's dataset names no environment, or an incompatible one.
     """
     if settings.env_episodes < 1:
         raise UserError(f"eval.env_episodes is {settings.env_episodes}; it is 0 for none, or more.")
-    if policy.contract is None:
+    contract: EnvContract | None = getattr(policy, "contract", None)
+    if contract is None:
         raise UserError(
             "eval.env_episodes needs a dataset that says which environment made it; leave it 0 and use"
             " `simscale eval --env-name` afterwards."
         )
-    name, config = policy_environment(policy.contract, randomize=settings.randomize)
+    name, config = policy_environment(contract, randomize=settings.randomize)
+    # made once: compiling a scene takes longer than a short evaluation
     num_envs = settings.num_envs or min(settings.env_episodes, MAX_ENVS)
     env = make_vec_env(name, num_envs, autoreset_mode="disabled", config=config)
-    policy.contract.require(env.contract)
+    contract.require(env.contract)
     seeds = episode_seeds(settings.seed, settings.env_episodes, "eval.env_episodes")
 
     def evaluate(policy: ModelPolicy) -> dict[str, float]:

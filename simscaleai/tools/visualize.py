@@ -1,12 +1,12 @@
-"""Pictures of environments, datasets, runs and policies: what the `viz-` commands make, as functions.
+"""Figures and videos of environments, datasets, runs and policies: the `viz-` commands as functions.
 
     figure = plot_trajectory("data/reach.h5", episode=0)
     save_or_show(figure, "trajectory.png")
 
     record_video("rollout.mp4", "pick_place", n_episodes=4)
 
-Each `plot_` function returns a `matplotlib.figure.Figure`, which is the caller's to change and to save. The
-extra `viz` is needed. Cameras need no OpenGL where `mujoco_warp`, part of that extra, is installed.
+Each `plot_` function returns a `matplotlib.figure.Figure`, which the caller may change and save. The
+functions need the extra `viz`; it includes `mujoco_warp`, which renders without OpenGL.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
 
 from simscaleai.convert import converted
 from simscaleai.errors import UserError
@@ -44,7 +47,16 @@ __all__ = [
     "write_rollout",
 ]
 
-REST = 1.0  # s that the end of the last episode stays in view
+REST = 1.0  # s for which the last frame is repeated
+
+
+class VideoSummary(TypedDict):
+    """Result of recording a video."""
+
+    output_path: str
+    frames: int
+    n_episodes: int
+    successes: int
 
 
 @converted
@@ -60,51 +72,51 @@ def record_video(
     size: int = 256,
     n_steps: int | None = None,
     robot: str | None = None,
-) -> dict[str, Any]:
-    """Film a policy: episodes side by side in real time, each marked with how it ended.
+) -> VideoSummary:
+    """Record a video of a policy: episodes side by side in real time, each marked with its outcome.
 
     Args:
-      path: the mp4 file, replaced if it is there.
-      env_name: environment; None is the checkpoint's own, and "reach" for the other policies.
+      path: the mp4 file; an existing one is replaced.
+      env_name: name of the environment; None for that of the checkpoint, or "reach" for other policies.
       policy: "scripted" (the expert), "random", a checkpoint, a run, or a function "module:function".
-      n_episodes: tiles; the episodes that `simscale eval --seed` begins with.
-      seed: which episodes.
-      randomize: randomization level; None for none.
-      camera: one of the scene's; None is `observer_cam`, or the first one of a scene without it.
+      n_episodes: number of tiles, for the first episodes of `simscale eval --seed`.
+      seed: seed of the episodes.
+      randomize: randomization level; None for no randomization.
+      camera: name of a camera; None for `observer_cam`, or the first camera of a scene without it.
       size: height and width of a tile, pixels.
-      n_steps: control steps after which to stop; None until all episodes are over.
-      robot: name of a robot; None is the checkpoint's own, or the Panda for other policies.
+      n_steps: control steps after which to stop; None to stop when all episodes have ended.
+      robot: name of a robot; None for that of the checkpoint, or the Panda for other policies.
 
     Returns:
       {"output_path", "frames", "n_episodes", "successes"}.
 
     Raises:
-      UserError: something of this is unknown, does not fit together, or nothing can render here.
+      UserError: a name is unknown, the arguments are incompatible, or no render engine works here.
     """
     path = _video_path(path)
     source = find_policy_source(policy, env_name, randomize, robot=robot)
-    moments = record(
+    snapshots = record(
         source, n_episodes, camera=camera, size=(size, size), seed=seed, n_steps=n_steps
     )
-    return write_rollout(path, moments, source.config.control_dt)
+    return write_rollout(path, snapshots, source.config.control_dt)
 
 
 def write_rollout(
-    path: str | Path, moments: Iterable[RolloutFrame], seconds: float
-) -> dict[str, Any]:
-    """Write what `record` yields as an mp4 file; see `record_video`.
+    path: str | Path, snapshots: Iterable[RolloutFrame], seconds: float
+) -> VideoSummary:
+    """Write the snapshots of `record` as an mp4 file; see `record_video`.
 
     Args:
       path: the file.
-      moments: of n episodes.
-      seconds: of one step.
+      snapshots: snapshots of n episodes.
+      seconds: duration of one step.
     """
-    last: list[RolloutFrame] = []
+    last: list[RolloutFrame] = []  # the newest snapshot; the episodes are not kept in memory
 
-    def frames() -> Iterator[Any]:
-        for moment in moments:
-            last[:] = [moment]
-            yield (frame := compose(moment, seconds))
+    def frames() -> Iterator[NDArray[np.uint8]]:
+        for snapshot in snapshots:
+            last[:] = [snapshot]
+            yield (frame := compose(snapshot, seconds))
         yield from itertools.repeat(frame, round(REST / seconds))
 
     count = write_video(path, frames(), fps=1 / seconds)
@@ -124,5 +136,6 @@ def _video_path(path: str | Path) -> Path:
             f"A video is an mp4 file; give a name that ends with .mp4, not {path.name}."
         )
     path = path.with_suffix(".mp4")
+    # before the episodes are run
     require_writable(path, "give another file with --save")
     return path

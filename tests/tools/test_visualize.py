@@ -112,7 +112,7 @@ def test_a_mistake_is_one_sentence(
 
 
 def border(tile: np.ndarray) -> np.ndarray:
-    """The mean colour (3,) of a tile's left border, in [0, 1]; the codec blurs it a little."""
+    """The mean color (3,) of a tile's left border, in [0, 1]; the codec blurs it a little."""
     return tile[10:-10, 1 : BORDER - 1].mean((0, 1)) / 255
 
 
@@ -135,8 +135,8 @@ def test_a_video_has_every_step_and_marks_how_episodes_ended(tmp_path: Path) -> 
 def test_a_video_of_failure(tmp_path: Path) -> None:
     source = find_policy_source("random", "reach")
     short = replace(source, config=replace(source.config, max_episode_steps=4))
-    moments = record(short, 1, size=(32, 32))
-    done = visualize.write_rollout(tmp_path / "a.mp4", moments, 0.05)
+    snapshots = record(short, 1, size=(32, 32))
+    done = visualize.write_rollout(tmp_path / "a.mp4", snapshots, 0.05)
     assert done["successes"] == 0 and done["frames"] == 5 + 20
     video = iio.imread(tmp_path / "a.mp4", plugin="FFMPEG")
     np.testing.assert_allclose(border(video[-1]), to_rgb(RED), atol=0.1)

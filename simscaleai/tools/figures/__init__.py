@@ -1,1 +1,1 @@
-"""What `simscaleai.tools.visualize` draws with; the names to use are there."""
+"""Implementation of `simscaleai.tools.visualize`, which has the public names."""

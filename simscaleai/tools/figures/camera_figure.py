@@ -1,18 +1,19 @@
-"""One moment of a scene through its cameras: colours, distances, and which pixel shows what."""
+"""Figure of one state of a scene in all cameras: RGB, depth and segmentation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
+from simscaleai.array_types import ArrayDict
 from simscaleai.convert import converted
 from simscaleai.evaluation.suite import episode_seed
 from simscaleai.rendering import Renderer
+from simscaleai.rollout.gym_types import GymEnv
 from simscaleai.rollout.loop import run_episodes
 from simscaleai.rollout.policy_source import find_policy_source
 from simscaleai.sim.factory import make_env
@@ -33,10 +34,10 @@ from simscaleai.tools.figures.style import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NOTHING = "#D0D0D0"
-COLOURS = (BLUE, ORANGE, GREEN, RED, PINK, SKY, YELLOW)
+NOTHING = "#D0D0D0"  # pixels without a geom
+COLORS = (BLUE, ORANGE, GREEN, RED, PINK, SKY, YELLOW)
 SIDE = 2.6  # inches
-FAR = 1.6  # times the median depth: what lies behind, mostly floor, has one colour
+FAR = 1.6  # times the median depth: everything behind it, mostly floor, gets the last color
 
 
 @converted
@@ -51,48 +52,49 @@ def plot_cameras(
     size: int = 256,
     robot: str = "panda",
 ) -> Figure:
-    """RGB, depth and segmentation of each camera, a row each.
+    """Draw RGB, depth and segmentation, one row for each camera.
 
     Args:
-      env_name: environment.
-      cameras: names; None or none for all that the scene has.
-      n_steps: control steps of the expert before the pictures are taken; 0 for the start of the episode.
-      seed: which episode.
-      randomize: randomization level; None for none.
+      env_name: name of the environment.
+      cameras: names of cameras; None or an empty list for all cameras of the scene.
+      n_steps: control steps of the expert before rendering; 0 for the start of the episode.
+      seed: seed of the episode.
+      randomize: randomization level; None for no randomization.
       size: height and width of an image, pixels.
       robot: name of a robot.
 
     Raises:
-      UserError: an unknown environment or camera, or nothing can render here.
+      UserError: the environment or a camera is unknown, or no render engine works here.
     """
     source = find_policy_source("scripted", env_name, randomize, robot=robot)
-    env: Any = make_env(env_name, config=source.config)
+    env: GymEnv = make_env(env_name, config=source.config)
     try:
         steps = run_episodes(env, source.policy(env), [episode_seed(seed, 0)])
-        for _ in islice(steps, 1 + n_steps):  # the first one is the reset
+        for _ in islice(steps, 1 + n_steps):  # the first item is the reset
             pass
         time = float(env.data.time)
         names = cameras or [env.model.camera(i).name for i in range(env.model.ncam)]
         configs = [view_of(env.model, name, (size, size)) for name in names]
         renderer = Renderer(env.model, configs, engine=env.config.render_engine, samples=2)
-        seen = renderer.render(env.sim.render_state(), depth=True, segmentation=True)
-        shots = {
-            name: {kind: picture[0] for kind, picture in pictures.items()}
-            for name, pictures in seen.items()
+        rendered = renderer.render(env.sim.render_state(), depth=True, segmentation=True)
+        # {camera: {kind: (H, W, ...)}}, without the axis of n = 1 simulation
+        views = {
+            name: {kind: image[0] for kind, image in images.items()}
+            for name, images in rendered.items()
         }
         renderer.close()
-        things = things_of(env.model)
+        labels = geom_labels(env.model)
     finally:
         env.close()
-    return _draw(shots, things, f"Cameras of {env_name} after {time:.2f} s")
+    return _draw(views, labels, f"Cameras of {env_name} after {time:.2f} s")
 
 
-def things_of(model: mujoco.MjModel) -> list[str]:
-    """What each geom is part of, in words: its own name, or that of the body that it moves with.
+def geom_labels(model: mujoco.MjModel) -> list[str]:
+    """Return a label for each geom: "robot", its own name, or the name of its root body.
 
-    Bodies that hang together by joints, as an arm, are one thing.
+    A kinematic tree of several bodies is called "robot"; the bodies of an arm are one thing to a reader.
     """
-    links = np.bincount(model.body_rootid, minlength=model.nbody)
+    links = np.bincount(model.body_rootid, minlength=model.nbody)  # bodies of each tree
     names = []
     for i in range(model.ngeom):
         root = int(model.body_rootid[model.geom_bodyid[i]])
@@ -101,30 +103,30 @@ def things_of(model: mujoco.MjModel) -> list[str]:
     return names
 
 
-def _draw(shots: dict[str, dict[str, NDArray[Any]]], things: list[str], title: str) -> Figure:
+def _draw(views: dict[str, ArrayDict], labels: list[str], title: str) -> Figure:
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch
 
-    order = sorted(set(things), key=things.index)
+    order = sorted(set(labels), key=labels.index)
     number = {name: i for i, name in enumerate(order)}
-    of_geom = np.array([number[name] for name in things])
-    colours = [COLOURS[i % len(COLOURS)] for i in range(len(order))]
-    named = np.array([to_rgb(colour) for colour in (*colours, NOTHING)])  # -1 is nothing
-    figure = new_figure(3 * SIDE + 2.2, 0.4 + (SIDE + 0.25) * len(shots), title)
-    grid = figure.subplots(len(shots), 3, squeeze=False)
-    for row, (name, shot) in zip(grid, shots.items(), strict=True):
-        show_image(row[0], shot["rgb"])
+    of_geom = np.array([number[name] for name in labels])  # (ngeom,), index of its label
+    colors = [COLORS[i % len(COLORS)] for i in range(len(order))]
+    palette = np.array([to_rgb(color) for color in (*colors, NOTHING)])  # index -1 is `NOTHING`
+    figure = new_figure(3 * SIDE + 2.2, 0.4 + (SIDE + 0.25) * len(views), title)
+    grid = figure.subplots(len(views), 3, squeeze=False)
+    for row, (name, view) in zip(grid, views.items(), strict=True):
+        show_image(row[0], view["rgb"])
         row[0].set_ylabel(name)
-        geoms = shot["segmentation"]
-        depth = np.where(geoms >= 0, shot["depth"], np.nan)
+        geoms = view["segmentation"]  # (H, W), geom ids, -1 for none
+        depth = np.where(geoms >= 0, view["depth"], np.nan)  # (H, W), m
         far, limit = np.nanmax(depth), FAR * np.nanmedian(depth)
         image = show_image(row[1], depth, cmap="viridis", vmax=min(far, limit))
         extend = "max" if far > limit else "neither"
         figure.colorbar(image, ax=row[1], extend=extend, fraction=0.046, pad=0.02)
-        kinds = np.where(geoms >= 0, of_geom[geoms], -1)
-        show_image(row[2], named[kinds])
+        kinds = np.where(geoms >= 0, of_geom[geoms], -1)  # (H, W), index of the label
+        show_image(row[2], palette[kinds])
         patches = [
-            Patch(color=named[i], label=[*order, "nothing"][i]) for i in np.unique(kinds).tolist()
+            Patch(color=palette[i], label=[*order, "nothing"][i]) for i in np.unique(kinds).tolist()
         ]
         row[2].legend(handles=patches, loc="center left", bbox_to_anchor=(1.0, 0.5))
     for axes, column in zip(grid[0], ("RGB", "Depth (m)", "Segmentation"), strict=True):

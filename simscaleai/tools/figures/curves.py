@@ -1,11 +1,11 @@
-"""Curves of a run: how learning went."""
+"""Figures of the metrics of a run over its steps."""
 
 from __future__ import annotations
 
 import itertools
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SMOOTH = 50  # a smoothed curve averages over a fiftieth of the records on either side
+SMOOTH = 50  # a smoothed curve averages over 1/50 of the records on each side
 REWARD = "reward/"
 COLUMNS = 3
 
 
 @styled
 def plot_training(run: str | Path) -> Figure:
-    """Loss, success in closed loop (or the error of the action), learning rate and speed of a training run.
+    """Plot loss, success rate (or action error), learning rate and speed of a training run.
 
     Args:
-      run: its folder, or the name of one in `runs/`.
+      run: folder of the run, or its name in `runs/`.
 
     Raises:
-      UserError: there is no such run, it recorded nothing, or it is one of reinforcement learning.
+      UserError: the run does not exist, recorded nothing, or is one of reinforcement learning.
     """
     metrics = read_metrics(run)
     if "loss" not in metrics.series:
         raise UserError(f"{metrics.folder} is not a training run; see it with `simscale viz-rl`.")
-    model: Any = metrics.config.get("model")
+    model = metrics.config.get("model")
     kind = f"{model['name']}: " if isinstance(model, dict) and "name" in model else ""
     figure = new_figure(8.4, 5.4, f"Training of {kind}{metrics.folder.name}")
     (loss, second), (rate, speed) = figure.subplots(2, 2, sharex=True)
@@ -57,16 +57,16 @@ def plot_training(run: str | Path) -> Figure:
     if "eval_loss" in metrics.series:
         _points(loss, metrics.series["eval_loss"], "validation", RED)
     loss.set(title="Loss", ylabel="loss per sample")
-    _log(loss, recorded)
+    _log(loss, recorded)  # losses fall by orders of magnitude
     loss.legend()
 
     if "eval_success_rate" in metrics.series:
         _success(second, metrics.series["eval_success_rate"], _eval_episodes(metrics))
-    else:
+    else:  # a run without evaluation in closed loop
         others = [name for name in metrics.series if name in ("action_mae", "eval_action_mae")]
-        for name, colour in zip(others, (BLUE, RED), strict=False):
+        for name, color in zip(others, (BLUE, RED), strict=False):
             label = "validation" if name.startswith("eval_") else "training"
-            _smoothed(second, metrics.series[name], label, colour)
+            _smoothed(second, metrics.series[name], label, color)
         second.set(title="Error of the action", ylabel="mean absolute error")
         if others:
             second.legend()
@@ -87,13 +87,13 @@ def plot_training(run: str | Path) -> Figure:
 
 @styled
 def plot_rl(run: str | Path) -> Figure:
-    """Plot return, success, length, the metrics that the agent names, and reward terms of a run of RL.
+    """Plot return, success, episode length, the agent's metric groups and the reward terms of an RL run.
 
     Args:
-      run: its folder, or the name of one in `runs/`.
+      run: folder of the run, or its name in `runs/`.
 
     Raises:
-      UserError: there is no such run, it recorded nothing, or it is a training run on a dataset.
+      UserError: the run does not exist, recorded nothing, or is a training run on a dataset.
     """
     metrics = read_metrics(run)
     if "timesteps" not in metrics.series:
@@ -101,12 +101,12 @@ def plot_rl(run: str | Path) -> Figure:
             f"{metrics.folder} is not a run of reinforcement learning; see it with"
             " `simscale viz-training`."
         )
-    agent: Any = metrics.config.get("agent")
+    agent = metrics.config.get("agent")
     name = str(agent["name"]).upper() if isinstance(agent, dict) and "name" in agent else "RL"
     task = metrics.config.get("env_name")
     title = f"{name} on {task}" if task else name
     groups = metric_groups(metrics)
-    n_rows = -(-(len(groups) + 4) // COLUMNS)  # return, success, length and reward terms besides
+    n_rows = -(-(len(groups) + 4) // COLUMNS)  # plus return, success, length and reward terms
     figure = new_figure(10.6, 2.5 * n_rows, f"{title}: {metrics.folder.name}")
     panels = list(figure.subplots(n_rows, COLUMNS, sharex=True, squeeze=False).flat)
     _episodes(panels, metrics)
@@ -116,7 +116,7 @@ def plot_rl(run: str | Path) -> Figure:
     for axes in panels[4 + len(groups) :]:
         axes.remove()
     used = panels[: 4 + len(groups)]
-    for axes in used[-COLUMNS:]:  # the lowest of each column
+    for axes in used[-COLUMNS:]:  # the lowest panel of each column
         axes.set_xlabel("environment steps")
         axes.tick_params(labelbottom=True)
     _finish(used)
@@ -124,18 +124,18 @@ def plot_rl(run: str | Path) -> Figure:
 
 
 def metric_groups(metrics: Metrics) -> list[MetricGroup]:
-    """Return the groups of metrics that the run's agent has named; those that cannot be read are left out."""
+    """Return the metric groups recorded for the run's agent, without those that cannot be read."""
     groups = []
     recorded = metrics.info.get("metric_groups")
     for values in recorded if isinstance(recorded, list) else ():
         if isinstance(values, dict):
-            with suppress(UserError):
+            with suppress(UserError):  # written by another version
                 groups.append(load_config(MetricGroup, **{str(k): v for k, v in values.items()}))
     return groups
 
 
 def _episodes(panels: list[Axes], metrics: Metrics) -> None:
-    """Draw what episodes of every agent have: return, success and length."""
+    """Draw return, success and length of episodes, which every agent records."""
     returns, success, length = panels[:3]
     _both(returns, metrics, "episode_reward", "eval_mean_reward")
     returns.set(title="Return", ylabel="sum of rewards of an episode")
@@ -152,6 +152,7 @@ def _episodes(panels: list[Axes], metrics: Metrics) -> None:
 def _group(axes: Axes, metrics: Metrics, group: MetricGroup) -> None:
     """Draw a group of an agent's metrics in its panel."""
     present = [(name, label) for name, label in group.labels.items() if name in metrics.series]
+    # the palette repeats: a user's agent may name more metrics than it has colors
     for (name, label), color in zip(present, itertools.cycle((BLUE, ORANGE, *CYCLE)), strict=False):
         _smoothed(axes, metrics.series[name], label, color)
         if group.log:
@@ -166,29 +167,32 @@ def _group(axes: Axes, metrics: Metrics, group: MetricGroup) -> None:
 
 
 def smooth(values: FloatArray, width: int) -> FloatArray:
-    """Means over `width` neighbours on either side, over fewer, equally many, near the ends: (m,)."""
+    """Return means over `width` neighbors on each side, (m,); near the ends over fewer, equally many.
+
+    Equal numbers on both sides keep the smoothed curve from lagging behind at its ends.
+    """
     half = np.minimum(width, np.minimum(np.arange(len(values)), np.arange(len(values))[::-1]))
-    total = np.concatenate(([0.0], np.cumsum(values)))
+    total = np.concatenate(([0.0], np.cumsum(values)))  # (m + 1,), sums of the first k values
     index = np.arange(len(values))
     means: FloatArray = (total[index + half + 1] - total[index - half]) / (2 * half + 1)
     return means
 
 
-def _smoothed(axes: Axes, series: Series, label: str, colour: str) -> None:
-    """The curve as recorded, pale, and its mean over neighbours on top."""
+def _smoothed(axes: Axes, series: Series, label: str, color: str) -> None:
+    """Draw the recorded curve in a pale color, and its smoothed form on top."""
     width = len(series.values) // SMOOTH
     if width:
-        axes.plot(series.steps, series.values, color=colour, alpha=0.25, linewidth=0.9)
-    axes.plot(series.steps, smooth(series.values, width), color=colour, label=label)
+        axes.plot(series.steps, series.values, color=color, alpha=0.25, linewidth=0.9)
+    axes.plot(series.steps, smooth(series.values, width), color=color, label=label)
 
 
-def _points(axes: Axes, series: Series, label: str, colour: str) -> None:
-    """Evaluations: few, so each is a point."""
-    axes.plot(series.steps, series.values, "o-", color=colour, markersize=3, label=label)
+def _points(axes: Axes, series: Series, label: str, color: str) -> None:
+    """Draw a curve with a marker for each value: evaluations are few."""
+    axes.plot(series.steps, series.values, "o-", color=color, markersize=3, label=label)
 
 
 def _both(axes: Axes, metrics: Metrics, training: str, evaluation: str) -> None:
-    """A number as it was in training, with exploration, and in evaluation, without."""
+    """Draw a metric in training (with exploration) and in evaluation (without)."""
     if training in metrics.series:
         _smoothed(axes, metrics.series[training], "training", BLUE)
     if evaluation in metrics.series:
@@ -198,7 +202,7 @@ def _both(axes: Axes, metrics: Metrics, training: str, evaluation: str) -> None:
 
 
 def _success(axes: Axes, series: Series, episodes: int | None) -> None:
-    """Success in percent, with its 95 % interval where the number of episodes is known."""
+    """Draw the success rate in percent, with its 95 % interval if the number of episodes is known."""
     _points(axes, Series(series.steps, 100 * series.values), "success", GREEN)
     title = "Success in closed loop"
     if episodes:
@@ -214,11 +218,12 @@ def _success(axes: Axes, series: Series, episodes: int | None) -> None:
 
 
 def _log(axes: Axes, series: Series) -> None:
-    """A logarithmic axis with plain numbers, for values that allow one."""
+    """Make the axis logarithmic, with plain numbers as labels, if all values are positive."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     if (series.values > 0).all():
         axes.set_yscale("log")
+        # fewer than two decades: powers of ten alone would be too few labels
         narrow = series.values.max() < 100 * series.values.min()
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -235,8 +240,9 @@ def _reward_terms(axes: Axes, metrics: Metrics) -> None:
 
 
 def _eval_episodes(metrics: Metrics) -> int | None:
-    """How many episodes an evaluation had, by the settings of either kind of run."""
-    evaluation: Any = metrics.config.get("eval")
+    """Return the number of episodes of an evaluation; None if the settings do not contain it."""
+    # imitation has `eval.env_episodes`, reinforcement learning `eval_episodes`
+    evaluation = metrics.config.get("eval")
     nested = evaluation.get("env_episodes") if isinstance(evaluation, dict) else None
     found = nested or metrics.config.get("eval_episodes")
     return found if isinstance(found, int) and found > 0 else None
@@ -245,6 +251,7 @@ def _eval_episodes(metrics: Metrics) -> int | None:
 def _finish(panels: list[Axes]) -> None:
     from matplotlib.ticker import EngFormatter
 
+    # 250k instead of 250000
     for axes in panels:
         if axes.get_yscale() == "linear" and axes.get_ylim()[1] >= 10_000:
             axes.yaxis.set_major_formatter(EngFormatter(sep=""))

@@ -1,11 +1,11 @@
-"""What a dataset holds, over all its episodes."""
+"""Figure of a dataset: distributions over all its episodes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,36 +20,40 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BINS = 30
-LARGEST = 1e30  # value that an axis is made for
+LARGEST = 1e30  # limit of values that matplotlib can draw
 
 
 class _Group(NamedTuple):
+    """Episodes with one color."""
+
     label: str
-    colour: str
-    members: BoolArray
+    color: str
+    members: BoolArray  # (episodes,)
 
 
 @styled
 def plot_dataset(dataset: str | Path) -> Figure:
-    """How long episodes are, how they are rewarded, and how each entry of the action is distributed.
+    """Draw histograms of episode lengths, returns, rewards and the entries of the action.
 
-    Where the file says which episodes succeeded and some did not, the two are shown separately.
+    If the file records success and some episodes failed, successful and failed episodes have different
+    colors.
 
     Args:
       dataset: HDF5 file.
 
     Raises:
-      UserError: the file is not there, or is no dataset.
+      UserError: the file does not exist or is no dataset.
     """
     with (
         guarded(f"The dataset {dataset}", "run `simscale validate` on it"),
         open_dataset(dataset) as data,
     ):
-        everything = data.split("all")  # without empty episodes
+        everything = data.split("all")  # does not include empty episodes
         if not everything:
             raise UserError(f"{data.path} has no episode with a step; there is nothing to plot.")
         lengths = np.array([data.episodes[i].length for i in everything])
         success = [data.episodes[i].success for i in everything]
+        # (steps, action_dim)
         actions = np.concatenate([as_matrix(data.read(i, "actions")) for i in everything])
         rewarded = all("rewards" in data.keys(i) for i in everything)
         rewards = [data.read(i, "rewards") for i in everything] if rewarded else []
@@ -74,19 +78,20 @@ def plot_dataset(dataset: str | Path) -> Figure:
         length.legend()
     if rewarded:
         _stacked(total, np.array([float(r.sum()) for r in rewards]), groups)
-        _share(step, np.concatenate(rewards))
+        _percentages(step, np.concatenate(rewards))
         total.set(title="Return", xlabel="sum of an episode's rewards", ylabel="episodes")
         step.set(title="Reward", xlabel="reward of a step", ylabel="steps (%)")
     else:
         total.remove()
         step.remove()
     panels = lower.subplots(below, columns, sharey=True, squeeze=False).ravel()
+    # one range for all entries, so that their histograms can be compared
     limit = max(1.0, float(np.abs(actions).max()))
     for i, axes in enumerate(panels):
         if i >= len(names):
             axes.remove()
             continue
-        _share(axes, actions[:, i], (-limit, limit))
+        _percentages(axes, actions[:, i], (-limit, limit))
         axes.set(title=f"Action, entry {i}" if names[i] == str(i) else f"Action: {names[i]}")
         axes.set_xlabel(units[i])
         if i % columns == 0:
@@ -95,9 +100,9 @@ def plot_dataset(dataset: str | Path) -> Figure:
 
 
 def require_drawable(data: EpisodeFile, arrays: Mapping[str, Array]) -> None:
-    """UserError if there is something among the values that has no place on an axis."""
+    """Raise UserError if an array contains values that cannot be drawn on an axis."""
     for name, values in arrays.items():
-        if not (np.abs(values) < LARGEST).all():
+        if not (np.abs(values) < LARGEST).all():  # `not <`: NaN compares as False
             raise UserError(
                 f"{data.path}: {name} has values that cannot be drawn (NaN, infinite or above {LARGEST:g});"
                 " run `simscale validate` on it."
@@ -105,54 +110,54 @@ def require_drawable(data: EpisodeFile, arrays: Mapping[str, Array]) -> None:
 
 
 def name_of(data: EpisodeFile) -> str:
-    """The environment of a dataset, or the name of its file."""
+    """Return the environment of a dataset, or the name of its file if it does not record one."""
     contract = data.contract
     return contract.env_name if contract is not None else Path(data.path).name
 
 
 def action_names(data: EpisodeFile, width: int) -> list[str]:
-    """What the entries of the action are, by number in a file of another tool."""
+    """Return the names of the entries of the action; their indices if the file does not record names."""
     names = () if data.contract is None else data.contract.action_names
     return list(names) if len(names) == width else [str(i) for i in range(width)]
 
 
 def action_units(data: EpisodeFile, width: int) -> list[str]:
-    """Return what 1 means for each entry of the action; "value" where that is not known."""
+    """Return the unit of each entry of the action; "value" if the file does not record it."""
     units = () if data.contract is None else data.contract.action_units
     return list(units) if len(units) == width else ["value"] * width
 
 
 def as_matrix(values: Array) -> Array:
-    """(T, ...) -> (T, d)"""
+    """Return values (T, ...) as (T, d)."""
     return values.reshape(len(values), -1)
 
 
 def _groups(success: list[bool | None]) -> list[_Group]:
     known = np.array([s is not None for s in success])
     won = np.array([bool(s) for s in success])
-    if not known.all() or won.all() or not won.any():
+    if not known.all() or won.all() or not won.any():  # nothing to tell apart
         return [_Group("", BLUE, np.ones(len(won), dtype=bool))]
     return [_Group("succeeded", BLUE, won), _Group("failed", RED, ~won)]
 
 
 def _stacked(axes: Axes, values: Array, groups: list[_Group]) -> None:
-    """How many episodes have which value."""
-    edges: Any = np.histogram_bin_edges(values, BINS)
-    if values.dtype.kind == "i":  # whole numbers: bins of whole widths, centred on them
+    """Draw a histogram of values (episodes,), stacked by group."""
+    edges: Array = np.histogram_bin_edges(values, BINS)
+    if values.dtype.kind == "i":  # bins of integer width, centered on integers
         width = max(1, math.ceil((np.ptp(values) + 1) / BINS))
         edges = np.arange(values.min(), values.max() + width + 1, width) - 0.5
     axes.hist(
         [values[group.members] for group in groups],
-        bins=edges,
+        bins=edges.tolist(),
         stacked=True,
-        color=[group.colour for group in groups],
+        color=[group.color for group in groups],
         label=[group.label for group in groups],
     )
     axes.grid(False, axis="x")
 
 
-def _share(axes: Axes, values: Array, limits: tuple[float, float] | None = None) -> None:
-    """Which share of the steps has which value."""
+def _percentages(axes: Axes, values: Array, limits: tuple[float, float] | None = None) -> None:
+    """Draw a histogram of values (steps,) in percent of the steps."""
     weights = np.full(len(values), 100 / len(values))
     axes.hist(values, bins=BINS, range=limits, weights=weights, color=BLUE)
     axes.grid(False, axis="x")

@@ -1,4 +1,4 @@
-"""A run's numbers as columns: `metrics.jsonl` read back."""
+"""Read `metrics.jsonl` of a run as one series for each metric."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from simscaleai.array_types import FloatArray
 from simscaleai.errors import MissingFileError, UserError
+from simscaleai.json_types import JsonDict
 from simscaleai.storage.find_checkpoint import RUNS
 from simscaleai.tracking.log import METRICS_FILE
 from simscaleai.tracking.run_info import CONFIG_FILE, INFO_FILE
@@ -20,44 +20,43 @@ from simscaleai.yaml_text import read_yaml
 
 @dataclass(frozen=True)
 class Series:
-    """One number over the steps that recorded it; both (m,) float64, in the order of the file."""
+    """Values of one metric, and the steps at which they were recorded, in the order of the file."""
 
-    steps: FloatArray
-    values: FloatArray
+    steps: FloatArray  # (m,)
+    values: FloatArray  # (m,)
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """What a run recorded.
+    """The records of a run.
 
     Attributes:
-      folder: of the run.
-      series: {name: its values}, in the order in which names first appear.
-      config: the run's settings, {} if they cannot be read.
-      info: what `run_info.json` says of the newest start, {} if it cannot be read.
+      folder: folder of the run.
+      series: {metric: values}, in the order of first appearance.
+      config: settings of the run; {} if they cannot be read.
+      info: entry of the newest start in `run_info.json`; {} if it cannot be read.
     """
 
     folder: Path
     series: dict[str, Series]
-    config: dict[str, Any]
-    info: dict[str, Any] = field(default_factory=dict)
+    config: JsonDict
+    info: JsonDict = field(default_factory=dict)
 
     def get(self, *names: str) -> Series | None:
-        """The first of these that was recorded."""
+        """Return the first of these metrics that was recorded."""
         return next((self.series[name] for name in names if name in self.series), None)
 
 
 def read_metrics(run: str | Path) -> Metrics:
-    """Read what a run recorded.
+    """Read the metrics of a run.
 
-    A line that cannot be read, as a killed run may leave, is passed over, and so is a value that is not
-    finite.
+    Values that are not finite are ignored, and so are unreadable lines, such as a killed run may leave.
 
     Args:
-      run: its folder, the name of one in `runs/`, or the file `metrics.jsonl` itself.
+      run: folder of the run, its name in `runs/`, or the file `metrics.jsonl` itself.
 
     Raises:
-      UserError: there is no such run, or it recorded nothing.
+      UserError: the run does not exist or recorded nothing.
     """
     path = _find(Path(run))
     found: dict[str, tuple[list[float], list[float]]] = {}
@@ -66,7 +65,7 @@ def read_metrics(run: str | Path) -> Metrics:
             values = json.loads(line)
             step = float(values.pop("step"))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            continue
+            continue  # no JSON, or no object with a step
         for name, value in values.items():
             if _is_number(value):
                 steps, numbers = found.setdefault(name, ([], []))
@@ -90,19 +89,19 @@ def _find(run: Path) -> Path:
     )
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _config(path: Path) -> dict[str, Any]:
+def _config(path: Path) -> JsonDict:
     try:
         config = read_yaml(path)
-    except UserError:  # whatever is wrong with it, the curves do not depend on it
+    except UserError:  # the curves do not depend on the settings
         return {}
     return {str(k): v for k, v in config.items()} if isinstance(config, dict) else {}
 
 
-def _info(path: Path) -> dict[str, Any]:
+def _info(path: Path) -> JsonDict:
     try:
         starts = json.loads(path.read_text(encoding="utf-8", errors="replace"))
     except (OSError, ValueError, RecursionError):

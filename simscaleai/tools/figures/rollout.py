@@ -1,15 +1,16 @@
-"""Episodes in front of a camera, side by side: what the images and videos of a policy are made from."""
+"""Render episodes of a policy in parallel, for figures and videos."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
 from contextlib import closing
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simscaleai.array_types import BoolArray, IntArray
 from simscaleai.errors import UserError
 from simscaleai.evaluation.suite import episode_seed
 from simscaleai.policy import Policy
@@ -22,24 +23,24 @@ from simscaleai.sim.vector_env import TaskVectorEnv
 
 
 class RolloutFrame(NamedTuple):
-    """n episodes at one time; those that are over stand as they ended.
+    """n episodes at one time; ended episodes keep their last state.
 
     Attributes:
       images: (n, H, W, 3).
-      steps: (n,) control steps taken.
-      over: (n,) bool.
-      success: (n,) bool, at any step until now.
-      instructions: n instructions, of tasks that are about following them; else none.
+      steps: (n,) control steps so far.
+      over: (n,) whether the episode has ended.
+      success: (n,) whether it has succeeded at any step so far.
+      instructions: n instructions, for tasks about following instructions; otherwise empty.
     """
 
     images: NDArray[np.uint8]
-    steps: NDArray[np.int64]
-    over: NDArray[np.bool_]
-    success: NDArray[np.bool_]
+    steps: IntArray
+    over: BoolArray
+    success: BoolArray
     instructions: tuple[str, ...] = ()
 
     def first(self, n: int) -> RolloutFrame:
-        """The first n episodes alone."""
+        """Return the snapshot of the first n episodes."""
         return RolloutFrame(
             self.images[:n], self.steps[:n], self.over[:n], self.success[:n], self.instructions[:n]
         )
@@ -56,48 +57,53 @@ def record(
     shown: Container[int] | None = None,
     samples: int = 1,
 ) -> Iterator[RolloutFrame]:
-    """Let a policy drive n episodes at once, those that `simscale eval --seed` begins with.
+    """Run a policy in n episodes at once, the first ones of `simscale eval --seed`.
 
     Args:
-      source: see `find_policy_source`.
-      n_episodes: how many.
-      camera: one of the scene's, with the field of view that the scene gives it; None is `observer_cam`, or
-        the first one of a scene without it.
-      size: (height, width) of a picture.
-      seed: which episodes.
-      n_steps: control steps after which to stop; None until all episodes are over.
-      shown: after how many steps there is to be a picture; None draws the start and every step.
-      samples: rays per pixel and side; 2 smooths edges at four times the cost.
+      source: result of `find_policy_source`.
+      n_episodes: number of episodes.
+      camera: name of a camera, which has the scene's field of view; None for `observer_cam`, or the first
+        camera of a scene without it.
+      size: (height, width) of an image.
+      seed: seed of the episodes.
+      n_steps: control steps after which to stop; None to stop when all episodes have ended.
+      shown: numbers of steps after which to render; None renders the start and every step.
+      samples: rays per pixel along each side; 2 smooths edges at four times the cost.
 
     Yields:
-      What is shown, in order of time.
+      Snapshots in order of time.
 
     Raises:
-      UserError: the environment, the policy and the camera do not fit together, or nothing can render here.
+      UserError: environment, policy and camera are incompatible, or no render engine works here.
     """
     with closing(_env(source, n_episodes)) as env:
-        lens = view_of(env.model, camera, size)
-        options: Any = {"engine": env.config.render_engine, "samples": samples}
-        with closing(Renderer(env.model, [lens], n_episodes, **options)) as renderer:
-            drawn = np.full(n_episodes, -1)  # after how many steps
+        view = view_of(env.model, camera, size)
+        engine = env.config.render_engine
+        with closing(
+            Renderer(env.model, [view], n_episodes, engine=engine, samples=samples)
+        ) as renderer:
+            drawn = np.full(n_episodes, -1)  # (n,), number of steps in each env's newest image
             shown_instructions: tuple[str, ...] = ()
             episodes = _run(env, source.policy(env), seed, n_steps)
             for step, (steps, over, success, instructions) in enumerate(episodes):
-                if env.task.held_out:
+                if (
+                    env.task.held_out
+                ):  # the task has several phrasings: a viewer wants to know which
                     shown_instructions = instructions
                 if shown is None or step in shown:
-                    rows = np.flatnonzero(steps != drawn)  # the others stand still
-                    rgb = renderer.render(env.sim.render_state(), env_ids=rows)[lens.name]["rgb"]
+                    env_ids = np.flatnonzero(steps != drawn)  # ended episodes keep their image
+                    images = renderer.render(env.sim.render_state(), env_ids=env_ids)
+                    rgb = images[view.name]["rgb"]  # (n, H, W, 3)
                     drawn[:] = steps
                     yield RolloutFrame(
                         rgb, steps.copy(), over.copy(), success.copy(), shown_instructions
                     )
 
 
-def lengths(
+def episode_lengths(
     source: PolicySource, n_episodes: int = 1, *, seed: int = 0, n_steps: int | None = None
-) -> NDArray[np.int64]:
-    """How many steps the episodes of `record` have, (n,), without a picture of them."""
+) -> IntArray:
+    """Return the numbers of steps, (n,), of the episodes of `record`, without rendering them."""
     with closing(_env(source, n_episodes)) as env:
         *_, (steps, *_) = _run(env, source.policy(env), seed, n_steps)
     return steps
@@ -111,8 +117,8 @@ def _env(source: PolicySource, n_episodes: int) -> TaskVectorEnv:
     )
 
 
-Progress = tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_], tuple[str, ...]]
-"""Steps taken, whether the episode is over, and whether it has succeeded, (n,) each; n instructions."""
+Progress = tuple[IntArray, BoolArray, BoolArray, tuple[str, ...]]
+"""Number of steps, whether the episode has ended, and whether it has succeeded, (n,) each; n instructions."""
 
 
 def _run(env: TaskVectorEnv, policy: Policy, seed: int, n_steps: int | None) -> Iterator[Progress]:
@@ -126,7 +132,9 @@ def _run(env: TaskVectorEnv, policy: Policy, seed: int, n_steps: int | None) -> 
     for rollout in islice(
         run_episodes(env, policy, seeds), None if n_steps is None else 1 + n_steps
     ):
-        success |= rollout.info["success"] & ~over
+        success |= (
+            rollout.info["success"] & ~over
+        )  # physics goes on in ended envs, and must not count
         steps[~over] = rollout.length[~over]
         over[rollout.ended] = True
         yield steps, over, success, tuple(rollout.instructions or ())

@@ -1,16 +1,16 @@
-"""Figures of camera images: a rollout over time, and one state in every modality."""
+"""Figures of camera images over time: one episode as a grid, and several as a contact sheet."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simscaleai.convert import converted
 from simscaleai.rollout.policy_source import find_policy_source
-from simscaleai.tools.figures.rollout import RolloutFrame, lengths, record
+from simscaleai.tools.figures.rollout import RolloutFrame, episode_lengths, record
 from simscaleai.tools.figures.style import frame, new_figure, show_image, styled
 from simscaleai.tools.figures.tiles import verdict
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 GRID = 12  # images of a rollout, at most
 COLUMNS = 4
-SHEET = 6  # images of an episode on a contact sheet
+SHEET = 6  # images per episode on a contact sheet
 
 
 @converted
@@ -36,39 +36,49 @@ def plot_env(
     size: int = 256,
     robot: str | None = None,
 ) -> Figure:
-    """A rollout as a grid of images, evenly spaced in time.
+    """Draw a rollout as a grid of images, evenly spaced in time.
 
     Args:
-      env_name: environment; None is the checkpoint's own, and "reach" for the other policies.
-      n_steps: control steps to show; None shows the whole episode.
+      env_name: name of the environment; None for that of the checkpoint, or "reach" for other policies.
+      n_steps: control steps to show; None for the whole episode.
       policy: "scripted" (the expert), "random", a checkpoint, a run, or a function "module:function".
-      camera: one of the scene's; None is `observer_cam`, or the first one of a scene without it.
-      seed: which episode.
-      randomize: randomization level; None for none.
+      camera: name of a camera; None for `observer_cam`, or the first camera of a scene without it.
+      seed: seed of the episode.
+      randomize: randomization level; None for no randomization.
       size: height and width of an image, pixels.
-      robot: name of a robot; None is the checkpoint's own, or the Panda for other policies.
+      robot: name of a robot; None for that of the checkpoint, or the Panda for other policies.
 
     Raises:
-      UserError: something of this is unknown, does not fit together, or nothing can render here.
+      UserError: a name is unknown, the arguments are incompatible, or no render engine works here.
     """
     source = find_policy_source(policy, env_name, randomize, robot=robot)
     seconds = source.config.control_dt
-    length = int(lengths(source, seed=seed, n_steps=n_steps)[0])
-    shown = spread(length + 1, GRID)
-    options: Any = {"camera": camera, "size": (size, size), "seed": seed, "n_steps": n_steps}
-    moments = list(record(source, **options, shown=shown, samples=2))
+    # the length must be known to space the images evenly; a run without rendering is cheap
+    length = int(episode_lengths(source, seed=seed, n_steps=n_steps)[0])
+    shown = evenly_spaced(length + 1, GRID)
+    snapshots = list(
+        record(
+            source,
+            camera=camera,
+            size=(size, size),
+            seed=seed,
+            n_steps=n_steps,
+            shown=shown,
+            samples=2,
+        )
+    )
     rows = math.ceil(len(shown) / COLUMNS)
     columns = min(COLUMNS, len(shown))
-    end = moments[-1]
+    end = snapshots[-1]
     took = f"{length} steps ({length * seconds:.3g} s)"
     how = verdict(bool(end.over[0]), bool(end.success[0]))[1]
     looks = f", randomized ({randomize})" if randomize else ""
     title = f"{source.env_name}, {source.title}{looks}: {how + ' after ' if how else ''}{took}"
     figure = new_figure(2.1 * columns, 0.4 + 2.3 * rows, title)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, moment in zip(panels, moments, strict=False):
-        show_image(axes, moment.images[0])
-        axes.set_title(f"{moment.steps[0] * seconds:.2f} s")
+    for axes, snapshot in zip(panels, snapshots, strict=False):
+        show_image(axes, snapshot.images[0])
+        axes.set_title(f"{snapshot.steps[0] * seconds:.2f} s")
     _mark(panels[len(shown) - 1], end, 0)
     for axes in panels[len(shown) :]:
         axes.remove()
@@ -76,22 +86,23 @@ def plot_env(
 
 
 @styled
-def contact_sheet(moments: Sequence[RolloutFrame], seconds: float, title: str = "") -> Figure:
-    """Episodes below one another, each from its start to its end, and how it ended.
+def contact_sheet(snapshots: Sequence[RolloutFrame], seconds: float, title: str = "") -> Figure:
+    """Draw one row of images per episode, from its start to its end, with its outcome.
 
     Args:
-      moments: of n episodes, from `record`.
-      seconds: of one step.
+      snapshots: snapshots of n episodes at every step, from `record`.
+      seconds: duration of one step.
+      title: title of the figure.
     """
-    n, height, width, _ = moments[0].images.shape
-    end = moments[-1]
-    side = 1.75
+    n, height, width, _ = snapshots[0].images.shape
+    end = snapshots[-1]
+    side = 1.75  # inches
     figure = new_figure(0.5 + side * SHEET, 0.3 + (side * height / width + 0.25) * n, title)
     grid = figure.subplots(n, SHEET, squeeze=False)
     for i, row in enumerate(grid):
-        times = spread(int(end.steps[i]) + 1, SHEET)
+        times = evenly_spaced(int(end.steps[i]) + 1, SHEET)
         for axes, k in zip(row, times, strict=False):
-            show_image(axes, moments[k].images[i])
+            show_image(axes, snapshots[k].images[i])
             axes.set_title(f"{k * seconds:.2f} s")
         for axes in row[len(times) :]:
             axes.remove()
@@ -100,14 +111,14 @@ def contact_sheet(moments: Sequence[RolloutFrame], seconds: float, title: str = 
     return figure
 
 
-def spread(count: int, most: int) -> list[int]:
-    """At most `most` of the numbers 0 to count - 1, evenly spaced, with both ends."""
+def evenly_spaced(count: int, most: int) -> list[int]:
+    """Return at most `most` of the numbers 0 to count - 1, evenly spaced, with both ends."""
     chosen: list[int] = np.unique(np.linspace(0, count - 1, most).round().astype(int)).tolist()
     return chosen
 
 
 def _mark(axes: Axes, end: RolloutFrame, i: int) -> None:
-    """Label the last image of episode i with how it ended."""
+    """Label the last image of episode i with its outcome."""
     if end.over[i]:
         color, word = verdict(True, bool(end.success[i]))
         frame(axes, color)

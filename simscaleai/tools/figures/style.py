@@ -1,8 +1,9 @@
-"""How all figures look, and where they go: into a file, or into a window.
+"""Style of all figures, and their output to a file, a window or a notebook.
 
-Colors are distinct for every color vision (Okabe and Ito, "Color Universal Design", 2008), and never carry
-a meaning alone: a line has its legend, a success its word. Figures do not belong to pyplot until one is to
-be shown, so making many does not fill memory, and none needs a display.
+The colors can be distinguished with every kind of color vision (Okabe and Ito, "Color Universal Design",
+2008), and
+a color never carries meaning alone: a line has a legend, an outcome has a word. Figures are not registered
+with pyplot before they are shown, so that many figures do not fill memory, and none needs a display.
 """
 
 from __future__ import annotations
@@ -10,21 +11,24 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from simscaleai.array_types import Array
 from simscaleai.errors import UserError
 from simscaleai.storage.atomic import atomic_path, require_writable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+    from matplotlib.image import AxesImage
+    from matplotlib.typing import RcKeyType
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PINK, SKY, BLACK, YELLOW = "#CC79A7", "#56B4E9", "#000000", "#F0E442"
 GREY = "#6E6E6E"
 CYCLE = (BLUE, ORANGE, GREEN, RED, PINK, SKY, BLACK)  # yellow is too faint for lines on white
 
-_STYLE: dict[Any, Any] = {
+_STYLE: dict[RcKeyType, object] = {
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
@@ -43,9 +47,9 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.4,
     "figure.constrained_layout.use": True,
-    "text.parse_math": False,  # names of observations may have dollars in them
+    "text.parse_math": False,  # a "$" in the name of an observation is no formula
     "savefig.dpi": 120,
-    "pdf.fonttype": 42,  # text stays text
+    "pdf.fonttype": 42,  # TrueType: text can be selected and searched
 }
 _MISSING = "Figures need matplotlib; install it with: pip install 'simscaleai[viz]'."
 
@@ -54,7 +58,7 @@ R = TypeVar("R")
 
 
 def styled(function: Callable[P, R]) -> Callable[P, R]:
-    """Run `function` with this module's style; UserError if the extra `viz` is not installed."""
+    """Decorate `function` to run with this module's style; UserError if the extra `viz` is not installed."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -63,6 +67,7 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
             from cycler import cycler
         except ImportError:
             raise UserError(_MISSING) from None
+        # a context: figures of the caller keep their own style
         with matplotlib.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=CYCLE)}):
             return function(*args, **kwargs)
 
@@ -70,7 +75,7 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def new_figure(width: float, height: float, title: str = "") -> Figure:
-    """An empty figure, inches."""
+    """Return an empty figure of this size in inches."""
     from simscaleai.tools.figures.notebook import NotebookFigure
 
     figure = NotebookFigure(figsize=(width, height))
@@ -80,19 +85,29 @@ def new_figure(width: float, height: float, title: str = "") -> Figure:
 
 
 def split(figure: Figure, heights: tuple[float, float]) -> tuple[SubFigure, SubFigure]:
-    """The upper and the lower part of a figure, laid out apart; their heights in inches."""
-    parts: Any = figure.subfigures(2, 1, height_ratios=heights)
-    return parts[0], parts[1]
+    """Return the upper and the lower part of a figure, with layouts of their own; heights in inches."""
+    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)  # (2, 1)
+    upper, lower = parts[:, 0]
+    return upper, lower
 
 
-def show_image(axes: Axes, pixels: Any, **options: Any) -> Any:
-    """Show pixels (H, W) or (H, W, 3) without ticks."""
+def show_image(
+    axes: Axes, pixels: Array, cmap: str | None = None, vmax: float | None = None
+) -> AxesImage:
+    """Show pixels (H, W) or (H, W, 3) without ticks.
+
+    Args:
+      axes: where to draw.
+      pixels: colors, or values for the colormap.
+      cmap: name of the colormap.
+      vmax: value of the last color; the maximum by default.
+    """
     axes.grid(False)
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_visible(False)
-    return axes.imshow(pixels, **options)
+    return axes.imshow(pixels, cmap=cmap, vmax=vmax)
 
 
 def frame(axes: Axes, color: str) -> None:
@@ -103,12 +118,12 @@ def frame(axes: Axes, color: str) -> None:
 
 @styled
 def check_target(save: str | Path | None) -> Path | None:
-    """The file that a figure will go to, or None for a window or the notebook.
+    """Return the output file of a figure, or None for a window or the notebook.
 
-    Ask before the work begins. A name without an ending gets ".png".
+    Call it before a long computation. A name without an extension gets ".png".
 
     Raises:
-      UserError: matplotlib cannot write this kind of file, or there is no display to open a window on.
+      UserError: matplotlib cannot write this format, or there is no display for a window.
     """
     from matplotlib.backend_bases import FigureCanvasBase
 
@@ -137,11 +152,11 @@ def check_target(save: str | Path | None) -> Path | None:
 
 @styled
 def save_or_show(figure: Figure, save: str | Path | None = None) -> None:
-    """Write a figure, replacing the file if there is one, or show it, in a notebook or a window.
+    """Write a figure to a file, replacing an existing one, or show it in a notebook or a window.
 
     Args:
-      figure: made by one of the functions here.
-      save: the file; its ending says the format, png, pdf or svg among others. None shows it.
+      figure: result of a `plot_` function.
+      save: the file; its extension selects the format, such as png, pdf or svg. None to show the figure.
 
     Raises:
       UserError: see `check_target`.
@@ -155,7 +170,7 @@ def save_or_show(figure: Figure, save: str | Path | None = None) -> None:
             return
         from matplotlib import pyplot
 
-        pyplot.figure(figure)
+        pyplot.figure(figure)  # registers it, which gives it a window
         pyplot.show()
         return
     with atomic_path(path) as temporary:
@@ -167,6 +182,6 @@ def _has_windows() -> bool:
     from matplotlib import pyplot
     from matplotlib.backends import BackendFilter, backend_registry
 
-    pyplot.get_fignums()  # chooses a backend that works here
+    pyplot.get_fignums()  # selects a backend that works here
     interactive = backend_registry.list_builtin(BackendFilter.INTERACTIVE)
     return matplotlib.get_backend().lower() in interactive

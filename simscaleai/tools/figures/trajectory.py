@@ -1,10 +1,10 @@
-"""One episode of a dataset over time."""
+"""Figure of one episode of a dataset over time."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 COLUMNS = 3
-PICTURES = 8  # of each camera
+IMAGES = 8  # per camera
 REWARD = "Reward"
 UNITS = {
     "joint_pos": "rad",
@@ -40,28 +40,28 @@ TITLES = {
 
 
 class _Panel(NamedTuple):
-    """One set of axes: {label: (T,)} over time."""
+    """Curves in one set of axes."""
 
     title: str
     unit: str
-    lines: ArrayDict
-    held: bool = False  # a value holds until the next one, as actions do
+    lines: ArrayDict  # {label: (T,)}
+    held: bool = False  # draw steps: an action is held until the next one
 
 
 @converted
 @styled
 def plot_trajectory(dataset: str | Path, episode: int = 0) -> Figure:
-    """One episode over time: images if it has any, positions, other observations, actions, rewards.
+    """Draw one episode over time: images, positions, other observations, actions and rewards.
 
-    Points in space (`ee_pos` and the like) share a panel for each coordinate, so that one sees who meets
-    whom.
+    Positions (`ee_pos` and alike) have one common panel per coordinate, which shows where hand, object and
+    target coincide.
 
     Args:
       dataset: HDF5 file.
-      episode: position among its episodes, from 0.
+      episode: index of the episode, from 0.
 
     Raises:
-      UserError: the file is not there, or has no such episode.
+      UserError: the file or the episode does not exist.
     """
     with (
         guarded(f"The dataset {dataset}", "run `simscale validate` on it"),
@@ -76,12 +76,13 @@ def plot_trajectory(dataset: str | Path, episode: int = 0) -> Figure:
                 f"{data.path}: {data.episodes[episode].name} has no steps; choose another by its episode."
             )
         contract = data.contract
+        # files of other tools do not record the duration of a step
         seconds = contract.control_dt if contract is not None else 1.0
         unit = "time (s)" if contract is not None else "step"
-        shown = np.unique(np.linspace(0, length - 1, PICTURES).round().astype(int)).tolist()
+        shown = np.unique(np.linspace(0, length - 1, IMAGES).round().astype(int)).tolist()
         strips = {
             key.removeprefix("images/"): [data.read(episode, OBS + key, t, t + 1)[0] for t in shown]
-            for key in _pictures(data, episode)
+            for key in _image_keys(data, episode)
         }
         panels = _panels(data, episode)
         title = _title(data, episode, seconds if contract is not None else None)
@@ -99,8 +100,9 @@ def plot_trajectory(dataset: str | Path, episode: int = 0) -> Figure:
     axes = None
     for i, panel in enumerate(panels):
         row, column = divmod(i, COLUMNS)
+        # the last panel fills its row
         place = slice(column, COLUMNS if i == len(panels) - 1 else column + 1)
-        axes = lower.add_subplot(grid[row, place], sharex=axes)
+        axes = lower.add_subplot(grid[row, place], sharex=axes)  # one time axis for all
         _draw(axes, np.arange(length) * seconds, panel)
         if i + COLUMNS >= len(panels):
             axes.set_xlabel(unit)
@@ -117,7 +119,7 @@ def _is_image(data: EpisodeFile, episode: int, key: str) -> bool:
     return is_image(key, data.shape(episode, OBS + key)[1:], data.dtype(episode, OBS + key))
 
 
-def _pictures(data: EpisodeFile, episode: int) -> list[str]:
+def _image_keys(data: EpisodeFile, episode: int) -> list[str]:
     """Return the keys of images; `image`, a copy of the first camera's, only if it is the only one."""
     keys = [key for key in _observations(data, episode) if _is_image(data, episode, key)]
     several = any(key.startswith("images/") for key in keys)
@@ -143,7 +145,7 @@ def _panels(data: EpisodeFile, episode: int) -> list[_Panel]:
             panels.append(_Panel(title, UNITS.get(key, "value"), _entries(key, value)))
     actions = as_matrix(data.read(episode, "actions"))
     entries = dict(zip(action_names(data, actions.shape[1]), actions.T, strict=True))
-    panels.append(_Panel("Action", "share of its range", entries, held=True))
+    panels.append(_Panel("Action", "fraction of its range", entries, held=True))
     if "rewards" in data.keys(episode):
         rewards = data.read(episode, "rewards")
         panels.append(_Panel(REWARD, "reward of the step", {"reward": rewards}, held=True))
@@ -165,14 +167,14 @@ def _draw(axes: Axes, time: Array, panel: _Panel) -> None:
     axes.set(title=panel.title, ylabel=panel.unit)
     axes.margins(x=0.01)
     if len(panel.lines) > 1:
-        # beside the lines, where it covers none
+        # beside the curves, which it would cover inside the axes
         axes.legend(
             loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.0, labelspacing=0.3
         )
 
 
 def _fit_bonus(axes: Axes, rewards: Array) -> None:
-    """Scale the axis to all steps but a last one with a far larger reward, which is annotated."""
+    """Scale the axis to all steps except a last one with a far larger reward, which is annotated."""
     before, last = rewards[:-1], float(rewards[-1])
     if len(before) and last > before.max() + 2 * np.ptp(before):
         room = 0.1 * (np.ptp(before) or 1.0)
@@ -185,7 +187,7 @@ def _fit_bonus(axes: Axes, rewards: Array) -> None:
         )
 
 
-def _film(figure: Any, strips: dict[str, list[Array]], times: list[str]) -> None:
+def _film(figure: SubFigure, strips: dict[str, list[Array]], times: list[str]) -> None:
     """Draw images of each camera in a row, with their times on top."""
     grid = figure.subplots(len(strips), len(times), squeeze=False)
     for row, (key, frames) in zip(grid, strips.items(), strict=True):

@@ -1,4 +1,4 @@
-"""`viz-live`: watch a policy drive the robot, in a window or in a browser.
+"""`viz-live`: watch a policy control the robot, in a window or in a browser.
 
 view_live("pick_place", "scripted")
 view_live(policy="checkpoints/final.pt", web=True)
@@ -6,11 +6,10 @@ view_live(policy="checkpoints/final.pt", web=True)
 
 from __future__ import annotations
 
-from typing import Any
-
 from simscaleai.convert import converted
 from simscaleai.errors import UserError
 from simscaleai.rollout.policy_source import PolicySource, find_policy_source
+from simscaleai.sim.base_env import SimConfig
 from simscaleai.sim.factory import make_env
 from simscaleai.sim.task_env import TaskEnv
 from simscaleai.tools.live.player import Player
@@ -30,24 +29,23 @@ def view_live(
     port: int = 8080,
     robot: str | None = None,
 ) -> Player:
-    """Show episode after episode until the viewer is closed or Ctrl-C is pressed.
+    """Show one episode after the other until the viewer is closed or Ctrl-C is pressed.
 
     Args:
-      env_name: environment; None is the checkpoint's own, and "reach" for the other policies.
+      env_name: name of the environment; None for that of the checkpoint, or "reach" for other policies.
       policy: "scripted" (the expert), "random", a checkpoint, a run, or a function "module:function".
-      seed: which episodes; those of `simscale eval --seed`.
-      speed: simulated seconds in a second.
+      seed: seed of the episodes, as in `simscale eval --seed`.
+      speed: simulated seconds per second.
       web: serve MuJoCo's browser viewer instead of opening a window.
-      host: the address of this machine to serve at; any but a loopback one opens it to others.
-      port: where it listens; 0 is any free one.
-      robot: name of a robot; None is the checkpoint's own, or the Panda for other policies.
+      host: address of this machine to listen at; other machines can reach any except a loopback address.
+      port: port to listen at; 0 for any free one.
 
     Returns:
-      The player, which has counted the episodes.
+      The player, with the number of episodes and successes.
 
     Raises:
-      UserError: an unknown environment or policy, a checkpoint that does not fit, no display, or an
-        address that cannot be listened at.
+      UserError: the environment or policy is unknown, they are incompatible, there is no display, or the
+        address cannot be used.
     """
     if not 0.01 <= speed <= 100:
         raise UserError(f"speed is {speed}; it must be between 0.01 and 100.")
@@ -55,6 +53,7 @@ def view_live(
     player = _player(source, seed, speed)
     title = f"{player.env.task.name} | {source.title}"
     try:
+        # either viewer imports libraries that the other does not need
         if web:
             from simscaleai.tools.live.web import serve
 
@@ -63,7 +62,7 @@ def view_live(
             from simscaleai.tools.live.native_viewer import show_in_window
 
             show_in_window(player, title)
-    except KeyboardInterrupt:  # the ordinary way to stop it
+    except KeyboardInterrupt:  # the usual way to stop it
         pass
     finally:
         player.env.close()
@@ -71,17 +70,17 @@ def view_live(
 
 
 def load_player(env_name: str | None, policy: str, seed: int = 0, speed: float = 1.0) -> Player:
-    """Return the player of a policy, by name or as a checkpoint, in an environment that fits it."""
+    """Return the player of a policy source in a compatible environment."""
     return _player(find_policy_source(policy, env_name), seed, speed)
 
 
 def _player(source: PolicySource, seed: int, speed: float) -> Player:
-    env = _task_env(source.env_name, config=source.config)
+    env = _task_env(source.env_name, source.config)
     return Player(env, source.policy(env), seed, speed)
 
 
-def _task_env(name: str, **settings: Any) -> TaskEnv:
-    env = make_env(name, **settings)
+def _task_env(name: str, config: SimConfig) -> TaskEnv:
+    env = make_env(name, config=config)
     if not isinstance(env, TaskEnv):
         raise UserError(
             f"The environment {name!r} has no Task, and so no expert and no contract with a policy; show"

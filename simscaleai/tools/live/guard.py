@@ -1,10 +1,12 @@
-"""Who may talk to the browser viewer.
+"""Access control for the browser viewer.
 
-As it comes, MuJoCo's viewer listens on every interface and answers everybody: whoever reaches the port, and
-any web page that is open in a browser on this machine (a WebSocket is not bound to its page's origin, and a
-page can give 127.0.0.1 a name of its own). It has no settings for this. So `guarded` puts three of its parts
-in our hands while it runs: the socket, which is bound to one address; the handling of requests, which turns
-away those that do not come from the viewer's own page, and uploads of models; and what it prints.
+By default, MuJoCo's viewer listens on every interface and answers all requests: from every machine that
+reaches the port, and from any web page that is open in a browser on this machine (a WebSocket is not bound
+to the origin of its page, and a page can give 127.0.0.1 a name of its own). There is no setting for this.
+Therefore `guarded` replaces
+three parts of the viewer while it runs: the socket, which is bound to one address; the handler of requests,
+  which
+rejects uploads of models and requests that do not come from the viewer's own page; and the printed banner.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import ipaddress
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mujoco.studio import web_viewer
@@ -23,9 +26,13 @@ from mujoco.studio.web import web_server
 
 from simscaleai.errors import UserError
 
+if TYPE_CHECKING:
+    from websockets.asyncio.server import ServerConnection
+    from websockets.http11 import Request, Response
+
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens at `host` alone; UserError if it cannot. Port 0 is any free one."""
+    """Return a socket that listens only at `host`; port 0 is any free one. UserError if it cannot."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
@@ -37,15 +44,15 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def url(listening: socket.socket) -> str:
-    """Where a browser on this machine finds it."""
+    """Return the URL for a browser on this machine."""
     address, port = listening.getsockname()[:2]
-    if ipaddress.ip_address(address).is_unspecified:
+    if ipaddress.ip_address(address).is_unspecified:  # 0.0.0.0 or ::, all interfaces
         address = "::1" if ":" in address else "127.0.0.1"
     return f"http://[{address}]:{port}/" if ":" in address else f"http://{address}:{port}/"
 
 
 def exposure(listening: socket.socket) -> str:
-    """What to know before others can reach it; "" if only this machine can."""
+    """Return a warning if other machines can reach the socket; "" if only this one can."""
     address, port = listening.getsockname()[:2]
     if ipaddress.ip_address(address).is_loopback:
         return ""
@@ -55,11 +62,12 @@ def exposure(listening: socket.socket) -> str:
     )
 
 
-def refusal(headers: Any, host: str) -> str | None:
-    """Why a request with these headers is turned away; None if it is not.
+def refusal(headers: Mapping[str, str], host: str) -> str | None:
+    """Return why a request with these headers is rejected; None if it is accepted.
 
-    `Host` must be an address, localhost or what the user gave: another name is one that a stranger pointed
-    here. `Origin`, which browsers send along, must be the viewer's own page.
+    `Host` must be an address, localhost or the name that the user gave: any other name may belong to a
+    foreign page that points it to this machine (DNS rebinding). `Origin`, which browsers send, must be the
+    viewer's own page.
     """
     asked = headers.get("Host", "")
     name = urlsplit(f"//{asked}").hostname or ""
@@ -81,26 +89,35 @@ def _is_address(name: str) -> bool:
 
 @contextmanager
 def guarded(listening: socket.socket, host: str, up: threading.Event) -> Iterator[None]:
-    """Let the viewer serve on `listening` alone, guarded and in silence; sets `up` once it does."""
+    """Let the viewer serve on `listening` only, guarded and without output; set `up` once it does."""
     original = web_server.serve
 
-    def serve(handler: Any, *, process_request: Callable[..., Any], **options: Any) -> Any:
-        if options["sock"] is not listening:
+    # the arguments are those of `websockets.serve`; the viewer's `process_request` serves its files
+    def serve(
+        handler: object,
+        *,
+        process_request: Callable[[ServerConnection, Request], Response | None],
+        **options: Any,
+    ) -> object:
+        if options["sock"] is not listening:  # another version of MuJoCo makes its socket elsewhere
             raise RuntimeError("MuJoCo's browser viewer would listen elsewhere.")
 
-        def check(connection: Any, request: Any) -> Any:
+        def check(connection: ServerConnection, request: Request) -> Response | None:
             why = refusal(request.headers, host)
             if why is None and request.path.split("?")[0] == "/drop":
                 why = "This viewer shows one model; it takes no other.\n"
-            return connection.respond(403, why) if why else process_request(connection, request)
+            if why is not None:
+                return connection.respond(403, why)
+            return process_request(connection, request)
 
         up.set()
         return original(handler, process_request=check, **options)
 
-    replaced: list[tuple[Any, str, Any]] = [
+    replaced: list[tuple[ModuleType, str, Callable[..., object]]] = [
         (web_server, "bind_public_socket", lambda host, port: listening),
         (web_server, "serve", serve),
-        (web_viewer, "print", lambda *words, **options: None),  # the banner names another address
+        # `print` in this module only: the banner would name another address
+        (web_viewer, "print", lambda *words, **options: None),
     ]
     logger = logging.getLogger("WebServer")
     level = logger.level
@@ -112,8 +129,8 @@ def guarded(listening: socket.socket, host: str, up: threading.Event) -> Iterato
         yield
     finally:
         logger.setLevel(level)
-        for (module, name, _), value in zip(replaced, before, strict=True):
-            if value is None:
+        for (module, name, _), own in zip(replaced, before, strict=True):
+            if own is None:  # `print` was the builtin
                 delattr(module, name)
             else:
-                setattr(module, name, value)
+                setattr(module, name, own)

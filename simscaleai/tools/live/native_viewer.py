@@ -1,4 +1,4 @@
-"""MuJoCo's native viewer: a window, where there is a display."""
+"""MuJoCo's native viewer: a window on a machine with a display."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import warnings
 from simscaleai.errors import UserError
 from simscaleai.tools.live.player import Player, play
 
-CLOSE = 5.0  # s that closing the window may take
+CLOSE = 5.0  # s; longest time to wait for the window to close
 
 
 def show_in_window(player: Player, title: str) -> None:
     """Open a window and return when the user closes it.
 
     Raises:
-      UserError: there is no display, or (macOS) this Python may not open windows.
+      UserError: there is no display, or (on macOS) this Python cannot open windows.
     """
     require_display()
     import mujoco.viewer
@@ -41,7 +41,7 @@ def show_in_window(player: Player, title: str) -> None:
         play(player, draw)
     finally:
         window.close()
-        # It closes in threads of its own, which must be done before the program is.
+        # Its own threads close it; they must end before the program does.
         for thread in set(threading.enumerate()) - others:
             thread.join(CLOSE)
 
@@ -49,13 +49,13 @@ def show_in_window(player: Player, title: str) -> None:
 def require_display() -> None:
     """Raise UserError unless a window can be opened.
 
-    Asked beforehand because the viewer's own thread ends the whole process if it cannot.
+    It must be checked beforehand because a failure in the viewer's thread ends the whole process.
     """
     if sys.platform == "darwin":
         return
     try:
         import glfw
-    except ImportError:  # its library does not load
+    except ImportError:  # its C library cannot be loaded
         works = False
     else:
         with warnings.catch_warnings():

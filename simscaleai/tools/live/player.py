@@ -1,14 +1,14 @@
-"""A policy at work in real time: what `viz-live` shows, in whichever viewer.
+"""Run a policy in real time for any viewer.
 
     player = Player(env, policy)
     while viewer_is_open:
         player.tick()
         draw(player.model, player.data)
 
-The policy acts 20 times a second and a viewer draws 60 frames. So `player.data` is not the simulation but
-a copy that moves evenly between its last two states, one control step late. What the user of a viewer does
-to this copy (pushing a body, dragging the goal) happens to the simulation at its next control step; what
-else a viewer writes into it is overwritten.
+The policy acts 20 times per second, and a viewer draws 60 frames. Therefore `player.data` is not the
+simulation but a copy that is interpolated between the last two states, one control step late. Changes that
+the user of a viewer makes to the copy (pushing a body, dragging the goal) are applied to the simulation at
+its next control step; all other changes are overwritten.
 """
 
 from __future__ import annotations
@@ -26,20 +26,19 @@ from simscaleai.rollout.loop import run_episodes
 from simscaleai.sim.task_env import TaskEnv
 
 FRAME = 1 / 60  # s
-REST = 0.5  # s that the end of an episode stays in view
-MOST = (
-    0.1  # s of wall time that one tick makes up for; a slow policy runs slowly, and answers still
-)
+REST = 0.5  # s for which the end of an episode is shown
+# Longest wall time that a tick simulates, s. With a slow policy, time runs slower, but the viewer responds.
+MOST = 0.1
 
 
 class Player:
-    """Runs the episodes that `simscale eval --seed` would, one after the other.
+    """Runs the episodes of `simscale eval --seed`, one after the other.
 
     Attributes:
-      model, data: what there is to draw.
-      speed: simulated seconds in a second.
+      model, data: model and state to draw.
+      speed: simulated seconds per second.
       paused: whether time stands still.
-      finished, successes: episodes that ended, and those of them that succeeded.
+      finished, successes: numbers of ended and of successful episodes.
     """
 
     def __init__(self, env: TaskEnv, policy: Policy, seed: int = 0, speed: float = 1.0) -> None:
@@ -60,7 +59,7 @@ class Player:
 
     @property
     def status(self) -> str:
-        """Which episode this is, and how the ones before it went."""
+        """Number of this episode, and the successes so far."""
         return f"Episode {self._episode + 1} | {self.successes} of {self.finished} succeeded"
 
     def begin(self) -> None:
@@ -68,23 +67,23 @@ class Player:
         self._episode += 1
         seed = episode_seed(self._seed, self._episode)
         self._steps = run_episodes(self.env, self.policy, [seed])
-        self._rollout = next(self._steps)  # reset, and no step taken
-        self._rest: float | None = None  # s left of the rest after an episode
+        self._rollout = next(self._steps)  # the reset
+        self._rest: float | None = None  # s for which the ended episode is still shown
         self._before = self.env.data.qpos.copy()
-        self._since = self._dt  # s since `_before`; a whole step: the next one is due
+        self._since = self._dt  # s since `_before`; after a full step, the next one is due
         self.data.xfrc_applied[:] = 0.0
         self._show()
 
     def tick(self) -> None:
-        """Go on by the time that passed since the last tick."""
+        """Advance by the wall time since the last tick."""
         now = time.perf_counter()
         passed, self._clock = min(now - self._clock, MOST), now
         if not self.paused:
             self.advance(passed * self.speed)
 
     def advance(self, seconds: float) -> None:
-        """Go on by `seconds` of simulated time."""
-        for field in ("xfrc_applied", "mocap_pos", "mocap_quat"):  # the user's hands
+        """Advance by `seconds` of simulated time."""
+        for field in ("xfrc_applied", "mocap_pos", "mocap_quat"):  # what the user can drag
             getattr(self.env.data, field)[:] = getattr(self.data, field)
         self._since += seconds
         while self._since >= self._dt:
@@ -117,7 +116,7 @@ class Player:
 
 
 def play(player: Player, draw: Callable[[], bool]) -> None:
-    """Let `player` go on, and draw frame after frame, until `draw` returns False."""
+    """Advance `player` and draw frames until `draw` returns False."""
     while draw():
         start = time.perf_counter()
         player.tick()

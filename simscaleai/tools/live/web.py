@@ -1,39 +1,39 @@
 """MuJoCo's browser viewer (`mujoco.studio`), served from this process.
 
-The page, its WebAssembly and its fonts come with MuJoCo: nothing is fetched from the internet. The page
-loads the model once and is sent states, so that all drawing happens in the browser.
+The page, its WebAssembly and its fonts are part of MuJoCo: nothing is fetched from the internet. The page
+  loads the
+model once and receives states, so that the browser does all rendering.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import Any
 
 import typer
-from mujoco.studio import app, launch_web, messages, plugin, sim, ux, viewer_protocol
+from mujoco.studio import app, launch_web, messages, plugin, sim, ux, viewer_handle, viewer_protocol
 
 from simscaleai.tools.live.guard import exposure, guarded, listen, url
 from simscaleai.tools.live.player import Player, play
 
-START = 20.0  # s in which the server must be up
+START = 20.0  # s within which the server must be running
 
 
 def serve(player: Player, title: str, host: str, port: int) -> None:
     """Serve the viewer at `host`:`port` until it is closed in the browser.
 
     Raises:
-      UserError: this address cannot be listened at.
+      UserError: this address cannot be used.
     """
     listening = listen(host, port)
     warning = exposure(listening)
     if warning:
         typer.echo(warning, err=True)
-    # Its bars take room away from the picture, and its renderer, which is physical, finds our lamps dim.
+    # Its toolbars hide a part of the scene, and its physically based renderer draws our lights too dark.
     player.model.stat.extent *= 1.25
     player.model.vis.headlight.diffuse[:] = 0.7
     player.model.light_diffuse[:] *= 2
-    # closed panels: what there is to see is the robot; its View menu opens them
+    # closed panels leave the robot visible; the View menu opens them
     panels = _Panels(app.Config(show_options=False, show_inspector=False, show_toolbar=True))
     config = viewer_protocol.ViewerConfig(gfx="web", title=f"SimScaleAI | {title}")
     controls = _Controls(player)
@@ -58,7 +58,7 @@ def serve(player: Player, title: str, host: str, port: int) -> None:
 
 
 class _Panels(app.App):
-    """MuJoCo's panels; their label of the speed follows --speed too."""
+    """MuJoCo's panels, with a label that shows the speed of --speed."""
 
     @messages.handler(priority=messages.Priority.INTERNAL)
     def _on_step_control(self, event: messages.StepControlSnapshot) -> None:
@@ -69,17 +69,18 @@ class _Panels(app.App):
             ux.set_speed_index(scale, 0, index)
             return abs(float(scale.get_speed()) - event.speed)
 
-        self.ux_state.speed_index = min(range(40), key=off)  # it has 31 speeds and repeats the last
+        # it has 31 speeds, and repeats the last for larger indices
+        self.ux_state.speed_index = min(range(40), key=off)
 
 
 class _Controls(plugin.SimPlugin):
-    """Hands the viewer's buttons (pause, speed, reset) to the player."""
+    """Passes the viewer's buttons (pause, speed, reset) to the player."""
 
     def __init__(self, player: Player) -> None:
         self._player = player
 
     def report(self) -> None:
-        """Tell the viewer the settings as they are."""
+        """Send the current settings to the viewer."""
         states = sim.PauseState
         self.handle.send_to_viewer(
             messages.StepControlSnapshot(
@@ -92,7 +93,7 @@ class _Controls(plugin.SimPlugin):
     def on_settings(self, event: messages.StepControlSnapshot) -> bool:
         self._player.paused = event.pause_state != sim.PauseState.UNPAUSED
         self._player.speed = event.speed / 100.0
-        self.report()  # the last word, should two settings have crossed
+        self.report()  # the viewer may have sent other settings meanwhile
         return True
 
     @messages.handler
@@ -112,8 +113,8 @@ class _Controls(plugin.SimPlugin):
         return True
 
 
-def _wait(up: threading.Event, handle: Any) -> None:
-    """Until the server is up; what stopped it is raised by `handle`."""
+def _wait(up: threading.Event, handle: viewer_handle.ViewerHandle) -> None:
+    """Wait until the server is running; `handle` raises the error that stopped it."""
     limit = time.monotonic() + START
     while not up.wait(0.02):
         if not handle.is_running() or time.monotonic() > limit:

@@ -9,7 +9,7 @@ import pytest
 
 from simscaleai.errors import UserError
 from simscaleai.sim import make_env
-from simscaleai.tools.figures.camera_figure import plot_cameras, things_of
+from simscaleai.tools.figures.camera_figure import geom_labels, plot_cameras
 
 
 def test_a_row_for_each_camera() -> None:
@@ -25,17 +25,17 @@ def test_a_row_for_each_camera() -> None:
     assert panels[0].images[0].get_array().shape == (32, 32, 3)
     wrist = panels[1].images[0].get_array()
     assert 0.02 < wrist.min() < wrist.max() < 0.5
-    # the sky has no depth, and a floor far behind does not take the colours from what is near
+    # the sky has no depth, and a floor far behind does not take the colors from what is near
     front = panels[4].images[0]
     assert np.ma.getmaskarray(front.get_array()).any()
     assert front.get_clim()[1] < 4 < front.get_array().max()
     legends = [{text.get_text() for text in panels[i].get_legend().get_texts()} for i in (2, 5)]
     assert legends[0] >= {"robot", "table_top", "object"}
     assert legends[1] >= {"robot", "table_top", "floor", "nothing"}
-    # as many colours as the legend has names
+    # as many colors as the legend has names
     for panel, names in zip((panels[2], panels[5]), legends, strict=True):
-        colours = np.unique(panel.images[0].get_array().reshape(-1, 3), axis=0)
-        assert len(colours) == len(names)
+        colors = np.unique(panel.images[0].get_array().reshape(-1, 3), axis=0)
+        assert len(colors) == len(names)
 
 
 def test_all_cameras_at_the_start() -> None:
@@ -53,7 +53,7 @@ def test_an_unknown_camera() -> None:
 
 def test_the_arm_is_one_thing() -> None:
     env: Any = make_env("pick_place", cameras=[])
-    things = things_of(env.model)
+    things = geom_labels(env.model)
     assert set(things) == {"robot", "table", "table_top", "floor", "object", "target"}
     assert things[env.model.geom("left_pad").id] == "robot"
     assert things[env.model.geom("object").id] == "object"

@@ -107,11 +107,11 @@ def test_rl(rl: Path) -> None:
     assert set(lines(found["Terms of the reward"])) >= {"reach", "success"}
     assert found["Success of 10 episodes in closed loop"].get_ylim()[1] > 100
     assert all(axes.get_ylabel() and axes.lines for axes in found.values())
-    assert set(lines(found["Step of the policy"])) >= {
+    assert set(lines(found["Change of the policy"])) >= {
         "fraction of samples clipped",
         "KL divergence (nats)",
     }
-    assert found["Step of the policy"].get_yscale() == "log"
+    assert found["Change of the policy"].get_yscale() == "log"
     assert found["Noise of the actions"].get_ylim()[0] == 0
     assert found["Explained variance of the value"].lines[-1].get_ydata() == [1.0, 1.0]
 

@@ -1,4 +1,4 @@
-"""Grids of images: which moments, in which order, and how the last one is marked."""
+"""Grids of pictures: which snapshots, in which order, and how the last one is marked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from simscaleai.tools.figures.rollout import RolloutFrame
-from simscaleai.tools.figures.scenes import GRID, SHEET, contact_sheet, plot_env, spread
+from simscaleai.tools.figures.scenes import GRID, SHEET, contact_sheet, evenly_spaced, plot_env
 from simscaleai.tools.figures.style import GREEN, RED
 
 
@@ -46,13 +46,13 @@ def test_the_first_steps_alone() -> None:
 def test_a_contact_sheet() -> None:
     """Episode 0 succeeds at step 20; episode 1 is stopped at step 3 and fails."""
     ends = np.array([20, 3])
-    moments = []
+    snapshots = []
     for step in range(21):
         steps = np.minimum(step, ends)
         images = np.zeros((2, 4, 6, 3), np.uint8) + steps[:, None, None, None].astype(np.uint8)
         over = step >= ends
-        moments.append(RolloutFrame(images, steps, over, over & [True, False]))
-    figure = contact_sheet(moments, 0.1, "two")
+        snapshots.append(RolloutFrame(images, steps, over, over & [True, False]))
+    figure = contact_sheet(snapshots, 0.1, "two")
     assert figure.get_suptitle() == "two"
     shown = [int(axes.images[0].get_array()[0, 0, 0]) for axes in figure.axes]
     assert shown == [0, 4, 8, 12, 16, 20, 0, 1, 2, 3]
@@ -69,4 +69,4 @@ def test_a_contact_sheet() -> None:
     [(1, 5, [0]), (3, 5, [0, 1, 2]), (11, 3, [0, 5, 10]), (30, 4, [0, 10, 19, 29])],
 )
 def test_spread(count: int, most: int, expected: list[int]) -> None:
-    assert spread(count, most) == expected
+    assert evenly_spaced(count, most) == expected

@@ -11,7 +11,7 @@ from simscaleai.tools.figures.style import GREEN, GREY, RED
 from simscaleai.tools.figures.tiles import BORDER, compose, verdict
 
 
-def moment(n: int, side: int = 40) -> RolloutFrame:
+def snapshot(n: int, side: int = 40) -> RolloutFrame:
     """Tile i is of the brightness 10 i; even ones are over, and every fourth succeeded."""
     images = (
         np.ones((n, side, side + 1, 3), np.uint8)
@@ -23,14 +23,14 @@ def moment(n: int, side: int = 40) -> RolloutFrame:
 
 @pytest.mark.parametrize(("n", "rows", "columns"), [(1, 1, 1), (2, 1, 2), (5, 2, 3), (9, 3, 3)])
 def test_tiles(n: int, rows: int, columns: int) -> None:
-    sheet = compose(moment(n), 0.05)
+    sheet = compose(snapshot(n), 0.05)
     tall, wide = 40 + 2 * BORDER, 41 + 2 * BORDER
     assert sheet.shape == (rows * tall, columns * wide + columns * wide % 2, 3)
     for i in range(n):
         y, x = i // columns * tall, i % columns * wide
         tile = sheet[y : y + tall, x : x + wide]
-        colour = (GREEN if i % 4 == 0 else RED) if i % 2 == 0 else GREY
-        border = np.round(255 * np.array(to_rgb(colour)))
+        color = (GREEN if i % 4 == 0 else RED) if i % 2 == 0 else GREY
+        border = np.round(255 * np.array(to_rgb(color)))
         for edge in (tile[:BORDER], tile[-BORDER:], tile[:, :BORDER], tile[:, -BORDER:]):
             assert (edge == border).all()
         inside = tile[BORDER:-BORDER, BORDER:-BORDER]
@@ -45,9 +45,9 @@ def test_words() -> None:
 
 
 def test_an_instruction_stands_at_the_bottom_of_its_own_tile() -> None:
-    plain = moment(2, side=64)
-    instructions = compose(plain._replace(instructions=("go left", "")), 0.05)
-    changed = (instructions != compose(plain, 0.05)).any(-1)
+    plain = snapshot(2, side=64)
+    told = compose(plain._replace(instructions=("go left", "")), 0.05)
+    changed = (told != compose(plain, 0.05)).any(-1)
     rows, columns = np.nonzero(changed)
     assert changed.any() and rows.min() > 36 and columns.max() < 36 + 64
     assert plain._replace(instructions=("a", "b")).first(1).instructions == ("a",)

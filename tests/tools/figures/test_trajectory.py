@@ -11,7 +11,7 @@ import pytest
 
 from simscaleai.errors import UserError
 from simscaleai.storage.episodes import open_dataset
-from simscaleai.tools.figures.trajectory import PICTURES, plot_trajectory
+from simscaleai.tools.figures.trajectory import IMAGES, plot_trajectory
 
 
 def panels(figure: Any) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def test_lines_are_the_data(dataset: Path) -> None:
         "Joint positions": "rad",
         "Joint velocities": "rad/s",
         "Orientation of the object": "quaternion",
-        "Action": "share of its range",
+        "Action": "fraction of its range",
         "Reward": "reward of the step",
     }
     for i, axis in enumerate("xyz"):
@@ -83,7 +83,7 @@ def test_pictures_come_first(tmp_path: Path) -> None:
     figure = plot_trajectory(tmp_path / "other.h5")
     assert figure.get_suptitle() == "other.h5, episode 0: 20 steps"
     film = [axes for axes in figure.axes if axes.images]
-    assert len(film) == PICTURES and film[0].get_ylabel() == "wrist_cam"
+    assert len(film) == IMAGES and film[0].get_ylabel() == "wrist_cam"
     shown = [int(axes.images[0].get_array()[0, 0, 0]) for axes in film]
     assert shown == [int(axes.get_title()) for axes in film]
     assert shown[0] == 0 and shown[-1] == 19

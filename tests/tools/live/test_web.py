@@ -181,12 +181,12 @@ def middle(picture: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def robot_in(picture: NDArray[np.uint8]) -> bool:
-    """Whether there is a scene and in it the arm's light grey beside the table's brown."""
+    """Whether there is a scene and in it the arm's light gray beside the table's brown."""
     scene = middle(picture)
     red, green, blue = np.moveaxis(scene, -1, 0)
-    grey = (scene.min(-1) > 120) & (scene.max(-1) - scene.min(-1) < 30)
+    gray = (scene.min(-1) > 120) & (scene.max(-1) - scene.min(-1) < 30)
     brown = (red - blue > 30) & (red > green)
-    return bool(scene.std() > 15 and grey.mean() > 0.02 and brown.mean() > 0.05)
+    return bool(scene.std() > 15 and gray.mean() > 0.02 and brown.mean() > 0.05)
 
 
 def test_a_browser_shows_the_robot_and_it_moves(page: Page, tmp_path: Path) -> None:
