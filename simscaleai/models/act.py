@@ -122,7 +122,7 @@ class ActionChunkingTransformer(nn.Module):
         self.output = nn.Sequential(nn.LayerNorm(embed_dim), nn.Linear(embed_dim, action_dim))
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Loss and predictions; out of training mode with z = 0, as when acting.
+        """Return loss and predictions; out of training mode with z = 0, as when acting.
 
         Args:
           batch: "observations" {key: (B, ...)}, "actions" (B, L, A) and "mask" (B, L).
@@ -139,6 +139,7 @@ class ActionChunkingTransformer(nn.Module):
             mean, log_variance = self.style(obs.get("state"), actions, mask)  # (B, Z) each
             # Reparameterization: z is a sample, and differentiable in mean and variance.
             z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+            # KL divergence of N(mean, variance) from N(0, 1), summed over the entries of z.
             kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1).mean()
         encoded = self.encoder(obs)
         predicted = self._decode(encoded, z)
@@ -149,25 +150,26 @@ class ActionChunkingTransformer(nn.Module):
         return self.encoder.with_auxiliary_loss(outputs, encoded, batch)
 
     def predict(self, obs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Chunks (B, L, A) for z = 0; no gradient, no dropout."""
+        """Return chunks (B, L, A) for z = 0, without gradients and dropout."""
         with inference(self):
             return self._decode(self.encoder(obs), None)
 
     def _decode(self, encoded: Encoded, z: torch.Tensor | None) -> torch.Tensor:
-        parts = list(encoded.parts)
+        parts = list(encoded.parts)  # (B, width of each); images have the width of a token already
         if self.encoder.state_dim > 0:
-            parts[0] = self.state(parts[0])  # (B, D), as images have it
+            parts[0] = self.state(parts[0])  # (B, D)
         if encoded.offsets is not None:
-            parts[-1] = self.positions(parts[-1])
-        tokens = torch.stack(parts, dim=1) + self.kinds  # (B, observations, D)
+            parts[-1] = self.positions(parts[-1])  # (B, D)
+        # Attention has no order: what each token is of is added to it.
+        tokens = torch.stack(parts, dim=1) + self.kinds  # (B, len(parts), D)
         if self.latent_dim:
             z = tokens.new_zeros(len(tokens), self.latent_dim) if z is None else z
             tokens = torch.cat([self.latent(z).unsqueeze(1), tokens], dim=1)
-        context = self.context(tokens)
+        context = self.context(tokens)  # (B, tokens, D)
         x = self.queries.expand(len(tokens), -1, -1)  # (B, L, D), one query for each action
         for block in self.decoder:
             x = block(x, context)
-        return self.output(x)
+        return self.output(x)  # (B, L, A)
 
 
 class Style(nn.Module):
@@ -195,10 +197,12 @@ class Style(nn.Module):
     def forward(
         self, state: torch.Tensor | None, actions: torch.Tensor, mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        # One token whose output is the style, before those that it is read from.
         first = [self.readout.expand(len(actions), -1, -1)]
         if self.has_state and state is not None:
             first.append(self.state(state).unsqueeze(1))
         tokens = torch.cat([*first, self.actions(actions) + self.position], dim=1)
+        # Padding says nothing about the style.
         if mask is not None:
             mask = torch.cat([mask.new_ones(len(mask), len(first)), mask], dim=1)
         mean, log_variance = self.output(self.layers(tokens, mask)[:, 0]).chunk(2, dim=-1)

@@ -50,6 +50,7 @@ def make_backbone(
         raise UserError(
             f"backbone_width is {width}; it must be a multiple of {GROUPS}, the groups of the group norm."
         )
+    # Halve the size until points can be found in it; (size + 1) // 2 is what a stride of 2 leaves.
     strides = []
     while size > MAP_SIZE:
         strides.append(2)
@@ -66,6 +67,7 @@ def convolutions(
     """
     layers: list[nn.Module] = []
     for i, stride in enumerate(strides):
+        # Narrow where the maps are large: the first layer costs most.
         out = width if i == 0 else 2 * width
         layers += [
             nn.Conv2d(channels, out, 3, stride=stride, padding=1),

@@ -20,7 +20,7 @@ LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.smooth_l1_loss}
 
 @register_model("bc")
 class BehaviorCloning(nn.Module):
-    """An MLP on the state, and on the features of an image where `use_image` asks for it.
+    """An action head on the state and, where `use_image` or `cameras` asks for them, on images.
 
     Args:
       state_dim: width of observations["state"]; 0 for a model of images alone.
@@ -91,12 +91,13 @@ class BehaviorCloning(nn.Module):
         self.head = make_head(
             head_type, self.encoder.width, action_dim, hidden_dim, n_layers, dropout, action_horizon
         )
+        # Samples lie within [-1, 1], and so must the actions that they are learned from.
         if head_type != "mlp":
             self.noise_shape = self.head.noise_shape
             self.normalization = {"actions": "min_max"}
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Loss and predictions for a batch.
+        """Return loss and predictions for a batch.
 
         Args:
           batch: "observations" {"state": (B, state_dim), "image": (B, C, H, W)} and "actions" (B, A),
@@ -107,10 +108,12 @@ class BehaviorCloning(nn.Module):
           "action_mse" and "action_mae" (no gradient), and those of `auxiliary`.
         """
         actions, mask = batch["actions"], batch.get("mask")
+        # A loader for several models may give windows (B, L, A) to one that predicts a single action.
         if self.action_horizon == 1:
             actions, mask = actions[:, 0] if actions.ndim == 3 else actions, None
         encoded = self.encoder(batch["observations"])
         outputs = head_outputs(self.head, encoded.features, actions, mask, LOSSES[self.loss_type])
+        # In the units of the actions, whatever the loss is: comparable between runs.
         with torch.no_grad():
             error = outputs["predicted_actions"] - actions
             outputs["action_mse"] = masked_mean(error.square(), mask)
@@ -120,7 +123,7 @@ class BehaviorCloning(nn.Module):
     def predict(
         self, obs: dict[str, torch.Tensor], noise: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Actions (B, A) or (B, L, A) in [-1, 1] for observations as in `forward`; no gradient, no dropout.
+        """Return actions (B, A) or (B, L, A) in [-1, 1] for observations as in `forward`, without gradients.
 
         Heads that sample start from `noise` (B, *noise_shape), or from the same numbers at every call.
         """

@@ -1,4 +1,4 @@
-"""What the models `diffusion` and `flow` share: a transformer that denoises chunks of actions.
+"""The common part of the models `diffusion` and `flow`: a transformer that denoises action chunks.
 
 Each action of a chunk is a token. Observations and the level of noise reach every layer as a shift, a scale
 and a gate (adaLN-Zero of Peebles and Xie, "Scalable Diffusion Models with Transformers", ICCV 2023), and
@@ -63,7 +63,7 @@ class ChunkSampler(nn.Module):
         )
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Loss at random levels of noise, and what one step of denoising predicts.
+        """Return the loss at random levels of noise, and what one step of denoising predicts.
 
         Args:
           batch: "observations" {key: (B, H, ...)}, or (B, ...) for n_obs_steps 1; "actions" (B, L, A) in
@@ -85,9 +85,15 @@ class ChunkSampler(nn.Module):
     def predict(
         self, obs: dict[str, torch.Tensor], noise: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Chunks (B, L, A) in [-1, 1], from `noise` (B, *noise_shape) or the same numbers at every call."""
+        """Return chunks (B, L, A) in [-1, 1].
+
+        Args:
+          obs: as in `forward`.
+          noise: (B, *noise_shape); by default the same numbers at every call.
+        """
         with inference(self):
-            features = self.encoder(obs).features
+            # Once, although the network runs at every step of the process.
+            features = self.encoder(obs).features  # (B, F)
             if noise is None:
                 noise = fixed_noise((len(features), *self.noise_shape), features)
             return self.process.sample(lambda x, level: self.network(x, level, features), noise)

@@ -19,7 +19,7 @@ class DiffusionPolicy(ChunkSampler):
       action_dim: width of an action.
       action_horizon: consecutive actions that are sampled together.
       n_action_steps: how many of them are executed before the next sample.
-      n_obs_steps: observations that are looked at, the present one last.
+      n_obs_steps: observations that are read, the present one last.
       embed_dim, num_heads, num_layers, mlp_ratio, dropout: of the transformer.
       cond_dim: width of the MLP that encodes observations for it.
       num_diffusion_steps, num_inference_steps, schedule, sampler: see `GaussianDiffusion`.
@@ -61,6 +61,7 @@ class DiffusionPolicy(ChunkSampler):
         auxiliary: list[str] | None = None,
         auxiliary_weight: float = 1.0,
     ) -> None:
+        # The encoder reads all steps at once: it needs their number for its width.
         super().__init__(
             GaussianDiffusion(
                 num_diffusion_steps, num_inference_steps, schedule=schedule, sampler=sampler

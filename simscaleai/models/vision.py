@@ -24,7 +24,7 @@ class ImageSettings:
     """The images that a model reads, and how they are encoded.
 
     Attributes:
-      keys: observation entries; each has an encoder of its own.
+      keys: observation entries.
       channels, size: of an image, (channels, size, size).
       embed_dim: width of the features of an image.
       random_shift, color_jitter: see `Augmentation`.
@@ -76,6 +76,7 @@ class Augmentation(nn.Module):
         if not self.training:
             return images
         if self.random_shift:
+            # Before the colors, which depend on the mean of what is left of the image.
             images = self._shifted(images)
         if self.color_jitter:
             images = self._recolored(images)
@@ -105,7 +106,7 @@ class SpatialSoftmax(nn.Module):
     """Where each channel of a map is strongest, as a mean position (Levine et al., JMLR 2016)."""
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """(B, K, h, w) -> (B, 2 K): x and y of every channel, in [-1, 1]."""
+        """Return x and y of every channel in [-1, 1]: (B, K, h, w) -> (B, 2 K)."""
         height, width = maps.shape[-2:]
         # A probability for each pixel, of which the mean position is the expectation.
         p = maps.flatten(2).softmax(-1).unflatten(-1, (height, width))  # (B, K, h, w)

@@ -78,7 +78,7 @@ class SamplingHead(nn.Module):
       hidden_dim, n_layers: width and number of blocks.
 
     Attributes:
-      noise_shape: of the normal numbers for one row.
+      noise_shape: shape of the normal numbers for one sample.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class SamplingHead(nn.Module):
         mask: torch.Tensor | None = None,
         noise: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """A loss where there are actions to learn, and samples where there are none.
+        """Return a loss where there are actions to learn, and samples where there are none.
 
         Args:
           features: (B, input_dim).
@@ -123,11 +123,12 @@ class SamplingHead(nn.Module):
         """
 
         def denoise(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-            inputs = [features[: len(x)], self.level(level), x.flatten(1)]
+            # A process may ask about the first chunks of a batch alone.
+            inputs = [features[: len(x)], self.level(level), x.flatten(1)]  # (B, ...) each
             hidden = self.input(torch.cat(inputs, dim=-1))
             for block in self.blocks:
                 hidden = block(hidden)
-            return self.output(hidden).view_as(x)
+            return self.output(hidden).view_as(x)  # (B, L, A)
 
         if target_actions is not None:
             chunks = target_actions if target_actions.ndim == 3 else target_actions.unsqueeze(1)
