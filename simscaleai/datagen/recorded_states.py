@@ -28,7 +28,7 @@ def recorded_contract(data: EpisodeFile, verb: str) -> EnvContract:
 
 def check_states(data: EpisodeFile, env: TaskVectorEnv) -> None:
     """Raise UserError unless the states of `data` are those of the scene of `env`."""
-    width = env.states().shape[1]
+    width = env.states().shape[1]  # time, qpos, qvel, act, and the mocap bodies
     for i, episode in enumerate(data.episodes):
         shape = data.shape(i, "states")
         if shape[1:] != (width,):
@@ -42,5 +42,6 @@ def check_states(data: EpisodeFile, env: TaskVectorEnv) -> None:
 def in_batches(states: FloatArray) -> Iterator[FloatArray]:
     """Yield `states` (T, d) in batches of `BATCH`, the last one padded with its last state."""
     for start in range(0, len(states), BATCH):
-        batch = states[start : start + BATCH]
+        # A vector environment has a fixed number of envs, and all of them need a state.
+        batch = states[start : start + BATCH]  # (at most BATCH, d)
         yield np.concatenate([batch, np.repeat(batch[-1:], BATCH - len(batch), axis=0)])

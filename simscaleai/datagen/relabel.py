@@ -84,7 +84,7 @@ def relabel_dataset(
         )
     with open_dataset(dataset) as data:
         contract = recorded_contract(data, "relabeled")
-        settings = {**contract.env_config, "cameras": []}
+        settings = {**contract.env_config, "cameras": []}  # images are copied
         with closing(make_vec_env(contract.env_name, BATCH, **settings)) as env:
             instructions = env.contract.instructions
             if not instructions:
@@ -121,6 +121,7 @@ def relabel_dataset(
 
 def _attributes(data: EpisodeFile) -> dict[str, str]:
     """Return what the new file says of how it was made."""
+    # Another recipe than that of the source: `datagen --resume` must not take one for the other.
     recipe = {"relabeled_from": data.attribute("content_hash", "")}
     return {"recipe": json.dumps(recipe), "statistics": data.attribute("statistics", "{}")}
 
@@ -178,14 +179,18 @@ class _Labeler:
     def _labels(self, columns: ArrayDict) -> NDArray[np.float32]:
         """Return the labels (T, K, A) of the states of an episode."""
         batches = []
+        task, sim = self._env.task, self._env.sim
         for states in in_batches(columns["states"]):
-            self._env.sim.load_states(states)
-            obs = self._env.task.observe(self._env.sim)
-            batches.append(self._env.task.actions_by_instruction(self._expert, obs))
+            # Latents are part of a state: nothing has to be simulated.
+            sim.load_states(states)
+            labels = task.actions_by_instruction(self._expert, task.observe(sim))  # (BATCH, K, A)
+            batches.append(labels)
+        # The last batch is padded.
         return np.concatenate(batches)[: len(columns["states"])].astype(np.float32)
 
     def _check(self, episode: Episode, name: str) -> None:
         """Raise UserError unless an expert that acted itself is labeled with what it did."""
+        # An instruction that is not listed, as of an earlier version, has no label to compare with.
         asked = [k for k, each in enumerate(self._sentences) if episode.language in each]
         assert episode.actions_by_instruction is not None
         if episode.policy != "scripted" or not asked:

@@ -45,10 +45,12 @@ class FiLMFusion(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        # Maps get the instruction before points are taken from them: later a point may be of any object.
         self.encoder = ObservationEncoder(state_dim, images, cond_dim=cond_dim)
         self.layers = FiLMMLP(self.encoder.width, hidden_dim, n_layers, cond_dim, dropout)
 
     def forward(self, obs: Mapping[str, torch.Tensor], cond: torch.Tensor | None) -> Encoded:
         """Encode {key: (B, ...)} under instructions `cond` (B, cond_dim): features (B, hidden_dim)."""
-        encoded = self.encoder(obs, cond)
+        encoded = self.encoder(obs, cond)  # features (B, encoder.width)
+        # Positions are of all objects, whatever is asked for; which of them counts is left to these layers.
         return Encoded([self.layers(encoded.features, cond)], encoded.offsets)

@@ -25,6 +25,7 @@ def tokenize(texts: Sequence[str], vocab_size: int, max_len: int) -> torch.Tenso
     rows = torch.full((len(texts), max_len), PADDING)
     for row, text in zip(rows, texts, strict=True):
         words = _WORD.findall(text.lower())[: max_len - 1]
+        # Not `hash`, which differs between processes.
         hashes = [zlib.crc32(w.encode()) % (vocab_size - FIRST_WORD) for w in words]
         row[: len(words) + 1] = torch.tensor([START, *(FIRST_WORD + h for h in hashes)])
     return rows
@@ -56,7 +57,9 @@ class SimpleLanguageEncoder(nn.Module):
         super().__init__()
         self.vocab_size, self.max_len = vocab_size, max_len
         self.words = nn.Embedding(vocab_size, embed_dim)
-        nn.init.normal_(self.words.weight, std=0.02)
+        nn.init.normal_(
+            self.words.weight, std=0.02
+        )  # as the positions, so that neither drowns the other
         self.position = embedding(max_len, embed_dim)
         self.layers = Encoder(num_layers, embed_dim, num_heads, 4.0, dropout)
 
@@ -67,5 +70,6 @@ class SimpleLanguageEncoder(nn.Module):
 
     def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
         """(B, N) -> (B, N, embed_dim); padding is looked at by nobody."""
-        tokens = self.words(token_ids) + self.position[: token_ids.shape[1]]
+        # The order of words counts: "the cube on the disc" is not "the disc on the cube".
+        tokens = self.words(token_ids) + self.position[: token_ids.shape[1]]  # (B, N, D)
         return self.layers(tokens, token_ids != PADDING)

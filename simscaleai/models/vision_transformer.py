@@ -49,6 +49,7 @@ class PatchEmbedding(nn.Module):
         if stem == "conv":
             self.maps, self.channels = convolutions(in_channels, (2, 2, 1))
             stride = 4
+        # What is left of a patch after the strides of the stem.
         rest = patch_size // stride
         self.projection = nn.Conv2d(self.channels, embed_dim, rest, rest)
 
@@ -58,6 +59,7 @@ class PatchEmbedding(nn.Module):
 
     def tokens(self, maps: torch.Tensor) -> torch.Tensor:
         """Those of `maps`, (B, num_patches, embed_dim)."""
+        # (B, D, h, w) -> (B, D, P) -> (B, P, D)
         return self.projection(maps).flatten(2).transpose(1, 2)
 
 
@@ -102,11 +104,15 @@ class VisionEncoder(nn.Module):
         self, images: torch.Tensor, instruction: torch.Tensor | None = None
     ) -> torch.Tensor:
         """(B, C, H, W) in [0, 1] and features (B, embed_dim) -> (B, num_patches + 1, embed_dim)."""
-        maps = self.patches.maps(images * 2 - 1)
+        maps = self.patches.maps(
+            images * 2 - 1
+        )  # (B, channels, H / stride, W / stride), of [-1, 1]
         if self.film is not None and instruction is not None:
+            # Before the tokens and points are made, so that they are of what the instruction names.
             maps = self.film(maps, instruction)
-        patches = self.patches.tokens(maps)
+        patches = self.patches.tokens(maps)  # (B, P, D)
+        # First token: the whole image, at the positions of its features if there are any.
         whole = self.whole.expand(len(images), -1, -1).to(patches.dtype)
         if self.points is not None:
             whole = whole + self.points(maps).unsqueeze(1)
-        return self.layers(torch.cat([whole, patches], dim=1) + self.position)
+        return self.layers(torch.cat([whole, patches], dim=1) + self.position)  # (B, P + 1, D)

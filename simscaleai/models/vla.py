@@ -151,6 +151,7 @@ class VisionLanguageAction(nn.Module):
         self.obs_keys = (*(("state",) if state_dim > 0 else ()), *self.image_keys)
         self.uses_language = use_language
         self.action_horizon, self.n_action_steps = action_horizon, n_action_steps
+        # Of a checkpoint, towers are built from what it says: {} stands for one that it says nothing of.
         known = {} if towers is None else {"vision": {}, "text": {}, **towers}
         if use_language:
             self.language: SimpleLanguageEncoder | PretrainedText = (
@@ -174,22 +175,28 @@ class VisionLanguageAction(nn.Module):
             self.privileged_keys = self.film.encoder.privileged_keys
         else:
             self.augment = Augmentation(random_shift, color_jitter)
-            sizes = (image_size, patch_size, in_channels, embed_dim)
-            layers = (num_heads, num_layers, mlp_ratio, dropout)
             self.vision: VisionEncoder | PretrainedVision = (
-                VisionEncoder(*sizes, *layers, stem, instructed=use_language)
+                VisionEncoder(
+                    *(image_size, patch_size, in_channels, embed_dim),
+                    *(num_heads, num_layers, mlp_ratio, dropout),
+                    stem,
+                    instructed=use_language,
+                )
                 if vision_tower is None
                 else PretrainedVision(
                     vision_tower, embed_dim, tune_towers, known.get("vision"), use_language
                 )
             )
+            # One encoder for all cameras; this is what tells their tokens apart.
             self.camera = embedding(len(self.image_keys), 1, embed_dim)
             if state_dim > 0:
                 self.state = nn.Linear(state_dim, embed_dim)
             self.readout = embedding(1, 1, embed_dim)
             self.fusion = Encoder(fusion_num_layers, embed_dim, num_heads, mlp_ratio, dropout)
             width = embed_dim
-            if auxiliary:
+            if (
+                auxiliary
+            ):  # predicted from what the head reads, which then reads the predictions too
                 self.positions = AuxiliaryPositions(width, auxiliary, auxiliary_weight)
                 self.privileged_keys = self.positions.privileged_keys
                 width += self.positions.width
@@ -225,6 +232,7 @@ class VisionLanguageAction(nn.Module):
             actions, mask = actions[:, 0] if actions.ndim == 3 else actions, None
         obs = batch["observations"]
         encoded = self.encode(obs, self._tokens(batch.get("language"), obs))
+        # A relabeled chunk has one known action; `mask` leaves out the others.
         outputs = head_outputs(self.head, encoded.features, actions, mask, F.mse_loss)
         with torch.no_grad():
             error = (outputs["predicted_actions"] - actions).square()
@@ -284,6 +292,7 @@ class VisionLanguageAction(nn.Module):
           words, real: (B, N, D) and (B, N), tokens of an instruction and which of them are no padding.
           cond: (B, D), the mean of these words.
         """
+        # All images of a batch go through the one encoder together.
         images = torch.stack([self.augment(obs[key]) for key in self.image_keys], dim=1)
         n, cameras = images.shape[:2]  # (B, K, C, H, W)
         if cond is not None:
@@ -295,10 +304,11 @@ class VisionLanguageAction(nn.Module):
         if "state" in self.obs_keys:
             tokens.append(self.state(obs["state"]).unsqueeze(1))
         if words is not None and real is not None:
+            # Only padding of the instruction is hidden from attention.
             others = real.new_ones(n, sum(t.shape[1] for t in tokens))
             mask = torch.cat([others, real], dim=1)
             tokens.append(words)
-        return self.fusion(torch.cat(tokens, dim=1), mask)[:, 0]
+        return self.fusion(torch.cat(tokens, dim=1), mask)[:, 0]  # the readout, (B, D)
 
     @property
     def _auxiliary_positions(self) -> AuxiliaryPositions:

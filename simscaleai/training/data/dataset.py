@@ -146,6 +146,7 @@ class TrajectoryDataset(BatchedDataset):
         self._relabeling: Relabeling | None = None
         if relabel:
             labels = self._labels.unflatten(1, (len(sentences), -1))  # (N, K, A)
+            # which request the recorded actions follow, and so whose chunk is known
             own = torch.tensor(own_requests(self._language, sentences), dtype=torch.int64)
             own = own[self._episode]  # (N,)
             self._relabeling = Relabeling(labels, sentences, own, relabel, seed)
@@ -235,6 +236,7 @@ class TrajectoryDataset(BatchedDataset):
     def read(self, indices: torch.Tensor) -> dict[str, Any]:
         """A batch: rows of what lies in memory, and frames from there or from the file."""
         batch: dict[str, Any] = {}
+        # (B,) each: samples are numbered by step and request, what follows reads steps
         steps, requests = indices, None
         if self._relabeling is not None:
             steps, requests = self._relabeling.draw(indices)
