@@ -12,8 +12,10 @@ import torch
 
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
+from simscaleai.models.policy import ModelPolicy
 from simscaleai.storage.episode import Episode
 from simscaleai.storage.episodes import EpisodeWriter
+from simscaleai.training import TrainConfig, train_policy
 from simscaleai.training.data.dataset import TrajectoryDataset
 from simscaleai.training.data.relabeling import OWN, Relabeling, own_requests
 
@@ -23,20 +25,27 @@ OWN_REQUESTS = (1, 0)
 
 
 def label(episode: int, step: int, request: int) -> float:
-    """Return a number that says where a label is from: 0.31 is episode 0, step 3, request 1."""
-    return episode / 2 + step / 10 + request / 100
+    """Return a number that says where a label is from: -0.35 is episode 0, step 3, request 1."""
+    return (0.05 + episode / 2 + step / 10) * (-1 if request else 1)
 
 
-def write(path: Path, *, labels: bool = True) -> Path:
-    shapes, dtypes = {"ee_pos": (1,)}, {"ee_pos": "float32"}
+def write(path: Path, *, labels: bool = True, image_size: int = 0) -> Path:
+    shapes: dict[str, tuple[int, ...]] = {"ee_pos": (1,)}
+    dtypes = {"ee_pos": "float32"}
+    if image_size:
+        shapes["image"], dtypes["image"] = (image_size, image_size, 3), "uint8"
     contract = EnvContract("colors", {}, shapes, dtypes, 1, 0.05, instructions=SENTENCES)
     with EpisodeWriter(path, contract, splits={"train": [0, 1]}) as writer:
         for i, length in enumerate(LENGTHS):
             steps = np.arange(length)
             named = [[[label(i, t, k)] for k in range(2)] for t in steps]
             all_labels = np.array(named, np.float32)  # (T, 2, 1)
+            images = np.random.default_rng(i).integers(0, 256, (length, *shapes.get("image", ())))
+            obs = {"ee_pos": (10 * i + steps[:, None]).astype(np.float32)}
+            if image_size:
+                obs["image"] = images.astype(np.uint8)
             episode = Episode(
-                obs={"ee_pos": (10 * i + steps[:, None]).astype(np.float32)},
+                obs=obs,
                 actions=all_labels[:, OWN_REQUESTS[i]],
                 rewards=np.zeros(length, np.float32),
                 dones=steps == length - 1,
@@ -74,13 +83,13 @@ def test_the_instruction_of_an_episode_keeps_its_chunk_and_others_know_one_actio
     own, other = data[2 * 1 + 1], data[2 * 1 + 0]  # step 1 of episode 0, asked for blue and for red
     assert "blue" in own["language"] and "red" in other["language"]
     # labels of steps 1, 2 and 3 for blue; the label of step 1 for red, and nothing is known after it
-    torch.testing.assert_close(own["actions"], torch.tensor([[0.11], [0.21], [0.31]]))
-    torch.testing.assert_close(other["actions"], torch.tensor([[0.10], [0.10], [0.10]]))
+    torch.testing.assert_close(own["actions"], torch.tensor([[-0.15], [-0.25], [-0.35]]))
+    torch.testing.assert_close(other["actions"], torch.tensor([[0.15], [0.15], [0.15]]))
     assert own["mask"].tolist() == [True, True, True]
     assert other["mask"].tolist() == [True, False, False]
     last = data[2 * 3 + 1]  # the last step of episode 0: the window ends with the episode
     assert last["mask"].tolist() == [True, False, False]
-    torch.testing.assert_close(last["actions"], torch.tensor([[0.31]] * 3))
+    torch.testing.assert_close(last["actions"], torch.tensor([[-0.35]] * 3))
 
 
 def test_every_phrasing_is_drawn_and_a_sample_stays_what_it_is() -> None:
@@ -129,8 +138,49 @@ def test_what_cannot_be_relabeled_is_refused_in_one_sentence(path: Path, tmp_pat
 def test_statistics_are_of_all_instructions(path: Path) -> None:
     recorded = TrajectoryDataset(path).statistics()["actions"]
     relabeled = TrajectoryDataset(path, relabel=1.0).statistics()["actions"]
-    # the smallest label is 0.0, red in step 0 of episode 0, which asked for blue
-    assert float(recorded.min) == pytest.approx(0.01) and float(relabeled.min) == 0.0
+    # the smallest label is for blue in step 2 of episode 1, which asked for red
+    assert float(recorded.min) == pytest.approx(-0.35)
+    assert float(relabeled.min) == pytest.approx(-0.75)
     identity = TrajectoryDataset(path, relabel=1.0).identity()
     assert identity["count"] == {"episodes": 2, "steps": 7} and "labels" in identity["digest"]
     json.dumps(identity)
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_a_policy_learns_to_do_what_it_is_asked_for_in_the_same_state(
+    tmp_path: Path, horizon: int
+) -> None:
+    path = write(tmp_path / "images.h5", image_size=16)
+    small = {"film_hidden_dim": 64, "embed_dim": 32, "num_heads": 2, "backbone_width": 8}
+    config = TrainConfig(
+        model_name="vla:film",
+        model_kwargs={**small, "action_horizon": horizon},
+        dataset_path=str(path),
+        relabel=1.0,
+        batch_size=14,
+        max_steps=60,
+        lr=5e-3,
+        warmup_steps=5,
+        eval_every=0,
+        checkpoint_dir=str(tmp_path / "run"),
+        show_progress=False,
+        device="cpu",
+    )
+    train_policy(config)
+    policy = ModelPolicy.from_checkpoint(tmp_path / "run" / "final.pt")
+    data = TrajectoryDataset(path)
+    stored = data.read(torch.arange(7))["observations"]  # images as they are in the file
+    obs = {key: stored[key].numpy() for key in ("ee_pos", "image")}
+    for k, sentence in enumerate(("red please", "blue please")):
+        policy.reset(np.ones(7, dtype=bool), [0] * 7, [sentence] * 7)
+        answers = policy.predict_action_chunk(obs)[:, 0, 0]
+        expected = [label(e, t, k) for e, length in enumerate(LENGTHS) for t in range(length)]
+        # the words alone decide between a label and its negative
+        np.testing.assert_array_equal(np.sign(answers), np.sign(expected))
+        np.testing.assert_allclose(answers, expected, atol=0.3)
+
+
+def test_a_model_that_reads_no_instruction_is_refused(path: Path, tmp_path: Path) -> None:
+    config = TrainConfig("bc", dataset_path=str(path), relabel=1.0, checkpoint_dir=str(tmp_path))
+    with pytest.raises(UserError, match="the model 'bc' reads no instruction"):
+        train_policy(config)
