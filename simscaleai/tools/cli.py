@@ -15,6 +15,7 @@ from simscaleai.tools.app import IMPORT, app
 # isort: off
 # in the order of --help; a module registers its commands when it is imported
 import simscaleai.tools.commands.demo
+import simscaleai.tools.commands.new
 import simscaleai.tools.commands.inspection
 import simscaleai.tools.commands.data
 import simscaleai.tools.commands.data_group
