@@ -95,9 +95,7 @@ class TaskCore:
           UserError: the task's initial state is not finite.
         """
         # The model before the state: a reset computes from the model of this episode.
-        if self.randomizer is not None:
-            count = self.randomizer.num_uniforms
-            self.randomize(env_ids, self._uniforms("randomization", env_ids, count))
+        self.set_models(env_ids)
         self.sim.reset(env_ids)
         self.place(env_ids, self._uniforms("task", env_ids, self.task.num_uniforms))
         self.sim.forward(env_ids)
@@ -107,6 +105,12 @@ class TaskCore:
                 " write finite values in the task's initial_state."
             )
         self.start(env_ids)
+
+    def set_models(self, env_ids: EnvIds) -> None:
+        """Give `env_ids` the models of their episodes, before they are reset."""
+        if self.randomizer is not None:
+            count = self.randomizer.num_uniforms
+            self.randomize(env_ids, self._uniforms("randomization", env_ids, count))
 
     def begin_next(self, env_ids: EnvIds) -> None:
         """Start the next episode of each of `env_ids`."""

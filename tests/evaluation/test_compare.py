@@ -13,10 +13,10 @@ import pytest
 from simscaleai.errors import UserError
 from simscaleai.evaluation import compare
 from simscaleai.evaluation.compare import CompareSettings, compare_policies, same_environment
-from simscaleai.evaluation.compare_files import short_names
 from simscaleai.evaluation.comparison import stage_index
 from simscaleai.evaluation.confidence_sequence import Verdict
 from simscaleai.evaluation.policy_runner import EvalSpec, PolicyRunner
+from simscaleai.evaluation.report_folder import short_names
 from simscaleai.evaluation.statistics import wilson_interval
 from simscaleai.rollout.outcomes import EpisodeResult
 from simscaleai.rollout.policy_source import find_policy_source
@@ -132,7 +132,7 @@ def test_files(run: Any) -> None:
     # made again it replaces them; another comparison does not
     assert run("good", "right_only").output_dir == report.output_dir
     assert run("good", "right_only", seed=1).output_dir == f"{report.output_dir}_2"
-    with pytest.raises(UserError, match=r"holds another comparison; .* --output"):
+    with pytest.raises(UserError, match=r"holds another report; .* --output"):
         run("good", "right_only", seed=2, output_dir=report.output_dir)
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from simscaleai.convert import convert
 from simscaleai.errors import UnsavedResults, UserError
 from simscaleai.tools.app import RandomizeCommand, app, echo, examples
-from simscaleai.tools.commands.options import Randomize, RobotName
+from simscaleai.tools.commands.options import Randomize, RobotName, names
 
 if TYPE_CHECKING:
     from simscaleai.evaluation.comparison import Comparison
+    from simscaleai.evaluation.stress import StressReport
     from simscaleai.evaluation.summary import Metrics
 
 # how the table puts the names of `evaluation.following.measure_following`
@@ -302,3 +305,93 @@ def _print_comparison(found: Comparison, min_difference: float) -> None:
         )
     for path in found.videos:
         echo(f"video: {path}")
+
+
+@app.command(
+    "stress",
+    cls=RandomizeCommand,
+    epilog=examples(
+        "simscale stress runs/a/final.pt",
+        "simscale stress runs/a --axes friction,mass --n-episodes 300",
+        "simscale stress runs/a --axes action-delay --levels 1,2,3,4,5,6",
+        "simscale stress scripted --env-name pick_place",
+    ),
+)
+def stress(
+    policy: Annotated[
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="Checkpoint, or the folder or name of a run; also scripted, random or module:function.",
+        ),
+    ],
+    axes: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="Axes, such as friction,camera; default: all that concern the policy.",
+        ),
+    ] = "",
+    levels: Annotated[
+        str,
+        typer.Option(metavar="NUMBERS", help="Levels of a single axis, such as 0.5,1,2."),
+    ] = "",
+    n_episodes: Annotated[int, typer.Option(min=1, help="Number of episodes of each level.")] = 100,
+    env_name: Annotated[
+        str | None,
+        typer.Option(help="Environment; default: that of the checkpoint, or reach."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the episodes.")] = 0,
+    num_envs: Annotated[
+        int | None, typer.Option(min=1, help="Number of parallel environments.")
+    ] = None,
+    randomize: Randomize = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of the results; default: one of runs/stress."),
+    ] = None,
+) -> None:
+    """Measure a policy under one change at a time, each in levels and with a matched control."""
+    from simscaleai.evaluation.stress import StressSettings, stress_policy
+
+    settings = StressSettings(
+        axes=names(axes),
+        levels=[convert(level, float, "A level") for level in names(levels)],
+        n_episodes=n_episodes,
+        seed=seed,
+        env_name=env_name,
+        randomize=randomize,
+        num_envs=num_envs,
+        output_dir=None if output is None else str(output),
+    )
+    report = stress_policy(policy, settings)
+    _print_stress(report)
+    if find_spec("matplotlib") is not None:
+        from simscaleai.tools.figures.stress_curves import plot_stress
+        from simscaleai.tools.figures.style import save_or_show
+
+        save_or_show(plot_stress(report), Path(report.output_dir) / "stress.png")
+    echo(f"Results: {report.output_dir}")
+
+
+def _print_stress(report: StressReport) -> None:
+    """Print a line for each level, and the axes that mean nothing for the policy."""
+    from simscaleai.tools.console import table, text
+
+    for axis in report.axes:
+        if not axis.arms:
+            continue
+        rows = []
+        for arm in axis.arms:
+            low, high = arm.interval
+            against = f"{100 * arm.difference:+.1f} % ({100 * low:+.1f} to {100 * high:+.1f})"
+            level = f"{arm.level:g}" if arm.level else "control"
+            changed = against if arm.level else ""
+            rows.append((level, arm.success.text(), changed, text("", arm.failure_stages)))
+        columns = (f"level ({axis.unit})", "success", "against control", "failures")
+        table(f"{axis.name}, {report.settings.n_episodes} episodes each", columns, rows)
+    for axis in report.axes:
+        for name, share in axis.strict.items():
+            echo(f"{axis.name}: {share['count']} of {share['n']} {FOLLOWING[name]}")
+        if axis.excluded:
+            echo(f"{axis.name}: left out, {axis.excluded}")

@@ -1,4 +1,4 @@
-"""`simscale eval` prints its table in any case."""
+"""What `simscale eval`, `compare` and `stress` print and write."""
 
 from __future__ import annotations
 
@@ -31,11 +31,15 @@ def evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: An
     payload = {"policy": policy.description(), "weights": dict(policy.state_dict())}
     save_checkpoint(tmp_path / "runs" / "a" / "final.pt", payload)
 
-    def run(*words: str) -> tuple[Any, str, str]:
+    def command(*words: str) -> tuple[Any, str, str]:
         with pytest.raises(SystemExit) as ended:
-            main(["eval", "a", "--n-episodes", "2", *words])
+            main(list(words))
         return ended.value.code, *capsys.readouterr()
 
+    def run(*words: str) -> tuple[Any, str, str]:
+        return command("eval", "a", "--n-episodes", "2", *words)
+
+    run.command = command  # type: ignore[attr-defined]
     return run
 
 
@@ -101,3 +105,22 @@ def test_another_robot(evaluate: Any, capsys: pytest.CaptureFixture[str]) -> Non
     found = json.loads(Path("results/eval_info.json").read_text())
     assert found["robot"] == "ur5e" and found["success_rate"] == 1.0
     assert Path(found["output_path"]).name == "eval_info_scripted_reach_2_seed0_ur5e.json"
+
+
+def test_compare(evaluate: Any) -> None:
+    # an untrained policy against itself: never a difference
+    code, out, _ = evaluate.command("compare", "a", "a", "--min-difference", "0.2")
+    assert code == 0 and "SAME WITHIN 20 %" in out and "p = 1" in out
+    assert "Results: runs/compare/a-1_a-2" in out
+    assert Path("runs/compare/a-1_a-2/comparison.json").exists()
+    code, out, err = evaluate.command("compare", "a")
+    assert code == 2 and out == "" and "at least two policies" in err
+
+
+def test_stress(evaluate: Any) -> None:
+    words = ("stress", "a", "--n-episodes", "2", "--axes", "action-noise,robot-start")
+    code, out, _ = evaluate.command(*words, "--output", "there")
+    assert code == 0 and "control" in out and "never_reached: 2" in out
+    assert {p.name for p in Path("there").iterdir()} >= {"stress.json"}
+    code, _, err = evaluate.command("stress", "a", "--axes", "mass", "--levels", "1,x")
+    assert code == 2 and "A level is 'x'" in err
