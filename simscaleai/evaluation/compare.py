@@ -49,7 +49,7 @@ class CompareSettings(Converted):
       min_difference: differences of success rates below this do not matter; in (0, 1).
       max_episodes: pairs of episodes after which a comparison ends undecided.
       alpha: probability of a wrong verdict, at most; divided among the candidates.
-      seed, env_name, randomize, phrasings: see `EvalSpec`.
+      seed, env_name, randomize, phrasings, robot: see `EvalSpec`.
       num_envs: number of episodes that run at once.
       output_dir: where the results go; by default a folder of `runs/compare`.
       videos: how many of the episodes that differ are filmed, side by side.
@@ -64,6 +64,7 @@ class CompareSettings(Converted):
     env_name: str | None = None
     randomize: str | None = None
     phrasings: str = "train"
+    robot: str | None = None
     num_envs: int = WAVE
     output_dir: str | None = None
     videos: int = 0
@@ -111,13 +112,18 @@ def compare_policies(
     """
     settings = settings or CompareSettings()
     _check(policies, settings)
-    spec = EvalSpec(settings.env_name, settings.seed, settings.randomize, settings.phrasings)
-    sources = same_environment(
-        [
-            find_policy_source(name, spec.env_name, spec.randomize, settings.device)
-            for name in policies
-        ]
+    spec = EvalSpec(
+        env_name=settings.env_name,
+        seed=settings.seed,
+        randomize=settings.randomize,
+        phrasings=settings.phrasings,
+        robot=settings.robot,
     )
+    found = [
+        find_policy_source(name, spec.env_name, spec.randomize, settings.device, spec.robot)
+        for name in policies
+    ]
+    sources = same_environment(found)
     with ExitStack() as stack:
         num_envs = min(settings.num_envs, settings.max_episodes)
         runners = [stack.enter_context(PolicyRunner(source, spec, num_envs)) for source in sources]

@@ -45,7 +45,7 @@ class StressSettings(Converted):
       axes: names of `stress_axes.AXES`; all that concern the policy by default.
       levels: of the axis, if it is a single one; each has its own by default.
       n_episodes: number of episodes of each arm.
-      seed, env_name, randomize, phrasings: see `EvalSpec`.
+      seed, env_name, randomize, phrasings, robot: see `EvalSpec`.
       num_envs: number of episodes that run at once; by default at most `suite.MAX_ENVS`.
       output_dir: where the results go; by default a folder of `runs/stress`.
       device: where a checkpoint's model runs.
@@ -59,6 +59,7 @@ class StressSettings(Converted):
     env_name: str | None = None
     randomize: str | None = None
     phrasings: str = "train"
+    robot: str | None = None
     num_envs: int | None = None
     output_dir: str | None = None
     device: str = "auto"
@@ -150,8 +151,14 @@ def stress_policy(policy: str, settings: StressSettings | None = None) -> Stress
     """
     settings = settings or StressSettings()
     suite(settings.seed, settings.n_episodes)
-    spec = EvalSpec(settings.env_name, settings.seed, settings.randomize, settings.phrasings)
-    source = find_policy_source(policy, spec.env_name, spec.randomize, settings.device)
+    spec = EvalSpec(
+        env_name=settings.env_name,
+        seed=settings.seed,
+        randomize=settings.randomize,
+        phrasings=settings.phrasings,
+        robot=settings.robot,
+    )
+    source = find_policy_source(policy, spec.env_name, spec.randomize, settings.device, spec.robot)
     planned = plan(source, settings)
     identity = _identity(source, spec, settings, planned)
     default = RUNS / "stress" / short_names([source.name])[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 
 from simscaleai.array_types import FloatArray
@@ -47,13 +46,11 @@ class ObjectPlacement(Perturbation):
 
 def placed_bodies(core: TaskCore) -> list[int]:
     """Return the bodies with a shape whose place on the table the task draws for each episode."""
-    model = core.sim.model
-    free = [
-        int(model.jnt_bodyid[j])
-        for j in np.flatnonzero(model.jnt_type == mujoco.mjtJoint.mjJNT_FREE)
-    ]
-    mocap = [int(b) for b in np.flatnonzero((model.body_mocapid >= 0) & (model.body_geomnum > 0))]
-    return [body for body in (*free, *mocap) if np.ptp(initial_places(core, body), axis=0).any()]
+    model, task = core.sim.model, core.task
+    bodies = [int(model.body(name).id) for name in (*task.free_bodies, *task.mocap_bodies)]
+    # one without a shape is a latent, whose place has another meaning
+    shaped = [body for body in bodies if model.body_geomnum[body]]
+    return [body for body in shaped if np.ptp(initial_places(core, body), axis=0).any()]
 
 
 def initial_places(core: TaskCore, body: int) -> FloatArray:
@@ -108,10 +105,8 @@ class CameraPose(_FieldPerturbation):
             rng = self.generator(core, int(env_id))
             for camera in cameras:
                 self._fields["cam_pos"][env_id, camera] += self.level * _direction(rng)
-                turn, turned = np.empty(4), np.empty(4)
-                mujoco.mju_axisAngle2Quat(turn, _direction(rng), angle)
-                mujoco.mju_mulQuat(turned, self._fields["cam_quat"][env_id, camera], turn)
-                self._fields["cam_quat"][env_id, camera] = turned
+                quat = self._fields["cam_quat"][env_id, camera]
+                self._fields["cam_quat"][env_id, camera] = _turned(quat, _direction(rng), angle)
 
 
 class Lighting(_FieldPerturbation):
@@ -210,3 +205,12 @@ def _direction(rng: np.random.Generator) -> FloatArray:
     """Return a random unit vector (3,)."""
     vector: FloatArray = rng.standard_normal(3)
     return vector / np.linalg.norm(vector)
+
+
+def _turned(quat: FloatArray, axis: FloatArray, angle: float) -> FloatArray:
+    """Return an orientation (4,), w first, turned by an angle (rad) about a unit vector of its own frame."""
+    w, v, turn = quat[0], quat[1:], np.sin(angle / 2) * axis
+    cosine = np.cos(angle / 2)
+    # Hamilton's product of the two quaternions
+    vector = cosine * v + w * turn + np.cross(v, turn)
+    return np.concatenate([[w * cosine - v @ turn], vector])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -201,3 +202,18 @@ def test_levels_and_names() -> None:
         with pytest.raises(UserError, match=f"Levels of '{axis}' are"):
             AXES[axis].check_levels((level,))
     assert all(axis.description.endswith(".") for axis in AXES.values())
+
+
+def test_cameras_move_and_turn_as_far_as_they_say() -> None:
+    env = make("camera", 0.05)
+    env.reset(seed=SEEDS)
+    model, moved = env.model, env.sim.parameter("cam_pos") - env.model.cam_pos
+    used = [model.camera(c.name).id for c in CAMERAS]
+    assert np.linalg.norm(moved[:, used], axis=-1) == pytest.approx(np.full((3, 2), 0.05))
+    for env_id in range(3):
+        for camera in used:
+            turn, quat = np.empty(3), env.sim.parameter("cam_quat")[env_id, camera]
+            mujoco.mju_subQuat(turn, quat, model.cam_quat[camera])  # rad, about its axis
+            assert np.degrees(np.linalg.norm(turn)) == pytest.approx(5.0)
+    others = np.setdiff1d(np.arange(model.ncam), used)
+    assert not moved[:, others].any()

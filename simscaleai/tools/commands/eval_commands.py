@@ -223,6 +223,7 @@ def compare(
     num_envs: Annotated[
         int, typer.Option(min=1, help="Number of parallel environments of each policy.")
     ] = 32,
+    robot: RobotName = None,
     randomize: Randomize = None,
     phrasings: Annotated[
         str,
@@ -248,6 +249,7 @@ def compare(
         alpha=alpha,
         seed=seed,
         env_name=env_name,
+        robot=robot,
         randomize=randomize,
         phrasings=phrasings,
         num_envs=num_envs,
@@ -345,6 +347,7 @@ def stress(
     num_envs: Annotated[
         int | None, typer.Option(min=1, help="Number of parallel environments.")
     ] = None,
+    robot: RobotName = None,
     randomize: Randomize = None,
     output: Annotated[
         Path | None,
@@ -360,6 +363,7 @@ def stress(
         n_episodes=n_episodes,
         seed=seed,
         env_name=env_name,
+        robot=robot,
         randomize=randomize,
         num_envs=num_envs,
         output_dir=None if output is None else str(output),
