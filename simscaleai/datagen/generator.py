@@ -30,11 +30,15 @@ import numpy as np
 
 from simscaleai.contract import EnvContract
 from simscaleai.convert import converted, plain
+from simscaleai.datagen.attempts import TooFewSuccesses, most_attempts, too_few
+from simscaleai.datagen.executors import Executor, InProcess, Processes, executor_from_text
 from simscaleai.datagen.finalize import finalize
 from simscaleai.datagen.progress_bar import ProgressBar
 from simscaleai.datagen.recipe import Recipe, model_sha256
+from simscaleai.datagen.shard_maker import ShardTask
+from simscaleai.datagen.sharded_output import generate_shards
 from simscaleai.datagen.shards import EpisodeSummary, ShardFolder
-from simscaleai.datagen.spawn import end_if_imported_by_worker, order
+from simscaleai.datagen.spawn import Order, end_if_imported_by_worker, order
 from simscaleai.datagen.unfinished import begin, keep_finished
 from simscaleai.datagen.worker_pool import Job, Worker, WorkerPool, make_env
 from simscaleai.errors import UserError
@@ -43,9 +47,6 @@ from simscaleai.memory import require_memory
 from simscaleai.rollout.policies import policy_sha256, resolve_policy
 from simscaleai.sim.scene_cameras import scene_cameras
 
-MAX_ATTEMPTS = 20  # attempts per wanted episode, for `only_success`
-_MAX_UNSTABLE = 2  # without: where half of all simulations become unstable, something is wrong
-_MIN_ATTEMPTS = 100
 RECORDER_BYTES = 512 * 2**20
 _EPISODE_BYTES = 500  # of an episode's summary, in memory while others run
 _WORKER_BYTES = 60 * 2**20
@@ -77,13 +78,15 @@ def generate_dataset(
     next_obs: bool = False,
     robot: str | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
+    shard_episodes: int | None = None,
+    executor: str | Executor | None = None,
 ) -> JsonDict:
-    """Run episodes and write them to one HDF5 file.
+    """Run episodes and write them to one HDF5 file, or to a folder of shards.
 
     Args:
       env_name: a registered environment.
       n_episodes: how many episodes the file shall hold.
-      output_path: the file; its folder is created.
+      output_path: the file, or with `shard_episodes` the folder; the folders above it are created.
       policy_type: "random", "scripted" (the task's expert), a checkpoint, the folder or name of a run, or a
         Python function as "module:function"; see `rollout.policies`.
       domain_randomization: whether to randomize, at level "default" unless `randomize` names one.
@@ -107,13 +110,16 @@ def generate_dataset(
       next_obs: also record `next_obs`, the observation after each action, that after the last one included.
       robot: the name of a registered robot; by default that of `env_kwargs`, or the Panda.
       env_kwargs: further settings of the environment (`SimConfig` fields).
+      shard_episodes: write a folder of shards with so many episodes each; see `shard_maker`.
+      executor: what makes the shards: "processes", "slurm" or "ray", with options as in "ray:num_cpus=2", or
+        an `executors.Executor`. By default this process, or `workers` processes.
 
     Returns:
       {"total_episodes", "total_steps", "mean_episode_length", "mean_reward" (mean over episodes of
       the summed reward), "success_rate" (of the episodes in the file), "output_path",
       "file_size_mb", "attempts", "attempt_success_rate" (of all episodes that were run), "diverged" (how
       many of those were left out since their physics became unstable), "content_hash",
-      "train_episodes", "valid_episodes", "resumed_episodes", "seconds"}.
+      "train_episodes", "valid_episodes", "resumed_episodes", "seconds"}, and "shards" of a folder.
 
     Raises:
       ExistingFileError: the output, or an unfinished run of it, is there.
@@ -123,7 +129,7 @@ def generate_dataset(
     """
     end_if_imported_by_worker()
     began = time.perf_counter()
-    output = Path(output_path)
+    output = _output(output_path, shard_episodes, executor)
     folder = ShardFolder(output)
     given = {**(env_kwargs or {}), **({} if robot is None else {"robot": robot})}
     job = Job(
@@ -140,25 +146,62 @@ def generate_dataset(
         folder=folder.path,
         next_obs=next_obs,
     )
-    _check(job, n_episodes, valid_fraction, workers)
+    _check(job, n_episodes, valid_fraction, workers, shard_episodes)
     require_memory(_EPISODE_BYTES * n_episodes, f"n_episodes={n_episodes}", "make several datasets")
-    require_memory(_WORKER_BYTES * min(workers, n_episodes), f"workers={workers}")
-    if workers > 1:
-        order(job)  # before a file is touched: raises where it cannot be given to other processes
+    if shard_episodes is None or executor is None:
+        require_memory(_WORKER_BYTES * min(workers, n_episodes), f"workers={workers}")
+    ordered = (
+        order(job) if workers > 1 or executor else Order(job, {}, {}, {})
+    )  # raises before files are touched
     recipe = _recipe(job, n_episodes, valid_fraction)
+    environment = EnvContract.from_dict(recipe.environment)
+    job = replace(job, num_envs=_affordable(num_envs, environment, max_steps))
+    if shard_episodes is not None:
+        task = ShardTask(replace(ordered, job=job), recipe, output.absolute(), shard_episodes)
+        engine = _executor(executor, workers, task)
+        statistics = generate_shards(
+            task, engine, resume=resume, overwrite=overwrite, show=show_progress
+        )
+        return {**statistics, "output_path": str(output), "seconds": time.perf_counter() - began}
     made = begin(folder, recipe.to_dict(), resume=resume, overwrite=overwrite)
     if made is not None:
         seconds = time.perf_counter() - began
         return _result(made, output, seconds=seconds, resumed=n_episodes)
-    with keep_finished(folder):
+    with keep_finished(folder), ProgressBar(n_episodes, show=show_progress) as bar:
         resumed = len(folder.finished())
-        environment = EnvContract.from_dict(recipe.environment)
-        job = replace(job, num_envs=_affordable(num_envs, environment, max_steps))
-        with ProgressBar(n_episodes, show=show_progress) as bar:
-            finished = _run(job, recipe, workers, folder, bar)
-            bar.writing()
-            statistics = finalize(recipe, folder, finished)
+        finished = _run(job, recipe, workers, folder, bar)
+        bar.writing()
+        statistics = finalize(recipe, folder, finished)
     return _result(statistics, output, seconds=time.perf_counter() - began, resumed=resumed)
+
+
+def _output(path: str | Path, shard_episodes: int | None, executor: str | Executor | None) -> Path:
+    """Return the path to write; UserError if it is clear that a file was not meant, or cannot be."""
+    output = Path(path)
+    if shard_episodes is None:
+        if output.is_dir() or str(path).endswith(("/", os.sep)):
+            raise UserError(
+                f"{path} is a folder; name a file such as {output / 'dataset.h5'}, or write a folder of"
+                " shards with --shard-episodes 1000."
+            )
+        if executor is not None:
+            raise UserError(
+                "An executor makes shards; write a folder of them with --shard-episodes 1000, or leave out"
+                " --executor: --workers alone divides the episodes of one file."
+            )
+    return output
+
+
+def _executor(executor: str | Executor | None, workers: int, task: ShardTask) -> Executor:
+    """Return what makes the shards."""
+    if executor is None:
+        if min(workers, task.count) <= 1:
+            return InProcess()
+        return Processes(min(workers, task.count), needs_main=task.order.needs_main)
+    if isinstance(executor, str):
+        logs = task.folder.with_name(f"{task.folder.name}.{executor.partition(':')[0]}")
+        return executor_from_text(executor, workers, logs)
+    return executor
 
 
 def _run(
@@ -185,10 +228,6 @@ def _run(
     return finished
 
 
-class TooFewSuccesses(UserError):
-    """Too few episodes can be used: most are unstable, or fail with `only_success`."""
-
-
 def _missing(recipe: Recipe, finished: Mapping[int, EpisodeSummary]) -> list[int]:
     """Return the episodes to run next; [] once the dataset is determined.
 
@@ -202,30 +241,16 @@ def _missing(recipe: Recipe, finished: Mapping[int, EpisodeSummary]) -> list[int
     if holes:
         return holes
     kept = sum(f.kept for f in finished.values())
-    limit = max((MAX_ATTEMPTS if recipe.only_success else _MAX_UNSTABLE) * wanted, _MIN_ATTEMPTS)
+    limit = most_attempts(recipe, wanted)
     if kept >= wanted:
         return []
     if attempts >= limit:
-        raise _too_few(recipe, finished)
+        successes = sum(f.success for f in finished.values())
+        diverged = sum(f.diverged for f in finished.values())
+        raise too_few(recipe, wanted, len(finished), successes, diverged)
     rate = (kept + 1) / (attempts + 1)
     more = math.ceil((wanted - kept) / rate)
     return list(range(attempts, min(attempts + more, limit)))
-
-
-def _too_few(recipe: Recipe, finished: Mapping[int, EpisodeSummary]) -> TooFewSuccesses:
-    attempts, wanted = len(finished), recipe.n_episodes
-    diverged = sum(f.diverged for f in finished.values())
-    if diverged > attempts // 2:
-        return TooFewSuccesses(
-            f"The physics became unstable in {diverged} of {attempts} episodes, which are no data; use a"
-            " smaller dt, or stiffnesses, dampings and masses in the scene that fit it."
-        )
-    successes = sum(f.success for f in finished.values())
-    return TooFewSuccesses(
-        f"Only {successes} of {attempts} attempts of the policy {recipe.policy!r} succeeded, and"
-        f" {wanted} successes were asked for; use a better policy such as 'scripted', a longer"
-        " max_steps, or leave out only_success."
-    )
 
 
 def _result(statistics: JsonDict, output: Path, *, seconds: float, resumed: int) -> JsonDict:
@@ -279,7 +304,9 @@ def _settings(
     return {**settings, "observe_depth": depth, "observe_segmentation": segmentation}
 
 
-def _check(job: Job, n_episodes: int, valid_fraction: float, workers: int) -> None:
+def _check(
+    job: Job, n_episodes: int, valid_fraction: float, workers: int, shard_episodes: int | None
+) -> None:
     """Raise one UserError that names every argument out of range."""
     rules = {
         f"n_episodes {n_episodes} (at least 1)": n_episodes >= 1,
@@ -289,6 +316,8 @@ def _check(job: Job, n_episodes: int, valid_fraction: float, workers: int) -> No
         f"valid_fraction {valid_fraction} (0 to less than 1)": 0 <= valid_fraction < 1,
         f"workers {workers} (at least 1)": workers >= 1,
         f"num_envs {job.num_envs} (at least 1)": job.num_envs >= 1,
+        f"shard_episodes {shard_episodes} (at least 1)": shard_episodes is None
+        or shard_episodes >= 1,
     }
     wrong = [rule for rule, holds in rules.items() if not holds]
     if wrong:

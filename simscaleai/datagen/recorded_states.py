@@ -10,13 +10,13 @@ from simscaleai.array_types import FloatArray
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.sim.vector_env import TaskVectorEnv
-from simscaleai.storage.episodes import EpisodeFile
+from simscaleai.storage.episodes import EpisodeSource
 
 BATCH = 16
 """States that are loaded together; the last batch of an episode is padded."""
 
 
-def recorded_contract(data: EpisodeFile, verb: str) -> EnvContract:
+def recorded_contract(data: EpisodeSource, verb: str) -> EnvContract:
     """Return the contract of a dataset; UserError if it has none, which says what cannot be done then."""
     if data.contract is None:
         raise UserError(
@@ -26,7 +26,7 @@ def recorded_contract(data: EpisodeFile, verb: str) -> EnvContract:
     return data.contract
 
 
-def check_states(data: EpisodeFile, env: TaskVectorEnv) -> None:
+def check_states(data: EpisodeSource, env: TaskVectorEnv) -> None:
     """Raise UserError unless the states of `data` are those of the scene of `env`."""
     width = env.states().shape[1]  # time, qpos, qvel, act, and the mocap bodies
     for i, episode in enumerate(data.episodes):

@@ -44,7 +44,7 @@ from simscaleai.sim.vector_env import TaskVectorEnv
 from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.episode import NEXT_OBS, OBS, Episode
 from simscaleai.storage.episode_writer import EpisodeWriter
-from simscaleai.storage.episodes import EpisodeFile, open_dataset
+from simscaleai.storage.episodes import EpisodeSource, open_dataset
 
 _TOLERANCE = 1e-5  # between two computations of the same action, which lies in [-1, 1]
 
@@ -119,7 +119,7 @@ def relabel_dataset(
         }
 
 
-def _attributes(data: EpisodeFile) -> dict[str, str]:
+def _attributes(data: EpisodeSource) -> dict[str, str]:
     """Return what the new file says of how it was made."""
     # Another recipe than that of the source: `datagen --resume` must not take one for the other.
     recipe = {"relabeled_from": data.attribute("content_hash", "")}
@@ -137,7 +137,7 @@ def _with_progress(
 class _Labeler:
     """Labels the episodes of `data` in `env`, which has `BATCH` envs without cameras."""
 
-    def __init__(self, data: EpisodeFile, env: TaskVectorEnv) -> None:
+    def __init__(self, data: EpisodeSource, env: TaskVectorEnv) -> None:
         self._data, self._env = data, env
         self._env.reset(seed=0)  # an expert may read the simulation, which a reset hands to it
         self._expert = env.task.expert()

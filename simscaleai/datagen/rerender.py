@@ -49,7 +49,7 @@ from simscaleai.sim.task_setup import task_randomizer
 from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.episode import LABELS, OBS, Episode
 from simscaleai.storage.episode_writer import EpisodeWriter
-from simscaleai.storage.episodes import EpisodeFile, open_dataset
+from simscaleai.storage.episodes import EpisodeSource, open_dataset
 
 _TEXTS = ("policy", "mujoco_version")
 
@@ -143,7 +143,7 @@ def render_dataset(
 
 
 def _make(
-    data: EpisodeFile,
+    data: EpisodeSource,
     renderer: _EpisodeRenderer,
     folder: ShardFolder,
     recipe: JsonDict,
@@ -163,7 +163,7 @@ def _make(
 
 
 def _draw(
-    data: EpisodeFile,
+    data: EpisodeSource,
     renderer: _EpisodeRenderer,
     folder: ShardFolder,
     todo: Sequence[int],
@@ -181,7 +181,7 @@ def _draw(
 
 
 def _finalize(
-    data: EpisodeFile, renderer: _EpisodeRenderer, folder: ShardFolder, recipe: JsonDict
+    data: EpisodeSource, renderer: _EpisodeRenderer, folder: ShardFolder, recipe: JsonDict
 ) -> JsonDict:
     """Write the dataset of all episodes; return {"content_hash"}."""
     models = [renderer.drawn_model(name) for name in _models(data)]
@@ -205,12 +205,12 @@ def _finalize(
     return {"content_hash": writer.content_hash}
 
 
-def _texts(data: EpisodeFile, i: int) -> JsonDict:
+def _texts(data: EpisodeSource, i: int) -> JsonDict:
     """Return the attributes of an episode that shards do not hold."""
     return {key: str(data.episode_attribute(i, key, "")) for key in _TEXTS}
 
 
-def _models(data: EpisodeFile) -> list[str]:
+def _models(data: EpisodeSource) -> list[str]:
     """Return the hash of the model that each episode was recorded with."""
     return [str(data.episode_attribute(i, "model_sha256", "")) for i in range(len(data))]
 
@@ -244,7 +244,7 @@ class _EpisodeRenderer:
             self._drawn_models[recorded] = recorded if same else model_sha256(self.env.model)
         return self._drawn_models[recorded]
 
-    def recipe(self, data: EpisodeFile) -> JsonDict:
+    def recipe(self, data: EpisodeSource) -> JsonDict:
         """Return everything that decides the content of the output."""
         return {
             "rendered_from": data.attribute("content_hash", ""),
@@ -254,13 +254,13 @@ class _EpisodeRenderer:
             "model_sha256": model_sha256(self.env.model),
         }
 
-    def episode(self, data: EpisodeFile, i: int) -> Episode:
+    def episode(self, data: EpisodeSource, i: int) -> Episode:
         """Return episode i of `data` with new images."""
         name = f"{data.path}: {data.episodes[i].name}"
         with guarded(name, "run `simscale validate` on it"):
             return self._episode(data, i)
 
-    def _episode(self, data: EpisodeFile, i: int) -> Episode:
+    def _episode(self, data: EpisodeSource, i: int) -> Episode:
         columns: JsonDict = {key: data.read(i, key) for key in data.keys(i) if not _is_image(key)}
         obs = {k.removeprefix(OBS): v for k, v in columns.items() if k.startswith(OBS)}
         meta = data.episodes[i]

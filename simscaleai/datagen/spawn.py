@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import ModuleType
@@ -101,7 +101,7 @@ def spawn(serve: Callable[[Connection, Order], None], order: Order) -> tuple[Any
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs, order), name=_NAME, daemon=True)
-    with nullcontext() if order.needs_main else _without_main():
+    with without_main(unless=order.needs_main):
         process.start()
     theirs.close()
     return process, ours
@@ -144,8 +144,11 @@ def _can_import_main() -> bool:
 
 
 @contextmanager
-def _without_main() -> Iterator[None]:
+def without_main(*, unless: bool = False) -> Iterator[None]:
     """Replace the main program by an empty module, so that a spawned process does not import it."""
+    if unless:
+        yield
+        return
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:

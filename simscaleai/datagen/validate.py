@@ -20,6 +20,7 @@ import numpy as np
 from simscaleai.actions import ActionRange
 from simscaleai.array_types import Array, ArrayDict
 from simscaleai.datagen.continuity import Continuity
+from simscaleai.datagen.manifest_check import manifest_problems
 from simscaleai.errors import UserError
 from simscaleai.observations import image_problem, is_image, state_problem
 from simscaleai.storage.episode import (
@@ -30,12 +31,14 @@ from simscaleai.storage.episode import (
     combine_digests,
     episode_digest,
 )
-from simscaleai.storage.episodes import EpisodeFile, open_dataset
+from simscaleai.storage.episode_file import open_file
+from simscaleai.storage.episodes import EpisodeFile, EpisodeSource, ShardedDataset, open_dataset
 from simscaleai.storage.split_masks import SPLITS
 
 _SHOWN = 5
 _OTHER_PICTURES = ("depth", "segmentation")  # which are for models that say so
 _REQUIRED = ("actions", "rewards")
+_FALSE_INDEX = "the index of the file is not true: copy it with h5repack, or generate it again"
 
 
 @dataclass
@@ -74,7 +77,7 @@ def content_hash(path: str | Path) -> str:
 
 
 def validate_dataset(path: str | Path) -> Report:
-    """Read a whole dataset and report everything that is wrong with it.
+    """Read a whole dataset, a file or a folder of shards, and report everything that is wrong with it.
 
     Raises:
       UserError: the file is missing, no dataset at all, or refused for safety.
@@ -86,7 +89,7 @@ def validate_dataset(path: str | Path) -> Report:
 class _Validation:
     """One pass over a file; collects the episodes that have each problem."""
 
-    def __init__(self, data: EpisodeFile) -> None:
+    def __init__(self, data: EpisodeSource) -> None:
         self.data = data
         self.errors: dict[str, list[str]] = {}
         self.warnings: dict[str, list[str]] = {}
@@ -111,6 +114,9 @@ class _Validation:
         self._masks()
         if not self.errors:
             self._index()
+        if not self.errors and isinstance(data, ShardedDataset):
+            for problem, shard in manifest_problems(data):
+                self._error(problem, shard)
         complete = len(checksums) == len(data)
         found = _content_hash(data, [*checksums.values()]) if complete and not self.errors else ""
         stored = data.attribute("content_hash")
@@ -285,21 +291,15 @@ class _Validation:
                 self._error(f"obs/{key} is {found}, and the contract says {shape}")
 
     def _index(self) -> None:
-        """Check that the index of the file, if it is used, agrees with HDF5."""
-        data, everything = self.data, self.data.split("all")
-        keys = ["actions", *(OBS + key for key in data.obs_keys)]
-        with open_dataset(data.path) as indexed:
-            if indexed.index is None:
-                return
-            same = indexed.episodes == data.episodes
-            columns = data.columns(everything, keys) if same else {}
-            for key, found in indexed.columns(everything, list(columns)).items():
-                true = columns[key]
-                same &= found is not None and true is not None and found.same_as(true)
-        if not same:
-            self._error(
-                "the index of the file is not true: copy it with h5repack, or generate it again"
-            )
+        """Check that the index of each file, if it is used, agrees with HDF5."""
+        if isinstance(self.data, EpisodeFile) and not index_is_true(self.data):
+            self._error(_FALSE_INDEX)
+        if isinstance(self.data, ShardedDataset):
+            for shard in range(len(self.data.rows)):
+                path = self.data.shard_path(shard)
+                with open_file(path, use_index=False) as file:
+                    if not index_is_true(file):
+                        self._error(_FALSE_INDEX, path.name)
 
     def _masks(self) -> None:
         steps = sum(e.length for e in self.data.episodes)
@@ -323,8 +323,25 @@ class _Validation:
             self.warnings.setdefault("there is no split into train and valid", [])
 
 
+def index_is_true(file: EpisodeFile) -> bool:
+    """Return whether the index of a file, opened without it, agrees with HDF5; true if there is none."""
+    everything = file.split("all")
+    keys = ["actions", *(OBS + key for key in file.obs_keys)]
+    with open_file(file.path) as indexed:
+        if indexed.index is None:
+            return True
+        if indexed.episodes != file.episodes:
+            return False
+        columns = file.columns(everything, keys)
+        for key, found in indexed.columns(everything, keys).items():
+            true = columns[key]
+            if found is None or true is None or not found.same_as(true):
+                return False
+    return True
+
+
 def _content_hash(
-    data: EpisodeFile,
+    data: EpisodeSource,
     checksums: Sequence[str],
     masks: Mapping[str, Sequence[int]] | None = None,
     *,

@@ -108,15 +108,11 @@ class Worker:
     ) -> None:
         """Run the episodes `indices` and write them to shards; finished ones are saved after an error too."""
         job = self.job
-        self._prepare(len(indices))
         pending = ShardWriter(job.folder, job.wants)
         seeds = [episode_seed(job.seed, index) for index in indices]
-        recorder = EpisodeRecorder(job.max_steps, job.next_obs)
-        noise = ExplorationNoise(job.noise, job.max_steps) if job.noise > 0 else None
         try:
-            for _ in run_episodes(self._env, self._policy, seeds, [recorder], noise=noise):
-                for episode in recorder.finished:
-                    episode.index = indices[episode.index]
+            for finished in self.episodes(indices, seeds):
+                for episode in finished:
                     pending.add(episode)
                     kept = int(job.wants(episode))
                     report(Progress(1, int(episode.success), kept, len(episode)))
@@ -124,6 +120,17 @@ class Worker:
                     break
         finally:
             pending.flush()
+
+    def episodes(self, indices: Sequence[int], seeds: Sequence[int]) -> Iterator[list[Episode]]:
+        """Run the episodes `indices` on `seeds`; yield those that ended after every step, often none."""
+        job = self.job
+        self._prepare(len(indices))
+        recorder = EpisodeRecorder(job.max_steps, job.next_obs)
+        noise = ExplorationNoise(job.noise, job.max_steps) if job.noise > 0 else None
+        for _ in run_episodes(self._env, self._policy, seeds, [recorder], noise=noise):
+            for episode in recorder.finished:
+                episode.index = indices[episode.index]  # its number in the dataset
+            yield recorder.finished
 
     def close(self) -> None:
         if self._env is not None:

@@ -57,6 +57,19 @@ Packed = tuple[Episode, str, dict[str, tuple[Array, list[bytes]]]]
 """An episode, its checksum and {path in the file: (values, filtered chunks)}."""
 
 
+def env_args_text(contract: EnvContract, env_id: str | None = None) -> str:
+    """Return the JSON text from which robomimic, and this package, rebuild an environment."""
+    return json.dumps(
+        {
+            "env_name": env_id or contract.env_name,
+            "type": _ROBOMIMIC_GYM,
+            "env_kwargs": contract.env_config,
+            "contract": contract.to_dict(),
+        },
+        sort_keys=True,
+    )
+
+
 class EpisodeWriter:
     """Writes episodes to a new file; masks and totals follow when the `with` block ends well.
 
@@ -67,6 +80,9 @@ class EpisodeWriter:
       splits: {mask: positions}, in place of `seed` and `valid_fraction`.
       attributes: further attributes of /data: text, numbers.
       env_id: the environment's name for Gymnasium; by default that of the contract.
+
+    Attributes:
+      index_place: first byte and number of bytes of the index in the finished file; (0, 0) if it has none.
     """
 
     def __init__(
@@ -90,19 +106,12 @@ class EpisodeWriter:
         self._file = h5f.create(os.fsencode(path), h5f.ACC_TRUNC, creation, access)
         self._data = h5g.create(self._file, b"data")
         self._seed, self._valid_fraction, self._splits = seed, valid_fraction, splits
-        self._env_args = json.dumps(
-            {
-                "env_name": env_id or contract.env_name,
-                "type": _ROBOMIMIC_GYM,
-                "env_kwargs": contract.env_config,
-                "contract": contract.to_dict(),
-            },
-            sort_keys=True,
-        )
+        self._env_args = env_args_text(contract, env_id)
         self._attributes = dict(attributes or {})
         self._written: dict[int, tuple[str, dict[str, Any]]] = {}
         self._stored: dict[int, dict[str, index.StoredArray]] = {}
         self._total = 0
+        self.index_place = 0, 0
         self._scalar = h5s.create(h5s.SCALAR)
         self._group = h5p.create(h5p.GROUP_CREATE)
         self._group.set_attr_phase_change(16, 8)  # keeps attributes in the object's header
@@ -126,17 +135,28 @@ class EpisodeWriter:
                 for (position, _), result in zip(block, list(packed), strict=True):
                     self._write(position, result)
 
+    def set_attribute(self, name: str, value: str | float) -> None:
+        """Add an attribute of /data that is known only when the episodes are written."""
+        self._attributes[name] = value
+
     @property
     def content_hash(self) -> str:
         """The `datagen.content_hash` of the finished file."""
         return self._hash(self._masks())
 
-    def _hash(self, masks: Mapping[str, set[int]]) -> str:
-        digests = (
+    @property
+    def digests(self) -> list[str]:
+        """The `episode_digest` of each episode, in order, with the masks of the file."""
+        return self._digests(self._masks())
+
+    def _digests(self, masks: Mapping[str, set[int]]) -> list[str]:
+        return [
             episode_digest(checksum, attributes, (m for m in masks if i in masks[m]))
-            for i, (checksum, attributes) in self._written.items()
-        )
-        return combine_digests(digests, self._env_args)
+            for i, (checksum, attributes) in sorted(self._written.items())
+        ]
+
+    def _hash(self, masks: Mapping[str, set[int]]) -> str:
+        return combine_digests(self._digests(masks), self._env_args)
 
     def __enter__(self) -> EpisodeWriter:
         return self
@@ -146,6 +166,7 @@ class EpisodeWriter:
         self._file.close()
         if table is not None:
             index.seal(self._path, *table)
+            self.index_place = table[1], index.sealed_size(table[0])
 
     def _finish(self) -> tuple[index.Index, int] | None:
         """Write masks and totals; return the index and the byte at which room for it is reserved."""

@@ -10,9 +10,13 @@ is read as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from simscaleai.contract import EnvContract
+from simscaleai.errors import unknown_name
+from simscaleai.storage.episode import NEXT_OBS, OBS
+from simscaleai.storage.hdf5_chunks import Chunks
 
 _SUFFIX = {"images": "image", "depth": "depth", "segmentation": "segmentation"}
 _FLAT = ("depth", "segmentation")  # (H, W), stored with a channel
@@ -43,3 +47,79 @@ def file_names(contract: EnvContract) -> dict[str, str]:
 def has_channel(key: str) -> bool:
     """Return whether an observation (H, W) is stored as (H, W, 1)."""
     return key.startswith(tuple(f"{kind}/" for kind in _FLAT))
+
+
+class KeyPaths:
+    """Where the arrays of an episode are, below its group in a file.
+
+    Args:
+      contract: of the environment that made the file; None where the file does not say.
+      paths: of the observations there are, below the folder of observations.
+      images: {camera: observation} to be read as `images/<camera>`; see `episodes.open_dataset`.
+      obs_folder: of observations: "obs", or "observations" in the plain layout.
+      source: what errors call the file.
+
+    Attributes:
+      paths: {observation: its path below the folder of observations}.
+
+    Raises:
+      UserError: `images` names an observation that is not there.
+    """
+
+    def __init__(
+        self,
+        contract: EnvContract | None,
+        paths: Sequence[str],
+        images: Mapping[str, str] | None = None,
+        obs_folder: str = OBS[:-1],
+        source: str = "the file",
+    ) -> None:
+        self._contract, self._obs = contract, obs_folder
+        named = dict[str, str]()
+        if contract is not None:
+            for key, name in file_names(contract).items():
+                if key in paths or name in paths:
+                    named[key] = key if key in paths else name
+        taken = set(named.values())
+        named |= {path: path for path in paths if path not in taken}
+        self.paths = named | self._renamed(named, dict(images or {}), source)
+
+    @staticmethod
+    def _renamed(named: dict[str, str], images: dict[str, str], source: str) -> dict[str, str]:
+        """Take what `images` names out of `named`; return it under the names of its cameras."""
+        for observation in images.values():
+            if observation not in named:
+                raise unknown_name(f"observation of {source} in data.images:", observation, named)
+        found = {
+            camera if camera == "image" else f"images/{camera}": named[observation]
+            for camera, observation in images.items()
+        }
+        for observation in images.values():
+            named.pop(observation, None)
+        if found and "image" not in named | found:
+            found["image"] = next(iter(found.values()))
+        return found
+
+    def keys_of(self, path: str) -> list[str]:
+        """Return the observations that a path of the file holds."""
+        return [key for key, place in self.paths.items() if place == path] or [path]
+
+    def path_of(self, key: str) -> str:
+        """Return the path of an array, such as "obs/wrist_cam_image" for "obs/images/wrist_cam"."""
+        for prefix, folder in ((OBS, self._obs), (NEXT_OBS, NEXT_OBS[:-1])):
+            if key.startswith(prefix):
+                name = key.removeprefix(prefix)
+                return f"{folder}/{self.paths.get(name, name)}"
+        return key
+
+    def step_shape(self, key: str, stored: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of one step: images stored as (H, W, 1) are (H, W) if the contract says so."""
+        name = key.removeprefix(OBS).removeprefix(NEXT_OBS)
+        flat = self._contract is not None and self._contract.obs_shapes.get(name) == stored[:-1]
+        return stored[:-1] if flat and stored[-1:] == (1,) and has_channel(name) else stored
+
+    def with_step_shape(self, key: str, chunks: Chunks) -> Chunks:
+        """Return the chunks of an array with the shape of a step that `read` gives."""
+        steps, *stored = chunks.layout.shape
+        shape = (steps, *self.step_shape(key, tuple(stored)))
+        return replace(chunks, layout=replace(chunks.layout, shape=shape))

@@ -17,16 +17,37 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from simscaleai.array_types import Array, IntArray
 from simscaleai.errors import UserError
-from simscaleai.storage.episodes import EpisodeFile, open_dataset
+from simscaleai.storage.episode import EpisodeMeta
+from simscaleai.storage.episode_file import EpisodeFile, open_file
 from simscaleai.storage.hdf5_chunks import ChunkError, Chunks
 
 _SPAN_BYTES = 2**22  # read by a thread at a time
+
+
+class Columns(Protocol):
+    """What a reader needs of a file whose values are found without HDF5."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def images(self) -> dict[str, str]:
+        """See `EpisodeSource`."""
+
+    @property
+    def episodes(self) -> Sequence[EpisodeMeta]:
+        """Those of the file."""
+
+    def columns(self, episodes: Sequence[int], keys: Sequence[str]) -> dict[str, Chunks | None]:
+        """Return the chunks of some arrays; see `EpisodeFile.columns`."""
 
 
 class StepReader:
@@ -48,7 +69,7 @@ class StepReader:
 
     def __init__(
         self,
-        data: EpisodeFile,
+        data: EpisodeFile | Columns,
         episodes: Sequence[int],
         key: str,
         columns: Mapping[str, Chunks | None] | None = None,
@@ -201,7 +222,7 @@ class StepReader:
     def _episode_file(self) -> EpisodeFile:
         """Return the file opened by HDF5 in this process; a handle inherited by a fork must not be used."""
         if self._hdf5 is None or self._hdf5[0] != os.getpid():
-            self._hdf5 = (os.getpid(), open_dataset(self.path, self._images))
+            self._hdf5 = (os.getpid(), open_file(self.path, self._images))
         return self._hdf5[1]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -218,11 +239,12 @@ class StepReader:
                 ) from error
         return chunks
 
-    def _common_step(self, data: EpisodeFile) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    def _common_step(self, data: EpisodeFile | Columns) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Return shape and dtype of a step; raise UserError if episodes differ."""
         if self._chunks is not None:
             layout = self._chunks.layout
             return layout.shape[1:], layout.dtype.newbyteorder("=")
+        assert isinstance(data, EpisodeFile)  # only HDF5 knows
         steps = [
             (data.shape(i, self.key)[1:], data.dtype(i, self.key))
             for i in self.episodes or [data.example]

@@ -19,7 +19,8 @@ import select
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -39,11 +40,21 @@ _verdicts: dict[tuple[int, ...], str] = {}
 
 
 def vet(path: str | Path) -> None:
-    """Open a file in a child process, unless this was done before.
+    """Open an HDF5 file in a child process, unless this was done before.
 
     Raises:
       UserError: the child hung, crashed or used too much memory.
     """
+    _vet(path, partial(_read_structure, Path(path)))
+
+
+def vet_with(path: str | Path, parse: Callable[[], object]) -> None:
+    """Do the same for a file of another format, which `parse` reads."""
+    _vet(path, lambda writer: parse())
+
+
+def _vet(path: str | Path, read: Callable[[int], object]) -> None:
+    """Run `read` in a child process; it may write heartbeats to the descriptor that it is given."""
     try:
         stat = os.stat(path)
     except (OSError, ValueError):
@@ -52,14 +63,14 @@ def vet(path: str | Path) -> None:
     if stat.st_size > MAX_BYTES or sys.platform != "linux":
         return
     if identity not in _verdicts:
-        _verdicts[identity] = _problem(Path(path))
+        _verdicts[identity] = _problem(read)
     if problem := _verdicts[identity]:
         raise UserError(
             f"{path} is damaged or hostile: reading its structure {problem}; the file is refused."
         )
 
 
-def _problem(path: Path) -> str:
+def _problem(read: Callable[[int], object]) -> str:
     """Run the child; return how it failed, as the end of a sentence, or "" if it succeeded."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():
@@ -69,7 +80,7 @@ def _problem(path: Path) -> str:
         child = os.fork()
     if child == 0:  # it must never return into the caller's code
         try:
-            _child(path, writer)
+            _child(read, writer)
         finally:
             os._exit(0)
     os.close(writer)
@@ -93,8 +104,8 @@ def _problem(path: Path) -> str:
     return "" if last == _GOOD else "ends the program"
 
 
-def _child(path: Path, writer: int) -> None:
-    """Do everything that the parent may do with the file's structure; write heartbeats to `writer`."""
+def _child(read: Callable[[int], object], writer: int) -> None:
+    """Do everything that the parent may do with the file, within limits."""
     faulthandler.disable()  # the parent reports a crash
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
@@ -107,15 +118,20 @@ def _child(path: Path, writer: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no core dump
     try:
-        with SafeFile(path) as file:
-            for i, _ in enumerate(_objects(file, file.root, 0, set())):
-                if i % 64 == 0:  # rarely enough not to slow the child down
-                    os.write(writer, b".")
+        read(writer)
     except Exception as error:
         # The parent will get the same error and report it, unless memory is lacking.
         os.write(writer, _TOO_LARGE if _of_memory(error) else _GOOD)
         return
     os.write(writer, _GOOD)
+
+
+def _read_structure(path: Path, writer: int) -> None:
+    """Open every object of an HDF5 file; write a byte to `writer` as a heartbeat."""
+    with SafeFile(path) as file:
+        for i, _ in enumerate(_objects(file, file.root, 0, set())):
+            if i % 64 == 0:
+                os.write(writer, b".")
 
 
 def _of_memory(error: BaseException | None) -> bool:

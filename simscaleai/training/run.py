@@ -25,7 +25,7 @@ from simscaleai.models.registry import create_model, model_arguments
 from simscaleai.models.sizes import within_memory
 from simscaleai.models.vision import image_keys
 from simscaleai.observations import ObsSpec, image_problem, is_image_key
-from simscaleai.storage.episodes import EpisodeFile, open_dataset
+from simscaleai.storage.episodes import EpisodeSource, open_dataset
 from simscaleai.tracking import write_run_info
 from simscaleai.training.data.dataset import (
     DataSpec,
@@ -171,7 +171,7 @@ def _relabel(model: nn.Module, config: TrainConfig) -> float:
     return config.relabel
 
 
-def _chosen(file: EpisodeFile, state_keys: list[str] | None) -> list[str] | None:
+def _chosen(file: EpisodeSource, state_keys: list[str] | None) -> list[str] | None:
     """The observations to learn from: the vectors named, and every image; None for all there is."""
     if state_keys is None:
         return None
@@ -258,7 +258,7 @@ def _keys_to_load(model: nn.Module, spec: DataSpec, config: TrainConfig) -> list
     return [k for k in there if (k in wanted if k in pictures else state)]
 
 
-def _privileged_keys(model: nn.Module, file: EpisodeFile, config: TrainConfig) -> list[str]:
+def _privileged_keys(model: nn.Module, file: EpisodeSource, config: TrainConfig) -> list[str]:
     """Return the positions that the model learns from besides actions; UserError if the file lacks one."""
     keys = Declared.of(model).privileged_keys
     i = file.example

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from simscaleai.tools.app import app, examples
+from simscaleai.tools.commands.options import Dataset
 
 
 @app.command(
@@ -18,7 +18,7 @@ from simscaleai.tools.app import app, examples
     ),
 )
 def bench_loader(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="HDF5 file of episodes.")],
+    dataset: Dataset,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples per batch.")] = 256,
     num_workers: Annotated[
         int, typer.Option(min=0, help="Worker processes that read the file.")

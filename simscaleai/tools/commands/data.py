@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from simscaleai.tools.app import RandomizeCommand, app, examples
+from simscaleai.tools.app import RandomizeCommand, app, echo, examples
 from simscaleai.tools.commands.options import (
     Cameras,
+    Dataset,
     Depth,
     Env,
     ImageSize,
@@ -19,6 +20,13 @@ from simscaleai.tools.commands.options import (
     names,
 )
 
+Executor = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME[:OPTIONS]",
+        help="What makes the shards: processes, slurm or ray, as in slurm:partition=cpu,timeout_min=240.",
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Finish an interrupted run.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 
@@ -31,14 +39,15 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existin
         "simscale datagen --n-episodes 50 --policy checkpoints/final.pt --output data/rollouts.h5",
         "simscale datagen --n-episodes 100000 --workers 8 --output data/big.h5 --resume",
         "simscale datagen --cameras wrist_cam,front_cam --image-size 64 --output data/images.h5",
+        "simscale datagen --n-episodes 100000 --shard-episodes 1000 --workers 8 --output data/big",
     ),
 )
 def datagen(
     env_name: Env = "reach",
     n_episodes: Annotated[int, typer.Option(min=1, help="Number of episodes to record.")] = 100,
-    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file to write.")] = Path(
-        "data/dataset.h5"
-    ),
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="HDF5 file, or folder of shards, to write.")
+    ] = "data/dataset.h5",
     policy: Annotated[
         str,
         typer.Option(
@@ -61,7 +70,14 @@ def datagen(
         int, typer.Option(min=1, help="Steps after which an episode is truncated.")
     ] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every episode.")] = 42,
-    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Number of processes, or of tasks that run at once.")
+    ] = 1,
+    shard_episodes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Write a folder of shards with so many episodes each."),
+    ] = None,
+    executor: Executor = None,
     num_envs: Annotated[
         int, typer.Option(min=1, help="Environments that each process steps at once.")
     ] = 64,
@@ -82,7 +98,7 @@ def datagen(
     result = generate_dataset(
         env_name,
         n_episodes,
-        str(output),
+        output,
         policy,
         domain_randomization=randomize is not None,
         randomize=randomize,
@@ -100,9 +116,14 @@ def datagen(
         robot=robot,
         resume=resume,
         overwrite=overwrite,
+        shard_episodes=shard_episodes,
+        executor=executor,
     )
     results("Dataset", result)
-    check(output)
+    if shard_episodes is None:
+        check(Path(output))
+    else:  # reading a large dataset takes long
+        echo(f"Check it with: simscale validate {output}")
 
 
 @app.command(
@@ -114,7 +135,7 @@ def datagen(
     ),
 )
 def render(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="HDF5 file of episodes.")],
+    dataset: Dataset,
     output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file to write.")],
     cameras: Cameras,
     image_size: ImageSize = 64,
@@ -152,7 +173,7 @@ def render(
 
 @app.command(epilog=examples("simscale validate data/reach.h5"))
 def validate(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="HDF5 file of episodes.")],
+    dataset: Dataset,
 ) -> None:
     """Check a dataset; exit code 1 if it has errors."""
     check(dataset)

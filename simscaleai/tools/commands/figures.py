@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from simscaleai.tools.app import RandomizeCommand, app, echo, examples
-from simscaleai.tools.commands.options import Env, Randomize, RobotName, names
+from simscaleai.tools.commands.options import Dataset, Env, Randomize, RobotName, names
 
 Save = Annotated[
     Path | None,
@@ -30,7 +30,6 @@ Steps = Annotated[
 Camera = Annotated[
     str | None, typer.Option(help="Camera; default: observer_cam, or the first of the scene.")
 ]
-Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="HDF5 file of episodes.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or its name in runs/.")]
 
 

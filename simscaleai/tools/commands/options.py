@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,10 @@ RobotName = Annotated[
         "--robot",
         help="Robot: panda, ur5e, or one of your own; default: that of the checkpoint, or panda.",
     ),
+]
+Dataset = Annotated[
+    Path,
+    typer.Argument(metavar="DATASET", help="HDF5 file of episodes, or folder of shards."),
 ]
 Cameras = Annotated[
     str,

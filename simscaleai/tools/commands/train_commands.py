@@ -20,7 +20,7 @@ Config = Annotated[
     ),
 ]
 Model = Annotated[str | None, typer.Option(help="Model; see `simscale list-models`.")]
-Dataset = Annotated[Path | None, typer.Option(help="HDF5 file of episodes.")]
+Dataset = Annotated[Path | None, typer.Option(help="HDF5 file of episodes, or folder of shards.")]
 MaxSteps = Annotated[int | None, typer.Option(min=1, help="Optimizer steps.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Samples per optimizer step.")]
 LearningRate = Annotated[float | None, typer.Option(min=0, help="Peak learning rate.")]

@@ -12,7 +12,7 @@ import numpy as np
 from simscaleai.array_types import Array, BoolArray
 from simscaleai.errors import UserError
 from simscaleai.guards import guarded
-from simscaleai.storage.episodes import EpisodeFile, open_dataset
+from simscaleai.storage.episodes import EpisodeSource, open_dataset
 from simscaleai.tools.figures.style import BLUE, RED, new_figure, split, styled
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def plot_dataset(dataset: str | Path) -> Figure:
     return figure
 
 
-def require_drawable(data: EpisodeFile, arrays: Mapping[str, Array]) -> None:
+def require_drawable(data: EpisodeSource, arrays: Mapping[str, Array]) -> None:
     """Raise UserError if an array contains values that cannot be drawn on an axis."""
     for name, values in arrays.items():
         if not (np.abs(values) < LARGEST).all():  # `not <`: NaN compares as False
@@ -109,19 +109,19 @@ def require_drawable(data: EpisodeFile, arrays: Mapping[str, Array]) -> None:
             )
 
 
-def name_of(data: EpisodeFile) -> str:
+def name_of(data: EpisodeSource) -> str:
     """Return the environment of a dataset, or the name of its file if it does not record one."""
     contract = data.contract
     return contract.env_name if contract is not None else Path(data.path).name
 
 
-def action_names(data: EpisodeFile, width: int) -> list[str]:
+def action_names(data: EpisodeSource, width: int) -> list[str]:
     """Return the names of the entries of the action; their indices if the file does not record names."""
     names = () if data.contract is None else data.contract.action_names
     return list(names) if len(names) == width else [str(i) for i in range(width)]
 
 
-def action_units(data: EpisodeFile, width: int) -> list[str]:
+def action_units(data: EpisodeSource, width: int) -> list[str]:
     """Return the unit of each entry of the action; "value" if the file does not record it."""
     units = () if data.contract is None else data.contract.action_units
     return list(units) if len(units) == width else ["value"] * width

@@ -14,7 +14,7 @@ from simscaleai.errors import UserError
 from simscaleai.guards import guarded
 from simscaleai.observations import is_image
 from simscaleai.storage.episode import OBS
-from simscaleai.storage.episodes import EpisodeFile, open_dataset
+from simscaleai.storage.episodes import EpisodeSource, open_dataset
 from simscaleai.tools.figures.dataset_figure import action_names, as_matrix, name_of
 from simscaleai.tools.figures.style import CYCLE, new_figure, show_image, split, styled
 
@@ -111,22 +111,22 @@ def plot_trajectory(dataset: str | Path, episode: int = 0) -> Figure:
     return figure
 
 
-def _observations(data: EpisodeFile, episode: int) -> list[str]:
+def _observations(data: EpisodeSource, episode: int) -> list[str]:
     return [key.removeprefix(OBS) for key in data.keys(episode) if key.startswith(OBS)]
 
 
-def _is_image(data: EpisodeFile, episode: int, key: str) -> bool:
+def _is_image(data: EpisodeSource, episode: int, key: str) -> bool:
     return is_image(key, data.shape(episode, OBS + key)[1:], data.dtype(episode, OBS + key))
 
 
-def _image_keys(data: EpisodeFile, episode: int) -> list[str]:
+def _image_keys(data: EpisodeSource, episode: int) -> list[str]:
     """Return the keys of images; `image`, a copy of the first camera's, only if it is the only one."""
     keys = [key for key in _observations(data, episode) if _is_image(data, episode, key)]
     several = any(key.startswith("images/") for key in keys)
     return [key for key in keys if key != "image" or not several]
 
 
-def _panels(data: EpisodeFile, episode: int) -> list[_Panel]:
+def _panels(data: EpisodeSource, episode: int) -> list[_Panel]:
     vectors = {
         key: as_matrix(data.read(episode, OBS + key))
         for key in _observations(data, episode)
@@ -198,7 +198,7 @@ def _film(figure: SubFigure, strips: dict[str, list[Array]], times: list[str]) -
         axes.set_title(time, loc="center")
 
 
-def _title(data: EpisodeFile, episode: int, seconds: float | None) -> str:
+def _title(data: EpisodeSource, episode: int, seconds: float | None) -> str:
     meta = data.episodes[episode]
     took = f"{meta.length} steps" + (f" ({meta.length * seconds:.3g} s)" if seconds else "")
     if meta.success is not None:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, default_collate
 
 from simscaleai.models.inference import as_image
+from simscaleai.training.data.sampler import Blocks
 
 Indices = Sequence[int] | NDArray[Any] | torch.Tensor
 
@@ -77,6 +78,11 @@ class BatchedDataset(Dataset[dict[str, Any]]):
     def read(self, indices: torch.Tensor) -> dict[str, Any]:
         """Return the samples at `indices` (B,) int64, each leaf with a leading axis B; images as stored."""
         raise NotImplementedError
+
+    @property
+    def blocks(self) -> Blocks | None:
+        """How the samples lie in shards; None where they are all at hand."""
+        return None
 
     def prepare(self) -> None:
         """Do what is to be done once, before the first batch, in the process that reads it."""

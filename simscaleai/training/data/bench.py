@@ -67,16 +67,15 @@ class PerSampleDataset(Dataset[dict[str, Any]]):
         self, data_path: str | Path, seq_len: int = 1, vectors_in_memory: bool = False
     ) -> None:
         self.path, self.seq_len = data_path, seq_len
-        self._file: h5py.File | None = None
+        self._files: dict[Path, h5py.File] = {}
         with open_dataset(data_path) as data:
-            group = "data/" if data.is_robomimic else ""
             self.keys = data.obs_keys
             self._pictures = {f"obs/{key}" for key in picture_keys(data)}
             arrays = ["actions", *(f"obs/{key}" for key in self.keys)]
             self._paths = {key: data.path_of(key) for key in arrays}
             vectors = [key for key in arrays if key not in self._pictures]
             self._samples: list[tuple[int, int]] = []
-            self._names = [group + episode.name for episode in data.episodes]
+            self._places = [data.place(i) for i in range(len(data))]
             self._memory: list[dict[str, Any]] = []
             for i, episode in enumerate(data.episodes):
                 self._samples += [(i, t) for t in range(episode.length)]
@@ -112,9 +111,10 @@ class PerSampleDataset(Dataset[dict[str, Any]]):
     def _array(self, i: int, key: str) -> Any:
         if self._memory and key in self._memory[i]:
             return self._memory[i][key]
-        if self._file is None:
-            self._file = h5py.File(self.path, "r")
-        return self._file[f"{self._names[i]}/{self._paths[key]}"]
+        path, group = self._places[i]
+        if path not in self._files:
+            self._files[path] = h5py.File(path, "r")
+        return self._files[path][f"{group}/{self._paths[key]}"]
 
 
 @converted

@@ -10,9 +10,10 @@ repeats the last action, and `mask` (L,) is False there. With `obs_steps` H ever
 axis H, the last row of which is the present: before the start of its episode a window repeats the first
 observation, and `obs_mask` (H,) is False there.
 
-Vectors are read once and kept in memory, and so are images where `cache_mb` has room for them, when the
-first batch is asked for. Other images are read when asked for, by every process through a file handle of
-its own, so that the dataset can be sent to workers however they are started.
+Vectors of a file are read once and kept in memory, and so are images where `cache_mb` has room for them,
+when the first batch is asked for. Of a folder of shards, vectors too are kept where `cache_mb` has room,
+and read in blocks otherwise (see `sampler`). Other images are read when asked for, by every process through
+a file handle of its own, so that the dataset can be sent to workers however they are started.
 """
 
 from __future__ import annotations
@@ -21,13 +22,12 @@ import copy
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
@@ -37,26 +37,38 @@ from simscaleai.convert import converted
 from simscaleai.errors import UserError
 from simscaleai.models.normalization import Statistics
 from simscaleai.observations import unflatten_state
-from simscaleai.storage.episode import LABELS
-from simscaleai.storage.episodes import EpisodeFile, open_dataset
+from simscaleai.storage.episode import OBS
+from simscaleai.storage.episodes import EpisodeFile, EpisodeSource, ShardedDataset, open_dataset
+from simscaleai.storage.shard_reader import OPEN_SHARDS, ShardArray, ShardReader
 from simscaleai.storage.step_reader import StepReader
 from simscaleai.training.data.batch import BatchedDataset
 from simscaleai.training.data.dummy import DummyTrajectoryDataset
-from simscaleai.training.data.frames import Frames, fits
+from simscaleai.training.data.frames import FrameReader, Frames, cache_bytes, fits
 from simscaleai.training.data.relabeling import Relabeling, find_sentences, own_requests
+from simscaleai.training.data.sampler import Blocks
 from simscaleai.training.data.spec import DataSpec, read_spec
+from simscaleai.training.data.vectors import (
+    FileVectors,
+    Labels,
+    PerStep,
+    ShardedVectors,
+    VectorLayout,
+    Vectors,
+)
 
 __all__ = ["DataSpec", "DummyTrajectoryDataset", "TrajectoryDataset", "read_spec"]
 
 
+BLOCK_BYTES = 256 * 2**20
+"""Decoded bytes of the samples of a folder that are shuffled together: whole shards, at least so many."""
 _SAMPLED = 64  # images by which those of a camera are known again
 
 
 class TrajectoryDataset(BatchedDataset):
-    """Samples from an HDF5 file of episodes.
+    """Samples from a dataset of episodes: an HDF5 file, or a folder of shards.
 
     Args:
-      data_path: a file that `simscaleai.storage.episodes` reads, or one that it has opened.
+      data_path: what `simscaleai.storage.episodes.open_dataset` takes, or has opened.
       seq_len: actions of one sample; 1 gives (A,), more gives (L, A) and `mask`.
       obs_keys: which observations to use; by default all.
       include_language: add the episode's instruction as "language".
@@ -81,7 +93,7 @@ class TrajectoryDataset(BatchedDataset):
     @converted
     def __init__(
         self,
-        data_path: str | Path | EpisodeFile,
+        data_path: str | Path | EpisodeSource,
         seq_len: int = 1,
         obs_keys: list[str] | None = None,
         include_language: bool = False,
@@ -107,52 +119,77 @@ class TrajectoryDataset(BatchedDataset):
         with _opened(data_path, images) as data:
             self.path = data.path
             self.spec = read_spec(data, obs_keys)
-            privileged = read_spec(data, list(privileged_keys)).obs if privileged_keys else None
-            self.episodes = data.split(split)
-            lengths = [data.episodes[i].length for i in self.episodes]
-            self._language = [data.episodes[i].language for i in self.episodes]
-            names = dict.fromkeys([*self.spec.obs.shapes, *privileged_keys])
-            keys = [*(f"obs/{key}" for key in names), "actions"]
+            privileged = (
+                read_spec(data, list(privileged_keys)).obs.shapes if privileged_keys else {}
+            )
             sentences = find_sentences(data) if relabel else []
-            keys += [LABELS] if relabel else []
-            columns = data.columns(self.episodes, keys)
-            readers = {key: StepReader(data, self.episodes, key, columns) for key in keys}
-        self._state = torch.zeros(sum(lengths), self.state_dim)
-        for key, part in unflatten_state(self._state, self.spec.obs).items():
-            _fill(part, readers[f"obs/{key}"])
-        self._actions = torch.zeros(sum(lengths), self.spec.action_dim)
-        _fill(self._actions, readers["actions"])
-        self._privileged: dict[str, torch.Tensor] = {}
-        for key in privileged_keys:
-            assert privileged is not None
-            self._privileged[key] = torch.zeros(sum(lengths), math.prod(privileged.shapes[key]))
-            _fill(self._privileged[key], readers[f"obs/{key}"])
-        self._labels = torch.zeros(sum(lengths), len(sentences) * self.spec.action_dim)
-        if relabel:
-            _fill(self._labels, readers[LABELS])
-        for name, values in self._vectors():
-            if not values.isfinite().all():
-                raise UserError(
-                    f"{self.path}: {name} has NaN or infinite values; see `simscale validate`."
-                )
+            self._layout = VectorLayout(
+                self.spec.obs, dict(privileged), self.spec.action_dim, len(sentences)
+            )
+            self.episodes = data.split(split)
+            described = data.episodes
+            lengths = [described[i].length for i in self.episodes]
+            self._language = [described[i].language for i in self.episodes]
+            counts = torch.tensor(lengths, dtype=torch.int64)
+            self._ends = counts.cumsum(0)  # (episodes,)
+            self._starts = self._ends - counts
+            self._blocks: Blocks | None = None
+            if isinstance(data, ShardedDataset):
+                self._vectors, frames = self._of_shards(data, split, cache_mb)
+            else:
+                assert isinstance(data, EpisodeFile)
+                self._vectors, frames = self._of_file(data, sum(lengths))
+        self._privileged = list(privileged)
         self.action_range = self._find_action_range()
-        readers = {k: readers[f"obs/{k}"] for k in self.spec.obs.image_keys}
-        keep = fits(list(readers.values()), cache_mb)
-        self._frames = {k: Frames(reader, keep) for k, reader in readers.items()}
-        counts = torch.tensor(lengths, dtype=torch.int64)
-        ends = counts.cumsum(0)
-        self._episode = torch.arange(len(lengths)).repeat_interleave(counts)
-        self._start, self._end = (ends - counts)[self._episode], ends[self._episode]
+        keep = fits(list(frames.values()), cache_mb)
+        self._frames = {k: Frames(reader, keep) for k, reader in frames.items()}
         self._relabeling: Relabeling | None = None
         if relabel:
-            labels = self._labels.unflatten(1, (len(sentences), -1))  # (N, K, A)
             # which request the recorded actions follow, and so whose chunk is known
             own = torch.tensor(own_requests(self._language, sentences), dtype=torch.int64)
-            own = own[self._episode]  # (N,)
-            self._relabeling = Relabeling(labels, sentences, own, relabel, seed)
+            labels, per_step = Labels(self._vectors, self._layout), PerStep(own, self._ends)
+            self._relabeling = Relabeling(labels, sentences, per_step, relabel, seed)
+
+    def _of_file(self, data: EpisodeFile, steps: int) -> tuple[Vectors, dict[str, FrameReader]]:
+        """Return the vectors of a file, and readers of its images."""
+        images = {key: OBS + key for key in self.spec.obs.image_keys}
+        keys = [*self._layout.keys, *images.values()]
+        columns = data.columns(self.episodes, keys)
+        readers = {key: StepReader(data, self.episodes, key, columns) for key in keys}
+        vectors = FileVectors(self._layout, readers, steps)
+        return vectors, {key: readers[path] for key, path in images.items()}
+
+    def _of_shards(
+        self, data: ShardedDataset, split: str, cache_mb: float | None
+    ) -> tuple[Vectors, dict[str, FrameReader]]:
+        """Return the vectors of a folder, and readers of its images; note how samples lie in shards."""
+        images = {key: OBS + key for key in self.spec.obs.image_keys}
+        reader = ShardReader(data, self.episodes, [*self._layout.keys, *images.values()])
+        step_nbytes = 4 * sum(self._layout.widths.values())
+        # readers of their own: those of images stay open, while vectors are read at once
+        frames = {
+            key: ShardArray(ShardReader(data, self.episodes, [path]), path)
+            for key, path in images.items()
+        }
+        step_nbytes += sum(math.prod(a.shape) * a.dtype.itemsize for a in frames.values())
+        least = max(1, BLOCK_BYTES // step_nbytes)
+        largest = int(reader.shard_steps.max(initial=1))
+        # the present block and the next one stay in memory whatever the budget is
+        needed = 2 * (least + largest) * 4 * sum(self._layout.widths.values())
+        vectors = ShardedVectors(self._layout, reader, split, cache_bytes(cache_mb), needed)
+        # K samples of each step for K requests, one after the other
+        samples = reader.shard_steps * max(self._layout.requests, 1)
+        self._blocks = Blocks(samples.tolist(), least, vectors.announce)
+        for array in frames.values():
+            array.reader.open_shards = max(OPEN_SHARDS, 2 * (least // largest + 1))
+        return vectors, dict(frames)
 
     def __len__(self) -> int:
-        return len(self._actions) if self._relabeling is None else len(self._relabeling)
+        return len(self._vectors) if self._relabeling is None else len(self._relabeling)
+
+    @property
+    def blocks(self) -> Blocks | None:
+        return self._blocks
 
     @property
     def contract(self) -> EnvContract | None:
@@ -174,22 +211,13 @@ class TrajectoryDataset(BatchedDataset):
 
     def _find_action_range(self) -> ActionRange | None:
         """The range of the actions of this split, if they leave [-1, 1]; UserError if they must not."""
-        if not len(self._actions):
+        if not len(self._vectors):
             return None
-        low, high = (bound.numpy() for bound in self._actions.aminmax(dim=0))
+        low, high = self._vectors.action_bounds()
         try:
             return ActionRange.recorded(low, high, self.contract)
         except UserError as error:
             raise UserError(f"{self.path}: {error}; record them again.") from None
-
-    def _vectors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield everything but the images, by the name that errors and digests have for it."""
-        yield "state", self._state
-        yield "actions", self._actions
-        if self._labels.shape[1]:
-            yield "labels", self._labels
-        for key, values in self._privileged.items():
-            yield f"privileged {key}", values
 
     def prepare(self) -> None:
         """Take the images into memory, if they fit; not in a worker, where many would do it."""
@@ -206,13 +234,10 @@ class TrajectoryDataset(BatchedDataset):
 
         Of images they are of `_SAMPLED` of each camera, spread over the steps.
         """
-        digest = {
-            name: hashlib.sha256(values.numpy().data).hexdigest()
-            for name, values in self._vectors()
-        }
-        episodes = json.dumps([self._language, self._end.unique().tolist()])
+        digest = self._vectors.digests()
+        episodes = json.dumps([self._language, self._ends.tolist()])
         digest["episodes"] = hashlib.sha256(episodes.encode()).hexdigest()
-        steps = len(self._actions)
+        steps = len(self._vectors)
         rows = torch.linspace(0, max(steps - 1, 0), _SAMPLED).round().long().unique()
         for key, frames in self._frames.items() if steps else ():
             digest[key] = hashlib.sha256(frames.take(rows).numpy().data).hexdigest()
@@ -227,35 +252,36 @@ class TrajectoryDataset(BatchedDataset):
         self, features: Callable[[torch.Tensor], torch.Tensor] | None = None
     ) -> dict[str, Statistics]:
         """Of "state", or of the `features` of it, and "actions", over every step of this split."""
-        shown = self._state if features is None else features(self._state)
-        actions = self._actions
-        if self._relabeling is not None:  # those of other instructions may reach further
-            actions = torch.cat([actions, self._relabeling.labels.flatten(0, 1)])
-        return {"state": Statistics.of(shown), "actions": Statistics.of(actions)}
+        return {
+            "state": self._vectors.statistics("state", features),
+            "actions": self._vectors.statistics("actions"),
+        }
 
     def read(self, indices: torch.Tensor) -> dict[str, Any]:
         """A batch: rows of what lies in memory, and frames from there or from the file."""
         batch: dict[str, Any] = {}
+        take = self._vectors.take
         # (B,) each: samples are numbered by step and request, what follows reads steps
-        steps, requests = indices, None
+        steps, requests = indices.contiguous(), None
         if self._relabeling is not None:
-            steps, requests = self._relabeling.draw(indices)
+            steps, requests = self._relabeling.draw(steps)
+        episode = torch.searchsorted(self._ends, steps, right=True)  # (B,)
         rows = steps
         if self.obs_steps > 1:
-            window = steps[:, None] + torch.arange(1 - self.obs_steps, 1)
-            starts = self._start[steps][:, None]
+            window = steps[:, None] + torch.arange(1 - self.obs_steps, 1)  # (B, obs_steps)
+            starts = self._starts[episode][:, None]
             rows = window.maximum(starts)
             batch["obs_mask"] = window >= starts
         obs: dict[str, Any] = {}
         if self.spec.obs.state_keys:
-            state = _at(self._state, rows)
+            state = take("state", rows)
             obs = {**unflatten_state(state, self.spec.obs), "state": state}
         obs |= {key: frames.take(rows) for key, frames in self._frames.items()}
-        batch |= {"observations": obs, **self._targets(steps, requests)}
+        batch |= {"observations": obs, **self._targets(steps, self._ends[episode], requests)}
         if self._privileged:  # of the present step, whatever obs_steps is
-            batch["privileged"] = {k: _at(v, steps) for k, v in self._privileged.items()}
+            batch["privileged"] = {k: take(f"privileged {k}", steps) for k in self._privileged}
         if self.include_language:
-            language = [self._language[e] for e in self._episode[steps].tolist()]
+            language = [self._language[e] for e in episode.tolist()]
             if self._relabeling is not None and requests is not None:
                 language = self._relabeling.instructions(indices, requests, language)
             batch["language"] = language
@@ -269,49 +295,34 @@ class TrajectoryDataset(BatchedDataset):
         """
         recorded = copy.copy(self)
         recorded.seq_len = recorded.obs_steps = 1
-        recorded.include_language, recorded._relabeling, recorded._privileged = True, None, {}
-        starts = self._start.unique()
+        recorded.include_language, recorded._relabeling, recorded._privileged = True, None, []
+        starts = self._starts
         chosen = torch.linspace(0, max(len(starts) - 1, 0), min(count, len(starts))).round().long()
         return recorded.read(starts[chosen])
 
     def _targets(
-        self, steps: torch.Tensor, requests: torch.Tensor | None
+        self, steps: torch.Tensor, ends: torch.Tensor, requests: torch.Tensor | None
     ) -> dict[str, torch.Tensor]:
-        """Return the "actions" of steps (B,) and, of chunks, their "mask"; for `requests` (B,) if given."""
+        """Return the "actions" of steps (B,) and, of chunks, their "mask"; for `requests` (B,) if given.
+
+        `ends` (B,) are the steps at which the next episodes begin.
+        """
         if self.seq_len == 1:
-            actions = _at(self._actions, steps)
+            actions = self._vectors.take("actions", steps)
             if self._relabeling is not None and requests is not None:
                 actions = self._relabeling.actions(steps, requests, actions)
             return {"actions": actions}
         window = steps[:, None] + torch.arange(self.seq_len)
-        ends = self._end[steps][:, None]
-        inside, mask = window.minimum(ends - 1), window < ends  # (B, L)
-        actions = _at(self._actions, inside)  # (B, L, A)
+        last = ends[:, None] - 1
+        inside, mask = window.minimum(last), window <= last  # (B, L)
+        actions = self._vectors.take("actions", inside)  # (B, L, A)
         if self._relabeling is not None and requests is not None:
             actions, mask = self._relabeling.chunks(inside, requests, actions, mask)
         return {"actions": actions, "mask": mask}
 
 
 def _opened(
-    path: str | Path | EpisodeFile, images: Mapping[str, str] | None
-) -> AbstractContextManager[EpisodeFile]:
-    """The file, which is closed in the end unless it was open before."""
-    return nullcontext(path) if isinstance(path, EpisodeFile) else open_dataset(path, images)
-
-
-def _at(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Rows of `values` (N, d) for numbers of any shape, (*rows.shape, d)."""
-    return values.index_select(0, rows.reshape(-1)).view(*rows.shape, values.shape[1])
-
-
-def _fill(rows: torch.Tensor, reader: StepReader) -> None:
-    """Write an array of all episodes into `rows` (steps, d)."""
-    width = math.prod(reader.shape)
-    if width != rows.shape[1]:
-        raise UserError(
-            f"{reader.path}: {reader.key!r} has rows of {width} numbers, and of {rows.shape[1]} in the first"
-            " episode; validate the file."
-        )
-    with closing(reader):
-        values = reader.read_all().reshape(rows.shape)
-    rows[:] = torch.from_numpy(values.astype(np.float32, copy=False))
+    path: str | Path | EpisodeSource, images: Mapping[str, str] | None
+) -> AbstractContextManager[EpisodeSource]:
+    """Return the dataset, which is closed in the end unless it was open before."""
+    return nullcontext(path) if isinstance(path, EpisodeSource) else open_dataset(path, images)

@@ -9,18 +9,39 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from simscaleai.array_types import Array, IntArray
 from simscaleai.memory import free_memory
-from simscaleai.storage.step_reader import StepReader
 
 _MIB = 2**20
 _DEFAULT_BUDGET = 2048 * _MIB
 _MOST_THREADS = 8  # Python's lock, held between two chunks, feeds no more
+
+
+class FrameReader(Protocol):
+    """Reads images by the number of their step: from a file, from shards, or by drawing them."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an image."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images in memory."""
+
+    def read(self, steps: IntArray) -> Array:
+        """Return the images of some steps, (B, H, W, C)."""
+
+    def read_all(self, threads: int) -> Array:
+        """Return the images of all steps."""
+
+    def close(self) -> None:
+        """Close files; the next read opens them again."""
 
 
 class Frames:
@@ -31,7 +52,7 @@ class Frames:
       keep: whether `load` takes all of them into memory.
     """
 
-    def __init__(self, reader: StepReader, keep: bool) -> None:
+    def __init__(self, reader: FrameReader, keep: bool) -> None:
         self.reader, self.keep = reader, keep
         self._memory: NDArray[Any] | None = None
 
@@ -56,16 +77,20 @@ class Frames:
         return {**self.__dict__, "_memory": None}  # not for sending to a worker
 
 
-def fits(readers: Sequence[StepReader], cache_mb: float | None) -> bool:
-    """Whether all frames of the readers fit in `cache_mb` MiB; None for what the machine can spare.
+def fits(readers: Sequence[FrameReader], cache_mb: float | None) -> bool:
+    """Whether all frames of the readers fit in memory; see `cache_bytes`."""
+    return sum(reader.nbytes for reader in readers) <= cache_bytes(cache_mb)
+
+
+def cache_bytes(cache_mb: float | None) -> int:
+    """Return the bytes of `cache_mb` MiB; of None those that the machine can spare.
 
     That is a quarter of the memory that is free now and at most 2 GiB, shared by the processes that
     torchrun started here.
     """
-    wanted = sum(reader.nbytes for reader in readers)
     if cache_mb is not None:
-        return wanted <= cache_mb * _MIB
-    return wanted <= min(_DEFAULT_BUDGET, free_memory() // 4) // _local_processes()
+        return int(cache_mb * _MIB)
+    return min(_DEFAULT_BUDGET, free_memory() // 4) // _local_processes()
 
 
 def _local_processes() -> int:

@@ -35,7 +35,13 @@ def make_loader(
     """
     workers = 0 if dataset.in_memory else num_workers
     order: Any = EpochSampler(
-        len(dataset), batch_size, seed, shuffle=shuffle, rank=rank, world_size=world_size
+        len(dataset),
+        batch_size,
+        seed,
+        shuffle=shuffle,
+        rank=rank,
+        world_size=world_size,
+        blocks=dataset.blocks,
     )
     return DataLoader(
         dataset.as_stored(),

@@ -23,7 +23,8 @@ import torch
 from simscaleai import seeding
 from simscaleai.errors import UserError
 from simscaleai.storage.episode import LABELS
-from simscaleai.storage.episodes import EpisodeFile
+from simscaleai.storage.episodes import EpisodeSource
+from simscaleai.training.data.vectors import Labels, PerStep
 
 OWN = -1
 """The request of a sample that keeps the recorded instruction and actions."""
@@ -43,9 +44,9 @@ class Relabeling:
 
     def __init__(
         self,
-        labels: torch.Tensor,
+        labels: torch.Tensor | Labels,
         sentences: Sequence[Sequence[str]],
-        own: torch.Tensor,
+        own: torch.Tensor | PerStep,
         fraction: float,
         seed: int = 0,
     ) -> None:
@@ -110,7 +111,7 @@ class Relabeling:
         return torch.where(kept[:, :, None], recorded, labels), mask & known
 
 
-def find_sentences(data: EpisodeFile) -> list[tuple[str, ...]]:
+def find_sentences(data: EpisodeSource) -> list[tuple[str, ...]]:
     """Return the sentences of each request of a dataset with labels.
 
     Raises:

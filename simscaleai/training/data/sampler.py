@@ -6,11 +6,17 @@
 
 Nothing is advanced by iterating: two passes without `move_to` give the same batches. Where a run is,
 is two integers that whoever consumes the batches keeps.
+
+The samples of a folder of shards are shuffled in blocks: the shards are permuted anew in every epoch and
+taken together in blocks of at least `Blocks.least` samples, which are shuffled as a whole. So a dataset
+that is larger than the memory is read shard by shard, and the order still depends on nothing but the data,
+the seed and the epoch: not on the memory of the machine, nor on the number of processes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +24,33 @@ from torch.utils.data import Sampler
 
 from simscaleai import seeding
 from simscaleai.errors import UserError
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How the samples of a dataset lie in shards.
+
+    Attributes:
+      sizes: samples of each shard, in order.
+      least: samples of a block; it has so many shards that there are at least as many.
+      announce: called with the shards of the next two blocks when a block begins.
+    """
+
+    sizes: Sequence[int]
+    least: int
+    announce: Callable[[Sequence[int]], None]
+
+    def groups(self, order: Sequence[int]) -> list[list[int]]:
+        """Divide shards in the given order into blocks."""
+        found: list[list[int]] = [[]]
+        samples = 0
+        for shard in order:
+            if samples >= self.least:
+                found.append([])
+                samples = 0
+            found[-1].append(shard)
+            samples += self.sizes[shard]
+        return found
 
 
 class EpochSampler(Sampler[NDArray[np.int64]]):
@@ -28,6 +61,7 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
       batch_size: samples per batch and process.
       seed: decides the order of every epoch.
       shuffle: False keeps the order of the dataset.
+      blocks: of samples that lie in shards; None shuffles all samples as one.
       rank, world_size: this process takes every `world_size`-th sample of the global batch, which is
         `batch_size * world_size` consecutive samples of the order; the order itself is the same for
         any number of processes. Where the end of an epoch leaves nothing for a process, its batch is a
@@ -43,6 +77,7 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
         shuffle: bool = True,
         rank: int = 0,
         world_size: int = 1,
+        blocks: Blocks | None = None,
     ) -> None:
         if num_samples < 1:
             raise UserError("The dataset has no samples to train on.")
@@ -53,6 +88,7 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
         self.seed = seed
         self.shuffle = shuffle
         self.rank, self.world_size = rank, world_size
+        self.blocks = blocks
         self.epoch = 0
         self.position = 0
 
@@ -75,10 +111,43 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
         return -(-self.num_samples // self.global_batch)
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        order = np.arange(self.num_samples)
-        if self.shuffle:
-            seeding.generator(self.seed, "data-order", self.epoch).shuffle(order)
-        for start in range(self.position, self.num_samples, self.global_batch):
-            batch = order[start : start + self.global_batch]
-            own = batch[self.rank :: self.world_size]
-            yield own if len(own) else batch[:1]
+        pending = np.zeros(0, np.int64)  # samples of the order that no batch holds yet
+        for block in self._blocks_from(self.position):
+            pending = np.concatenate([pending, block])
+            whole = len(pending) - len(pending) % self.global_batch
+            for start in range(0, whole, self.global_batch):
+                yield self._local(pending[start : start + self.global_batch])
+            pending = pending[whole:]
+        if len(pending):
+            yield self._local(pending)
+
+    def _local(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the part of a global batch on this process."""
+        own = batch[self.rank :: self.world_size]
+        return own if len(own) else batch[:1]
+
+    def _blocks_from(self, position: int) -> Iterator[NDArray[np.int64]]:
+        """Yield the order of this epoch from `position` on, in parts."""
+        rng = seeding.generator(self.seed, "data-order", self.epoch)
+        if self.blocks is None:
+            order = np.arange(self.num_samples)
+            if self.shuffle:
+                rng.shuffle(order)
+            yield order[position:]
+            return
+        sizes = np.asarray(self.blocks.sizes)
+        stops = np.cumsum(sizes)
+        shards = rng.permutation(len(sizes)) if self.shuffle else np.arange(len(sizes))
+        groups = self.blocks.groups(shards.tolist())
+        block_seed = seeding.derive_seed(self.seed, "data-order", self.epoch)
+        for number, group in enumerate(groups):
+            count = int(sizes[group].sum())
+            if position >= count:
+                position -= count
+                continue
+            self.blocks.announce([j for part in groups[number : number + 2] for j in part])
+            block = np.concatenate([np.arange(stops[j] - sizes[j], stops[j]) for j in group])
+            if self.shuffle:  # with a generator of its own: a resumed run skips the blocks before
+                seeding.generator(block_seed, "block", number).shuffle(block)
+            yield block[position:]
+            position = 0

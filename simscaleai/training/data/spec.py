@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.observations import ObsSpec, is_image, state_problem
-from simscaleai.storage.episodes import EpisodeFile
+from simscaleai.storage.episodes import EpisodeSource
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class DataSpec:
     contract: EnvContract | None = None
 
 
-def picture_keys(data: EpisodeFile) -> list[str]:
+def picture_keys(data: EpisodeSource) -> list[str]:
     """The observations of a file that are images."""
     i = data.example
     return [
@@ -29,7 +29,7 @@ def picture_keys(data: EpisodeFile) -> list[str]:
     ]
 
 
-def read_spec(data: EpisodeFile, obs_keys: list[str] | None = None) -> DataSpec:
+def read_spec(data: EpisodeSource, obs_keys: list[str] | None = None) -> DataSpec:
     """What samples with `obs_keys` (all by default) will hold; vectors are (d,) float32.
 
     Raises:

@@ -1,0 +1,252 @@
+"""Make one shard of a dataset: simulate, draw, encode, write, sync, rename.
+
+    row = make_shard(task, 7)          # writes data/big/shard-00007.h5, whole or not at all
+
+Shard j holds the episodes [j * m, (j + 1) * m). It is a function of the task and j alone, so that any
+process on any machine that sees the folder may make it, at any time and more than once. Frames never
+travel: what comes back is the shard's row of the manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from simscaleai.array_types import Array
+from simscaleai.contract import EnvContract
+from simscaleai.datagen.attempts import attempt_seed, most_attempts, too_few
+from simscaleai.datagen.recipe import Recipe
+from simscaleai.datagen.spawn import Order
+from simscaleai.datagen.worker_pool import Job, Worker
+from simscaleai.errors import UserError
+from simscaleai.observations import is_image
+from simscaleai.sim.factory import gym_id
+from simscaleai.storage.array_statistics import ArrayStatistics
+from simscaleai.storage.atomic import atomic_path
+from simscaleai.storage.episode import LABELS, OBS, Episode, split_episodes
+from simscaleai.storage.episode_file import open_file
+from simscaleai.storage.episode_writer import EpisodeWriter
+from simscaleai.storage.manifest import ArrayShapes, ShardRow, SplitStatistics, shard_name
+
+_COUNTS = ("attempts", "attempt_successes", "diverged")
+_worker: Worker | None = None  # of this process, with the environment of its last job
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Everything that the shards of a dataset are made from; it travels to workers.
+
+    Attributes:
+      order: the job, and the user's own environments, models and robots that it needs.
+      recipe: what decides the content.
+      folder: of the dataset, an absolute path.
+      shard_episodes: episodes of a shard; the last one may have fewer.
+    """
+
+    order: Order
+    recipe: Recipe
+    folder: Path
+    shard_episodes: int
+
+    @property
+    def count(self) -> int:
+        """Number of shards."""
+        return -(-self.recipe.n_episodes // self.shard_episodes)
+
+    def indices(self, number: int) -> range:
+        """Return the episodes of a shard."""
+        first = number * self.shard_episodes
+        return range(first, min(first + self.shard_episodes, self.recipe.n_episodes))
+
+    def splits(self, number: int) -> dict[str, list[int]]:
+        """Return {"train" or "valid": positions in the shard}: its part of the split of the whole dataset."""
+        indices, recipe = self.indices(number), self.recipe
+        whole = split_episodes(recipe.n_episodes, recipe.seed, recipe.valid_fraction)
+        return {
+            name: [i - indices.start for i in positions if i in indices]
+            for name, positions in whole.items()
+        }
+
+
+@dataclass
+class _Contents:
+    """What the row of a shard is made from, by position of an episode in it."""
+
+    episodes: dict[int, tuple[int, int, bool, str, float]] = field(default_factory=dict)
+    vectors: dict[str, dict[int, Array]] = field(default_factory=dict)
+    arrays: ArrayShapes = field(default_factory=dict)
+
+    def add(self, position: int, episode: Episode) -> None:
+        """Note an episode; its images are not kept."""
+        reward = float(np.sum(episode.rewards, dtype=np.float64))
+        about = (len(episode), episode.seed, episode.success, episode.language, reward)
+        self.episodes[position] = about
+        for key, values in episode.arrays().items():
+            self.add_array(position, key, values)
+
+    def add_array(self, position: int, key: str, values: Array) -> None:
+        """Note the shape of an array of an episode, and its values if training normalizes them."""
+        self.arrays[key] = list(values.shape[1:]), values.dtype.name
+        name = key.removeprefix(OBS)
+        vector = key.startswith(OBS) and not is_image(name, values.shape[1:], values.dtype)
+        if vector or key in ("actions", LABELS):
+            self.vectors.setdefault(key, {})[position] = values
+
+    def statistics(self, splits: dict[str, list[int]]) -> SplitStatistics:
+        """Return the statistics of all vectors, in the order of the episodes."""
+        return {
+            name: {
+                key: ArrayStatistics.of(np.concatenate([values[i] for i in positions]))
+                for key, values in self.vectors.items()
+            }
+            for name, positions in splits.items()
+            if positions
+        }
+
+
+def make_shard(task: ShardTask, number: int) -> ShardRow:
+    """Make shard `number` and return its row.
+
+    Raises:
+      UserError: the folder is gone, the disk is full, or too few episodes can be used.
+    """
+    task.order.register()
+    path = task.folder / shard_name(number)
+    if not task.folder.is_dir():
+        raise UserError(
+            f"The folder {task.folder} is gone; start again, or mount it again and resume."
+        )
+    contents, counts = _Contents(), dict.fromkeys(_COUNTS, 0)
+    with atomic_path(path) as temporary:
+        writer = EpisodeWriter(
+            temporary,
+            EnvContract.from_dict(task.recipe.environment),
+            splits=task.splits(number),
+            env_id=gym_id(task.recipe.environment["env_name"]),
+            attributes={"recipe": task.recipe.to_json()},
+        )
+        with writer:
+            writer.add_all(_noted(_episodes(task, number, counts), contents))
+            writer.set_attribute("statistics", json.dumps(counts))
+    return _row(path, task.splits(number), contents, writer.digests, counts, writer.index_place)
+
+
+def read_row(path: Path, recipe: str | None = None) -> ShardRow:
+    """Return the row of a shard that is there, by reading all of it but the images.
+
+    Raises:
+      UserError: it is damaged, or was made by another recipe (JSON text) than the given one.
+    """
+    contents = _Contents()
+    with open_file(path, use_index=False) as file:
+        if recipe is not None and file.attribute("recipe") != recipe:
+            raise UserError(f"{path} belongs to another dataset.")
+        for i, about in enumerate(file.episodes):
+            reward = float(np.sum(file.read(i, "rewards"), dtype=np.float64))
+            seed, success = int(about.seed or 0), bool(about.success)
+            contents.episodes[i] = (about.length, seed, success, about.language, reward)
+            for key in file.keys(i):
+                step_shape, dtype = file.shape(i, key)[1:], file.dtype(i, key)
+                if key != LABELS and is_image(key.removeprefix(OBS), step_shape, dtype):
+                    contents.arrays[key] = list(step_shape), dtype.name
+                else:
+                    contents.add_array(i, key, file.read(i, key))
+        digests = [file.digest(i) for i in range(len(file))]
+        found = json.loads(file.attribute("statistics", "{}"))
+        counts = {name: int(found.get(name, 0)) for name in _COUNTS}
+        splits = {name: file.split(name) for name in ("train", "valid")}
+    with open_file(path) as file:
+        return _row(path, splits, contents, digests, counts, file.index_place)
+
+
+def close_worker() -> None:
+    """Close the environment that this process keeps between two shards."""
+    global _worker
+    if _worker is not None:
+        _worker.close()
+    _worker = None
+
+
+def _worker_for(job: Job) -> Worker:
+    """Return the worker of this process: the environment of a job serves all its shards."""
+    global _worker
+    if _worker is None or _worker.job != job:
+        close_worker()
+        _worker = Worker(job)
+    return _worker
+
+
+def _episodes(
+    task: ShardTask, number: int, counts: dict[str, int]
+) -> Iterator[tuple[int, Episode]]:
+    """Run the episodes of a shard; yield (position in it, episode) as they end, and count attempts."""
+    job: Job = task.order.job
+    recipe, worker = task.recipe, _worker_for(job)
+    texts = {k: getattr(recipe, k) for k in ("policy", "mujoco_version", "model_sha256")}
+    waiting: Sequence[int] = task.indices(number)
+    wanted, attempt = len(waiting), 0
+    while waiting:
+        if counts["attempts"] >= most_attempts(recipe, wanted):
+            raise too_few(recipe, wanted, *counts.values())
+        left_out = []
+        seeds = [attempt_seed(recipe.seed, index, attempt) for index in waiting]
+        for finished in worker.episodes(waiting, seeds):
+            for episode in finished:
+                counts["attempts"] += 1
+                counts["attempt_successes"] += int(episode.success)
+                counts["diverged"] += int(episode.diverged)
+                if job.wants(episode):
+                    position = episode.index - task.indices(number).start
+                    yield position, replace(episode, **texts)
+                else:
+                    left_out.append(episode.index)
+        waiting, attempt = sorted(left_out), attempt + 1
+
+
+def _noted(
+    episodes: Iterator[tuple[int, Episode]], contents: _Contents
+) -> Iterator[tuple[int, Episode]]:
+    """Pass episodes on, and note what the row of the shard needs of them."""
+    for position, episode in episodes:
+        contents.add(position, episode)
+        yield position, episode
+
+
+def _row(
+    path: Path,
+    splits: dict[str, list[int]],
+    contents: _Contents,
+    digests: Sequence[str],
+    counts: dict[str, int],
+    index_place: tuple[int, int],
+) -> ShardRow:
+    """Return the row of a finished shard."""
+    about = [contents.episodes[i] for i in range(len(contents.episodes))]
+    lengths, seeds, successes, instructions, rewards = zip(*about, strict=True)
+    valid = np.zeros(len(about), bool)
+    valid[splits["valid"]] = True
+    with open(path, "rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return ShardRow(
+        shard=path.name,
+        lengths=np.array(lengths, np.int64),
+        seeds=np.array(seeds, np.uint64),
+        successes=np.array(successes, bool),
+        instructions=list(instructions),
+        valid=valid,
+        nbytes=path.stat().st_size,
+        sha256=sha256,
+        digests=b"".join(map(bytes.fromhex, digests)),
+        statistics=contents.statistics(splits),
+        reward=math.fsum(rewards),
+        arrays=dict(sorted(contents.arrays.items())),
+        index_offset=index_place[0],
+        index_bytes=index_place[1],
+        **counts,
+    )

@@ -1,0 +1,292 @@
+"""Read a folder of shards as one dataset.
+
+    with open_dataset("data/big") as data:       # reads data/big/manifest.parquet, and no shard
+        data.read(123_456, "obs/ee_pos")         # opens the shard of that episode
+
+Episodes are numbered over all shards, in the order of the manifest. A shard is opened when one of its
+episodes is asked for; the one that was used last stays open. Training does not go through HDF5 at all:
+`IndexedShard` finds the values by the table at the end of a shard.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from simscaleai.array_types import Array, IntArray
+from simscaleai.contract import EnvContract
+from simscaleai.errors import MissingFileError, UserError, unknown_name
+from simscaleai.guards import guarded
+from simscaleai.json_types import JsonDict
+from simscaleai.storage.episode import OBS, EpisodeMeta
+from simscaleai.storage.episode_file import EpisodeFile, open_file, parse_env_args
+from simscaleai.storage.episode_source import EpisodeSource
+from simscaleai.storage.hdf5_chunks import Chunks
+from simscaleai.storage.index import unseal
+from simscaleai.storage.manifest import ShardRow, read_manifest
+from simscaleai.storage.obs_names import KeyPaths
+
+SPLITS = ("train", "valid")
+
+
+class ShardedDataset(EpisodeSource):
+    """An open folder of shards.
+
+    Args:
+      path: the folder.
+      images: not for folders: those of other tools are files.
+      use_index: whether to trust the indices of the shards, where they fit them.
+
+    Attributes:
+      manifest: what the folder says of itself.
+      starts: (shards + 1,) number of the first episode of each shard, and of all episodes.
+      lengths: (episodes,) steps of each episode.
+    """
+
+    def __init__(
+        self, path: str | Path, images: Mapping[str, str] | None = None, *, use_index: bool = True
+    ) -> None:
+        if images:
+            raise UserError(
+                f"{path} is a folder of shards, which are read as they are; data.images is for a file of"
+                " another tool."
+            )
+        self.path, self.images, self.is_robomimic = Path(path), {}, True
+        self.manifest = read_manifest(self.path)
+        rows = self.rows = self.manifest.rows
+        if not rows:
+            raise UserError(
+                f"{path} holds no finished shard yet; resume `simscale datagen` with --resume."
+            )
+        with guarded(
+            f"The manifest of {path}", "make it again with `simscale datagen ... --resume`"
+        ):
+            self._arrays = self.manifest.arrays()
+            args = parse_env_args(str(self.manifest.about.get("env_args", "{}")))
+            contract = args.get("contract")
+            self.contract = EnvContract.from_dict(contract) if isinstance(contract, dict) else None
+        self.env_args: JsonDict = args
+        self.starts = np.cumsum([0, *(len(row.lengths) for row in rows)])
+        self.lengths: IntArray = np.concatenate([row.lengths for row in rows])
+        self.episodes = _EpisodeTable(rows, self.starts.tolist())
+        self.obs_keys = sorted(k.removeprefix(OBS) for k in self._arrays if k.startswith(OBS))
+        self.example = 0  # no episode of a manifest is empty
+        self._use_index = use_index
+        # (process, shard, file): a handle that a forked process inherits must not be used there
+        self._open: tuple[int, int, EpisodeFile] | None = None
+
+    @property
+    def masks(self) -> ShardMasks:
+        """Which episodes are for training and which for validation, by the manifest."""
+        return ShardMasks(self)
+
+    def close(self) -> None:
+        if self._open is not None and self._open[0] == os.getpid():
+            self._open[2].close()
+        self._open = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": None}
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """Return an attribute of the whole dataset: what a file has in /data, objects as JSON text."""
+        own = {"total": int(self.lengths.sum()), **self.manifest.about}
+        value = own.get(name, default)
+        return json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+
+    def episode_attribute(self, i: int, name: str, default: Any = None) -> Any:
+        file, local = self._at(i)
+        return file.episode_attribute(local, name, default)
+
+    def keys(self, i: int) -> list[str]:
+        file, local = self._at(i)
+        return file.keys(local)
+
+    def shape(self, i: int, key: str) -> tuple[int, ...]:
+        """Return the shape of an array, by the manifest where it lists the array."""
+        if key in self._arrays:
+            return int(self.lengths[i]), *self._arrays[key][0]
+        file, local = self._at(i)
+        return file.shape(local, key)
+
+    def dtype(self, i: int, key: str) -> np.dtype[Any]:
+        if key in self._arrays:
+            return self._arrays[key][1]
+        file, local = self._at(i)
+        return file.dtype(local, key)
+
+    def read(self, i: int, key: str, start: int = 0, stop: int | None = None) -> Array:
+        file, local = self._at(i)
+        return file.read(local, key, start, stop)
+
+    def place(self, i: int) -> tuple[Path, str]:
+        shard, local = self.shard_of(i)
+        return self.shard_path(shard), f"data/demo_{local}"
+
+    def path_of(self, key: str) -> str:
+        return self._at(0)[0].path_of(key)
+
+    def shard_of(self, i: int) -> tuple[int, int]:
+        """Return the shard of episode i, and the episode's position in it."""
+        if not 0 <= i < len(self):
+            raise IndexError(f"episode {i} of {len(self)}")
+        shard = bisect.bisect_right(self.starts, i) - 1
+        return shard, i - int(self.starts[shard])
+
+    def shard_path(self, shard: int) -> Path:
+        """Return the path of a shard.
+
+        Raises:
+          UserError: it is not there, or has not the size that the manifest says.
+        """
+        row = self.rows[shard]
+        path = self.path / row.shard
+        remedy = "run the same `simscale datagen` with --resume, which makes it again"
+        try:
+            size = os.stat(path).st_size
+        except OSError:
+            raise MissingFileError(
+                f"The shard {path} is not there, and the manifest lists it; {remedy}."
+            ) from None
+        if size != row.nbytes:
+            raise UserError(
+                f"The shard {path} has {size} bytes, and {row.nbytes} in the manifest: it is cut short or was"
+                f" changed; {remedy}."
+            )
+        return path
+
+    def open_shard(self, shard: int) -> IndexedShard | EpisodeFile:
+        """Return a shard whose values can be found without HDF5, or else the open file."""
+        path, row = self.shard_path(shard), self.rows[shard]
+        if self._use_index and row.index_bytes:
+            found = IndexedShard.find(path, row, self.contract)
+            if found is not None:
+                return found
+        return self._file(shard)
+
+    def _file(self, shard: int) -> EpisodeFile:
+        """Return an open shard; it is closed when another one is opened."""
+        if self._open is None or self._open[:2] != (os.getpid(), shard):
+            self.close()
+            file = open_file(self.shard_path(shard), use_index=self._use_index)
+            if len(file) != len(self.rows[shard].lengths):
+                file.close()
+                raise UserError(
+                    f"The shard {file.path} has {len(file)} episodes, and {len(self.rows[shard].lengths)} in"
+                    " the manifest; validate the dataset."
+                )
+            self._open = os.getpid(), shard, file
+        return self._open[2]
+
+    def _at(self, i: int) -> tuple[EpisodeFile, int]:
+        shard, local = self.shard_of(i)
+        return self._file(shard), local
+
+
+class IndexedShard:
+    """Where the values of a shard are, by its index alone; what `StepReader` needs of a dataset.
+
+    Attributes:
+      path: the shard.
+      images: none.
+      episodes: of the shard.
+    """
+
+    def __init__(self, path: Path, row: ShardRow, places: KeyPaths, index: Any) -> None:
+        self.path, self.images, self._places, self._index = path, dict[str, str](), places, index
+        self.episodes = _EpisodeTable([row], [0, len(row.lengths)])
+
+    @classmethod
+    def find(cls, path: Path, row: ShardRow, contract: EnvContract | None) -> IndexedShard | None:
+        """Return the index of a shard; None if it is damaged, out of date or not of these episodes."""
+        if not 0 < row.index_offset <= row.nbytes - row.index_bytes:
+            return None
+        with open(path, "rb") as file:
+            raw = os.pread(file.fileno(), row.index_bytes, row.index_offset)
+            index = unseal(file.fileno(), raw, row.index_offset)
+        if index is None or not np.array_equal(index.lengths, row.lengths):
+            return None
+        paths = [p.removeprefix(OBS) for p in index.columns if p.startswith(OBS)]
+        return cls(path, row, KeyPaths(contract, paths, source=str(path)), index)
+
+    def columns(self, episodes: Sequence[int], keys: Sequence[str]) -> dict[str, Chunks | None]:
+        """Return the chunks of some arrays over some episodes; see `EpisodeFile.columns`."""
+        found: dict[str, Chunks | None] = {}
+        for key in keys:
+            chunks = self._index.chunks(self._places.path_of(key), episodes)
+            if chunks is None:
+                raise UserError(f"The shard {self.path} has no {key!r}; validate the dataset.")
+            found[key] = self._places.with_step_shape(key, chunks)
+        return found
+
+
+class ShardMasks:
+    """Training and validation episodes of a sharded dataset; the manifest lists them."""
+
+    names = list(SPLITS)
+
+    def __init__(self, data: ShardedDataset) -> None:
+        self._path = data.path
+        self._valid = np.concatenate([row.valid for row in data.rows])
+
+    def read(self, name: str) -> tuple[list[int], list[str]]:
+        """Return the sorted positions of "train" or "valid"; no name is missing."""
+        return np.flatnonzero(self._valid == (name == "valid")).tolist(), []
+
+    def split(self, name: str) -> list[int]:
+        """Return the sorted positions of "all", "train" or "valid"; UserError for another name."""
+        if name == "all":
+            return list(range(len(self._valid)))
+        if name not in SPLITS:
+            raise unknown_name(f"split of {self._path}:", name, {*SPLITS, "all"})
+        return self.read(name)[0]
+
+    def problems(self) -> list[str]:
+        """Return none: one column of flags cannot contradict itself."""
+        return []
+
+
+class _EpisodeTable(Sequence[EpisodeMeta]):
+    """The episodes of some shards, described when they are asked for: a million objects are not made."""
+
+    def __init__(self, rows: Sequence[ShardRow], starts: Sequence[int]) -> None:
+        self._rows, self._starts = rows, starts
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    @overload
+    def __getitem__(self, i: int) -> EpisodeMeta: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[EpisodeMeta]: ...
+
+    def __getitem__(self, i: int | slice) -> EpisodeMeta | list[EpisodeMeta]:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"episode {i} of {len(self)}")
+        i %= len(self)
+        shard = bisect.bisect_right(self._starts, i) - 1
+        return _meta(self._rows[shard], i - self._starts[shard], i)
+
+    def __iter__(self) -> Iterator[EpisodeMeta]:
+        count = itertools.count()
+        return (_meta(row, k, next(count)) for row in self._rows for k in range(len(row.lengths)))
+
+
+def _meta(row: ShardRow, local: int, i: int) -> EpisodeMeta:
+    """Return the description of episode i, which is the `local`-th of its shard."""
+    return EpisodeMeta(
+        f"demo_{i}",
+        int(row.lengths[local]),
+        int(row.seeds[local]),
+        bool(row.successes[local]),
+        row.instructions[local],
+    )

@@ -1,0 +1,234 @@
+"""Tasks on engines of others: each item is done once, killed workers cost an item, errors end the run."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import signal
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from simscaleai.datagen import generate_dataset
+from simscaleai.datagen.executors import (
+    MAX_TRIES,
+    InProcess,
+    Processes,
+    Ray,
+    Slurm,
+    executor_from_text,
+)
+from simscaleai.errors import MissingPackageError, UserError
+
+slow = pytest.mark.slow
+
+
+def square(item: int) -> int:
+    return item * item
+
+
+def fail(item: int) -> int:
+    if item == 3:
+        raise UserError("The item 3 is wrong.")
+    return item
+
+
+def die_once(folder: Path, item: int) -> int:
+    """Kill the own process the first time that an odd item comes."""
+    mark = folder / str(item)
+    if item % 2 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item * item
+
+
+def die(item: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def make(name: str, folder: Path):
+    if name == "slurm":
+        pytest.importorskip("submitit")
+        return Slurm(2, folder / "logs", cluster="local")
+    if name == "ray":
+        pytest.importorskip("ray")
+        return Ray(2)
+    return {"process": InProcess(), "processes": Processes(2)}[name]
+
+
+ENGINES = ["process", "processes", *(pytest.param(n, marks=slow) for n in ("slurm", "ray"))]
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_item_once_and_errors_end_the_run(tmp_path, name):
+    executor = make(name, tmp_path)
+    try:
+        assert sorted(executor.run(square, range(5))) == [0, 1, 4, 9, 16]
+        assert list(executor.run(square, [])) == []
+        with pytest.raises(UserError, match=r"^The item 3 is wrong\.$"):
+            list(executor.run(fail, [1, 3]))
+    finally:
+        executor.close()
+
+
+@pytest.mark.parametrize("name", ENGINES[1:])
+def test_killed_workers_cost_one_item(tmp_path, name):
+    executor = make(name, tmp_path)
+    try:
+        assert sorted(executor.run(partial(die_once, tmp_path), range(4))) == [0, 1, 4, 9]
+    finally:
+        executor.close()
+
+
+def test_an_item_that_kills_every_worker_is_named():
+    executor = Processes(1)
+    try:
+        with pytest.raises(UserError, match=rf"for shard 7 were killed {MAX_TRIES} times"):
+            list(executor.run(die, [7]))
+    finally:
+        executor.close()
+
+
+def test_closing_ends_the_workers():
+    executor = Processes(2)
+    results = executor.run(time.sleep, [0, 60])
+    next(results)
+    began = time.monotonic()
+    executor.close()
+    assert time.monotonic() - began < 30
+
+
+def test_a_text_names_an_executor(tmp_path):
+    assert isinstance(executor_from_text("processes", 2, tmp_path), Processes)
+    for text, reason in {
+        "dask": "Unknown executor 'dask'; known: processes, ray, slurm",
+        "slurm:partition": r"The option 'partition' .* form name=value",
+        "processes:a=1": "takes no option, and 'a' is one",
+    }.items():
+        with pytest.raises(UserError, match=reason):
+            executor_from_text(text, 2, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "package"), [("ray", "ray"), ("slurm", "submitit")])
+def test_a_package_that_is_not_installed(tmp_path, monkeypatch, name, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingPackageError, match=rf"needs {package}.*simscaleai\[{name}\]"):
+        executor_from_text(name, 2, tmp_path)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="needs submitit")
+def test_options_of_slurm(tmp_path):
+    with pytest.raises(UserError, match="Unknown SLURM cluster 'lsf'"):
+        executor_from_text("slurm:cluster=lsf", 2, tmp_path)
+    with pytest.raises(UserError, match="submitit refuses"):
+        executor_from_text("slurm:cluster=local,wings=2", 2, tmp_path)
+
+
+SETTINGS = {
+    "env_name": "reach",
+    "n_episodes": 24,
+    "policy_type": "scripted",
+    "noise": 0.3,
+    "max_steps": 30,
+    "env_kwargs": {"dt": 0.005},
+    "show_progress": False,
+}
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory) -> str:
+    """The content hash of one file, made in one process."""
+    path = tmp_path_factory.mktemp("whole") / "data.h5"
+    return generate_dataset(output_path=path, **SETTINGS)["content_hash"]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"executor": InProcess()},
+        {"workers": 2},
+        pytest.param({"workers": 2, "executor": "slurm:cluster=local"}, marks=slow),
+        pytest.param({"workers": 2, "executor": "ray"}, marks=slow),
+    ],
+    ids=["process", "processes", "slurm", "ray"],
+)
+def test_the_same_content_from_every_engine(tmp_path, expected, how):
+    made = generate_dataset(output_path=tmp_path / "big", shard_episodes=7, **SETTINGS, **how)
+    assert made["content_hash"] == expected
+
+
+def workers_of(name: str) -> list[int]:
+    """Process ids of workers that descend from this process."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int(
+                    (entry / "stat").read_text().rsplit(")")[-1].split()[1]
+                )
+            except OSError:
+                continue
+    sign = {"processes": b"spawn_main", "slurm": b"submitit.core._submit", "ray": b"ray::"}[name]
+    found = []
+    for pid in parents:
+        above = pid
+        while above in parents and above != os.getpid():
+            above = parents[above]
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if above == os.getpid() and sign in words and b"IDLE" not in words:
+            found.append(pid)
+    return found
+
+
+@slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+@pytest.mark.parametrize("name", ["processes", "slurm", "ray"])
+def test_killed_at_random_moments_loses_nothing(tmp_path, expected, name):
+    """A worker is killed at random moments: twenty times, or as often as the run is long enough for."""
+    import threading
+
+    rng, stop, kills = random.Random(0), threading.Event(), [0]
+
+    def killer() -> None:
+        while not stop.wait(rng.uniform(0.5, 2.0)) and kills[0] < 20:
+            if found := workers_of(name):
+                try:
+                    os.kill(rng.choice(found), signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+                kills[0] += 1
+
+    thread = threading.Thread(target=killer)
+    thread.start()
+    try:
+        texts = {"processes": "processes", "slurm": "slurm:cluster=local", "ray": "ray"}
+        for attempt in range(100):
+            try:
+                made = generate_dataset(
+                    output_path=tmp_path / "big",
+                    shard_episodes=1,
+                    workers=2,
+                    executor=texts[name],
+                    resume=True,
+                    **SETTINGS,
+                )
+            except UserError as error:  # the same shard was hit too often
+                assert "were killed" in str(error)
+                continue
+            assert made["content_hash"] == expected, attempt
+            if kills[0] >= 20:
+                break
+            for path in (tmp_path / "big").glob("shard-0000[0-9].h5"):
+                path.unlink()  # to be made again, under fire
+    finally:
+        stop.set()
+        thread.join()
+    assert kills[0] == 20
