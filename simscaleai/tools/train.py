@@ -27,6 +27,7 @@ def train_run(run: RunConfig) -> dict[str, float]:
       UserError: settings, model, dataset and environment are incompatible; raised before the first step.
     """
     trainer = build_trainer(run.train_config())
+    # given from here, because the layer of training does not import the simulator
     if run.eval.env_episodes:
         trainer.eval_fn = closed_loop(run.eval, trainer.model)
     return run_trainer(trainer, run)

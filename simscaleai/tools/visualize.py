@@ -117,9 +117,10 @@ def write_rollout(
         for snapshot in snapshots:
             last[:] = [snapshot]
             yield (frame := compose(snapshot, seconds))
+        # players stop or start again at once: hold the outcome
         yield from itertools.repeat(frame, round(REST / seconds))
 
-    count = write_video(path, frames(), fps=1 / seconds)
+    count = write_video(path, frames(), fps=1 / seconds)  # real time
     success = last[0].success
     return {
         "output_path": str(path),

@@ -100,7 +100,7 @@ def datagen(
         n_episodes,
         output,
         policy,
-        domain_randomization=randomize is not None,
+        domain_randomization=randomize is not None,  # the level implies the switch
         randomize=randomize,
         max_steps=max_steps,
         seed=seed,

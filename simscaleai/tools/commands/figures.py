@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from simscaleai.tools.app import RandomizeCommand, app, echo, examples
 from simscaleai.tools.commands.options import Dataset, Env, Randomize, RobotName, names
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Options of several commands; `options.py` has those that other commands have as well.
 Save = Annotated[
     Path | None,
     typer.Option(help="File to write: png, pdf, svg, ...; without it, a window opens."),
@@ -195,11 +199,11 @@ def viz_video(
     echo(f"{done['successes']} of {n_episodes} episodes succeeded: {done['output_path']}")
 
 
-def _make(save: Path | None, draw: Callable[[], Any]) -> None:
+def _make(save: Path | None, draw: Callable[[], Figure]) -> None:
     """Draw a figure after checking that it can be saved or shown."""
     from simscaleai.tools import visualize
 
-    path = visualize.check_target(save)
+    path = visualize.check_target(save)  # before minutes of rendering
     visualize.save_or_show(draw(), path)
-    if path is not None:
+    if path is not None:  # a window needs no message
         echo(f"Wrote {path}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -84,14 +84,15 @@ def info() -> None:
 
 
 def _about_env(name: str) -> tuple[str, str]:
-    """An environment's instruction, and the shapes of what it observes."""
+    """Return an environment's instruction, and the names and shapes of its observations."""
     from simscaleai.contract import EnvContract
+    from simscaleai.rollout.gym_types import GymEnv
     from simscaleai.sim import make_env
 
-    env: Any = make_env(name, cameras=[])
+    env: GymEnv = make_env(name, cameras=[])  # without cameras, no engine has to work
     try:
         space = env.observation_space
-        parts = getattr(space, "spaces", None)
+        parts = getattr(space, "spaces", None)  # None: a user's environment with a single array
         shapes = (
             {"": space.shape}
             if not isinstance(parts, dict)
@@ -100,6 +101,7 @@ def _about_env(name: str) -> tuple[str, str]:
         features = [
             f"{key} {'x'.join(map(str, shape or ())) or 'number'}" for key, shape in shapes.items()
         ]
+        # only our tasks have instructions
         ours = EnvContract.of(env) is not None
         instruction = _example(env.unwrapped.task.instructions[0]) if ours else ""
     finally:
@@ -108,7 +110,7 @@ def _about_env(name: str) -> tuple[str, str]:
 
 
 def _example(instruction: str) -> str:
-    """An instruction as a person would say it, with all colors where it names one."""
+    """Return an instruction as an example, with all colors if it names one."""
     from simscaleai.sim.tasks.colors import COLORS
 
     return instruction.replace("{color}", "/".join(COLORS))

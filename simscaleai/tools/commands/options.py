@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from simscaleai.json_types import JsonDict
 from simscaleai.tools.app import RANDOMIZE
 
 Env = Annotated[str, typer.Option("--env-name", help="Environment; see `simscale list-envs`.")]
@@ -41,5 +43,14 @@ Randomize = Annotated[
 
 
 def names(text: str) -> list[str]:
-    """The parts of a list such as "wrist_cam,front_cam"."""
+    """Return the parts of a list such as "wrist_cam,front_cam"."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def given(flags: Mapping[str, object]) -> JsonDict:
+    """Return the flags that were given, as plain values; the others keep their settings."""
+    return {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in flags.items()
+        if value is not None
+    }

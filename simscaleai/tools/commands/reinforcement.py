@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from simscaleai.tools.app import app, examples
-from simscaleai.tools.commands.options import RobotName
+from simscaleai.tools.commands.options import RobotName, given
 
 
 @app.command(
@@ -77,6 +77,7 @@ def rl(
     from simscaleai.rl.training import train_agent
     from simscaleai.tools.console import results
 
+    # a group is given only if one of its flags is: None would replace that of the file
     of_agent = {"name": agent, "total_timesteps": total_steps}
     flags = {
         "name": name,
@@ -87,18 +88,14 @@ def rl(
         "init_from": init_from,
         "resume_from": resume,
         "save_path": save_path,
-        "use_wandb": use_wandb or None,
+        "use_wandb": use_wandb or None,  # without the flag, the file decides
         "env": None if robot is None else {"robot": robot},
         "agent": {key: value for key, value in of_agent.items() if value is not None} or None,
     }
-    given = {
-        key: str(value) if isinstance(value, Path) else value
-        for key, value in flags.items()
-        if value is not None
-    }
-    done = train_agent(load_rl(config and find_config(config, "rl"), overrides or (), **given))
+    path = config and find_config(config, "rl")
+    done = train_agent(load_rl(path, overrides or (), **given(flags)))
     stopped = done.pop("stopped")
     results("Reinforcement learning", done)
-    if stopped:
+    if stopped:  # the exit code of a shell after Ctrl-C
         typer.echo("Stopped early; resume with --resume auto.", err=True)
         raise typer.Exit(130)

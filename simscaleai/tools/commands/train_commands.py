@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from simscaleai.tools.app import app, examples
+from simscaleai.tools.commands.options import given
 
 Overrides = Annotated[
     list[str] | None,
@@ -76,7 +77,8 @@ def train(
     from simscaleai.tools.train import check_data, train_run
     from simscaleai.training.run_config import load_run
 
-    flags = _given(
+    # dotted names of `RunConfig`
+    flags = given(
         {
             "name": name,
             "model.name": model,
@@ -89,7 +91,7 @@ def train(
             "checkpoints.folder": checkpoint_dir,
             "checkpoints.resume_from": resume,
             "eval.env_episodes": eval_env_episodes,
-            "log.use_wandb": use_wandb or None,
+            "log.use_wandb": use_wandb or None,  # without the flag, the file decides
         }
     )
     run = load_run(config and find_config(config, "train"), overrides or (), flags)
@@ -101,7 +103,7 @@ def train(
         trial=max_steps is not None or "trainer.max_steps" in words or resume is not None,
     )
     metrics = train_run(run)
-    if Processes.from_environment().is_main:
+    if Processes.from_environment().is_main:  # under torchrun, one table is enough
         results("Training", metrics)
 
 
@@ -139,7 +141,8 @@ def sweep(
     from simscaleai.recipes import find_config
     from simscaleai.tools.sweep import run_sweep
 
-    flags = _given(
+    # dotted names of `RunConfig`
+    flags = given(
         {
             "model.name": model,
             "data.path": dataset,
@@ -148,19 +151,10 @@ def sweep(
             "optimizer.lr": lr,
             "hardware.device": device,
             "eval.env_episodes": eval_env_episodes,
-            "log.use_wandb": use_wandb or None,
+            "log.use_wandb": use_wandb or None,  # without the flag, the file decides
         }
     )
     path = config and find_config(config, "train")
     failed = run_sweep(overrides or (), path, flags, name, launcher)
-    if failed:
+    if failed:  # each failed job has printed its error
         raise typer.Exit(1)
-
-
-def _given(flags: dict[str, Any]) -> dict[str, Any]:
-    """The flags that were given, as plain values."""
-    return {
-        key: str(value) if isinstance(value, Path) else value
-        for key, value in flags.items()
-        if value is not None
-    }

@@ -76,11 +76,12 @@ def plot_env(
     title = f"{source.env_name}, {source.title}{looks}: {how + ' after ' if how else ''}{took}"
     figure = new_figure(2.1 * columns, 0.4 + 2.3 * rows, title)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    # zip ends with the images: there are at least as many panels
     for axes, snapshot in zip(panels, snapshots, strict=False):
         show_image(axes, snapshot.images[0])
         axes.set_title(f"{snapshot.steps[0] * seconds:.2f} s")
     _mark(panels[len(shown) - 1], end, 0)
-    for axes in panels[len(shown) :]:
+    for axes in panels[len(shown) :]:  # the last row may be incomplete
         axes.remove()
     return figure
 

@@ -105,7 +105,7 @@ def show_image(
     axes.grid(False)
     axes.set_xticks([])
     axes.set_yticks([])
-    for spine in axes.spines.values():
+    for spine in axes.spines.values():  # an image needs no box; `frame` draws one with a meaning
         spine.set_visible(False)
     return axes.imshow(pixels, cmap=cmap, vmax=vmax)
 

@@ -122,7 +122,7 @@ def _is_image(data: EpisodeSource, episode: int, key: str) -> bool:
 def _image_keys(data: EpisodeSource, episode: int) -> list[str]:
     """Return the keys of images; `image`, a copy of the first camera's, only if it is the only one."""
     keys = [key for key in _observations(data, episode) if _is_image(data, episode, key)]
-    several = any(key.startswith("images/") for key in keys)
+    several = any(key.startswith("images/") for key in keys)  # `image` would repeat one of them
     return [key for key in keys if key != "image" or not several]
 
 
@@ -135,6 +135,7 @@ def _panels(data: EpisodeSource, episode: int) -> list[_Panel]:
     points = {k: v for k, v in vectors.items() if k.endswith("_pos") and v.shape[1] == 3}
     panels = []
     if points:
+        # "ee" (end effector) is jargon of this package; the legend is for any reader
         names = {key: key.removesuffix("_pos").replace("ee", "hand") for key in points}
         for i, axis in enumerate("xyz"):
             lines = {names[key]: value[:, i] for key, value in points.items()}
@@ -162,7 +163,7 @@ def _draw(axes: Axes, time: Array, panel: _Panel) -> None:
     style = "steps-post" if panel.held else "default"
     for i, (label, values) in enumerate(panel.lines.items()):
         color = CYCLE[i % len(CYCLE)]
-        dashes = "--" if label == "target" else "-"
+        dashes = "--" if label == "target" else "-"  # a goal is no measured position
         axes.plot(time, values, dashes, color=color, label=label, drawstyle=style)
     axes.set(title=panel.title, ylabel=panel.unit)
     axes.margins(x=0.01)
