@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from simscaleai import plugins
 from simscaleai.tools.app import app, examples
+
+if TYPE_CHECKING:
+    from simscaleai.sim.task import Task
 
 
 @app.command("list-envs", epilog=examples("simscale list-envs"))
@@ -103,14 +106,19 @@ def _about_env(name: str) -> tuple[str, str]:
         ]
         # only our tasks have instructions
         ours = EnvContract.of(env) is not None
-        instruction = _example(env.unwrapped.task.instructions[0]) if ours else ""
+        instruction = _example(env.unwrapped.task) if ours else ""
     finally:
         env.close()
     return instruction, ", ".join(part.strip() for part in features)
 
 
-def _example(instruction: str) -> str:
-    """Return an instruction as an example, with all colors if it names one."""
-    from simscaleai.sim.tasks.colors import COLORS
-
-    return instruction.replace("{color}", "/".join(COLORS))
+def _example(task: Task) -> str:
+    """Return the first instruction of a task, with all words for each of its fields: "red/green/blue"."""
+    words: dict[str, dict[str, None]] = {}  # {field: words}; a dict keeps their order
+    for fields in getattr(task, "words", {}).values():
+        for field, word in fields.items():
+            words.setdefault(field, {})[word] = None
+    instruction = task.instructions[0]
+    for field, each in words.items():
+        instruction = instruction.replace(f"{{{field}}}", "/".join(each))
+    return instruction
