@@ -1,16 +1,16 @@
-"""Data generation end to end against bare physics: control steps per second, in one run.
+"""Compare data generation end to end with bare physics: control steps per second, in one run.
 
     python benchmarks/datagen_throughput.py
     python benchmarks/datagen_throughput.py --cameras wrist_cam,front_cam --env-name pick_place
 
-Bare physics is `mujoco.batch.Batch` alone on all cores, stepping the very states and controls that
-the expert's episodes went through (recorded beforehand). Data generation is `generate_dataset`, from
-call to return: environments, expert, recording, and the finished file. Randomization is off and
-observations have no images. The two take turns; the table shows medians.
+Bare physics is `mujoco.batch.Batch` alone on all cores, stepping through the recorded states and controls
+of the expert's episodes. Data generation is `generate_dataset` from call to return: environments, expert,
+recording, and the finished file. Randomization is off and observations have no images. The two take turns;
+the table shows medians.
 
-With `--cameras` it is pictures per second of a whole call (one per camera and step, randomization on), and
-what share of it goes where. Writing is parts and the file, with the syncs of both; the rest is the expert,
-recording and start-up.
+With `--cameras`, it measures images per second of a whole call (one per camera and step, with
+randomization), and the fraction of time of each stage. Writing includes parts, the file and the syncs of
+both; the rest is the expert, recording and start-up.
 """
 
 from __future__ import annotations
@@ -116,13 +116,15 @@ class Clock:
             self.seconds[heading] = self.seconds.get(heading, 0.0) + own
 
 
-def pictures(env_name: str, cameras: list[str], size: int, episodes: int) -> None:
+def image_generation(env_name: str, cameras: list[str], size: int, episodes: int) -> None:
     """Print frames per second of image datagen and the time that each stage takes."""
     clock = Clock()
     clock.watch(Renderer, "render", "rendering")
     for name in ("step", "forward", "set_const", "reset"):
         clock.watch(BatchSim, name, "simulation")
-    clock.watch(EpisodeWriter, "add_all", "compression")  # but for what it calls of these:
+    clock.watch(
+        EpisodeWriter, "add_all", "compression"
+    )  # without the following functions, which it calls
     clock.watch(EpisodeWriter, "_write", "writing")
     clock.watch(shards, "write_shard", "writing")
     read_shard = shards.read_shard
@@ -142,10 +144,10 @@ def pictures(env_name: str, cameras: list[str], size: int, episodes: int) -> Non
     seconds = stats["seconds"]
     clock.seconds["rest"] = seconds - sum(clock.seconds.values())
     table = Table("pixels", "frames", "frames/s", *clock.seconds, "MB", "kB/frame")
-    shares = (f"{value / seconds:.0%}" for value in clock.seconds.values())
+    fractions = (f"{value / seconds:.0%}" for value in clock.seconds.values())
     megabytes = stats["file_size_mb"]
     sizes = (f"{megabytes:.1f}", f"{1e3 * megabytes / frames:.1f}")
-    table.add_row(str(size), str(frames), f"{frames / seconds:,.0f}", *shares, *sizes)
+    table.add_row(str(size), str(frames), f"{frames / seconds:,.0f}", *fractions, *sizes)
     Console(width=120).print(table)
 
 
@@ -154,12 +156,12 @@ def main() -> None:
     parser.add_argument("--env-name", choices=sorted(EPISODES), help="only this one")
     parser.add_argument("--episodes", type=int, help="per dataset")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--cameras", help="such as wrist_cam,front_cam: measure pictures")
+    parser.add_argument("--cameras", help="such as wrist_cam,front_cam: measure images")
     parser.add_argument("--image-size", type=int, default=64)
     args = parser.parse_args()
     if args.cameras:
         names, env_name = args.cameras.split(","), args.env_name or "pick_place"
-        pictures(env_name, names, args.image_size, args.episodes or 64)
+        image_generation(env_name, names, args.image_size, args.episodes or 64)
         return
     table = Table("environment", "episodes", "steps each", "bare", "datagen", "ratio", "bar")
     for env_name in [args.env_name] if args.env_name else EPISODES:

@@ -2,11 +2,11 @@
 
     python benchmarks/imitation.py [RECIPE ...] [--seeds 1] [--threads 2]
 
-A recipe is a file of configs/train; the demonstrations are made by the command in its first lines, with the
-seed of the run. Episodes of the evaluation start where no demonstration and no other evaluation does.
-Models of language are told what to do in phrasings that no demonstration had. For tasks with kinds of
-episodes the last column has the successes of each kind: which color was named, or, around the post of
-reach_around, whether it was passed on the left, on the right, or not at all.
+A recipe is a file in configs/train; the command in its first lines generates the demonstrations, with the
+seed of the run. No demonstration and no other evaluation has the seeds of the evaluated episodes. Models
+that read instructions get phrasings that no demonstration contains. For tasks with categories of episodes,
+the last column shows the
+successes of each: the named color, or, in reach_around, the side on which the post was passed.
 """
 
 from __future__ import annotations

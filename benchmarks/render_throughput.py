@@ -1,13 +1,13 @@
-"""Pictures per second: the ray tracer, MuJoCo's renderer as it is, and as fast as it can be tuned.
+"""Images per second: the ray tracer, MuJoCo's renderer with its defaults, and tuned for speed.
 
     python benchmarks/render_throughput.py
 
-The scene is pick_place with `front_cam` and `wrist_cam`, in the midst of episodes of the expert; each row
-has its own state. A frame is one RGB picture of one camera in the caller's memory. "gl" is
-`mujoco.Renderer` on the scene as it is (shadow map of 2048, 4 samples), "gl, MuJoCo's shadows" with MuJoCo's
-own default of 4096, and "gl tuned" without shadows, reflections and multisampling: the least work that gives
-colors. OpenGL draws rows one after the other. Engines take turns; the table shows the best of the repeats,
-since the machine has other users, whose load only ever slows a repeat down.
+The scene is pick_place with `front_cam` and `wrist_cam`, during episodes of the expert; each env has its
+own state. A frame is one RGB image of one camera in the caller's memory. "gl" is `mujoco.Renderer` with the
+settings of the scene (shadow map of 2048, 4 samples), "gl, MuJoCo's shadows" has MuJoCo's default of 4096,
+and "gl tuned" has no shadows, reflections and multisampling, the least work that gives colors. OpenGL
+renders one env after the other. Engines take turns; the table shows the best of the repeats, since load of
+other users can only slow a repeat down.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python benchmarks/rl_pick_place.py [--seeds 3] [--steps 4000000] [--to-end] [--threads 1]
 
-Seconds include the recipe's own evaluations; success is of the deterministic policy on 200 episodes that
-neither training nor those evaluations have seen. `in physics` is the share of the wall-clock that the
-simulation's steps took.
+Seconds include the recipe's own evaluations; success is that of the deterministic policy in 200 episodes that
+neither training nor those evaluations contain. `in physics` is the fraction of the wall time spent in
+steps of the simulation.
 """
 
 from __future__ import annotations

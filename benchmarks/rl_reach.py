@@ -2,8 +2,8 @@
 
     python benchmarks/rl_reach.py [--seeds 3]
 
-Seconds include the recipe's own evaluations; success is of the deterministic policy on 200 episodes that
-neither training nor those evaluations have seen.
+Seconds include the recipe's own evaluations; success is that of the deterministic policy in 200 episodes that
+neither training nor those evaluations contain.
 """
 
 from __future__ import annotations

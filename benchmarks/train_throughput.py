@@ -60,7 +60,7 @@ def write_dataset(path: Path, episodes: int, image_size: int = 0) -> Path:
         if image_size:
             start, end = rng.uniform(0.2, 0.8, (2, 2))
             path = np.linspace(start, end, EPISODE_STEPS)
-            obs["image"] = np.stack([picture(image_size, place) for place in path])
+            obs["image"] = np.stack([synthetic_image(image_size, place) for place in path])
         actions = rng.uniform(-1, 1, (EPISODE_STEPS, 4)).astype(np.float32)
         zeros = np.zeros(EPISODE_STEPS)
         return Episode(obs, actions, zeros.astype(np.float32), zeros > 0, zeros[:, None])
@@ -70,7 +70,7 @@ def write_dataset(path: Path, episodes: int, image_size: int = 0) -> Path:
     return path
 
 
-def picture(size: int, place: np.ndarray) -> np.ndarray:
+def synthetic_image(size: int, place: np.ndarray) -> np.ndarray:
     """A shaded ball at `place` in [0, 1]^2 over a checkered floor, (size, size, 3) uint8."""
     y, x = np.mgrid[0:size, 0:size] / size
     floor = 90 + 60 * y + 25 * ((8 * x / (0.4 + y)).astype(int) + (10 * y).astype(int) & 1)

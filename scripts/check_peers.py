@@ -155,8 +155,8 @@ def torchrl_single() -> None:
     check_env_specs(env)
     assert env.rollout(3).shape == (3,)
     assert GymEnv(ID, frame_skip=2, **FAST).rollout(2).shape == (2,)
-    pictures = GymEnv(ID, from_pixels=True, pixels_only=False, **FAST)
-    assert pictures.rollout(2)["pixels"].shape == (2, 128, 128, 3)
+    images = GymEnv(ID, from_pixels=True, pixels_only=False, **FAST)
+    assert images.rollout(2)["pixels"].shape == (2, 128, 128, 3)
 
 
 @check("torchrl", 'GymWrapper of our vector environment, autoreset_mode="disabled"')

@@ -81,7 +81,7 @@ def check(path: Path) -> None:
         train = ours.split("train")
         steps = sum(ours.episodes[i].length for i in train)
         first = train[0]
-        seen = ours.read(first, "obs/images/front_cam")
+        recorded = ours.read(first, "obs/images/front_cam")
         depth = ours.read(first, "obs/depth/wrist_cam")
         actions = ours.read(first, "actions")
     for cache in ("all", None):
@@ -95,8 +95,8 @@ def check(path: Path) -> None:
         )
         assert len(data) == steps
         sample = data[0]
-        np.testing.assert_array_equal(sample["obs"]["front_cam_image"][-1], seen[0])
-        np.testing.assert_array_equal(sample["next_obs"]["front_cam_image"][-1], seen[1])
+        np.testing.assert_array_equal(sample["obs"]["front_cam_image"][-1], recorded[0])
+        np.testing.assert_array_equal(sample["next_obs"]["front_cam_image"][-1], recorded[1])
         np.testing.assert_array_equal(sample["obs"]["wrist_cam_depth"][-1, ..., 0], depth[0])
         np.testing.assert_array_equal(sample["actions"], actions[:1])
         batch = next(iter(torch.utils.data.DataLoader(data, batch_size=4)))

@@ -191,14 +191,14 @@ def api_page() -> str:
         "underscore are internal. A `UserError` is a `ValueError`."
     )
     parts = ["# Python reference", NOTE, intro]
-    seen: set[int] = set()
+    documented: set[int] = set()
     for package, modules in MODULES.items():
         name = ".".join(filter(None, ["simscaleai", package]))
         parts.append(f"## {name}")
         about = sentence(importlib.import_module(name)) if package else "What every part stands on."
         parts.append(about)
         for module in expand(name, modules):
-            parts += module_section(module, seen)
+            parts += module_section(module, documented)
     return page(parts)
 
 
@@ -216,14 +216,14 @@ def expand(package: str, names: str) -> Iterator[Any]:
         yield from map(importlib.import_module, found)
 
 
-def module_section(module: Any, seen: set[int]) -> Iterator[str]:
-    things = [(name, thing) for name, thing in public(module) if id(thing) not in seen]
+def module_section(module: Any, documented: set[int]) -> Iterator[str]:
+    things = [(name, thing) for name, thing in public(module) if id(thing) not in documented]
     if not things:
         return
     yield f"### {module.__name__}"
     yield docs(module)
     for name, thing in things:
-        seen.add(id(thing))
+        documented.add(id(thing))
         yield f"#### {name}"
         if inspect.isclass(thing):
             yield from class_section(thing)

@@ -1,9 +1,10 @@
 """MkDocs hooks: add the Python reference to the site, and adapt pages that are written for a code host.
 
-- `api-reference.md` is made from the docstrings while the site is built; it is not kept in git.
-- Links that leave docs/, such as `../benchmarks/results/core-loop.md`, have no page on the site: there they
-  lead to the file on GitHub. `tests/test_docs.py` checks that the files exist.
-- Code blocks marked `no-run` would not be seen as code: the mark is for the tests alone, and is left out.
+- `api-reference.md` is generated from the docstrings when the site is built; it is not kept in git.
+- Links out of docs/, such as `../benchmarks/results/core-loop.md`, have no page on the site; they are changed
+  to links to the file on GitHub. `tests/test_docs.py` checks that the files exist.
+- The mark `no-run` of code blocks is removed, since MkDocs would not recognize the language; only tests use
+it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The pictures of the documentation, from real runs: `python scripts/make_pictures.py`.
+"""Make the images of the documentation from real runs: `python scripts/make_images.py`.
 
-Demonstrations, cloned policies and a PPO agent are made first, in `runs/pictures/`, unless they are there: a
-quarter of an hour on two CPU cores. The pictures go to `docs/images/`. Look at each one before committing it.
+It first generates demonstrations, clones policies and trains a PPO agent in `runs/images/`, unless they
+exist, which takes a quarter of an hour on two CPU cores. Images are written to `docs/images/`. Look at each
+before committing it.
 """
 
 from __future__ import annotations
@@ -16,40 +17,39 @@ from PIL import Image
 from simscaleai.tools.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
-RUNS, IMAGES = Path("runs/pictures"), Path("docs/images")
-LIMIT = 300_000  # bytes of a picture
+RUNS, IMAGES = Path("runs/images"), Path("docs/images")
+LIMIT = 300_000  # bytes of an image
 FILM_WIDTH, FILM_QUALITY = 576, 45
 
-# {what a command makes: the command}
+# {output of a command: the command}
 INGREDIENTS = {
     RUNS
     / "pick_place.h5": "datagen --env-name pick_place --n-episodes 500 --noise 0.2 --only-success"
     " --seed 0 --output {}",
-    RUNS
-    / "pictures.h5": "datagen --env-name pick_place --n-episodes 4 --cameras wrist_cam,front_cam"
+    RUNS / "images.h5": "datagen --env-name pick_place --n-episodes 4 --cameras wrist_cam,front_cam"
     " --image-size 128 --seed 1 --output {}",
-    RUNS / "pick_place/config.yaml": "train --dataset runs/pictures/pick_place.h5"
-    " --name pictures/pick_place --max-steps 3000 --batch-size 256 --lr 1e-3 --eval-env-episodes 50"
+    RUNS / "pick_place/config.yaml": "train --dataset runs/images/pick_place.h5"
+    " --name images/pick_place --max-steps 3000 --batch-size 256 --lr 1e-3 --eval-env-episodes 50"
     " log.log_every=20 trainer.eval_every=300 checkpoints.save_every=0",
     RUNS
     / "reach_color.h5": "datagen --env-name reach_color --n-episodes 1000 --noise 0.1 --only-success"
     " --cameras wrist_cam --output {}",
     RUNS / "reach_color/config.yaml": "train --config configs/train/vla_reach_color.yaml"
-    " --dataset runs/pictures/reach_color.h5 --name pictures/reach_color",
-    RUNS / "reach/config.yaml": "rl --config configs/rl/reach.yaml --name pictures/reach"
+    " --dataset runs/images/reach_color.h5 --name images/reach_color",
+    RUNS / "reach/config.yaml": "rl --config configs/rl/reach.yaml --name images/reach"
     " agent.log_every=2",
 }
 CLONE = RUNS / "pick_place/checkpoints/final.pt"
-PICTURES = {
+COMMANDS = {
     "env_grid.png": "viz-env --env-name pick_place --n-steps 40",
     "randomized.png": "viz-env --env-name pick_place --randomize heavy --n-steps 20 --seed 3",
     "cameras.png": "viz-cameras --env-name pick_place --cameras observer_cam,overhead_cam,wrist_cam"
     " --seed 1 --size 160",
-    "dataset_stats.png": "viz-dataset runs/pictures/pick_place.h5",
-    "trajectory.png": "viz-trajectory runs/pictures/pictures.h5 --episode 0",
-    "training.png": "viz-training runs/pictures/pick_place",
-    "rl_training.png": "viz-rl runs/pictures/reach",
-    "instructions.mp4": "viz-video --policy runs/pictures/reach_color/checkpoints/final.pt"
+    "dataset_stats.png": "viz-dataset runs/images/pick_place.h5",
+    "trajectory.png": "viz-trajectory runs/images/images.h5 --episode 0",
+    "training.png": "viz-training runs/images/pick_place",
+    "rl_training.png": "viz-rl runs/images/reach",
+    "instructions.mp4": "viz-video --policy runs/images/reach_color/checkpoints/final.pt"
     " --n-episodes 6 --n-steps 30 --seed 3 --size 208",
     "rollout.mp4": f"viz-video --policy {CLONE} --n-episodes 6 --randomize --n-steps 100 --size 208",
 }
@@ -60,7 +60,7 @@ def make() -> None:
     for made, command in INGREDIENTS.items():
         if not made.exists():
             simscale(command.format(made))
-    for name, command in PICTURES.items():
+    for name, command in COMMANDS.items():
         path = IMAGES / name
         simscale(f"{command} --save {path}")
         if path.suffix == ".png":
@@ -82,12 +82,12 @@ def simscale(command: str) -> None:
 
 
 def shrink(path: Path) -> None:
-    """Without transparency, and packed as well as it goes."""
+    """Rewrite a PNG without transparency, compressed as well as possible."""
     Image.open(path).convert("RGB").save(path, optimize=True)
 
 
 def animate(path: Path) -> None:
-    """The video as a moving picture, which pages can show as they show others."""
+    """Replace a video by an animated WebP image, which pages show like any other image."""
     frames = [Image.fromarray(frame) for frame in iio.imiter(path, plugin="FFMPEG")]
     height = round(FILM_WIDTH * frames[0].height / frames[0].width)
     first, *rest = [
