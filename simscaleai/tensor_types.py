@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NotRequired, TypeAlias, TypedDict, Union
+from typing import Any, NotRequired, TypeAlias, TypedDict, Union
 
 import torch
 
@@ -11,6 +11,9 @@ Tensors: TypeAlias = dict[str, torch.Tensor]
 
 TensorTree: TypeAlias = dict[str, Union[torch.Tensor, "TensorTree"]]
 """Tensors in nested dicts, as a checkpoint holds those of an optimizer."""
+
+StateDict: TypeAlias = dict[str, Any]
+"""Tensors and plain values by name: the state of one component, or a whole checkpoint."""
 
 
 class Batch(TypedDict):

@@ -11,9 +11,8 @@ noise_shape = None         shape of the standard normal numbers that predict(obs
 rebuild_with = {}          arguments that a checkpoint records besides those of the constructor call, as plain
                            data, so that the model is rebuilt without the files it was made from; as a class
                            attribute, the arguments for a checkpoint that records none
-privileged_keys = ()       positions that it predicts besides actions: batch["privileged"] is {key: (B, 3)},
-raw
-                           values of the present step; in training and validation only, never when acting
+privileged_keys = ()       positions that it predicts besides actions: batch["privileged"] is {key: (B, 3)} of
+                           the present step, not normalized; in training and validation only
 image_shape = None         (channels, height, width) of every image that it reads; a side may be None for any
 normalization = {}         modes of "state" (mean_std) and "actions" (identity); see `normalization`
 """

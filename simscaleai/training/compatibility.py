@@ -1,15 +1,16 @@
-"""Compatibility of a checkpoint with a run: every difference of model, data and environment, as sentences."""
+"""Compatibility of a checkpoint with a run: every difference of model, data and environment, in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
+from simscaleai.json_types import JsonDict
 from simscaleai.models.registry import model_arguments
+from simscaleai.tensor_types import StateDict
 
-# What a checkpoint that can be gone on from holds besides its tensors.
+# {entry: type}, which a checkpoint needs, besides its tensors, to be resumed.
 CONTENTS = {
     "policy": dict,
     "scaler": dict,
@@ -21,9 +22,10 @@ CONTENTS = {
     "best": dict,
 }
 
+# {path of a tensor: its shape}, such as {("optimizer", "layer.weight", "exp_avg"): (64, 32)}.
 Shapes = Mapping[tuple[str, ...], tuple[int, ...]]
 
-# Settings of which one may differ from the checkpoint's without a word.
+# Settings that may differ from the checkpoint's without a message: they do not change what is learned.
 _SILENT = {
     *("resume_from", "run_name", "checkpoint_dir", "show_progress", "device", "distributed"),
     *("backend", "strategy", "num_workers", "accumulate", "log_every", "eval_every", "save_every"),
@@ -31,21 +33,23 @@ _SILENT = {
     *("use_tensorboard", "model_name", "model_kwargs", "compile", "cache_mb"),
 }
 
-
-# Settings by which the place in the data, the RNG state and the optimizer's state are meant.
+# Settings that must not differ: the position in the data, the RNG state and the optimizer state depend on
+# them.
 _BINDING = ("seed", "optimizer")
 
 
-def other_settings(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
-    """Settings that change what is learned and are not those of the checkpoint."""
+def other_settings(saved: JsonDict, own: JsonDict) -> list[str]:
+    """Return the settings that change what is learned and differ from those of the checkpoint."""
     keys = [k for k in own if k in saved and k not in (*_SILENT, *_BINDING)]
     return [f"{k} {own[k]} (was {saved[k]})" for k in keys if own[k] != saved[k]]
 
 
-def policy_differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+def policy_differences(saved: JsonDict, own: JsonDict) -> list[str]:
     """Return the differences of two descriptions of a policy (`models.policy.describe`)."""
     if saved.get("model_name") != own.get("model_name"):
+        # Arguments of different models cannot be compared.
         return [f"the model is {saved.get('model_name')!r}, here {own.get('model_name')!r}"]
+    # An argument that is left out has its default, and is no difference from the default written out.
     defaults = model_arguments(own["model_name"])
     old, new = ({**defaults, **about["model_kwargs"]} for about in (saved, own))
     found = [
@@ -57,6 +61,7 @@ def policy_differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list
     if positions[0] != positions[1]:
         found.append("relative_positions is {}, here {}".format(*positions))
     for name in ("shapes", "dtypes"):
+        # Earlier releases recorded no dtypes: those are compared only where both have them.
         old, new = (about.get(f"obs_{name}") or {} for about in (saved, own))
         for key in sorted(old.keys() | new.keys()):
             if old.get(key) != new.get(key) and (name == "shapes" or (key in old and key in new)):
@@ -66,14 +71,14 @@ def policy_differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list
         before, now = (EnvContract.from_dict(about["contract"]) for about in (saved, own))
         if before.env_name != now.env_name:
             found.append(f"the environment is {before.env_name!r}, here {now.env_name!r}")
-        known = {*before.obs_shapes, *now.obs_shapes}  # compared above
+        known = {*before.obs_shapes, *now.obs_shapes}  # observations are compared above
         differences = before.differences(now)
         found += [d for d in differences if not any(f"observation {k!r}" in d for k in known)]
     return found
 
 
-def data_differences(saved: Any, own: Mapping[str, Any]) -> list[str]:
-    """Return the differences of two datasets (`BatchedDataset.identity`); [] if one of them is not known."""
+def data_differences(saved: object, own: JsonDict) -> list[str]:
+    """Return the differences of two datasets (`BatchedDataset.identity`); [] if one has no identity."""
     if not isinstance(saved, Mapping) or not saved or not own:
         return []
     counts, digests = ((saved.get(name) or {}, own[name]) for name in ("count", "digest"))
@@ -90,12 +95,13 @@ def data_differences(saved: Any, own: Mapping[str, Any]) -> list[str]:
 
 
 def tensor_differences(saved: Shapes, own: Shapes) -> list[str]:
-    """Names and shapes that differ; a tensor's path is ("weights", name) and the like.
+    """Return a phrase for each tensor that is missing, unknown or of another shape.
 
-    A parameter of which the optimizer has no state, and a moving average where one of the two has none,
-    are no difference.
+    Tensors that the checkpoint may lack: the optimizer state of a parameter that has had no gradient, and the
+    moving average of a run that had none.
     """
     found = []
+    # The first two parts of a path, ("optimizer", parameter): its state is there as a whole, or not at all.
     optional = {path[:2] for path in own if path[0] != "weights"} - {path[:2] for path in saved}
     for path in sorted(own.keys() | saved.keys()):
         name = " ".join(path[1:] if path[0] == "weights" else path)
@@ -109,36 +115,41 @@ def tensor_differences(saved: Shapes, own: Shapes) -> list[str]:
     return found
 
 
-def shapes_in(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """(path, shape) of every tensor in nested dicts."""
+def shapes_in(
+    tree: object, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], tuple[int, ...]]]:
+    """Yield (path, shape) of every tensor in nested dicts."""
     if isinstance(tree, Mapping):
         for key, value in tree.items():
             yield from shapes_in(value, (*path, str(key)))
     else:
-        yield path, tuple(getattr(tree, "shape", ("no tensor",)))
+        # A file may hold anything in place of a tensor; (-1,) is the shape of no tensor.
+        shape: tuple[int, ...] = getattr(tree, "shape", (-1,))
+        yield path, tuple(shape)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return "not there" if value is None else str(value)
 
 
 def check_compatible(
-    payload: Mapping[str, Any],
+    payload: StateDict,
     saved: Shapes,
     own: Shapes,
-    about: Mapping[str, Any],
+    about: JsonDict,
     source: str,
-    settings: Mapping[str, Any],
+    settings: JsonDict,
 ) -> None:
-    """Raise one UserError unless a checkpoint can be gone on from; it names every difference.
+    """Raise one UserError with every difference unless a run can be resumed from a checkpoint.
 
     Args:
-      payload: what is in the checkpoint.
-      saved, own: shapes of its tensors, and of those of the run.
-      about: the description of the run's policy.
+      payload: contents of the checkpoint.
+      saved, own: shapes of the tensors of the checkpoint, and of the run.
+      about: description of the run's policy.
       source: what the error calls the checkpoint.
-      settings: of the run.
+      settings: settings of the run.
     """
+    # First that the entries are there and of the right types: the file may come from anywhere.
     missing = [key for key in CONTENTS if not isinstance(payload.get(key), CONTENTS[key])]
     place = {} if missing else payload["data"]
     if not all(type(place.get(key)) is int for key in ("epoch", "position")):
@@ -157,9 +168,8 @@ def check_compatible(
         for key in _BINDING
         if key in before and before[key] != settings[key]
     ]
-    if (
-        before.get("optimizer", settings["optimizer"]) != settings["optimizer"]
-    ):  # its tensors differ too
+    if before.get("optimizer", settings["optimizer"]) != settings["optimizer"]:
+        # The state of another optimizer has other tensors: the sentence above says enough.
         saved, own = ({k: v for k, v in s.items() if k[0] != "optimizer"} for s in (saved, own))
     wrong += tensor_differences(saved, own)
     if wrong:

@@ -1,4 +1,4 @@
-"""A moving average of the weights, which is steadier than any of them."""
+"""Exponential moving average (EMA) of the weights, which varies less from step to step than the weights."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from simscaleai.training.parallel_model import local
 
 
 class Ema:
-    """average <- d * average + (1 - d) * weights after every step.
+    """Moving average that is updated after every step: average <- d * average + (1 - d) * weights.
 
-    d is `decay`, and less during the first steps, (1 + step) / (10 + step), so that the initial weights are
-    forgotten however long the average is.
+    d is min(decay, (1 + step) / (10 + step)), the warmup of TensorFlow's ExponentialMovingAverage: without
+    it, an average with a decay of 0.9999 would consist of the initial weights for the first 10,000 steps.
 
     Attributes:
-      averages: one for each of the parameters, distributed as it is.
+      averages: one tensor for each parameter, sharded as the parameter is.
     """
 
     def __init__(self, parameters: Sequence[torch.Tensor], decay: float) -> None:
@@ -25,14 +25,15 @@ class Ema:
         self.averages = [p.detach().clone() for p in parameters]
 
     def update(self, step: int) -> None:
-        """Take in the weights after update number `step`, counted from 1."""
+        """Update the averages with the weights after optimizer step number `step`, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
         weights = [local(p.detach()) for p in self.parameters]
+        # One fused kernel for all parameters, in place of one launch for each.
         torch._foreach_lerp_([local(a) for a in self.averages], weights, 1 - decay)
 
     @contextmanager
     def in_place_of_weights(self) -> Iterator[None]:
-        """The parameters hold the averages inside, and their own values after."""
+        """Put the averages in place of the parameters' values, and restore these when the block is left."""
         own = [local(p.detach()).clone() for p in self.parameters]
         try:
             self._fill(self.averages)

@@ -1,15 +1,15 @@
-"""Optimizers by name.
+"""Registry of optimizers.
 
     @register_optimizer("adagrad")
     def adagrad(groups, lr, weight_decay, **options):
         return torch.optim.Adagrad(groups, lr=lr, weight_decay=weight_decay, **options)
 
-Any `torch.optim.Optimizer` will do whose state is tensors, each a single number or of the shape of its
-parameter: it is saved, resumed and sharded by FSDP2 as AdamW is.
+An optimizer is any `torch.optim.Optimizer` whose state consists of tensors, each a single number or of the
+shape of its parameter. It is saved, resumed and sharded by FSDP2 as AdamW is.
 
-A model may have `parameter_groups()`, which returns what PyTorch's optimizers take: a list of
-{"params": [...], "lr": ..., "weight_decay": ...}. What a group leaves out is that of the settings, and so is
-everything for the parameters that are in no group. The schedule scales the learning rate of every group.
+A model may have a method `parameter_groups()` that returns groups as PyTorch's optimizers take them: a list
+of {"params": [...], "lr": ..., "weight_decay": ...}. The settings apply to options that a group leaves out,
+and to parameters in no group. The schedule scales the learning rate of every group.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from simscaleai.errors import UserError
 from simscaleai.registry import Registry
 from simscaleai.training.settings import OptimizerSettings
 
-Group = dict[str, Any]  # "params", and arguments of the optimizer for them
+Group = dict[
+    str, Any
+]  # "params", and options of the optimizer for them; PyTorch has no narrower type
 Factory = Callable[..., torch.optim.Optimizer]  # (groups, lr, weight_decay, **options)
 
 _optimizers: Registry[Factory] = Registry(
@@ -33,7 +35,7 @@ _optimizers: Registry[Factory] = Registry(
 
 
 def register_optimizer(name: str) -> Callable[[Factory], Factory]:
-    """Decorator that gives a function or an optimizer class a name; UserError if another one has it."""
+    """Return a decorator that gives a function or class a name; UserError if another one has it."""
 
     def register(factory: Factory) -> Factory:
         _optimizers.register(name, factory)
@@ -50,7 +52,7 @@ def list_optimizers() -> list[str]:
 def adamw(groups: list[Group], lr: float, weight_decay: float, **options: Any) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019)."""
     device = groups[0]["params"][0].device
-    # A fused step passes over memory once and not ten times.
+    # A fused step reads and writes memory once; a step of separate operations does so about ten times.
     options = {"fused": device.type in ("cpu", "cuda"), **options}
     return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, **options)
 
@@ -62,10 +64,10 @@ def sgd(groups: list[Group], lr: float, weight_decay: float, **options: Any) -> 
 
 
 def make_optimizer(settings: OptimizerSettings, model: nn.Module) -> torch.optim.Optimizer:
-    """Return the optimizer of all parameters of `model` that are trained.
+    """Return the optimizer of all parameters of `model` that require a gradient.
 
     Raises:
-      UserError: there is no such optimizer, it does not take these options, or the model's groups overlap.
+      UserError: no optimizer has this name, it does not take these options, or the model's groups overlap.
     """
     return _create(settings, parameter_groups(model))
 
@@ -81,32 +83,34 @@ def _create(settings: OptimizerSettings, groups: list[Group]) -> torch.optim.Opt
 
 
 def parameter_groups(model: nn.Module) -> list[Group]:
-    """Return the groups that the model declares, and one of all other parameters that are trained."""
+    """Return the groups that the model declares, and one group of all other trained parameters."""
     trained = [p for p in model.parameters() if p.requires_grad]
     inner = getattr(model, "model", None)  # of a ModelPolicy
     declared = getattr(model, "parameter_groups", None) or getattr(inner, "parameter_groups", None)
     if declared is None:
         return [{"params": trained}]
-    wanted = {id(p) for p in trained}
+    # By identity: tensors compare elementwise. What is left at the end is in no group.
+    left = {id(p) for p in trained}
     groups: list[Group] = []
     for group in declared():
         parameters = [p for p in group["params"] if p.requires_grad]
-        if any(id(p) not in wanted for p in parameters):
+        if any(id(p) not in left for p in parameters):
             raise UserError(
                 "The model's parameter_groups() names a parameter twice, or one that is not the model's;"
                 " name each once."
             )
-        wanted -= {id(p) for p in parameters}
+        left -= {id(p) for p in parameters}
         groups += [{**group, "params": parameters}] if parameters else []
-    rest = [p for p in trained if id(p) in wanted]
+    rest = [p for p in trained if id(p) in left]
     return [*groups, {"params": rest}] if rest else groups
 
 
 def slot_shapes(settings: OptimizerSettings) -> dict[str, tuple[int, ...] | None]:
-    """Return {name: shape} of what the optimizer keeps for a parameter; None for the parameter's own shape.
+    """Return {name: shape} of the tensors that the optimizer keeps for a parameter.
 
-    An optimizer has no state before its first step, so a parameter of an unusual shape makes one.
+    The shape is None for tensors of the parameter's own shape.
     """
+    # An optimizer has no state before its first step, and so one is made with a small parameter.
     shape = (2, 3)
     parameter = nn.Parameter(torch.zeros(shape))
     parameter.grad = torch.zeros(shape)

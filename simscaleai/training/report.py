@@ -1,51 +1,50 @@
-"""What a training run tells: records in its folder, and a progress bar or lines on the terminal.
+"""Output of a training run: the log in its folder, and a progress bar or lines on the terminal.
 
-Training is recorded every `log_every` steps, as means over the steps since the record before:
+Every `log_every` steps the means over the steps since the last entry are logged, and these rates:
 
-    samples_per_second    of all processes together; evaluation and saving are left out
-    data_seconds          waiting for the next batch, a step
-    step_seconds          everything else, a step
-    data_wait_share       data_seconds as a share of both: near 0 where the data keeps up
+    samples_per_second    of all processes together, without the time of evaluation and saving
+    data_seconds          seconds per step that were spent waiting for the next batch
+    step_seconds          the other seconds per step
+    data_wait_share       fraction of the time spent waiting for data: near 0 if loading is fast enough
 
-Of several processes all call `write`, as means are taken over them; only the main one writes and shows
-anything.
+Every process calls `write`, since means are taken over the processes; only the main one writes and prints.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simscaleai.errors import printable
+from simscaleai.json_types import JsonDict
 from simscaleai.progress import can_draw
+from simscaleai.tensor_types import Tensors
 from simscaleai.tracking import RunLog
 from simscaleai.training.run_config import RunConfig
 
-_REFRESH_SECONDS = 0.25
-_LINE_SECONDS = 10.0
+_REFRESH_SECONDS = 0.25  # between two drawings of the bar
+_LINE_SECONDS = 10.0  # between two lines, where no bar can be drawn
 
 
 class Report:
-    """Collects what each step gives and writes means of it; a context manager around a run.
+    """Progress bar and log of a run: it collects the scalars of every step and writes their means.
 
-    Collecting costs next to nothing: values stay on the device until `write`. No file is opened before the
-    block is entered.
+    It is a context manager, and opens no file before its block is entered.
 
     Args:
-      settings: of the run.
-      folder: of the run.
-      start_step: the step after which it goes on.
-      processes: how many train together.
-      main: whether this process is the one that writes.
-      reduce: a tensor of numbers to their means over the processes.
+      settings: settings of the run.
+      folder: folder of the run.
+      start_step: the step that the run is resumed from; 0 for a new one.
+      processes: number of processes.
+      main: whether this is the main process, which writes.
+      reduce: function from a tensor of numbers to their means over the processes.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class Report:
         )
         visible = settings.log.show_progress and main
         self.console = Console(stderr=True, quiet=not visible)
-        self._outputs: list[dict[str, torch.Tensor]] = []
+        self._outputs: list[Tensors] = []  # scalars of the steps since the last `write`
         self._step = start_step
         self._text = ""
         self._refreshed = self._spoken = time.perf_counter()
@@ -102,26 +101,25 @@ class Report:
             self._log.__exit__(kind, error, trace)
 
     def say(self, text: str) -> None:
-        """Tell the user one thing."""
+        """Print a line, if progress is shown."""
         self.console.print(printable(text), highlight=False, soft_wrap=True, markup=False)
 
     def warn(self, text: str) -> None:
-        """Tell the user one thing even where no progress is shown."""
+        """Print a line, even if no progress is shown."""
         if self.main:
             Console(stderr=True).print(
                 printable(text), highlight=False, soft_wrap=True, markup=False
             )
 
     def restart_clock(self) -> None:
-        """Leave the time until now out of the rates: it went into evaluation or saving."""
+        """Start measuring rates anew, so that time spent on evaluation or saving does not count."""
         self._clock = time.perf_counter()
         self._samples = self._steps = 0
         self._waited = 0.0
 
-    def collect(
-        self, step: int, outputs: dict[str, Any], samples: int, waited: float = 0.0
-    ) -> None:
-        """Remember a step's scalars and the seconds it waited for data; move the bar now and then."""
+    def collect(self, step: int, outputs: Tensors, samples: int, waited: float = 0.0) -> None:
+        """Record the scalars of a step, and the seconds it waited for data; move the bar now and then."""
+        # They stay on the device until `write`: reading a number would wait for the GPU at every step.
         self._outputs.append(outputs)
         self._samples += samples
         self._waited += waited
@@ -134,13 +132,14 @@ class Report:
             self._progress.refresh()
 
     def write(self, step: int, lr: float) -> dict[str, float]:
-        """Record the means since the last call, with learning rate and rates; return them."""
+        """Log the means since the last call, the learning rate and the rates; return them."""
         if not self._outputs:
             return {}
         keys = list(dict.fromkeys(key for outputs in self._outputs for key in outputs))
-        # a number that comes and goes is averaged over the steps that gave it
+        # A scalar that not every step has is averaged over the steps that have it.
         given = ([o[key].float() for o in self._outputs if key in o] for key in keys)
-        columns = [torch.stack(numbers).mean() for numbers in given]
+        columns = [torch.stack(numbers).mean() for numbers in given]  # () each
+        # One all-reduce and one copy from the device for all of them.
         means = self.reduce(torch.stack(columns)).tolist() if columns else []
         values = {**dict(zip(keys, means, strict=True)), "lr": lr, **self._rates()}
         self._outputs = []
@@ -161,7 +160,7 @@ class Report:
         }
 
     def record(self, step: int, values: dict[str, float]) -> None:
-        """Record and tell what an evaluation found, if anything."""
+        """Log and print the metrics of an evaluation."""
         if self.main and values:
             self._log.record(step, values)
             listed = "  ".join(f"{key} {value:.4g}" for key, value in values.items())
@@ -169,7 +168,7 @@ class Report:
             self.say(f"step {step}/{self.settings.trainer.max_steps}  {listed}")
 
     def _show(self, step: int, values: dict[str, float]) -> None:
-        """Training, beside the bar, or as a line now and then."""
+        """Show the training metrics beside the bar, or as a line every `_LINE_SECONDS`."""
         self._text = (
             f"loss {values['loss']:.3g}  lr {values['lr']:.2g}"
             f"  {values['samples_per_second']:,.0f} samples/s"
@@ -182,15 +181,15 @@ class Report:
             self.say(f"step {step}/{self.settings.trainer.max_steps}  {self._text}")
 
 
-def scalars(outputs: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The single numbers among a model's outputs, without their graph."""
+def scalars(outputs: Mapping[str, object]) -> Tensors:
+    """Return the scalar tensors among a model's outputs, detached from the graph."""
     return {
         k: v.detach() for k, v in outputs.items() if isinstance(v, torch.Tensor) and v.ndim == 0
     }
 
 
-def _wandb_options(settings: RunConfig) -> dict[str, Any] | None:
-    """Return arguments of `wandb.init`; None for a run that is not recorded there."""
+def _wandb_options(settings: RunConfig) -> JsonDict | None:
+    """Return arguments of `wandb.init`; None for a run that is not logged there."""
     log = settings.log
     if not log.use_wandb:
         return None

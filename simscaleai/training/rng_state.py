@@ -1,40 +1,42 @@
-"""The global RNG states, as values that a checkpoint can hold."""
+"""Global RNG states as values that a checkpoint can hold."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 import torch
 
 from simscaleai.errors import UserError
+from simscaleai.tensor_types import StateDict
 
 
-def capture(device: torch.device) -> dict[str, Any]:
-    """States of torch (on the CPU and on `device`), NumPy and Python in this process."""
+def capture(device: torch.device) -> StateDict:
+    """Return the RNG states of torch (on the CPU and on `device`), NumPy and Python in this process."""
+    # Lists and tensors in place of tuples and arrays: `weights_only=True` loads these.
     version, words, gauss = random.getstate()
     name, keys, *rest = np.random.get_state()  # noqa: NPY002 (users' transforms may draw from it)
     return {
         "torch": torch.get_rng_state(),
-        "device": {device.type: _of(device).get_rng_state()} if device.type != "cpu" else {},
+        "device": {device.type: _backend(device).get_rng_state()} if device.type != "cpu" else {},
         "python": [version, list(words), gauss],
         "numpy": [str(name), torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest],
     }
 
 
-def restore(state: dict[str, Any], device: torch.device) -> None:
-    """Inverse of `capture`; the state of another kind of device is left out.
+def restore(state: StateDict, device: torch.device) -> None:
+    """Set the RNG states that `capture` returned; the state of another kind of device is ignored.
 
     Raises:
-      UserError: these are no RNG states.
+      UserError: `state` does not hold RNG states.
     """
     try:
         torch.set_rng_state(state["torch"].clone())
         if device.type in state["device"]:
-            _of(device).set_rng_state(state["device"][device.type].clone())
+            _backend(device).set_rng_state(state["device"][device.type].clone())
         version, words, gauss = state["python"]
         random.setstate((version, tuple(words), gauss))
         name, keys, *rest = state["numpy"]
@@ -44,8 +46,8 @@ def restore(state: dict[str, Any], device: torch.device) -> None:
 
 
 @contextmanager
-def kept(device: torch.device) -> Iterator[None]:
-    """Whatever is drawn inside, the states are afterwards as they were before."""
+def preserved(device: torch.device) -> Iterator[None]:
+    """Restore the RNG states when the block is left, whatever was drawn inside."""
     before = capture(device)
     try:
         yield
@@ -53,6 +55,7 @@ def kept(device: torch.device) -> Iterator[None]:
         restore(before, device)
 
 
-def _of(device: torch.device) -> Any:
-    """`torch.cuda` or `torch.mps`; of several GPUs, its functions mean the current one."""
-    return getattr(torch, device.type)
+def _backend(device: torch.device) -> ModuleType:
+    """Return `torch.cuda` or `torch.mps`, whose functions refer to the current GPU of several."""
+    backend: ModuleType = getattr(torch, device.type)
+    return backend

@@ -1,4 +1,4 @@
-"""A whole training run from settings alone: what `simscale train` does.
+"""Training runs from settings alone, as `simscale train` starts them.
 
 train_policy(TrainConfig(dataset_path="data/reach.h5", max_steps=1000))
 policy = ModelPolicy.from_checkpoint("checkpoints/final.pt")
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from rich.console import Console
 from torch import nn
+from torch.utils.data import DataLoader
 
 from simscaleai import seeding
 from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
-from simscaleai.models.declarations import Declared, obs_keys, uses_language
+from simscaleai.json_types import JsonDict
+from simscaleai.models.declarations import Declared, describe_model, obs_keys, uses_language
 from simscaleai.models.features import relative, state_width
 from simscaleai.models.normalization import Normalizer
 from simscaleai.models.policy import ModelPolicy
@@ -26,6 +27,7 @@ from simscaleai.models.sizes import within_memory
 from simscaleai.models.vision import image_keys
 from simscaleai.observations import ObsSpec, image_problem, is_image_key
 from simscaleai.storage.episodes import EpisodeSource, open_dataset
+from simscaleai.tensor_types import Batch
 from simscaleai.tracking import write_run_info
 from simscaleai.training.data.dataset import (
     DataSpec,
@@ -44,15 +46,16 @@ AnyDataset = TrajectoryDataset | DummyTrajectoryDataset
 
 
 def train_policy(
-    config: TrainConfig, eval_fn: Callable[[ModelPolicy], Any] | None = None
+    config: TrainConfig, eval_fn: Callable[[ModelPolicy], object] | None = None
 ) -> dict[str, float]:
     """Train the configured model on the configured dataset; return the last metrics.
 
-    The policy is in `<checkpoint_dir>/final.pt`, with all that is needed to run it.
+    The policy is written to `<checkpoint_dir>/final.pt`, from which `ModelPolicy.from_checkpoint` builds it.
 
     Args:
       config: the settings.
-      eval_fn: called with the policy every `eval_every` steps, for closed-loop evaluation.
+      eval_fn: called with the policy every `eval_every` steps, for closed-loop evaluation; returns a
+        number or a dict of numbers.
 
     Raises:
       UserError: settings, model and dataset do not fit together.
@@ -61,14 +64,16 @@ def train_policy(
 
 
 def run_trainer(trainer: Trainer, run: RunConfig) -> dict[str, float]:
-    """Train, in a folder that says by what settings; return the last metrics.
+    """Train, with the settings recorded in the run's folder; return the last metrics.
 
     Args:
       trainer: made by `build_trainer` from `run.train_config()`.
       run: the settings that are written to `config.yaml`, those of evaluation included.
     """
-    policy: Any = trainer.model
-    name, arguments = policy.model.registered
+    # The arguments that the model was made with, those from the dataset and from a preset included.
+    assert isinstance(trainer.model, ModelPolicy)
+    about = describe_model(trainer.model.model)
+    name, arguments = about["model_name"], about["model_kwargs"]
     resolved = replace(run, model={"name": name, **arguments})
     processes = Processes.from_environment()
     with trainer.run.at_work():
@@ -80,10 +85,10 @@ def run_trainer(trainer: Trainer, run: RunConfig) -> dict[str, float]:
 
 
 def build_trainer(
-    config: TrainConfig, eval_fn: Callable[[ModelPolicy], Any] | None = None
+    config: TrainConfig, eval_fn: Callable[[ModelPolicy], object] | None = None
 ) -> Trainer:
-    """The trainer of `train_policy`, before its first step."""
-    config.check()
+    """Return the trainer of `train_policy`, before its first step."""
+    config.check()  # before the dataset is read
     processes = Processes.from_environment()
     model, train, valid = _model_and_data(config)
     actions = train.action_range
@@ -96,7 +101,7 @@ def build_trainer(
         actions,
     )
 
-    def loader(data: AnyDataset, batch_size: int, shuffle: bool) -> Any:
+    def loader(data: AnyDataset, batch_size: int, shuffle: bool) -> DataLoader[Batch]:
         return make_loader(
             data,
             batch_size,
@@ -108,12 +113,12 @@ def build_trainer(
             world_size=processes.size,
         )
 
-    own = max(config.batch_size // processes.size, 1)
-    batches = loader(train, own, True)
-    # Rows without images are small: many at once are faster.
-    at_once = own if train.spec.obs.image_keys else max(own, 1024)
-    evaluation = loader(valid, at_once, False) if valid is not None and len(valid) else None
-    trainer = Trainer(policy, batches, config, evaluation, eval_fn)
+    local_batch_size = max(config.batch_size // processes.size, 1)
+    batches = loader(train, local_batch_size, True)
+    # Samples without images are small, and larger batches of them are evaluated faster.
+    valid_size = local_batch_size if train.spec.obs.image_keys else max(local_batch_size, 1024)
+    valid_batches = loader(valid, valid_size, False) if valid is not None and len(valid) else None
+    trainer = Trainer(policy, batches, config, valid_batches, eval_fn)
     if check := _instruction_check(model, train, valid):
         trainer.checks.append(check)
     if actions is not None:
@@ -136,16 +141,17 @@ def _instruction_check(
 
 
 def _model_and_data(config: TrainConfig) -> tuple[nn.Module, AnyDataset, AnyDataset | None]:
-    """The model fitted to the data, and the data with what the model reads: train and valid."""
+    """Return a model that fits the data, and training and validation data with what the model reads."""
     if not config.dataset_path:
         if config.show_progress and Processes.from_environment().is_main:
             Console(stderr=True).print("No dataset was given: training on synthetic data.")
         model = _create(config, config.model_kwargs)
         return model, _synthetic(model, config), None
     with open_dataset(config.dataset_path, config.images) as file:
-        everything = read_spec(file, _chosen(file, config.state_keys))
+        # First the model, for the shapes of all the data; then only the data that the model reads.
+        everything = read_spec(file, _selected_keys(file, config.state_keys))
         model = _create(config, _fitted_arguments(config, everything))
-        options: dict[str, Any] = {
+        options: JsonDict = {
             "seq_len": getattr(model, "action_horizon", 1),
             "obs_steps": getattr(model, "n_obs_steps", 1),
             "obs_keys": _keys_to_load(model, everything, config),
@@ -171,23 +177,24 @@ def _relabel(model: nn.Module, config: TrainConfig) -> float:
     return config.relabel
 
 
-def _chosen(file: EpisodeSource, state_keys: list[str] | None) -> list[str] | None:
-    """The observations to learn from: the vectors named, and every image; None for all there is."""
+def _selected_keys(file: EpisodeSource, state_keys: list[str] | None) -> list[str] | None:
+    """Return the observations to learn from: the vectors `state_keys` and every image; None for all."""
     if state_keys is None:
         return None
-    pictures = picture_keys(file)
-    if images := [k for k in state_keys if k in pictures]:
+    images = picture_keys(file)
+    if wrong := [k for k in state_keys if k in images]:
         raise UserError(
-            f"state_keys names {', '.join(images)}; it takes vectors, and images are chosen by the model's"
+            f"state_keys names {', '.join(wrong)}; it takes vectors, and images are chosen by the model's"
             " `use_image` or `cameras`."
         )
-    return [*state_keys, *pictures]
+    return [*state_keys, *images]
 
 
 def _normalizer(model: nn.Module, train: AnyDataset, config: TrainConfig) -> Normalizer:
-    """Of what the model wants normalized, with the statistics of the data that it learns from."""
+    """Return the normalizer that the model declares to need, with the statistics of the training data."""
     modes = Declared.of(model).modes
     if train.action_range is not None and modes["actions"] == "identity":
+        # Models end in tanh or a clamp to [-1, 1], and these actions go beyond it.
         modes = {**modes, "actions": "min_max"}
     wanted = ["state"] if train.state_dim else []
     if modes["actions"] != "identity":
@@ -197,8 +204,8 @@ def _normalizer(model: nn.Module, train: AnyDataset, config: TrainConfig) -> Nor
     return Normalizer({key: statistics[key] for key in wanted}, modes)
 
 
-def _create(config: TrainConfig, kwargs: dict[str, Any]) -> nn.Module:
-    """A model whose initial weights depend on the seed alone."""
+def _create(config: TrainConfig, kwargs: JsonDict) -> nn.Module:
+    """Return a model whose initial weights depend on the seed alone; UserError if it is too large."""
     with torch.random.fork_rng():
         torch.manual_seed(seeding.derive_seed(config.seed, "weights"))
         given = ", ".join(f"{key}={value}" for key, value in config.model_kwargs.items())
@@ -207,21 +214,21 @@ def _create(config: TrainConfig, kwargs: dict[str, Any]) -> nn.Module:
             return create_model(config.model_name, **kwargs)
 
 
-def _fitted_arguments(config: TrainConfig, spec: DataSpec) -> dict[str, Any]:
-    """`model_kwargs`, completed by what the data says where the model takes it and none is given.
+def _fitted_arguments(config: TrainConfig, spec: DataSpec) -> JsonDict:
+    """Return `model_kwargs`, with the dimensions of the data for the arguments that are not given.
 
     Raises:
       UserError: the arguments given contradict the data; lists every difference.
     """
     state_dim = state_width(spec.obs, config.relative_positions)
-    facts: dict[str, Any] = {"state_dim": state_dim, "action_dim": spec.action_dim}
-    if pictures := _pictures_for(config.model_kwargs.get("cameras"), spec.obs):
-        height, width, channels = pictures[0]
+    facts: JsonDict = {"state_dim": state_dim, "action_dim": spec.action_dim}
+    if shapes := _image_shapes(config.model_kwargs.get("cameras"), spec.obs):
+        height, width, channels = shapes[0]
         facts |= {"image_channels": channels, "in_channels": channels}
-        if height == width:
+        if height == width:  # `image_size` is the side of a square
             facts["image_size"] = height
     given = config.model_kwargs
-    # A state_dim of 0 is a choice, to learn from images alone.
+    # A state_dim of 0 contradicts nothing: it means to learn from images alone.
     wrong = [
         f"{k} is {given[k]}, the dataset has {v}"
         for k, v in facts.items()
@@ -233,29 +240,33 @@ def _fitted_arguments(config: TrainConfig, spec: DataSpec) -> dict[str, Any]:
             + "; ".join(wrong)
             + "; leave them out to take them from the dataset."
         )
-    taken = model_arguments(config.model_name)
-    return {**{k: v for k, v in facts.items() if k in taken}, **given}
+    accepted = model_arguments(config.model_name)
+    return {**{k: v for k, v in facts.items() if k in accepted}, **given}
 
 
 def _keys_to_load(model: nn.Module, spec: DataSpec, config: TrainConfig) -> list[str]:
-    """Images that the model reads, and all vectors if it reads any state; by default all there is."""
-    there = list(spec.obs.shapes)
+    """Return the observations to load: images that the model reads, and all vectors if it reads any.
+
+    A model that does not declare what it reads gets all of them.
+    """
+    available = list(spec.obs.shapes)
     wanted = obs_keys(model)
     if wanted is None:
-        return there
-    missing = [k for k in wanted if k not in there and not (k == "state" and spec.obs.state_keys)]
-    pictures = spec.obs.image_keys
+        return available
+    # "state" stands for all vectors; a dataset has it if it has any.
+    missing = [
+        k for k in wanted if k not in available and not (k == "state" and spec.obs.state_keys)
+    ]
+    images = spec.obs.image_keys
     if missing:
         raise UserError(
             f"The model {config.model_name!r} reads {', '.join(missing)}, which"
-            f" {config.dataset_path!r} does not have; it has {', '.join(there)}."
-            + _name_picture(missing, pictures)
+            f" {config.dataset_path!r} does not have; it has {', '.join(available)}."
+            + _suggest_image(missing, images)
         )
-    _check_pictures(
-        model, spec.obs, [k for k in pictures if k in wanted and is_image_key(k)], config
-    )
-    state = any(k not in pictures for k in wanted)
-    return [k for k in there if (k in wanted if k in pictures else state)]
+    _check_images(model, spec.obs, [k for k in images if k in wanted and is_image_key(k)], config)
+    reads_vectors = any(k not in images for k in wanted)
+    return [k for k in available if (k in wanted if k in images else reads_vectors)]
 
 
 def _privileged_keys(model: nn.Module, file: EpisodeSource, config: TrainConfig) -> list[str]:
@@ -272,43 +283,45 @@ def _privileged_keys(model: nn.Module, file: EpisodeSource, config: TrainConfig)
     return list(keys)
 
 
-def _name_picture(missing: Sequence[str], there: Sequence[str]) -> str:
-    """How to say which of the pictures there are is the one that is missing."""
+def _suggest_image(missing: Sequence[str], images: Sequence[str]) -> str:
+    """Return the sentence that suggests an image of the dataset for a missing camera, or ""."""
     cameras = [k.removeprefix("images/") for k in missing if is_image_key(k)]
-    free = [k for k in there if not is_image_key(k)]
-    return f" Name it by 'data.images={{{cameras[0]}: {free[0]}}}'." if cameras and free else ""
+    unnamed = [k for k in images if not is_image_key(k)]  # of another tool, with names of its own
+    if not cameras or not unnamed:
+        return ""
+    return f" Name it by 'data.images={{{cameras[0]}: {unnamed[0]}}}'."
 
 
-def _pictures_for(cameras: Sequence[str] | None, spec: ObsSpec) -> list[tuple[int, ...]]:
-    """Shapes of the pictures that a model can read, those of `cameras` alone if it is given some."""
+def _image_shapes(cameras: Sequence[str] | None, spec: ObsSpec) -> list[tuple[int, ...]]:
+    """Return the shapes of the images that a model can read, only those of `cameras` if there are any."""
     keys = image_keys(False, cameras) or [k for k in spec.image_keys if k.startswith("image")]
     shapes = {k: spec.shapes[k] for k in keys if k in spec.shapes}
     return [s for k, s in shapes.items() if image_problem(k, s, spec.dtypes[k]) is None]
 
 
-def _check_pictures(
+def _check_images(
     model: nn.Module, spec: ObsSpec, keys: Sequence[str], config: TrainConfig
 ) -> None:
-    """Raise one UserError with every picture that the model reads and cannot."""
+    """Raise one UserError with every image in `keys` whose shape or dtype the model cannot read."""
     wrong = [image_problem(key, spec.shapes[key], spec.dtypes[key]) for key in keys]
     found = [problem for problem in wrong if problem]
     wanted = Declared.of(model).image_shape
     if not found and wanted is not None:
         channels, *sides = wanted
-        for key in keys:
+        for key in keys:  # a dataset has (height, width, channels)
             expected = (*(a or b for a, b in zip(sides, spec.shapes[key], strict=False)), channels)
             if spec.shapes[key] != expected:
                 found.append(f"{key!r} is {spec.shapes[key]}, and the model reads {expected}")
     if found:
         raise UserError(
-            f"The model {config.model_name!r} cannot read the pictures of {config.dataset_path!r}: "
+            f"The model {config.model_name!r} cannot read the images of {config.dataset_path!r}: "
             + "; ".join(found)
             + ". Convert them, or learn from other observations."
         )
 
 
 def _synthetic(model: nn.Module, config: TrainConfig) -> DummyTrajectoryDataset:
-    """Samples of the shapes that the model takes by its arguments."""
+    """Return synthetic samples of the shapes that the model's arguments describe."""
     arguments = {**model_arguments(config.model_name), **config.model_kwargs}
     size = arguments.get("image_size", 128)
     images = [key for key in obs_keys(model) or () if is_image_key(key)]

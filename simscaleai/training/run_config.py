@@ -1,4 +1,4 @@
-"""A run as a YAML file describes it: what `simscale train` and `simscale sweep` are given.
+"""Settings of a run as a YAML file has them, for `simscale train` and `simscale sweep`.
 
     name: pick_place
     seed: 1
@@ -9,9 +9,9 @@
     trainer: {max_steps: 12000, batch_size: 128}
     eval: {env_episodes: 50}
 
-`RunConfig` is the schema: one group for each component, and `model` with the arguments of the model of that
-name, typed by its constructor. `RunConfig.train_config()` is the same run as the flat `TrainConfig`. The flat
-names in `trainer`, such as trainer.lr, stand for those of the groups.
+`RunConfig` is the schema: one group for each component, and `model` with a model's name and arguments, whose
+types come from its constructor. `RunConfig.train_config()` returns the same settings as a flat `TrainConfig`.
+The flat names are accepted in `trainer` too: trainer.lr stands for optimizer.lr.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from simscaleai.config import load_config, to_yaml
 from simscaleai.convert import Converted
 from simscaleai.errors import UserError
+from simscaleai.json_types import JsonDict
 from simscaleai.models.registry import argument_types, model_arguments, takes_anything
 from simscaleai.tracking.folder import check_path_in_file
 from simscaleai.training.settings import (
@@ -58,14 +59,14 @@ def _earlier_names() -> dict[str, str]:
 
 @dataclass
 class RunConfig(Converted):
-    """A training run in groups; see the module.
+    """Settings of a training run in groups; see the module docstring.
 
     Attributes:
-      name: the run's folder is `runs/<name>`; without one it is `checkpoints.folder`.
-      seed: decides initial weights, data order and dropout.
-      model: `name`, and arguments of that model.
+      name: name of the run, whose folder is `runs/<name>`; None for the folder `checkpoints.folder`.
+      seed: determines initial weights, data order and dropout.
+      model: "name" of the model, and its arguments.
       data, optimizer, schedule, trainer, hardware, checkpoints, log, eval: see their classes in `settings`.
-      aliases: {dotted name: the name that it stands for}, in files and on the command line.
+      aliases: {alias: dotted name of the setting}, for files and the command line.
     """
 
     aliases: ClassVar[Mapping[str, str]] = _earlier_names()
@@ -73,7 +74,7 @@ class RunConfig(Converted):
     name: str | None = TrainConfig.run_name
     seed: int = TrainConfig.seed
     data: DataSettings = field(default_factory=DataSettings)
-    model: dict[str, Any] = field(default_factory=lambda: {"name": TrainConfig.model_name})
+    model: JsonDict = field(default_factory=lambda: {"name": TrainConfig.model_name})
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
@@ -83,7 +84,7 @@ class RunConfig(Converted):
     eval: EvalSettings = field(default_factory=EvalSettings)
 
     def train_config(self) -> TrainConfig:
-        """Return the same settings without groups, and without `eval`."""
+        """Return the same settings as a flat `TrainConfig`, which has no `eval`."""
         arguments = dict(self.model)
         name = arguments.pop("name", TrainConfig.model_name)
         values = {
@@ -98,7 +99,7 @@ class RunConfig(Converted):
     @classmethod
     def of(cls, config: TrainConfig) -> RunConfig:
         """Return the inverse of `train_config`."""
-        groups: dict[str, Any] = {group: config.part(part) for group, part in COMPONENTS.items()}
+        groups: JsonDict = {group: config.part(part) for group, part in COMPONENTS.items()}
         model = {"name": config.model_name, **config.model_kwargs}
         return cls(name=config.run_name, seed=config.seed, model=model, **groups)
 
@@ -106,12 +107,17 @@ class RunConfig(Converted):
 def load_run(
     path: str | Path | None = None,
     overrides: Sequence[str] = (),
-    flags: Mapping[str, Any] | None = None,
+    flags: Mapping[str, object] | None = None,
 ) -> RunConfig:
-    """Load a run from a YAML file, then `key=value` words, then `flags` by dotted name.
+    """Load settings from a YAML file, then from overrides, then from flags.
 
-    The folder that words or flags give wins over a name in the file. One in the file stays within the working
-    folder, or is the folder that the file itself is in: the file may be somebody else's.
+    A folder from an override or a flag takes precedence over the name in the file. A folder in the file must
+    be inside the working directory, or the folder of the file itself: the file may come from somebody else.
+
+    Args:
+      path: a YAML file; None for the defaults.
+      overrides: texts `key=value`.
+      flags: {dotted name: value}.
 
     Raises:
       UserError: an unknown key, model or argument of that model, a value of the wrong type, or a folder that
@@ -137,6 +143,7 @@ def load_run(
             f"{path or 'The settings'}: model is {run.model!r}; it has a name, as `simscale list-models`"
             " shows them, and arguments by name."
         )
+    # The arguments are loaded once more, with the types of the model's constructor.
     if not takes_anything(name):
         typed = load_config(_schema_of(name), path, overrides, **values)
         arguments = [key for key in run.model if key != "name"]
@@ -145,13 +152,13 @@ def load_run(
 
 
 def _schema_of(name: str) -> type[RunConfig]:
-    """`RunConfig` with the constructor of a model as the schema of `model`."""
+    """Return `RunConfig` with the constructor of a model as the schema of `model`."""
     defaults = model_arguments(name)
-    columns = [("name", str, field(default=name))]
+    settings: list[tuple[str, Any, Any]] = [("name", str, field(default=name))]
     for key, hint in argument_types(name).items():
         if key != "name":
-            columns.append((key, *_column(hint, defaults[key])))
-    arguments = make_dataclass(f"{name} model", columns)
+            settings.append((key, *_setting(hint, defaults[key])))
+    arguments = make_dataclass(f"{name} model", settings)
     return make_dataclass(
         RunConfig.__name__,
         [("model", arguments, field(default_factory=arguments))],
@@ -160,21 +167,23 @@ def _schema_of(name: str) -> type[RunConfig]:
     )
 
 
-def _column(hint: Any, default: Any) -> tuple[Any, Any]:
-    """Type and default of a setting; of any type where OmegaConf does not know the constructor's."""
-    if default is inspect.Parameter.empty:
+def _setting(hint: Any, default: object) -> tuple[object, object]:
+    """Return type and dataclass field of a model's argument; the type is `Any` if OmegaConf refuses it."""
+    if (
+        default is inspect.Parameter.empty
+    ):  # an argument without a default is None until it is given
         hint, default = hint | None, None
-    column = hint, field(default_factory=lambda: default)
+    setting = hint, field(default_factory=lambda: default)
     try:
-        OmegaConf.structured(make_dataclass("Try", [("value", *column)]))
+        OmegaConf.structured(make_dataclass("Try", [("value", *setting)]))
     except (OmegaConfBaseException, TypeError, ValueError):
         return Any, field(default=None)
-    return column
+    return setting
 
 
-def _nested(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """{"a.b": 1} -> {"a": {"b": 1}}."""
-    result: dict[str, Any] = {}
+def _nested(flags: Mapping[str, object]) -> JsonDict:
+    """Return {"a": {"b": 1}} for {"a.b": 1}."""
+    result: JsonDict = {}
     for key, value in flags.items():
         *groups, last = key.split(".")
         place = result
@@ -185,7 +194,10 @@ def _nested(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def replayable(run: RunConfig) -> str:
-    """The run as YAML that starts it from its first step, whatever later releases have as defaults."""
+    """Return the YAML that starts the run anew, with the model's default arguments written out.
+
+    A later release may have other defaults, and must still train the same model from the file.
+    """
     name = run.model["name"]
     plain = (bool, int, float, str)
     defaults = {k: v for k, v in model_arguments(name).items() if isinstance(v, plain)}

@@ -1,34 +1,35 @@
-"""Settings of a training run, one dataclass for each component that reads them.
+"""Settings of a training run, one dataclass for each component.
 
-`RunConfig` composes them; `TrainConfig` has all of their fields side by side. A field has the same name in
-both, except for those in `flat_names`: `OptimizerSettings.name` is `TrainConfig.optimizer`.
+`RunConfig` composes them, and `TrainConfig` has all of their fields side by side. A field has the same name
+in both, except for those in `flat_names`: `OptimizerSettings.name` is `TrainConfig.optimizer`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
 from simscaleai.convert import Converted
 from simscaleai.errors import unknown_name
+from simscaleai.json_types import JsonDict
 from simscaleai.models.inference import resolve_device
 
 AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 STRATEGIES = ("ddp", "fsdp2")
 BACKENDS = ("nccl", "gloo")
-MAX_WORKERS = 1024  # processes that read data
+MAX_WORKERS = 1024  # processes that load data; a typing error must not start a million of them
 
 
 @dataclass
 class Settings(Converted):
-    """Base of the settings of a component.
+    """Base class of the settings of a component.
 
     Attributes:
-      flat_names: {field: name in `TrainConfig`} where the two differ.
-      least: {field: smallest value that is allowed}.
+      flat_names: {field: its name in `TrainConfig`}, for the fields where the two differ.
+      least: {field: smallest allowed value}.
     """
 
     flat_names: ClassVar[Mapping[str, str]] = {}
@@ -44,23 +45,23 @@ class Settings(Converted):
         return [
             f"{self.flat_name(name)} is {getattr(self, name)}, at least {low} is allowed"
             for name, low in self.least.items()
-            if not getattr(self, name) >= low  # also true for NaN
+            if not getattr(self, name) >= low  # `not >=` and not `<`, so that NaN is refused too
         ]
 
     def check_names(self) -> None:
-        """Raise UserError for a name that is not known, or a device that is not there."""
+        """Raise UserError for an unknown name or a device that is not available."""
 
 
 @dataclass
 class DataSettings(Settings):
-    """The dataset.
+    """Settings of the dataset.
 
     Attributes:
       path: HDF5 file of episodes; "" trains on synthetic data.
-      images: {camera: observation}, images of another tool's file; see `TrainConfig`.
-      state_keys: the vectors that make up the state; None for all.
-      relative_positions: positions as offsets from the hand; see `models.features`.
-      num_workers: processes that read images.
+      images: {camera: observation} for images in a file of another tool; see `TrainConfig`.
+      state_keys: vectors that make up the state; None for all.
+      relative_positions: whether positions are offsets from the gripper; see `models.features`.
+      num_workers: processes that load images.
       relabel: fraction of the samples whose instruction is drawn anew; see `data.relabeling`.
       cache_mb: MiB of memory for images; None for what the machine can spare, 0 for none.
     """
@@ -88,11 +89,13 @@ class DataSettings(Settings):
 
 @dataclass
 class OptimizerSettings(Settings):
-    """The optimizer.
+    """Settings of the optimizer.
 
     Attributes:
-      name: "adamw", "sgd", or one given to `optimizers.register_optimizer`.
-      lr, weight_decay: of every parameter whose group in `model.parameter_groups()` has no own.
+      name: "adamw", "sgd", or a name from `optimizers.register_optimizer`.
+      lr: peak learning rate. It and the next apply to parameters whose group in `model.parameter_groups()`
+        sets no value of its own.
+      weight_decay: decoupled weight decay of AdamW, or the L2 penalty of SGD.
       grad_clip: largest norm of the gradient; 0 for no limit.
       options: further arguments of the optimizer, such as {momentum: 0.95} or {betas: [0.9, 0.95]}.
     """
@@ -104,15 +107,15 @@ class OptimizerSettings(Settings):
     lr: float = 1e-4
     weight_decay: float = 1e-5
     grad_clip: float = 1.0
-    options: dict[str, Any] = field(default_factory=dict)
+    options: JsonDict = field(default_factory=dict)
 
 
 @dataclass
 class ScheduleSettings(Settings):
-    """The learning rate over the steps; see `schedules`.
+    """Settings of the learning rate schedule; see `schedules`.
 
     Attributes:
-      name: "cosine", "linear", "constant", or one given to `schedules.register_schedule`.
+      name: "cosine", "linear", "constant", or a name from `schedules.register_schedule`.
       warmup_steps: steps of linear warmup.
     """
 
@@ -125,14 +128,14 @@ class ScheduleSettings(Settings):
 
 @dataclass
 class TrainerSettings(Settings):
-    """The loop.
+    """Settings of the training loop.
 
     Attributes:
-      max_steps: optimizer steps.
+      max_steps: number of optimizer steps.
       batch_size: samples of one optimizer step, over all processes and micro-batches.
       accumulate: micro-batches of one optimizer step in each process.
-      ema_decay: of the moving average of the weights; 0 for none.
-      eval_every: steps between evaluations; 0 for none in between.
+      ema_decay: decay of the moving average of the weights; 0 for no average.
+      eval_every: steps between evaluations; 0 for none.
     """
 
     least: ClassVar[Mapping[str, float]] = {
@@ -150,24 +153,24 @@ class TrainerSettings(Settings):
     eval_every: int = 1000
 
     def problems(self) -> list[str]:
-        """Return the problems of `Settings`, and those of an average that never moves."""
+        """Return the problems of `Settings`, and a decay of 1 or more."""
         wrong = super().problems()
-        if self.ema_decay >= 1:
+        if self.ema_decay >= 1:  # such an average would never change
             wrong.append(f"ema_decay is {self.ema_decay}, less than 1 is allowed")
         return wrong
 
 
 @dataclass
 class HardwareSettings(Settings):
-    """Device, number format, and how several processes train one model.
+    """Settings of the device, of mixed precision, and of training by several processes.
 
     Attributes:
       device: "auto", "cpu", "cuda", "cuda:1", "mps".
       use_amp, amp_dtype: mixed precision on GPUs, in "bfloat16" or "float16".
-      compile: run the model through `torch.compile`.
-      distributed: insist on `torchrun`.
-      backend: "nccl" or "gloo"; on a CPU always gloo.
-      strategy: "ddp" or "fsdp2".
+      compile: whether to run the model through `torch.compile`.
+      distributed: whether to refuse to train without `torchrun`.
+      backend: "nccl" or "gloo"; on a CPU it is always gloo.
+      strategy: "ddp" or "fsdp2"; see `parallel_model`.
     """
 
     device: str = "auto"
@@ -179,40 +182,41 @@ class HardwareSettings(Settings):
     strategy: str = "ddp"
 
     def check_names(self) -> None:
-        """Raise UserError for a name that is not known, or a device that is not there."""
+        """Raise UserError for an unknown name or a device that is not available."""
         for kind, known in (("strategy", STRATEGIES), ("backend", BACKENDS)):
             if getattr(self, kind) not in known:
                 raise unknown_name(kind, getattr(self, kind), known)
-        _ = self.resolved_device, self.amp_torch_dtype
+        _ = self.resolved_device, self.amp_torch_dtype  # both raise
 
     @property
     def resolved_device(self) -> str:
-        """The device that `device` stands for here; UserError if it is not there."""
+        """Device with "auto" resolved; UserError if it is not available."""
         return resolve_device(self.device)
 
     @property
     def amp_torch_dtype(self) -> torch.dtype:
-        """The dtype named by `amp_dtype`; UserError for an unknown one."""
+        """Dtype named by `amp_dtype`; UserError for an unknown one."""
         if self.amp_dtype not in AMP_DTYPES:
             raise unknown_name("amp_dtype", self.amp_dtype, AMP_DTYPES)
         return AMP_DTYPES[self.amp_dtype]
 
     @property
     def uses_amp(self) -> bool:
-        """Whether mixed precision is used on the device at hand."""
+        """Whether mixed precision is used on this device."""
+        # On a CPU it would be slower than single precision.
         return self.use_amp and torch.device(self.resolved_device).type == "cuda"
 
 
 @dataclass
 class CheckpointSettings(Settings):
-    """The checkpoints.
+    """Settings of the checkpoints.
 
     Attributes:
-      folder: of checkpoints and logs, for a run without a name.
+      folder: folder of checkpoints and logs, for a run without a name.
       save_every: steps between checkpoints; 0 for the final one only.
-      keep: number of `step_N` checkpoints that stay; 0 for all.
+      keep: number of the newest `step_N` checkpoints to keep; 0 for all.
       resume_from: checkpoint to resume from; "auto" for the newest of the run.
-      best_metric: evaluated metric that decides `best.pt`; see `TrainConfig`.
+      best_metric: metric that selects `best.pt`; see `TrainConfig`.
     """
 
     flat_names: ClassVar[Mapping[str, str]] = {
@@ -230,13 +234,13 @@ class CheckpointSettings(Settings):
 
 @dataclass
 class LogSettings(Settings):
-    """What is recorded and shown.
+    """Settings of logs and progress.
 
     Attributes:
-      log_every: steps between records.
-      show_progress: progress bar, or lines where the output is no terminal.
-      use_tensorboard: None where it is installed.
-      use_wandb, wandb_project, wandb_run_name: also record with Weights & Biases.
+      log_every: steps between log entries.
+      show_progress: whether to show a progress bar, or lines if the output is not a terminal.
+      use_tensorboard: whether to log to TensorBoard; None to do so if it is installed.
+      use_wandb, wandb_project, wandb_run_name: also log to Weights & Biases.
     """
 
     least: ClassVar[Mapping[str, float]] = {"log_every": 0}
@@ -251,13 +255,13 @@ class LogSettings(Settings):
 
 @dataclass
 class EvalSettings(Converted):
-    """Evaluation in closed loop at every evaluation of the run; not part of `TrainConfig`.
+    """Settings of closed-loop episodes at every evaluation of the run; not part of `TrainConfig`.
 
     Attributes:
-      env_episodes: episodes in the environment that the dataset names; 0 for none.
-      seed: which suite of episodes; the same one every time.
-      num_envs: simulations at once; by default as many as there are episodes, at most 128.
-      randomize: randomization level; None for none, whatever the data had.
+      env_episodes: number of episodes in the dataset's environment; 0 for none.
+      seed: seed of the suite of episodes, which is the same at every evaluation.
+      num_envs: number of parallel simulations; by default one for each episode, at most 128.
+      randomize: randomization level; None for none, whatever level the dataset had.
     """
 
     env_episodes: int = 0
@@ -266,7 +270,7 @@ class EvalSettings(Converted):
     randomize: str | None = None
 
 
-# {group of `RunConfig`: its settings}, for all that `TrainConfig` has too.
+# {group of `RunConfig`: its settings}, for the groups whose fields `TrainConfig` has too.
 COMPONENTS: dict[str, type[Settings]] = {
     "data": DataSettings,
     "optimizer": OptimizerSettings,

@@ -1,15 +1,16 @@
-"""The settings of a training run as one flat dataclass, for Python."""
+"""Settings of a training run as one flat dataclass, for use from Python."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
 from simscaleai.convert import Converted
 from simscaleai.errors import UserError
+from simscaleai.json_types import JsonDict
 from simscaleai.storage.find_checkpoint import RUNS
 from simscaleai.tracking.folder import is_run_name
 from simscaleai.training import optimizers, schedules
@@ -30,57 +31,57 @@ S = TypeVar("S", bound=Settings)
 
 @dataclass
 class TrainConfig(Converted):
-    """Every setting of a run, side by side; the defaults suit a first try.
+    """All settings of a run side by side.
 
-    Components read their own settings (`part`), which also have the defaults.
+    The defaults are those of the components' settings, which `part` returns.
 
     Attributes:
-      model_name, model_kwargs: the registered model and its arguments. What describes the data
-        (`state_dim`, `action_dim`, image size) is taken from the dataset where it is not given.
+      model_name, model_kwargs: the registered model and its arguments. Arguments that describe the data
+        (`state_dim`, `action_dim`, image size) are taken from the dataset by default.
       dataset_path: HDF5 file; "" trains on synthetic data.
-      batch_size: samples of one optimizer step, over all processes and micro-batches: the same recipe
-        gives the same curve for any number of them. A multiple of processes x `accumulate`.
-      num_workers: processes that read images; data that lies in memory is read without any.
-      cache_mb: MiB of memory for images; by default what the machine can spare, 0 reads them from the file
-        always.
-      lr, weight_decay: of the optimizer.
+      batch_size: samples of one optimizer step, over all processes and micro-batches, so that the loss curve
+        does not depend on their number. A multiple of processes x `accumulate`.
+      num_workers: processes that load images; data that is cached in memory needs none.
+      cache_mb: MiB of memory to cache images in; None for what the machine can spare, 0 to read them from the
+        file every time.
+      lr, weight_decay: peak learning rate and weight decay of the optimizer.
       warmup_steps: steps of linear warmup, followed by the schedule up to `max_steps`.
-      max_steps: optimizer steps.
+      max_steps: number of optimizer steps.
       grad_clip: largest norm of the gradient; 0 for no limit.
-      use_amp, amp_dtype: mixed precision in "bfloat16" or "float16". It is used on GPUs; on a CPU it
-        would be slower than single precision and is left out.
-      distributed: insist on being started by `torchrun`; a run that is started by it trains with all its
+      use_amp, amp_dtype: mixed precision in "bfloat16" or "float16", on GPUs only; on a CPU it would be
+        slower than single precision.
+      distributed: whether to refuse to train without `torchrun`; a run that `torchrun` started uses all its
         processes in any case.
-      backend: of the collective operations, "nccl" or "gloo"; on a CPU it is always gloo.
+      backend: backend of collective operations, "nccl" or "gloo"; on a CPU it is always gloo.
       checkpoint_dir: folder of checkpoints and logs, for a run without `run_name`.
       save_every: steps between checkpoints; 0 for the final one only.
-      resume_from: checkpoint to resume from; "auto" is the newest one of the run's folder that can be
-        read, and a fresh start where there is none.
-      log_every, eval_every: steps between records, and between evaluations; 0 for none in between.
-      use_wandb, wandb_project, wandb_run_name: also record with Weights & Biases.
+      resume_from: checkpoint to resume from; "auto" for the newest readable one in the run's folder, or a new
+        run if there is none.
+      log_every, eval_every: steps between log entries, and between evaluations; 0 for none.
+      use_wandb, wandb_project, wandb_run_name: also log to Weights & Biases.
       device: "auto", "cpu", "cuda", "cuda:1", "mps".
-      seed: decides initial weights, data order and dropout.
-      show_progress: progress bar, or lines where the output is no terminal.
-      accumulate: micro-batches that a process goes through for one optimizer step; each holds
+      seed: determines initial weights, data order and dropout.
+      show_progress: whether to show a progress bar, or lines if the output is not a terminal.
+      accumulate: micro-batches of one optimizer step in each process; each has
         batch_size / (processes x accumulate) samples.
-      ema_decay: of a moving average of the weights, 0.999 or so; evaluation and the policy of a checkpoint
-        then use the average. 0 for none.
-      compile: run the model through `torch.compile`.
-      strategy: how several processes train one model: "ddp", each with all of it, or "fsdp2", which
-        shards weights and optimizer state.
-      keep_checkpoints: how many of the newest `step_N` checkpoints stay; 0 for all. `best.pt` and
-        `final.pt` always stay.
-      best_metric: name of the evaluated metric that decides `best.pt`; "" is the first there is of
-        eval_success_rate, success_rate, eval_score and eval_loss. The smallest value is
-        the best one of what is named loss, error, mse, mae or distance, the greatest of anything else.
-      run_name: put everything into `runs/<run_name>/`, checkpoints into its folder `checkpoints`. It may
-        name folders in folders, as "width/3".
-      use_tensorboard: record for TensorBoard; None does where it is installed.
-      images: {camera: observation}, images of another tool that stand for `images/<camera>`, such
-        as {"wrist_cam": "agentview_image"}; the first one is `image` too.
-      state_keys: the vectors that make up the state, such as ["ee_pos", "gripper_state"]; by default all that
-        the dataset has. Images are chosen by the model.
-      relative_positions: show the model positions as offsets from the hand; see `models.features`.
+      ema_decay: decay of a moving average of the weights, such as 0.999; evaluation and the policy of a
+        checkpoint then use the average. 0 for no average.
+      compile: whether to run the model through `torch.compile`.
+      strategy: "ddp", where each process has the whole model, or "fsdp2", which shards weights and optimizer
+        state.
+      keep_checkpoints: number of the newest `step_N` checkpoints to keep; 0 for all. `best.pt` and `final.pt`
+        are always kept.
+      best_metric: metric that selects `best.pt`; "" for the first of eval_success_rate, success_rate,
+        eval_score and eval_loss that an evaluation has. For names with loss, error, mse, mae or distance the
+        smallest value is the best one, for all others the greatest.
+      run_name: name of the run, whose files go into `runs/<run_name>/` and its checkpoints into the folder
+        `checkpoints` there. It may have slashes, as in "width/3".
+      use_tensorboard: whether to log to TensorBoard; None to do so if it is installed.
+      images: {camera: observation} for images in a file of another tool, which become `images/<camera>`, such
+        as {"wrist_cam": "agentview_image"}; the first one becomes `image` too.
+      state_keys: vectors that make up the state, such as ["ee_pos", "gripper_state"]; by default all in the
+        dataset. The model's arguments choose the images.
+      relative_positions: whether positions are offsets from the gripper; see `models.features`.
       relabel: fraction of the samples whose instruction is drawn anew from all those that the task can give,
         with the expert's action for it, so that only words say what to do; 1.0 where a policy is to follow
         instructions. The dataset has these labels, see `data.relabeling`.
@@ -89,7 +90,7 @@ class TrainConfig(Converted):
     """
 
     model_name: str = "bc"
-    model_kwargs: dict[str, Any] = field(default_factory=dict)
+    model_kwargs: JsonDict = field(default_factory=dict)
     dataset_path: str = DataSettings.path
     batch_size: int = TrainerSettings.batch_size
     num_workers: int = DataSettings.num_workers
@@ -127,11 +128,11 @@ class TrainConfig(Converted):
     relative_positions: bool = DataSettings.relative_positions
     relabel: float = DataSettings.relabel
     optimizer: str = OptimizerSettings.name
-    optimizer_options: dict[str, Any] = field(default_factory=dict)
+    optimizer_options: JsonDict = field(default_factory=dict)
     schedule: str = ScheduleSettings.name
 
     def part(self, cls: type[S]) -> S:
-        """Return the settings of one component."""
+        """Return the settings of one component, such as `OptimizerSettings`."""
         return cls(**{f.name: getattr(self, cls.flat_name(f.name)) for f in fields(cls)})
 
     @property
@@ -146,12 +147,12 @@ class TrainConfig(Converted):
 
     @property
     def resolved_device(self) -> str:
-        """The device that `device` stands for here; UserError if it is not there."""
+        """Device with "auto" resolved; UserError if it is not available."""
         return self.part(HardwareSettings).resolved_device
 
     @property
     def amp_torch_dtype(self) -> torch.dtype:
-        """The dtype named by `amp_dtype`; UserError for an unknown one."""
+        """Dtype named by `amp_dtype`; UserError for an unknown one."""
         return self.part(HardwareSettings).amp_torch_dtype
 
     def learning_rate(self, step: int) -> float:
@@ -159,10 +160,10 @@ class TrainConfig(Converted):
         return schedules.learning_rate(self.part(ScheduleSettings), self.lr, step, self.max_steps)
 
     def check(self) -> None:
-        """Raise one UserError with everything that is out of range."""
+        """Raise one UserError with every value that is out of range, or one for an unknown name."""
         parts = [self.part(cls) for cls in COMPONENTS.values()]
         wrong = [problem for part in parts for problem in part.problems()]
-        if not self.seed >= 0:
+        if not self.seed >= 0:  # `not >=`, so that NaN is refused too
             wrong.append(f"seed is {self.seed}, at least 0 is allowed")
         if self.run_name is not None and not is_run_name(self.run_name):
             wrong.append(
@@ -172,5 +173,6 @@ class TrainConfig(Converted):
             raise UserError("The training settings do not work: " + "; ".join(wrong) + ".")
         for part in parts:
             part.check_names()
+        # Both raise for unknown names and options: better now than after the data has been loaded.
         optimizers.slot_shapes(self.part(OptimizerSettings))
         self.learning_rate(self.max_steps)

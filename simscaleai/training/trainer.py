@@ -1,25 +1,24 @@
-"""The training loop: it knows no model, no task and no file of data.
+"""Training loop for any model and any loader of batches.
 
     trainer = Trainer(model, loader, TrainConfig(max_steps=1000))
     metrics = trainer.train()        # {"loss": ..., "lr": ..., "samples_per_second": ..., ...}
 
-The same program trains in one process and, started by `torchrun`, in many: `batch_size` is that of all of
-them together, and so the loss takes the same course. Every process makes the same calls.
+The same program trains in one process or, started by `torchrun`, in several. `batch_size` counts the samples
+of all processes, so that the loss curve does not depend on their number. Every process makes the same calls.
 
-A run stopped after any checkpoint and resumed from it continues, on a CPU, to the very same weights:
-the checkpoint holds weights, optimizer, RNG states and the place in the data, and the learning rate
-and the order of the data are functions of step and epoch. (With another number of processes dropout draws
-other numbers, and of three processes and more, sums of gradients may be rounded in another order.)
+On a CPU, a run that is resumed from a checkpoint ends with bit for bit the same weights as an uninterrupted
+run: the checkpoint holds weights, optimizer state, RNG states and the position in the data, and learning rate
+and data order are functions of step and epoch. With another number of processes dropout draws other numbers,
+and with three or more processes sums of gradients may be rounded in another order.
 """
 
 from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -30,14 +29,17 @@ from simscaleai.convert import plain
 from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
 from simscaleai.guards import guarded
+from simscaleai.json_types import JsonDict
 from simscaleai.models.policy import describe
 from simscaleai.stopping import Stopped
 from simscaleai.storage import checkpoint
 from simscaleai.storage.find_checkpoint import find_checkpoint
+from simscaleai.tensor_types import StateDict
 from simscaleai.tracking.checkpoints import BEST, FINAL
 from simscaleai.tracking.run import Run
 from simscaleai.training import compatibility, evaluation, rng_state
 from simscaleai.training.data.stream import BatchStream
+from simscaleai.training.evaluation import EvalFunction
 from simscaleai.training.optimizer_step import OptimizerStep, micro_batch_size_of
 from simscaleai.training.optimizers import slot_shapes
 from simscaleai.training.parallel_model import ParallelModel, full_state_dict
@@ -54,38 +56,40 @@ class Trainer:
     """Trains `model` in place.
 
     Args:
-      model: `model(batch)` returns a dict with the scalar "loss", a mean over the samples of the batch;
-        further scalars are recorded.
-      train_loader: its batches are dicts of tensors; each pass over it is an epoch. Of several processes
-        each has one that `make_loader` made for its rank, or all have the same loader of whole batches.
-      config: see `TrainConfig`; `resume_from` is loaded at once.
-      eval_loader: batches for `evaluate`, of the same kind.
-      eval_fn: called with the model by `evaluate`, on the main process; returns a number, or a dict of them.
+      model: `model(batch)` returns a dict with the scalar "loss", a mean over the samples of the batch; other
+        scalars in it are logged.
+      train_loader: loader of batches, for example dicts of tensors; one pass over it is an epoch. With
+        several processes, each has a loader that `make_loader` made for its rank, or all have the same loader
+        of whole batches.
+      config: see `TrainConfig`; `resume_from` is loaded by the constructor.
+      eval_loader: loader of batches for `evaluate`.
+      eval_fn: called with the model by `evaluate`, on the main process; returns a number or {name: number}.
 
     Attributes:
-      checks: measured at each evaluation too, and may warn; empty unless set.
-      model: as it was given; under FSDP2 its parameters are DTensors.
-      step: optimizer steps made.
-      processes: this process, and how many there are.
+      checks: further measurements at each evaluation, which may warn; empty unless set.
+      model: the given model; under FSDP2 its parameters are DTensors.
+      step: number of optimizer steps done.
+      processes: the number of this process, and of how many.
       folder: the run's folder.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        train_loader: DataLoader[Any],
+        train_loader: DataLoader[object],
         config: TrainConfig,
-        eval_loader: DataLoader[Any] | None = None,
-        eval_fn: Callable[..., Any] | None = None,
+        eval_loader: DataLoader[object] | None = None,
+        eval_fn: EvalFunction | None = None,
     ) -> None:
         config.check()
         self.config, self.model = config, model
         self.settings = settings = RunConfig.of(config)
+        # Hours later it would be too late to learn that a setting cannot be saved.
         checkpoint.require_storable(self._about())
         self.eval_loader, self.eval_fn = eval_loader, eval_fn
         self.checks: list[evaluation.Check] = []
         self.processes = Processes.from_environment()
-        # It may refuse, and so comes before the process group is started.
+        # Before the process group is started, since it may raise.
         micro_batch_size = micro_batch_size_of(settings, self.processes)
         hardware = settings.hardware
         self.device = self.processes.join(hardware.resolved_device, hardware.backend)
@@ -107,9 +111,9 @@ class Trainer:
         )
         self.step = 0
         self.metrics: dict[str, float] = {}
-        self.best: dict[str, Any] = {}
-        self._rng_state: dict[str, Any] | None = None
-        self._warnings: list[str] = []  # printed even where no progress is shown
+        self.best: JsonDict = {}  # "metric", "value" and "step" of the best evaluation so far
+        self._rng_state: StateDict | None = None  # of a checkpoint, until training starts
+        self._warnings: list[str] = []  # printed even if no progress is shown
         with self.run.lock.released_on_error():
             self._resume()
 
@@ -117,10 +121,11 @@ class Trainer:
         """Train up to `max_steps`; return the last metrics, among them "loss" and "step".
 
         Raises:
-          UserError: loss or gradient is not finite, and the weights are those of the step before; or
-            another process is at work in the run's folder.
-          CannotWriteError: the disk is full or the like; says from which checkpoint to go on.
-          Stopped: a signal came; the step was finished and saved. Uncaught it ends the program.
+          UserError: loss or gradient is not finite (the weights are then those of the previous step), or
+            another run is writing to the folder.
+          CannotWriteError: a file could not be written, for example to a full disk; the error names the
+            checkpoint to resume from.
+          Stopped: a signal came; the step was finished and saved. Uncaught, it ends the program.
         """
         with self.run.at_work():
             self.run.archive_earlier(self.step)
@@ -144,7 +149,7 @@ class Trainer:
             while self.step < config.max_steps and not self._stopping:
                 asked = time.perf_counter()
                 local = next(batches)
-                waited = time.perf_counter() - asked
+                waited = time.perf_counter() - asked  # near 0 if loading is fast enough
                 lr = self.optimizer_step.set_learning_rates(self.step)
                 stop = self.run.stop.requested is not None
                 outputs = self.optimizer_step.step(local, self.step + 1, stop)
@@ -162,10 +167,10 @@ class Trainer:
         return {**self.metrics, "step": float(self.step)}
 
     def evaluate(self) -> dict[str, float]:
-        """Means over `eval_loader` as "eval_<name>", and what `eval_fn(model)` returns.
+        """Return means over `eval_loader` as "eval_<name>", and the numbers that `eval_fn(model)` returns.
 
-        Layers run in evaluation mode and weights are the moving average, if there is one. The random state
-        is afterwards as it was before: evaluating more or less often does not change the training.
+        The model is in evaluation mode, with the moving average as its weights if there is one. RNG states
+        are restored afterwards, so that evaluating more or less often does not change the training.
         """
         functions = [f for f in (self.eval_fn, *self.checks) if f is not None]
         return evaluation.evaluate(self.optimizer_step, self.eval_loader, functions, self.run.stop)
@@ -185,11 +190,11 @@ class Trainer:
         return path
 
     def load_checkpoint(self, path: str) -> None:
-        """Continue from a checkpoint: weights, optimizer, step, place in the data, random state.
+        """Resume from a checkpoint: weights, optimizer state, step, position in the data, RNG states.
 
         Raises:
-          UserError: it cannot be read, holds no training state, or does not fit this run; the error names
-            every difference, and nothing has been changed.
+          UserError: it cannot be read, has no training state, or does not fit this run; the error names every
+            difference, and nothing has been changed.
         """
         found = find_checkpoint(path, resume=True)
         with guarded(f"The checkpoint {path!r}", "use another checkpoint of the run"):
@@ -199,11 +204,12 @@ class Trainer:
         if others:
             self._warnings.append(f"Other settings than in {path}: {', '.join(others)}.")
 
-    def _load(self, found: Path, path: str) -> dict[str, Any]:
-        in_parts = found.is_dir() and self.optimizer_step.model.sharded
-        if in_parts:
-            payload, parts = checkpoint.load_sharded_checkpoint(found)
-            shapes = {tuple(k.split("/")): e.shape for k, e in parts.entries.items()}
+    def _load(self, found: Path, path: str) -> StateDict:
+        # Under FSDP2 each process reads its own shards; any other checkpoint is read as a whole.
+        reads_shards = found.is_dir() and self.optimizer_step.model.sharded
+        if reads_shards:
+            payload, shards = checkpoint.load_sharded_checkpoint(found)
+            shapes = {tuple(k.split("/")): e.shape for k, e in shards.entries.items()}
         else:
             payload = checkpoint.load_checkpoint(found)
             shapes = dict(compatibility.shapes_in({k: payload[k] for k in KINDS if k in payload}))
@@ -212,8 +218,9 @@ class Trainer:
         compatibility.check_compatible(
             payload, shapes, own, self._description(), str(path), settings
         )
-        if in_parts:
-            self.state.load_shards(parts)
+        # Everything has been compared: from here on nothing is refused.
+        if reads_shards:
+            self.state.load_shards(shards)
         else:
             self.state.load(payload)
         scaler = self.optimizer_step.scaler
@@ -223,35 +230,38 @@ class Trainer:
         self.stream.epoch = payload["data"]["epoch"]
         self.stream.position = payload["data"]["position"]
         self.metrics, self.best = dict(payload["metrics"]), dict(payload["best"])
+        # RNG states are one for each process; another number of processes starts from new ones.
         states = payload["random"]
         alike = len(states) == self.processes.size
         self._rng_state = states[self.processes.rank] if alike else None
         return payload
 
-    def _compare_data(self, saved: Any, path: str) -> None:
-        """Refuse a file that has changed; data of another path are intended, and lead to a warning."""
+    def _compare_data(self, saved: object, path: str) -> None:
+        """Raise UserError if the dataset's file has changed; warn if the dataset is another file."""
         own = self._identity()
         found = compatibility.data_differences(saved, own)
         if not found:
             return
         text = f"The data are not those that {path!r} was trained on: {'; '.join(found)}."
-        if saved.get("path") == own["path"]:
+        # Another path is intended, such as more demonstrations; other contents of the same path are not.
+        if isinstance(saved, Mapping) and saved.get("path") == own["path"]:
             raise UserError(
                 f"{text} {own['path']} has changed: restore it, start a new run, or give the new data"
-                " another path to go on with them."
+                " another path to resume with them."
             )
         self._warnings.append(text)
 
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self) -> JsonDict:
+        """Return the identity of the training data; {} for a dataset that has none."""
         identity = getattr(getattr(self.stream.loader, "dataset", None), "identity", None)
         return identity() if callable(identity) else {}
 
     def announce(self, text: str) -> None:
-        """Say something before the first step."""
+        """Print `text` before the first step."""
         self.run.notes.append(text)
 
     def _write(self, name: str, step: int) -> Path:
-        """A checkpoint: a folder that all processes write if its name has no suffix, else a file."""
+        """Write a checkpoint: a folder of shards if its name has no suffix, else a file; return its path."""
         self.run.archive_earlier(self.step)
         path = self.run.checkpoints.folder / name
         payload = {
@@ -270,14 +280,15 @@ class Trainer:
         tensors = self.state.tensors()
         if not path.suffix:
             return checkpoint.save_sharded_checkpoint(path, payload, tensors)
-        main = self.processes.is_main
-        tensors = full_state_dict(tensors, keep=main)
-        if main:
-            checkpoint.save_checkpoint(path, payload | tensors)
+        is_main = self.processes.is_main
+        # Every process takes part: under FSDP2 gathering is a collective operation.
+        gathered = full_state_dict(tensors, keep=is_main)
+        if is_main:
+            checkpoint.save_checkpoint(path, payload | gathered)
         return path
 
     def _evaluate_into(self, report: Report) -> None:
-        """Evaluate and record; write `best.pt` if this is better than every evaluation before."""
+        """Evaluate and log; write `best.pt` if no earlier evaluation was as good."""
         found = self.evaluate()
         if not found:
             return
@@ -289,13 +300,14 @@ class Trainer:
         metric = evaluation.best_metric(self.config.best_metric, found)
         if metric is None:
             return
+        # A resumed run may have another metric, whose values cannot be compared with the old ones.
         before = self.best.get("value") if self.best.get("metric") == metric else None
         if evaluation.is_better(metric, found[metric], before):
             self.best = {"metric": metric, "value": found[metric], "step": self.step}
             self._write(BEST, self.step)
 
     def _finish(self, report: Report) -> None:
-        """Save, and end the program if a signal asked to stop."""
+        """Save the last checkpoint; raise Stopped if a signal ended the run."""
         step, path = self.run.saved or (-1, Path())
         if self.step >= self.config.max_steps:
             if (step, path) == (self.step, self.run.checkpoints.folder / FINAL):
@@ -305,17 +317,17 @@ class Trainer:
             return
         if step != self.step:
             path = self.save_checkpoint(self.step)
-        report.say(f"Stopped at step {self.step} and saved {path}; go on with --resume auto.")
+        report.say(f"Stopped at step {self.step} and saved {path}; resume with --resume auto.")
         raise Stopped(self.run.stop.requested or signal.SIGTERM, self.step)
 
     @property
     def _stopping(self) -> bool:
-        """Whether to stop now; several processes have agreed about it in the update before."""
+        """Whether to stop now; several processes agree on it in the all-reduce of the previous step."""
         alone = self.processes.size == 1
         return self.run.stop.requested is not None if alone else self.optimizer_step.all_stop
 
     def _resume(self) -> None:
-        """Load what `resume_from` says; restarted by torchrun, the newest that this job has written."""
+        """Load the checkpoint `resume_from`, or after a restart by torchrun the newest one of this job."""
         wanted, restarted = self.config.resume_from, self.processes.restarts > 0
         path: Path | str | None = None
         if wanted == "auto":
@@ -343,12 +355,13 @@ class Trainer:
         for text in self._warnings:
             report.warn(text)
 
-    def _about(self) -> dict[str, Any]:
-        """Return what a checkpoint says besides the state of training."""
+    def _about(self) -> JsonDict:
+        """Return the entries of a checkpoint that describe the policy and the settings."""
         return {"policy": self._description(), "config": plain(asdict(self.config))}
 
-    def _description(self) -> dict[str, Any]:
+    def _description(self) -> JsonDict:
         config = self.config
+        # A module that `create_model` did not make is described by the settings.
         named = {"model_name": config.model_name, "model_kwargs": config.model_kwargs}
         return describe(self.model) or named
 
@@ -356,7 +369,7 @@ class Trainer:
         return every > 0 and (self.step % every == 0 or self.step == self.config.max_steps)
 
     def _set_rng_state(self) -> None:
-        """Restore the RNG state of the checkpoint, or seed it from seed, step and rank."""
+        """Restore the RNG states of the checkpoint, or seed them from seed, step and rank."""
         if self._rng_state is not None:
             rng_state.restore(self._rng_state, self.device)
             self._rng_state = None

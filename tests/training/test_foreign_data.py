@@ -92,7 +92,7 @@ def test_vectors_are_told_from_pictures_by_their_shape(train, key, value, width)
 @pytest.mark.parametrize("model", ["bc:debug", "act:debug", "vla:debug"])
 def test_pictures_that_no_model_reads(train, model, value, says):
     with pytest.raises(
-        UserError, match=f"cannot read the pictures.*'image' is {says}.*uint8 \\(height"
+        UserError, match=f"cannot read the images.*'image' is {says}.*uint8 \\(height"
     ):
         train(
             {"eef": vector(), "image": value},

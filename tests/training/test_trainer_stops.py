@@ -58,7 +58,7 @@ def test_the_step_is_finished_and_saved(
     assert (stopped.value.code, stopped.value.step) == (code, 4)
     assert load_checkpoint(tmp_path / "ck/last")["step"] == 4
     said = capsys.readouterr().err
-    assert "Stopped at step 4" in said and "go on with --resume auto" in said
+    assert "Stopped at step 4" in said and "resume with --resume auto" in said
     resumed = Signalled(0)
     assert trainer(tmp_path / "ck", resumed, resume_from="auto").train()["step"] == 12
     for key, value in whole.state_dict().items():
