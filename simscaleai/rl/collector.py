@@ -112,6 +112,7 @@ class Collector:
             self.episode_reward = np.zeros(self.adapter.num_envs)
             self.episode_length = np.zeros(self.adapter.num_envs)
             return False
+        # copies: the tensors are memory-mapped from the checkpoint
         state = _map_leaves(saved, torch.Tensor, lambda x: x.numpy().copy())
         self.obs = self.adapter.restore(state["env"], state["begins"])
         self.episode_reward, self.episode_length = state["reward"], state["length"]
@@ -138,7 +139,7 @@ class Collector:
         rollout = Rollout()
         for _ in range(agent.config.n_steps):
             actions = agent.act(self.obs)  # (n, action_dim)
-            before = time.perf_counter()
+            before = time.perf_counter()  # tells whether physics or networks limit the speed
             transition = self.adapter.step(actions)
             rollout.env_seconds += time.perf_counter() - before
             agent.record(transition)

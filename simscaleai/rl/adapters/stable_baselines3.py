@@ -94,7 +94,7 @@ class SB3VecEnv(VecEnv):
         frames: Any = self.envs.render()  # (H, W, 3) of each, in the mode "rgb_array"
         return [None] * self.num_envs if frames is None else list(frames)
 
-    def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
+    def get_attr(self, attr_name: str, indices: Indices = None) -> list[object]:
         """Return an attribute of the environments `indices`, of all by default."""
         values = self._base.get_attr(attr_name)
         return [values[i] for i in self._get_indices(indices)]
@@ -109,8 +109,12 @@ class SB3VecEnv(VecEnv):
         self._base.set_attr(attr_name, values)
 
     def env_method(
-        self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any
-    ) -> list[Any]:
+        self,
+        method_name: str,
+        *method_args: object,
+        indices: Indices = None,
+        **method_kwargs: object,
+    ) -> list[object]:
         """Return the results of a method in the environments `indices`, in all by default."""
         values = self._base.call(method_name, *method_args, **method_kwargs)
         return [values[i] for i in self._get_indices(indices)]

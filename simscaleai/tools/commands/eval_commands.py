@@ -116,6 +116,7 @@ def evaluate(
     """Measure the success rate of policies in closed loop."""
     from simscaleai.evaluation.evaluate_source import SourceEvaluation, evaluate_source
 
+    # with --until-interval, the interval decides, and the number is only a limit
     default = 100 if until_interval is None else MANY
     settings = SourceEvaluation(
         n_episodes=default if n_episodes is None else n_episodes,
@@ -143,12 +144,12 @@ def evaluate(
         except UserError as error:
             if len(policies) == 1:
                 raise
-            problems.append(error)  # the others may do
+            problems.append(error)  # the other policies may work
     if len(policies) == 1:
         _print(found[0])
     else:
         _print_all(found)
-    if problems:
+    if problems:  # after the tables, so that no finished evaluation is lost
         raise UserError(" ".join(map(str, problems)))
 
 
@@ -287,6 +288,7 @@ def _print_comparison(found: Comparison, min_difference: float) -> None:
         ("only the candidate succeeds", f"{found.pairs.only_second} episodes"),
         ("correlation of outcomes", f"{found.correlation:.2f}"),
     ]
+    # of metrics other than success, as a mean over the same episodes
     rows += [
         (
             {"reward": "return", "stage": "stage reached"}.get(name, name),
@@ -370,7 +372,7 @@ def stress(
     )
     report = stress_policy(policy, settings)
     _print_stress(report)
-    if find_spec("matplotlib") is not None:
+    if find_spec("matplotlib") is not None:  # without the extra `viz`, the table is all
         from simscaleai.tools.figures.stress_curves import plot_stress
         from simscaleai.tools.figures.style import save_or_show
 
@@ -383,19 +385,19 @@ def _print_stress(report: StressReport) -> None:
     from simscaleai.tools.console import table, text
 
     for axis in report.axes:
-        if not axis.arms:
+        if not axis.arms:  # excluded, see below
             continue
         rows = []
         for arm in axis.arms:
             low, high = arm.interval
             against = f"{100 * arm.difference:+.1f} % ({100 * low:+.1f} to {100 * high:+.1f})"
-            level = f"{arm.level:g}" if arm.level else "control"
+            level = f"{arm.level:g}" if arm.level else "control"  # level 0 changes nothing
             changed = against if arm.level else ""
             rows.append((level, arm.success.text(), changed, text("", arm.failure_stages)))
         columns = (f"level ({axis.unit})", "success", "against control", "failures")
         table(f"{axis.name}, {report.settings.n_episodes} episodes each", columns, rows)
     for axis in report.axes:
-        for name, share in axis.strict.items():
-            echo(f"{axis.name}: {share['count']} of {share['n']} {FOLLOWING[name]}")
+        for name, counts in axis.strict.items():
+            echo(f"{axis.name}: {counts['count']} of {counts['n']} {FOLLOWING[name]}")
         if axis.excluded:
             echo(f"{axis.name}: left out, {axis.excluded}")

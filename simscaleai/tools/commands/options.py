@@ -11,6 +11,7 @@ import typer
 from simscaleai.json_types import JsonDict
 from simscaleai.tools.app import RANDOMIZE
 
+# The help texts stand here once, so that every command describes an option in the same words.
 Env = Annotated[str, typer.Option("--env-name", help="Environment; see `simscale list-envs`.")]
 RobotName = Annotated[
     str | None,

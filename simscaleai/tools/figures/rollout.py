@@ -104,6 +104,7 @@ def episode_lengths(
     source: PolicySource, n_episodes: int = 1, *, seed: int = 0, n_steps: int | None = None
 ) -> IntArray:
     """Return the numbers of steps, (n,), of the episodes of `record`, without rendering them."""
+    # the generator reuses its arrays: the last item has the final numbers
     with closing(_env(source, n_episodes)) as env:
         *_, (steps, *_) = _run(env, source.policy(env), seed, n_steps)
     return steps

@@ -65,7 +65,7 @@ def view_live(
     except KeyboardInterrupt:  # the usual way to stop it
         pass
     finally:
-        player.env.close()
+        player.env.close()  # releases the renderer of a policy that reads images
     return player
 
 
