@@ -14,7 +14,7 @@ from simscaleai.tools.app import IMPORT, app
 
 # isort: off
 # in the order of --help; a module registers its commands when it is imported
-import simscaleai.tools.commands.demo
+import simscaleai.tools.commands.demo_command
 import simscaleai.tools.commands.new
 import simscaleai.tools.commands.inspection
 import simscaleai.tools.commands.data
