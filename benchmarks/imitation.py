@@ -4,9 +4,9 @@
 
 A recipe is a file in configs/train; the command in its first lines generates the demonstrations, with the
 seed of the run. No demonstration and no other evaluation has the seeds of the evaluated episodes. Models
-that read instructions get phrasings that no demonstration contains. For tasks with categories of episodes,
-the last column shows the
-successes of each: the named color, or, in reach_around, the side on which the post was passed.
+that read instructions get phrasings that no demonstration contains. For tasks with categories of
+episodes, the last column shows the successes of each: the named color, or, in reach_around, the side on
+which the post was passed.
 """
 
 from __future__ import annotations

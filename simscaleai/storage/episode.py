@@ -1,9 +1,8 @@
 """One recorded episode, and hashes of its content.
 
-Index t of the arrays is step t: the observation and physics state before action t, action t itself, and the
-  reward
-and done flag after it. Hashes depend only on values, not on compression, chunks, the order of episodes or
-the name of an episode in its file.
+Index t of the arrays is step t: the observation and physics state before action t, action t itself, and
+the reward and done flag after it. Hashes depend only on values, not on compression, chunks, the order of
+episodes or the name of an episode in its file.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Chunks of HDF5 arrays: locate them in the file, and decompress them here instead of in HDF5.
 
-HDF5 decompresses a gzipped chunk without a limit: a megabyte can become a gigabyte (a decompression bomb),
-whatever size was declared. This module stops at the declared size, and therefore reads every gzipped array.
-It is also faster for single frames: HDF5 takes longer to locate a chunk than to decompress it, and does
-  both under
-a lock of the whole process. If the chunks of an array consist of whole steps, HDF5 is asked once for their
-locations (`find_chunks`); after that, threads read and decompress them independently.
+HDF5 decompresses a gzipped chunk without a limit: a megabyte can become a gigabyte (a decompression
+bomb), whatever size was declared. This module stops at the declared size, and therefore reads every
+gzipped array. It is also faster for single frames: HDF5 takes longer to locate a chunk than to decompress
+it, and does both under a lock of the whole process. If the chunks of an array consist of whole steps,
+HDF5 is asked once for their locations (`find_chunks`); after that, threads read and decompress them
+independently.
 """
 
 from __future__ import annotations
@@ -111,9 +111,8 @@ class Layout:
                 raw = _inflate(raw, nbytes + _SLACK)
             elif code == h5z.FILTER_FLETCHER32:
                 raw = raw[:-_CHECKSUM_BYTES]  # not verified: zlib verifies a checksum of its own
-            elif (
-                itemsize > 1 and len(raw) == nbytes
-            ):  # shuffle: first bytes of all values, then the second, ...
+            elif itemsize > 1 and len(raw) == nbytes:
+                # shuffled: the first bytes of all values, then the second bytes, ...
                 raw = np.frombuffer(raw, np.uint8).reshape(itemsize, -1).T.tobytes()
         if len(raw) != nbytes:
             raise ChunkError(f"cannot be decoded (a chunk does not hold its {nbytes} bytes)")

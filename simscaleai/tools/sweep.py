@@ -3,9 +3,8 @@
     run_sweep(["model.hidden_dim=128,512", "seed=0,1,2"], flags={"data.path": "data/reach.h5"}, name="width")
 
 Every combination of values is a job: a training run in `runs/<name>/<k>-<overrides>`. All settings are
-  checked before
-the first job starts. A failing job does not stop the others. If the same sweep is started again, finished
-jobs are kept, interrupted ones are resumed, and new values get new jobs.
+checked before the first job starts. A failing job does not stop the others. If the same sweep is started
+again, finished jobs are kept, interrupted ones are resumed, and new values get new jobs.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
     with RunLog(Path("runs/a"), start_step=0) as log:
         log.record(100, {"loss": 0.1, "eval_success_rate": 0.5})
 
-`metrics.jsonl` is always written: one line {"step": 100, "loss": 0.1, ...} per call, with null for numbers
-  that
-are not finite. TensorBoard files are written if it is installed, and Weights & Biases is used on request. A
-run that resumes after `start_step` repeats later steps, so it deletes the old records of them.
+`metrics.jsonl` is always written: one line {"step": 100, "loss": 0.1, ...} per call, with null for
+numbers that are not finite. TensorBoard files are written if it is installed, and Weights & Biases is
+used on request. A run that resumes after `start_step` repeats later steps, so it deletes the old records
+of them.
 """
 
 from __future__ import annotations

@@ -5,8 +5,7 @@
 
 de Boer et al., "A Tutorial on the Cross-Entropy Method", 2005. Each environment runs its own policy, an
 affine function of the state, for `n_steps` steps. The method uses no gradient and no value function, and
-scores whole
-policies instead of actions: a simple baseline, which shows whether a task needs more.
+scores whole policies instead of actions: a simple baseline, which shows whether a task needs more.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Style of all figures, and their output to a file, a window or a notebook.
 
 The colors can be distinguished with every kind of color vision (Okabe and Ito, "Color Universal Design",
-2008), and
-a color never carries meaning alone: a line has a legend, an outcome has a word. Figures are not registered
-with pyplot before they are shown, so that many figures do not fill memory, and none needs a display.
+2008), and a color never carries meaning alone: a line has a legend, an outcome has a word. Figures are
+not registered with pyplot before they are shown, so that many figures do not fill memory, and none needs
+a display.
 """
 
 from __future__ import annotations

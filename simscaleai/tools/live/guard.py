@@ -1,12 +1,11 @@
 """Access control for the browser viewer.
 
 By default, MuJoCo's viewer listens on every interface and answers all requests: from every machine that
-reaches the port, and from any web page that is open in a browser on this machine (a WebSocket is not bound
-to the origin of its page, and a page can give 127.0.0.1 a name of its own). There is no setting for this.
-Therefore `guarded` replaces
-three parts of the viewer while it runs: the socket, which is bound to one address; the handler of requests,
-  which
-rejects uploads of models and requests that do not come from the viewer's own page; and the printed banner.
+reaches the port, and from any web page that is open in a browser on this machine (a WebSocket is not
+bound to the origin of its page, and a page can give 127.0.0.1 a name of its own). There is no setting for
+this. Therefore `guarded` replaces three parts of the viewer while it runs: the socket, which is bound to
+one address; the handler of requests, which rejects uploads of models and requests that do not come from
+the viewer's own page; and the printed banner.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """MuJoCo's browser viewer (`mujoco.studio`), served from this process.
 
 The page, its WebAssembly and its fonts are part of MuJoCo: nothing is fetched from the internet. The page
-  loads the
-model once and receives states, so that the browser does all rendering.
+loads the model once and receives states, so that the browser does all rendering.
 """
 
 from __future__ import annotations
