@@ -3,8 +3,8 @@
 - `api-reference.md` is generated from the docstrings when the site is built; it is not kept in git.
 - Links out of docs/, such as `../benchmarks/results/core-loop.md`, have no page on the site; they are changed
   to links to the file on GitHub. `tests/test_docs.py` checks that the files exist.
-- The mark `no-run` of code blocks is removed, since MkDocs would not recognize the language; only tests use
-it.
+- The mark `no-run` of code blocks is removed, since MkDocs would not recognize the language; it is for
+  tests.
 """
 
 from __future__ import annotations

@@ -51,9 +51,8 @@ class Registry(Generic[E]):
     def get(self, name: str) -> E:
         """Return the entry called `name`, importing it if needed; UserError lists known names."""
         plugins.load_requested()
-        if (
-            name not in self._entries
-        ):  # installed plugins may be slow or broken, and are not needed before
+        # installed plugins may be slow or broken, and are not needed before
+        if name not in self._entries:
             plugins.load_installed()
         if name not in self._entries:
             raise unknown_name(self.kind, name, self._entries, plugins.remedy())

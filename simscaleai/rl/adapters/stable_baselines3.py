@@ -135,9 +135,8 @@ def info_of_each(info: Info, n: int) -> list[Info]:
         if key.startswith("_"):
             continue
         values = info_of_each(value, n) if isinstance(value, dict) else value
-        if (
-            isinstance(values, np.ndarray) and values.ndim == 1
-        ):  # plain values, as SB3 writes them to CSV
+        # plain values, as SB3 writes them to CSV
+        if isinstance(values, np.ndarray) and values.ndim == 1:
             values = values.tolist()
         mask = info.get(f"_{key}")  # which environments reported the key
         for i in range(n) if mask is None or mask.all() else np.flatnonzero(mask).tolist():

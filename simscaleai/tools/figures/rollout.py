@@ -86,9 +86,8 @@ def record(
             shown_instructions: tuple[str, ...] = ()
             episodes = _run(env, source.policy(env), seed, n_steps)
             for step, (steps, over, success, instructions) in enumerate(episodes):
-                if (
-                    env.task.held_out
-                ):  # the task has several phrasings: a viewer wants to know which
+                # the task has several phrasings: a viewer wants to know which
+                if env.task.held_out:
                     shown_instructions = instructions
                 if shown is None or step in shown:
                     env_ids = np.flatnonzero(steps != drawn)  # ended episodes keep their image
