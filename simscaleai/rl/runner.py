@@ -26,7 +26,7 @@ from simscaleai.evaluation.summary import summarize
 from simscaleai.models.inference import resolve_device
 from simscaleai.rl.agents.agent import Agent, Metrics, State
 from simscaleai.rl.agents.agent_checkpoint import load_agent, save_agent, timesteps_of
-from simscaleai.rl.agents.state_extractor import StateExtractor
+from simscaleai.rl.agents.mlp_agent import MLPAgent
 from simscaleai.rl.agents.warm_start import warm_start
 from simscaleai.rl.collector import Collector, learn
 from simscaleai.rl.resuming import (
@@ -218,20 +218,27 @@ class Runner:
             self.run.lock.take(create=False)
             self.resumed = self._checkpoint(config.resume_from)
         if self.resumed is None:
-            space = self.env.single_observation_space
-            extractor = StateExtractor(
-                self.agent_config.state_keys, self.agent_config.relative_positions
-            )
-            # the width of a state depends on `state_keys`: extract one
-            example = {key: part.sample() for key, part in space.items()}
-            sizes = extractor(example).shape[-1], self.env.contract.action_dim
-            return self.agent_class(*sizes, self.agent_config, self.device, self.processes), None
+            return self._new_agent(), None
         path = str(self.resumed)
         check_same_run(load_checkpoint(path), self.deciding, path)
         agent, envs = load_agent(path, self.device, self.processes)
         self.run.resume(self.resumed, agent.timesteps)
-        agent.config = self.agent_config  # `total_timesteps` and `log_every` may differ
+        # the rest of the settings is the same, or has been taken from the environment
+        wanted = self.agent_config
+        agent.config = replace(
+            agent.config, total_timesteps=wanted.total_timesteps, log_every=wanted.log_every
+        )
         return agent, envs
+
+    def _new_agent(self) -> Agent:
+        space, action_dim = self.env.single_observation_space, self.env.contract.action_dim
+        settings = (self.agent_config, self.device, self.processes)
+        if issubclass(self.agent_class, MLPAgent):
+            return self.agent_class.for_space(space, action_dim, *settings)
+        # an agent of another base: the width of its state depends on `state_keys`
+        extractor = MLPAgent.make_extractor(self.agent_config)
+        example = {key: part.sample() for key, part in space.items()}
+        return self.agent_class(extractor(example).shape[-1], action_dim, *settings)
 
     def _checkpoint(self, wanted: str) -> Path | None:
         """Return the checkpoint that `resume_from` selects; None for a new run."""

@@ -128,6 +128,7 @@ _agents: Registry[type[Agent]] = Registry(
     "agent",
     {
         "cem": "simscaleai.rl.agents.cem:CEMAgent",
+        "pixel_ppo": "simscaleai.rl.agents.pixel_ppo:PixelPPOAgent",
         "ppo": "simscaleai.rl.agents.ppo:PPOAgent",
     },
 )

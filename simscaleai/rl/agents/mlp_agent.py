@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Self
 
+import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -38,6 +39,7 @@ class MLPAgent(ABC):
     Attributes:
       obs_rms: running statistics of observations; with `normalize_obs` the policy reads
         (obs - mean) / std.
+      imitates: whether a warm start can fit the actor to a cloned policy.
       generator: source of all random numbers of training; on the CPU, with a different seed in each process.
     """
 
@@ -45,6 +47,7 @@ class MLPAgent(ABC):
     config_class: ClassVar[type[AgentConfig]]
     run_defaults: ClassVar[State] = {}
     metric_groups: ClassVar[tuple[MetricGroup, ...]] = ()
+    imitates: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -58,15 +61,40 @@ class MLPAgent(ABC):
         self.obs_dim, self.action_dim = obs_dim, action_dim
         self.device = torch.device(resolve_device(device))
         self.processes = processes or Processes()
-        self.obs_rms = RunningMeanStd(obs_dim)
+        self.obs_rms = RunningMeanStd(self.state_dim)
         self.generator = torch.Generator()
         self.reseed(0)
-        self.extractor = StateExtractor(config.state_keys, config.relative_positions)
+        self.extractor = self.make_extractor(config)
         self.actions = ActionRange.unit(action_dim)
         self.contract: EnvContract | None = None
         self.timesteps = self.updates = 0
         self._collector: Collector | None = None  # of the current or last training
         self._resumed: State | None = None  # state of the environments in a loaded checkpoint
+
+    @classmethod
+    def for_space(
+        cls,
+        space: gymnasium.spaces.Dict,
+        action_dim: int,
+        config: AgentConfig,
+        device: str = "cpu",
+        processes: Processes | None = None,
+    ) -> Self:
+        """Return a new agent for observations of `space`."""
+        # the width of a state depends on `state_keys`: extract one
+        example = {key: part.sample() for key, part in space.items()}
+        width = cls.make_extractor(config)(example).shape[-1]
+        return cls(width, action_dim, config, device, processes)
+
+    @classmethod
+    def make_extractor(cls, config: AgentConfig) -> StateExtractor:
+        """Return what extracts the array (n, obs_dim) that the agent reads from observations."""
+        return StateExtractor(config.state_keys, config.relative_positions)
+
+    @property
+    def state_dim(self) -> int:
+        """Number of leading entries of `obs_dim` that are normalized by running statistics."""
+        return self.obs_dim
 
     @property
     @abstractmethod
@@ -185,7 +213,7 @@ class MLPAgent(ABC):
     def _obs_statistics(self, obs_rms: RunningMeanStd | None = None) -> Statistics:
         rms = self.obs_rms if obs_rms is None else obs_rms
         if not self.config.normalize_obs:
-            rms = RunningMeanStd(self.obs_dim)  # mean 0 and standard deviation 1: the identity
+            rms = RunningMeanStd(self.state_dim)  # mean 0 and standard deviation 1: the identity
         return rms.statistics()
 
     def normalized(

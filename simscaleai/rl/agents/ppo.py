@@ -101,7 +101,7 @@ class PPOAgent(MLPAgent):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.derive_seed(config.seed, "ppo-weights"))
             with within_memory(f"A network of hidden_dim={config.hidden_dim}"):
-                self.network = _network(obs_dim, action_dim, config).to(self.device)
+                self.network = self.make_network(obs_dim, action_dim, config).to(self.device)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.lr, eps=1e-5, fused=self.device.type != "mps"
         )
@@ -127,12 +127,12 @@ class PPOAgent(MLPAgent):
     def act(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.buffer.position == 0:
             # of this rollout alone: merged over all processes at its end
-            self._rollout_obs = RunningMeanStd(self.obs_dim)
+            self._rollout_obs = RunningMeanStd(self.state_dim)
             self._rollout_returns = RunningMeanStd(1)
             # of all samples that this process knows: it normalizes by them until then
             self._local_obs, self._local_returns = deepcopy(self.obs_rms), deepcopy(self.return_rms)
         for rms in (self._rollout_obs, self._local_obs):
-            rms.update(torch.from_numpy(obs))
+            rms.update(torch.from_numpy(obs[:, : self.state_dim]))
         self._normalizer = self.normalizer(self._local_obs)
         self._obs = self.normalized(obs, self._normalizer)  # (n, obs_dim)
         # actions (n, action_dim), log-probabilities (n,), values (n,)
@@ -229,6 +229,8 @@ class PPOAgent(MLPAgent):
         loss = config.value_loss_coef * value_loss
         if self.updates >= config.critic_warmup:
             loss = loss + policy_loss - config.entropy_coef * mean_entropy
+        if (auxiliary := self.network.take_auxiliary_loss()) is not None:
+            loss = loss + auxiliary
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         all_reduce_gradients(self.network, self.processes)
@@ -285,17 +287,18 @@ class PPOAgent(MLPAgent):
     def check_compatible(
         cls, obs_dim: int, action_dim: int, config: AgentConfig, state: State, source: str
     ) -> None:
+        require_fit(state["network"], lambda: cls.make_network(obs_dim, action_dim, config), source)
+
+    @classmethod
+    def make_network(cls, obs_dim: int, action_dim: int, config: AgentConfig) -> ActorCritic:
+        """Return the networks that these sizes and settings describe, with new weights."""
         own = cast(PPOConfig, config)  # callers pass settings of `config_class`
-        require_fit(state["network"], lambda: _network(obs_dim, action_dim, own), source)
-
-
-def _network(obs_dim: int, action_dim: int, config: PPOConfig) -> ActorCritic:
-    return ActorCritic(
-        obs_dim,
-        action_dim,
-        config.hidden_dim,
-        config.n_layers,
-        log_std_init=config.log_std_init,
-        separate_critic=config.separate_critic,
-        orthogonal_init=config.orthogonal_init,
-    )
+        return ActorCritic(
+            obs_dim,
+            action_dim,
+            own.hidden_dim,
+            own.n_layers,
+            log_std_init=own.log_std_init,
+            separate_critic=own.separate_critic,
+            orthogonal_init=own.orthogonal_init,
+        )

@@ -68,9 +68,9 @@ class StateExtractor:
                 f"The observation lacks {', '.join(map(repr, missing))}; it has {', '.join(parts)}."
             )
         # The order of the spec is sorted, so that a loaded policy reads the same state.
-        arrays = [as_array(parts[key]) for key in self.spec.shapes]
+        arrays = [as_array(parts[key]) for key in self.keys]
         if batched is None:
-            batched = arrays[0].ndim > len(next(iter(self.spec.shapes.values())))
+            batched = arrays[0].ndim > len(self.spec.shapes[self.keys[0]])
         vectors = [
             array.reshape(len(array), -1) if batched else array.reshape(-1) for array in arrays
         ]
@@ -80,6 +80,12 @@ class StateExtractor:
             return flat
         features: NDArray[np.float32] = self._features(torch.from_numpy(flat)).numpy()
         return features
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """Entries in the order in which they are concatenated."""
+        assert self.spec is not None
+        return list(self.spec.shapes)
 
     def extract(self, spec: ObsSpec) -> None:
         """Read the entries of `spec` from now on, and ignore all others."""

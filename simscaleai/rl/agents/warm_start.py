@@ -48,7 +48,7 @@ def warm_start(agent: Agent, path: str | Path, env: GymEnv) -> str:
     Raises:
       UserError: the checkpoint contains no policy, or one for another environment.
     """
-    if not isinstance(agent, MLPAgent):
+    if not isinstance(agent, MLPAgent) or not agent.imitates:
         raise UserError(
             f"The agent {agent.name!r} cannot start from a policy; leave init_from out, or use another agent."
         )

@@ -1,0 +1,141 @@
+"""PPO from images: the actor sees and the critic knows, and what is saved acts by images alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from simscaleai.errors import UserError
+from simscaleai.models.policy import ModelPolicy
+from simscaleai.rl.agents.pixel_actor_critic import PixelLayout
+from simscaleai.rl.agents.pixel_ppo import PixelPPOAgent
+from simscaleai.rl.agents.pixel_ppo_config import PixelPPOConfig
+from simscaleai.rl.agents.warm_start import warm_start
+from simscaleai.sim import make_vec_env
+from simscaleai.sim.base_env import CameraConfig
+
+SIZE = 16  # pixels a side
+CONFIG = PixelPPOConfig(
+    n_steps=4,
+    batch_size=4,
+    n_epochs=2,
+    total_timesteps=16,
+    hidden_dim=16,
+    backbone_width=8,
+    auxiliary=["target_pos"],
+)
+
+
+@pytest.fixture(scope="module")
+def envs() -> Iterator[Any]:
+    cameras = [CameraConfig(name, SIZE, SIZE) for name in ("front_cam", "observer_cam")]
+    made = make_vec_env("reach", 2, autoreset_mode="same_step", dt=0.005, cameras=cameras)
+    yield made
+    made.close()
+
+
+def make(envs: Any, **settings: Any) -> PixelPPOAgent:
+    return PixelPPOAgent.for_space(envs.single_observation_space, 4, replace(CONFIG, **settings))
+
+
+def test_vectors_come_before_pixels() -> None:
+    shapes = {"b": (2,), "image": (4, 4, 3), "a": (3,), "ee_pos": (3,)}
+    layout = PixelLayout(shapes, ["ee_pos"], ["a"])
+    assert layout.vectors == {"a": slice(0, 3), "b": slice(3, 5), "ee_pos": slice(5, 8)}
+    assert layout.images == {"image": slice(8, 8 + 48)}
+    assert (layout.state_dim, layout.width) == (8, 56)
+    assert layout.columns(["ee_pos", "a"]) == [5, 6, 7, 0, 1, 2]
+    assert list(layout.actor_spec.shapes) == ["ee_pos", "image"]
+    with pytest.raises(UserError, match=r"entry of auxiliary 'c'"):
+        PixelLayout(shapes, [], ["c"])
+
+
+def test_the_actor_sees_and_the_critic_knows(envs: Any) -> None:
+    agent = make(envs)
+    obs, _ = envs.reset(seed=0)
+    flat = agent.extractor(obs, True)
+    assert flat.shape == (2, agent.obs_dim) and agent.obs_dim == 20 + 2 * SIZE * SIZE * 3
+    target, front = agent.layout.vectors["target_pos"], agent.layout.images["images/front_cam"]
+    images = flat[:, front].reshape(2, SIZE, SIZE, 3)
+    np.testing.assert_array_equal(images, obs["images/front_cam"])
+    network = agent.network
+    read = network.observations(agent.normalized(flat))
+    torch.testing.assert_close(
+        read["images/front_cam"][0].permute(1, 2, 0), torch.from_numpy(images[0]) / 255
+    )
+
+    def answers(changed: Any) -> tuple[Any, Any]:
+        with torch.no_grad():
+            x = agent.normalized(changed)
+            return network.mean(x), network.value(x)
+
+    moved, dark = flat.copy(), flat.copy()
+    moved[:, target] += 0.3
+    dark[:, front] = 0
+    (mean, value), (mean_moved, value_moved), (mean_dark, value_dark) = map(
+        answers, (flat, moved, dark)
+    )
+    assert torch.equal(mean, mean_moved) and not torch.equal(value, value_moved)
+    assert not torch.equal(mean, mean_dark) and torch.equal(value, value_dark)
+
+
+def test_it_learns_where_the_target_is_from_what_it_sees(envs: Any) -> None:
+    agent = make(envs)
+    obs, _ = envs.reset(seed=0)
+    x = agent.normalized(agent.extractor(obs, True))
+    optimizer = torch.optim.Adam(agent.network.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(90):
+        agent.network.evaluate_actions(x, torch.zeros(2, 4))
+        loss = agent.network.take_auxiliary_loss()
+        assert loss is not None
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < 0.1 * losses[0]
+    # the target of the loss: the positions of the observation, in m
+    offset = torch.from_numpy(obs["target_pos"] - obs["ee_pos"])
+    encoded = agent.network.actor.encoder(agent.network.observations(x))
+    assert (encoded.offsets[:, 0] - offset).norm(dim=-1).max() < 0.1
+    assert agent.network.take_auxiliary_loss() is None
+
+
+def test_a_checkpoint_acts_by_images_alone_and_resumes(envs: Any, tmp_path: Path) -> None:
+    agent = make(envs)
+    history = agent.train(envs)
+    assert agent.updates == 2 and np.isfinite(history["policy_loss"]).all()
+    agent.save(tmp_path / "agent.pt")
+    policy = ModelPolicy.from_checkpoint(tmp_path / "agent.pt", "cpu")
+    obs, _ = envs.reset(seed=5)
+    seen = {k: v for k, v in obs.items() if k == "ee_pos" or k.startswith("images/")}
+    np.testing.assert_allclose(policy.act(seen), agent.predict(obs), atol=1e-5)
+    assert policy.spec is not None and sorted(policy.spec.shapes) == sorted(seen)
+
+    again = PixelPPOAgent.from_checkpoint(tmp_path / "agent.pt")
+    assert again.config == agent.config and again.config.shapes["target_pos"] == [3]
+    np.testing.assert_array_equal(again.predict(obs), agent.predict(obs))
+    again.config = replace(again.config, total_timesteps=24)
+    again.train(envs)
+    assert again.timesteps == 24
+
+
+def test_what_it_cannot_learn_from_is_refused(envs: Any) -> None:
+    blind = make_vec_env("reach", 1, autoreset_mode="same_step", dt=0.005)
+    with pytest.raises(UserError, match=r"reads images.*env\.cameras"):
+        make(blind)
+    with pytest.raises(UserError, match=r"entry of actor_keys 'hand'"):
+        make(envs, actor_keys=["hand"])
+    with pytest.raises(UserError, match="does not observe goal"):
+        make(envs, state_keys=["ee_pos", "goal"])
+    with pytest.raises(UserError, match="'pixel_ppo' cannot start from a policy"):
+        warm_start(make(envs), "runs/any", envs)
+    assert PixelPPOConfig(relative_positions=True).problems() == [
+        "relative_positions is true, and pixel_ppo finds positions in images"
+    ]
