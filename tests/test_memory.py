@@ -19,7 +19,7 @@ from simscaleai.rl.training import train_agent
 from simscaleai.sim import make_vec_env
 from simscaleai.tools import cli
 from simscaleai.training import TrainConfig
-from simscaleai.training.run import train_policy
+from simscaleai.training.training_run import train_policy
 
 MIB = 2**20
 

@@ -17,7 +17,7 @@ from rich.progress import (
 
 from simscaleai.datagen.shards import EpisodeSummary
 from simscaleai.datagen.worker_pool import Progress as Done
-from simscaleai.progress import can_draw
+from simscaleai.terminal import can_draw
 
 
 class ProgressBar:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import track
 
-from simscaleai.progress import can_draw
+from simscaleai.terminal import can_draw
 
 T = TypeVar("T")
 

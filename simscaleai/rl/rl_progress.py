@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simscaleai.errors import printable
-from simscaleai.progress import can_draw
 from simscaleai.rl.agents.agent import Agent
+from simscaleai.terminal import can_draw
 
 _LINE_SECONDS = 10.0
 

@@ -13,9 +13,9 @@ from simscaleai.evaluation.summary import summarize
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.rollout.policy_environment import policy_environment
 from simscaleai.sim.factory import make_vec_env
-from simscaleai.training.run import build_trainer, run_trainer
+from simscaleai.training.component_settings import EvalSettings
 from simscaleai.training.run_config import RunConfig
-from simscaleai.training.settings import EvalSettings
+from simscaleai.training.training_run import build_trainer, run_trainer
 
 EvalFunction = Callable[[ModelPolicy], dict[str, float]]
 

@@ -22,7 +22,7 @@ from torch import nn
 
 from simscaleai.errors import UserError
 from simscaleai.registry import Registry
-from simscaleai.training.settings import OptimizerSettings
+from simscaleai.training.component_settings import OptimizerSettings
 
 Group = dict[
     str, Any

@@ -19,7 +19,7 @@ from torch import nn
 
 from simscaleai.distributed import Processes
 from simscaleai.tensor_types import StateDict, Tensors
-from simscaleai.training.settings import HardwareSettings
+from simscaleai.training.component_settings import HardwareSettings
 
 if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule

@@ -24,8 +24,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from simscaleai.errors import printable
 from simscaleai.json_types import JsonDict
-from simscaleai.progress import can_draw
 from simscaleai.tensor_types import Tensors
+from simscaleai.terminal import can_draw
 from simscaleai.tracking import RunLog
 from simscaleai.training.run_config import RunConfig
 

@@ -31,7 +31,7 @@ from simscaleai.errors import UserError
 from simscaleai.json_types import JsonDict
 from simscaleai.models.registry import argument_types, model_arguments, takes_anything
 from simscaleai.tracking.folder import check_path_in_file
-from simscaleai.training.settings import (
+from simscaleai.training.component_settings import (
     COMPONENTS,
     CheckpointSettings,
     DataSettings,
@@ -65,7 +65,7 @@ class RunConfig(Converted):
       name: name of the run, whose folder is `runs/<name>`; None for the folder `checkpoints.folder`.
       seed: determines initial weights, data order and dropout.
       model: "name" of the model, and its arguments.
-      data, optimizer, schedule, trainer, hardware, checkpoints, log, eval: see their classes in `settings`.
+      data, optimizer, schedule, trainer, hardware, checkpoints, log, eval: see `component_settings`.
       aliases: {alias: dotted name of the setting}, for files and the command line.
     """
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 
 from simscaleai.registry import Registry
-from simscaleai.training.settings import ScheduleSettings
+from simscaleai.training.component_settings import ScheduleSettings
 
 Schedule = Callable[[float], float]  # progress in [0, 1] -> factor of the learning rate
 

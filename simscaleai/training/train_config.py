@@ -14,7 +14,7 @@ from simscaleai.json_types import JsonDict
 from simscaleai.storage.find_checkpoint import RUNS
 from simscaleai.tracking.folder import is_run_name
 from simscaleai.training import optimizers, schedules
-from simscaleai.training.settings import (
+from simscaleai.training.component_settings import (
     COMPONENTS,
     CheckpointSettings,
     DataSettings,

@@ -37,9 +37,9 @@ from simscaleai.storage.find_checkpoint import find_checkpoint
 from simscaleai.tensor_types import StateDict
 from simscaleai.tracking.checkpoints import BEST, FINAL
 from simscaleai.tracking.run import Run
-from simscaleai.training import compatibility, evaluation, rng_state
+from simscaleai.training import compatibility, evaluate_model, rng_state
 from simscaleai.training.data.stream import BatchStream
-from simscaleai.training.evaluation import EvalFunction
+from simscaleai.training.evaluate_model import EvalFunction
 from simscaleai.training.optimizer_step import OptimizerStep, micro_batch_size_of
 from simscaleai.training.optimizers import slot_shapes
 from simscaleai.training.parallel_model import ParallelModel, full_state_dict
@@ -87,7 +87,7 @@ class Trainer:
         # Hours later it would be too late to learn that a setting cannot be saved.
         checkpoint.require_storable(self._about())
         self.eval_loader, self.eval_fn = eval_loader, eval_fn
-        self.checks: list[evaluation.Check] = []
+        self.checks: list[evaluate_model.Check] = []
         self.processes = Processes.from_environment()
         # Before the process group is started, since it may raise.
         micro_batch_size = micro_batch_size_of(settings, self.processes)
@@ -173,7 +173,9 @@ class Trainer:
         are restored afterwards, so that evaluating more or less often does not change the training.
         """
         functions = [f for f in (self.eval_fn, *self.checks) if f is not None]
-        return evaluation.evaluate(self.optimizer_step, self.eval_loader, functions, self.run.stop)
+        return evaluate_model.evaluate(
+            self.optimizer_step, self.eval_loader, functions, self.run.stop
+        )
 
     def save_checkpoint(self, step: int, is_final: bool = False) -> Path:
         """Write `step_<step>.pt` (under FSDP2 a folder), or `final.pt`; return its path."""
@@ -297,12 +299,12 @@ class Trainer:
         for check in self.checks:
             if text := check.warning(self.step, self.config.max_steps, found):
                 report.warn(text)
-        metric = evaluation.best_metric(self.config.best_metric, found)
+        metric = evaluate_model.best_metric(self.config.best_metric, found)
         if metric is None:
             return
         # A resumed run may have another metric, whose values cannot be compared with the old ones.
         before = self.best.get("value") if self.best.get("metric") == metric else None
-        if evaluation.is_better(metric, found[metric], before):
+        if evaluate_model.is_better(metric, found[metric], before):
             self.best = {"metric": metric, "value": found[metric], "step": self.step}
             self._write(BEST, self.step)
 

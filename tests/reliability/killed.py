@@ -28,7 +28,7 @@ from simscaleai.rl.training import train_agent
 from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.tools.sweep import run_sweep
 from simscaleai.training import TrainConfig
-from simscaleai.training.run import train_policy
+from simscaleai.training.training_run import train_policy
 
 DATA: dict[str, Any] = {"n_episodes": 12, "max_steps": 20, "env_kwargs": {"dt": 0.005}}
 QUIET: dict[str, Any] = {"policy_type": "scripted", "show_progress": False}

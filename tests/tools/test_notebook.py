@@ -15,7 +15,7 @@ generate_dataset("reach", 4, "d.h5", policy_type="scripted", max_steps=20, worke
 """
 TRAIN = """
 from simscaleai.training import TrainConfig
-from simscaleai.training.run import train_policy
+from simscaleai.training.training_run import train_policy
 train_policy(TrainConfig(dataset_path="d.h5", max_steps=3, device="cpu"))
 """
 IMPORT = "from simscaleai.tools.visualize import plot_dataset, save_or_show"

@@ -15,8 +15,8 @@ from simscaleai.errors import UserError
 from simscaleai.evaluation import evaluate_checkpoint
 from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.tools.train import closed_loop, train_run
+from simscaleai.training.component_settings import EvalSettings
 from simscaleai.training.run_config import RunConfig, load_run
-from simscaleai.training.settings import EvalSettings
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_what_does_not_fit_is_said_before_the_first_step(
 
 
 def test_evaluating_twice_gives_the_same(dataset: Path, tmp_path: Path) -> None:
-    from simscaleai.training.run import build_trainer
+    from simscaleai.training.training_run import build_trainer
 
     run = settings(dataset)
     policy: Any = build_trainer(run.train_config()).model

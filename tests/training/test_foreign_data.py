@@ -13,7 +13,7 @@ from simscaleai.errors import UserError
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.tools.visualize import plot_dataset, plot_trajectory
 from simscaleai.training import TrainConfig
-from simscaleai.training.run import train_policy
+from simscaleai.training.training_run import train_policy
 
 STEPS = 6
 RNG = np.random.default_rng(0)

@@ -11,9 +11,9 @@ from torch import nn
 from simscaleai.errors import UserError
 from simscaleai.models import create_model
 from simscaleai.training import TrainConfig, Trainer
+from simscaleai.training.component_settings import HardwareSettings
 from simscaleai.training.data.dummy import DummyTrajectoryDataset
 from simscaleai.training.data.loader import make_loader
-from simscaleai.training.settings import HardwareSettings
 
 DATA = DummyTrajectoryDataset(21, obs_dim=5)  # batches of 8, 8 and 5
 

@@ -12,11 +12,11 @@ from torch import nn
 from simscaleai.errors import UserError
 from simscaleai.models import create_model
 from simscaleai.training import TrainConfig, Trainer
+from simscaleai.training.component_settings import OptimizerSettings
 from simscaleai.training.data.dummy import DummyTrajectoryDataset
 from simscaleai.training.data.loader import make_loader
 from simscaleai.training.optimizers import register_optimizer, slot_shapes
 from simscaleai.training.schedules import register_schedule
-from simscaleai.training.settings import OptimizerSettings
 
 DATA = DummyTrajectoryDataset(40, obs_dim=5)
 

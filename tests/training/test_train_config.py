@@ -8,8 +8,8 @@ import torch
 from simscaleai.config import load_config
 from simscaleai.errors import UserError
 from simscaleai.training import TrainConfig
+from simscaleai.training.component_settings import HardwareSettings, ScheduleSettings
 from simscaleai.training.schedules import effective_warmup
-from simscaleai.training.settings import HardwareSettings, ScheduleSettings
 
 
 def test_documented_fields_and_defaults_come_first() -> None:

@@ -17,8 +17,8 @@ from simscaleai.models.policy import ModelPolicy
 from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.training import TrainConfig, build_trainer, train_policy
 from simscaleai.training.data.dataset import TrajectoryDataset
-from simscaleai.training.run import run_trainer
 from simscaleai.training.run_config import RunConfig, load_run
+from simscaleai.training.training_run import run_trainer
 
 Make = Callable[..., Path]
 BC_DEFAULTS = {
