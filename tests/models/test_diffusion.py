@@ -9,35 +9,42 @@ import torch
 
 from simscaleai.models import create_model
 
-NAMES = ["diffusion", "flow"]
+ONE_STEP = {"objective": "distilled", "num_inference_steps": 1}
+MODELS: list[tuple[str, dict[str, Any]]] = [("diffusion", {}), ("flow", {}), ("flow", ONE_STEP)]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_images_and_past_observations_are_seen(name: str) -> None:
+@pytest.mark.parametrize(("name", "kwargs"), MODELS)
+def test_images_and_past_observations_are_read(name: str, kwargs: dict[str, Any]) -> None:
     torch.manual_seed(0)
     model: Any = create_model(
-        f"{name}:debug", state_dim=5, use_image=True, image_size=16, n_obs_steps=2, random_shift=1
+        f"{name}:debug",
+        state_dim=5,
+        use_image=True,
+        image_size=16,
+        n_obs_steps=2,
+        random_shift=1,
+        **kwargs,
     )
     assert model.obs_keys == ("state", "image")
-    obs = {"state": torch.randn(3, 2, 5), "image": torch.rand(3, 2, 3, 16, 16)}
-    data = {"observations": obs, "actions": torch.rand(3, 8, 4)}
+    obs = {"state": torch.randn(4, 2, 5), "image": torch.rand(4, 2, 3, 16, 16)}
+    data = {"observations": obs, "actions": torch.rand(4, 8, 4)}
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(3):  # gates are zero at first
         model(data)["loss"].backward()
         optimizer.step()
     before = model.predict(obs)
-    assert before.shape == (3, 8, 4) and before.abs().max() <= 1
+    assert before.shape == (4, 8, 4) and before.abs().max() <= 1
     for key in obs:
         past = obs[key].clone()
         past[:, 0] = torch.rand_like(past[:, 0])
         assert not torch.equal(before, model.predict({**obs, key: past})), key
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_padding_does_not_count(name: str) -> None:
-    model: Any = create_model(f"{name}:debug", state_dim=5, n_obs_steps=1)
-    mask = torch.zeros(2, 8, dtype=torch.bool)
-    data = {"observations": {"state": torch.randn(2, 5)}, "actions": torch.rand(2, 8, 4)}
+@pytest.mark.parametrize(("name", "kwargs"), MODELS)
+def test_padding_does_not_count(name: str, kwargs: dict[str, Any]) -> None:
+    model: Any = create_model(f"{name}:debug", state_dim=5, n_obs_steps=1, **kwargs)
+    mask = torch.zeros(4, 8, dtype=torch.bool)
+    data = {"observations": {"state": torch.randn(4, 5)}, "actions": torch.rand(4, 8, 4)}
     assert model({**data, "mask": mask})["loss"] == 0
     mask[:, 0] = True
     torch.manual_seed(0)
