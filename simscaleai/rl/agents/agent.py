@@ -153,9 +153,8 @@ def register_agent(name: str) -> Callable[[_Target], _Target]:
 def agent_class(name: str) -> type[Agent]:
     """Return the class behind a name; UserError lists the known names."""
     cls = _agents.get(name)
-    if "name" not in vars(
-        cls
-    ):  # registered by a string, for a module that does not use the decorator
+    # a class that was registered by a string may come without the decorator
+    if "name" not in vars(cls):
         cls.name = name
     return cls
 
