@@ -127,6 +127,7 @@ def load_run(
     run = load_config(RunConfig, path, overrides, **values)
     given = {*(flags or {}), *(word.partition("=")[0] for word in overrides)}
     given = {RunConfig.aliases.get(key, key) for key in given}
+    # Both a name and a folder say where the run's files go.
     if _FOLDER in given:
         if "name" in given and run.name is not None:
             raise UserError(
@@ -174,6 +175,7 @@ def _setting(hint: Any, default: object) -> tuple[object, object]:
     ):  # an argument without a default is None until it is given
         hint, default = hint | None, None
     setting = hint, field(default_factory=lambda: default)
+    # OmegaConf says which types it knows only when it builds a schema from them.
     try:
         OmegaConf.structured(make_dataclass("Try", [("value", *setting)]))
     except (OmegaConfBaseException, TypeError, ValueError):

@@ -141,6 +141,7 @@ class Trainer:
             processes.is_main,
             processes.all_reduce_mean,
         )
+        # As late as possible: building and loading draw random numbers too.
         self._set_rng_state()
         self.model.train()
         with report, self.run.stop, self.stream:
@@ -160,6 +161,7 @@ class Trainer:
                 if self._due(config.eval_every) and not self._stopping:
                     self._evaluate_into(report)
                     report.restart_clock()
+                # The last step is saved as `final.pt` by `_finish`.
                 if self._due(config.save_every) and self.step < config.max_steps:
                     self.save_checkpoint(self.step)
                     report.restart_clock()
@@ -280,7 +282,7 @@ class Trainer:
             "job": self.processes.job,
         }
         tensors = self.state.tensors()
-        if not path.suffix:
+        if not path.suffix:  # every process writes its own shards
             return checkpoint.save_sharded_checkpoint(path, payload, tensors)
         is_main = self.processes.is_main
         # Every process takes part: under FSDP2 gathering is a collective operation.
