@@ -31,7 +31,7 @@ class Share(TypedDict):
 
     count: int
     n: int
-    rate: float
+    rate: float  # count / n
     ci: tuple[float, float]
 
 
@@ -54,9 +54,10 @@ def measure_following(episodes: Sequence[EpisodeResult]) -> dict[str, Share]:
         f"approached_{name}": share([episode.approached == name for episode in reported])
         for name in APPROACHES
     }
-    scenes: defaultdict[int, list[EpisodeResult]] = defaultdict(list)
+    scenes: defaultdict[int, list[EpisodeResult]] = defaultdict(list)  # by seed
     for episode in reported:
         scenes[episode.seed].append(episode)
+    # scenes that ran once each say nothing about other instructions
     if any(len(scene) > 1 for scene in scenes.values()):
         shares["strict"] = share(
             [all(e.approached == RIGHT for e in scene) for scene in scenes.values()]
@@ -110,5 +111,5 @@ def run_every_instruction(
             task.ask(request)
             for result in run_suite(env, policy, seeds, max_steps):
                 yield replace(result, index=len(requests) * result.index + k)
-    finally:
+    finally:  # also if the caller stops early: the environment is theirs
         task.ask(None)

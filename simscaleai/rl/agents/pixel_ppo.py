@@ -109,6 +109,7 @@ class PixelPPOAgent(PPOAgent):
         flat = torch.from_numpy(np.ascontiguousarray(obs))
         d = self.layout.state_dim
         vectors = (normalizer or self.normalizer()).normalize("state", flat[:, :d])
+        # (n, state_dim), (n, pixels) and (n, 3 (1 + K))
         parts = [vectors, flat[:, d:] / 255, flat[:, self._raw_columns]]
         return torch.cat(parts, dim=1).to(self.device)
 
@@ -119,7 +120,7 @@ class PixelPPOAgent(PPOAgent):
         spec, columns = self.layout.actor_spec, self.layout.columns(self.layout.actor_keys)
         low, high = (torch.from_numpy(b).float() for b in (self.actions.low, self.actions.high))
         statistics = {"actions": Statistics(low, high, low, high)}
-        if columns:
+        if columns:  # the actor may read images alone
             full = self._obs_statistics()
             chosen = (part[columns] for part in (full.mean, full.std, full.min, full.max))
             statistics["state"] = Statistics(*chosen)

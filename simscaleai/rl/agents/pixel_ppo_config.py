@@ -24,6 +24,7 @@ class PixelPPOConfig(PPOConfig):
     actor_keys: list[str] = field(default_factory=lambda: ["ee_pos"])
     auxiliary: list[str] = field(default_factory=list)
     auxiliary_weight: float = 1.0
+    # half of what cloning uses: an image is drawn for one step and learned from in every epoch
     image_embed_dim: int = 64
     backbone_width: int = 16
     shapes: dict[str, list[int]] = field(default_factory=dict)

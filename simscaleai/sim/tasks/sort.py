@@ -9,7 +9,6 @@ not sentences. `use_phrasings("new_combination")` asks for that pair alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import mujoco
 import numpy as np
@@ -143,12 +142,13 @@ class Sort(PickPlaceColor):
         terms = super().reward_terms(info, action)
         return {**terms, "wrong_place": -1.0 * number(info["wrong_place"])}
 
-    def stage(self, summary: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+    def stage(self, summary: Mapping[str, Array]) -> NDArray[np.intp]:
         stages, wrong_place = super().stage(summary), self.stages.index("wrong_place")
+        # an episode that lifted another cube failed at that, wherever it was put
         misplaced = summary["ever_wrong_place"] & ~summary["ever_wrong"]
         return np.where(misplaced, wrong_place, stages)
 
-    def category(self, summary: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+    def category(self, summary: Mapping[str, Array]) -> NDArray[np.intp]:
         return summary["request"]
 
     def expert(self) -> Policy:
@@ -163,7 +163,7 @@ class SortExpert(ColorExpert):
         super().__init__(PickPlaceExpert(task.controller), task, names)
         self._sort = task
 
-    def act(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    def act(self, obs: Mapping[str, Array]) -> NDArray[np.float32]:
         discs = [obs[f"{place}_pos"] for place in PLACES]  # (n, 3) each
         stacked = array_namespace(discs[0]).stack(discs, axis=1)
         return super().act({**obs, "target_pos": pick(stacked, self._sort.wanted_place())})
