@@ -13,7 +13,7 @@ import torch
 
 from simscaleai.models import list_models
 from simscaleai.models.registry import model_presets
-from simscaleai.training import TrainConfig, Trainer, build_trainer, training_run
+from simscaleai.training import TrainConfig, Trainer, build_trainer, fit_model
 from simscaleai.training.data.dummy import DummyTrajectoryDataset
 
 MODELS = [name for name in list_models() if not name.startswith("test-")]
@@ -40,11 +40,11 @@ def make(name: str, folder: Path, **kwargs: Any) -> Trainer:
     base: dict[str, Any] = {"batch_size": 4, "max_steps": STEPS, "warmup_steps": 0, "log_every": 1}
     base |= {"device": "cpu", "show_progress": False, "use_tensorboard": False, "num_workers": 0}
     base |= {"save_every": 1, "keep_checkpoints": 0, "checkpoint_dir": str(folder)}
-    original, training_run.DummyTrajectoryDataset = training_run.DummyTrajectoryDataset, Few  # type: ignore[misc]
+    original, fit_model.DummyTrajectoryDataset = fit_model.DummyTrajectoryDataset, Few  # type: ignore[misc]
     try:
         return build_trainer(TrainConfig(debug(name), **{**base, **kwargs}))
     finally:
-        training_run.DummyTrajectoryDataset = original  # type: ignore[misc]
+        fit_model.DummyTrajectoryDataset = original  # type: ignore[misc]
 
 
 def whole_and_resumed(name: str, folder: Path, stops: list[int], workers: int) -> None:
