@@ -54,6 +54,7 @@ RECIPES = {
     "bc_image_200": Demonstrations("pick_place", 200, 0.1, TWO_CAMERAS),
     "vla_reach_color": Demonstrations("reach_color", 1000, 0.1, ("wrist_cam",)),
     "vla_pick_place_color": Demonstrations("pick_place_color", 600, 0.1, TWO_CAMERAS),
+    "vla_sort": Demonstrations("sort", 1000, 0.1, TWO_CAMERAS),
 }
 EPISODES = 100
 SUITE = 2000  # no seed of a recipe's own evaluations

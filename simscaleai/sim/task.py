@@ -180,7 +180,7 @@ class Task(ABC):
 
     def _sentences(self, name: str) -> tuple[str, ...]:
         """Return the sentences of "train" or "held_out", with placeholders; errors as of `use_phrasings`."""
-        choices = {"train": self.instructions, "held_out": self.held_out}
+        choices = self._phrasing_choices()
         if name not in choices:
             raise unknown_name("choice of phrasings", name, choices)
         if name == "held_out" and not self.held_out:
@@ -189,6 +189,10 @@ class Task(ABC):
                 " 'train'."
             )
         return choices[name]
+
+    def _phrasing_choices(self) -> dict[str, tuple[str, ...]]:
+        """Return {choice of `use_phrasings`: its sentences, with placeholders}."""
+        return {"train": self.instructions, "held_out": self.held_out}
 
     def phrasings(self, name: str = "train") -> dict[str, tuple[str, ...]]:
         """Return {what an instruction can ask for: the sentences that ask for it}, in the order of latents.

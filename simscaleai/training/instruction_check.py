@@ -24,8 +24,7 @@ from simscaleai.training.data.relabeling import OWN, own_requests
 
 METRIC = "eval_instruction_effect"
 LISTENS = 0.1
-"""Smallest effect of a policy that listens. In our runs one that does comes to 0.7 and more, and one that
-does not stays below 0.05."""
+"""Smallest effect of a policy that listens: a tenth of what two episodes differ by."""
 _FRAMES = 64
 _LEAST = 4  # episodes; of fewer, the distance between two says little
 _PATIENCE = 0.25  # part of the run after which a policy should listen

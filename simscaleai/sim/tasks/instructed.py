@@ -25,6 +25,8 @@ from simscaleai.sim.physics import Sim
 from simscaleai.sim.robots.controllers import Controller
 from simscaleai.sim.tasks.latent import LatentTask
 
+NEW_COMBINATION = "new_combination"  # a choice of phrasings
+
 
 class InstructedTask(LatentTask):
     """Stands before the task that it changes: `class ReachColor(InstructedTask, Reach)`.
@@ -81,16 +83,24 @@ class InstructedTask(LatentTask):
 
         The last asks for one of `new_requests` in the words of training. Errors as of `Task.use_phrasings`.
         """
-        new = name == "new_combination" and bool(self.new_requests)
-        super().use_phrasings("train" if new else name)
-        self._drawn = self.new_requests if new else self.requests
+        super().use_phrasings(name)
+        self._drawn = self._requests(name)
 
     def phrasings(self, name: str = "train") -> dict[str, tuple[str, ...]]:
         sentences = self._sentences(name)
         return {
             request: tuple(sentence.format(**self.words[request]) for sentence in sentences)
-            for request in self.requests
+            for request in self._requests(name)
         }
+
+    def _requests(self, name: str) -> tuple[str, ...]:
+        """Return what sentences of this choice ask for."""
+        return self.new_requests if name == NEW_COMBINATION else self.requests
+
+    def _phrasing_choices(self) -> dict[str, tuple[str, ...]]:
+        # new combinations in the words of training data: the words themselves are known
+        new = {NEW_COMBINATION: self.instructions} if self.new_requests else {}
+        return super()._phrasing_choices() | new
 
     def instruct(self, sim: Sim, env_id: int, seed: int, episode: int) -> str:
         request = self.all_requests[int(self.latent(sim)[env_id])]

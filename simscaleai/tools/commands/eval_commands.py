@@ -74,7 +74,8 @@ def evaluate(
     phrasings: Annotated[
         str,
         typer.Option(
-            help="Phrasings of instructions: train, or held_out, which no dataset contains."
+            help="Phrasings of instructions: train; held_out, which no dataset contains; or, for tasks that"
+            " hold combinations of words out (sort), new_combination."
         ),
     ] = "train",
     every_instruction: Annotated[
@@ -229,7 +230,8 @@ def compare(
     phrasings: Annotated[
         str,
         typer.Option(
-            help="Phrasings of instructions: train, or held_out, which no dataset contains."
+            help="Phrasings of instructions: train; held_out, which no dataset contains; or, for tasks that"
+            " hold combinations of words out (sort), new_combination."
         ),
     ] = "train",
     videos: Annotated[

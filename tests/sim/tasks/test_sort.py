@@ -63,6 +63,11 @@ def test_the_new_combination_is_drawn_only_when_it_is_asked_for() -> None:
     # in the words of training data
     known = {s.format(color="blue", place="middle") for s in envs.task.instructions}
     assert {envs.instruction(i) for i in range(8)} <= known
+    assert envs.task.phrasings("new_combination").keys() == {NEW}
+    with pytest.raises(
+        UserError, match=r"'new_combinations'; known: held_out, new_combination, train"
+    ):
+        envs.task.use_phrasings("new_combinations")
     envs.task.use_phrasings("train")
     envs.reset(seed=0)
     assert not (envs.task.latent() == 8).any()
