@@ -40,10 +40,11 @@ MODULES = {
     "sim": "base_env factory envs.* task task_env vector_env vector_attributes autoreset goals randomization",
     "models": "registry registered policy_heads.* policy declarations normalization language vision towers"
     " vision_transformer",
-    "training": "trainer run settings data.dataset data.loader",
+    "training": "trainer training_run component_settings data.dataset data.loader",
     "rollout": "loop outcomes frame_recorder policy_adapter",
     "evaluation": "evaluate",
-    "rl": "training runner settings agents.agent agents.ppo agents.cem rewards.rewards adapters.*",
+    "rl": "training runner settings agents.agent agents.ppo agents.pixel_ppo agents.cem"
+    " rewards.rewards adapters.*",
     "datagen": "generator relabel rerender validate",
     "storage": "episodes checkpoint",
     "": "config contract observations policy seeding errors",
