@@ -298,7 +298,10 @@ class TrajectoryDataset(BatchedDataset):
         recorded.include_language, recorded._relabeling, recorded._privileged = True, None, []
         starts = self._starts
         chosen = torch.linspace(0, max(len(starts) - 1, 0), min(count, len(starts))).round().long()
-        return recorded.read(starts[chosen])
+        steps = recorded.read(starts[chosen])
+        for frames in self._frames.values():  # workers shall not inherit an open file
+            frames.reader.close()
+        return steps
 
     def _targets(
         self, steps: torch.Tensor, ends: torch.Tensor, requests: torch.Tensor | None
