@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from simscaleai.datagen.drawn_images import draw_images
 from simscaleai.datagen.generator import generate_dataset
 from simscaleai.datagen.relabel import relabel_dataset
 from simscaleai.datagen.rerender import render_dataset
@@ -12,6 +13,7 @@ __all__ = [
     "Interrupted",
     "Report",
     "content_hash",
+    "draw_images",
     "generate_dataset",
     "relabel_dataset",
     "render_dataset",

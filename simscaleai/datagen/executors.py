@@ -36,6 +36,7 @@ from typing import Any, Protocol, TypeVar
 from simscaleai import plugins
 from simscaleai.datagen.spawn import without_main
 from simscaleai.errors import MissingPackageError, UserError, unknown_name
+from simscaleai.guards import reason
 
 T = TypeVar("T")
 Option = str | int | float
@@ -275,8 +276,8 @@ class Ray:
             }
         try:
             self._ray.init(**settings, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UserError(f"Ray cannot be started or joined: {error}") from error
+        except Exception as error:  # a slow start is a bare Exception in Ray
+            raise UserError(f"Ray cannot be started or joined: {reason(error)}.") from error
         self._started = True
 
 

@@ -80,6 +80,7 @@ def generate_dataset(
     env_kwargs: Mapping[str, Any] | None = None,
     shard_episodes: int | None = None,
     executor: str | Executor | None = None,
+    states_only: bool = False,
 ) -> JsonDict:
     """Run episodes and write them to one HDF5 file, or to a folder of shards.
 
@@ -113,6 +114,7 @@ def generate_dataset(
       shard_episodes: write a folder of shards with so many episodes each; see `shard_maker`.
       executor: what makes the shards: "processes", "slurm" or "ray", with options as in "ray:num_cpus=2", or
         an `executors.Executor`. By default this process, or `workers` processes.
+      states_only: draw no images; `cameras` and `image_size` are noted, for training with `data.render`.
 
     Returns:
       {"total_episodes", "total_steps", "mean_episode_length", "mean_reward" (mean over episodes of
@@ -132,9 +134,14 @@ def generate_dataset(
     output = _output(output_path, shard_episodes, executor)
     folder = ShardFolder(output)
     given = {**(env_kwargs or {}), **({} if robot is None else {"robot": robot})}
+    settings = _settings(env_name, given, cameras, image_size, depth, segmentation)
+    noted: JsonDict = {}
+    if states_only:
+        noted = _noted(cameras, image_size, depth or segmentation)
+        settings = _settings(env_name, given, (), image_size, False, False)
     job = Job(
         env_name=env_name,
-        env_kwargs=_settings(env_name, given, cameras, image_size, depth, segmentation),
+        env_kwargs=settings,
         randomization=randomize or ("default" if domain_randomization else None),
         max_steps=max_steps,
         policy_type=resolve_policy(policy_type),
@@ -153,7 +160,7 @@ def generate_dataset(
     ordered = (
         order(job) if workers > 1 or executor else Order(job, {}, {}, {})
     )  # raises before files are touched
-    recipe = _recipe(job, n_episodes, valid_fraction)
+    recipe = replace(_recipe(job, n_episodes, valid_fraction), render=noted)
     environment = EnvContract.from_dict(recipe.environment)
     job = replace(job, num_envs=_affordable(num_envs, environment, max_steps))
     if shard_episodes is not None:
@@ -284,6 +291,16 @@ def _recipe(job: Job, n_episodes: int, valid_fraction: float) -> Recipe:
         )
     finally:
         env.close()
+
+
+def _noted(cameras: Sequence[str], image_size: int, more: bool) -> JsonDict:
+    """Return the cameras that a dataset of states notes; UserError for images that training cannot draw."""
+    if more:
+        raise UserError(
+            "states_only records no images, and training draws color; leave out depth and segmentation, and"
+            " draw them with `simscale render`."
+        )
+    return {"cameras": list(cameras), "image_size": image_size} if cameras else {}
 
 
 def _settings(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import mujoco
@@ -28,7 +28,12 @@ def episode_seed(seed: int, index: int) -> int:
 
 @dataclass(frozen=True)
 class Recipe:
-    """See the module docstring; `environment` is an `EnvContract` as a dict."""
+    """See the module docstring.
+
+    Attributes:
+      environment: an `EnvContract` as a dict.
+      render: {"cameras", "image_size"} that a dataset of states is to be drawn with, or {}.
+    """
 
     n_episodes: int
     seed: int
@@ -43,11 +48,12 @@ class Recipe:
     mujoco_version: str
     model_sha256: str
     next_obs: bool = False
+    render: JsonDict = field(default_factory=dict)
 
     def to_dict(self) -> JsonDict:
-        return {
-            k: v for k, v in asdict(self).items() if k != "next_obs" or v
-        }  # older ones have none
+        """Return JSON values; fields of later versions only where they say something."""
+        later = ("next_obs", "render")
+        return {k: v for k, v in asdict(self).items() if k not in later or v}
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), sort_keys=True)

@@ -114,7 +114,7 @@ def render_dataset(
             "observe_segmentation": segmentation,
             "render_engine": engine,
         }
-        with closing(_EpisodeRenderer(contract, settings, randomize, seed)) as renderer:
+        with closing(EpisodeRenderer(contract, settings, randomize, seed)) as renderer:
             check_states(data, renderer.env)
             recipe = renderer.recipe(data)
             made = begin(folder, recipe, resume=resume, overwrite=overwrite)
@@ -144,7 +144,7 @@ def render_dataset(
 
 def _make(
     data: EpisodeSource,
-    renderer: _EpisodeRenderer,
+    renderer: EpisodeRenderer,
     folder: ShardFolder,
     recipe: JsonDict,
     show: bool,
@@ -164,7 +164,7 @@ def _make(
 
 def _draw(
     data: EpisodeSource,
-    renderer: _EpisodeRenderer,
+    renderer: EpisodeRenderer,
     folder: ShardFolder,
     todo: Sequence[int],
     bar: ProgressBar,
@@ -181,7 +181,7 @@ def _draw(
 
 
 def _finalize(
-    data: EpisodeSource, renderer: _EpisodeRenderer, folder: ShardFolder, recipe: JsonDict
+    data: EpisodeSource, renderer: EpisodeRenderer, folder: ShardFolder, recipe: JsonDict
 ) -> JsonDict:
     """Write the dataset of all episodes; return {"content_hash"}."""
     models = [renderer.drawn_model(name) for name in _models(data)]
@@ -215,7 +215,7 @@ def _models(data: EpisodeSource) -> list[str]:
     return [str(data.episode_attribute(i, "model_sha256", "")) for i in range(len(data))]
 
 
-class _EpisodeRenderer:
+class EpisodeRenderer:
     """Draws the episodes of datasets that `contract` made; `settings` are `SimConfig` fields.
 
     Args:
@@ -278,6 +278,21 @@ class _EpisodeRenderer:
             randomization=randomization,
         )
 
+    @property
+    def randomized(self) -> bool:
+        """Whether episodes differ in more than their states."""
+        return self._randomizer is not None
+
+    def draw(self, states: FloatArray, drawn: Sequence[JsonDict]) -> ArrayDict:
+        """Return images (n, H, W, ...) of up to `BATCH` states (n, nstate), of any episodes.
+
+        `drawn` is what randomization drew for the episode of each; empty if nothing was randomized.
+        """
+        if self._randomizer is not None:
+            padded = [*drawn, *([drawn[-1]] * (BATCH - len(drawn)))]
+            self._apply([self._complete(recorded) for recorded in padded])
+        return self._images(states)
+
     def close(self) -> None:
         self.env.close()
 
@@ -285,21 +300,31 @@ class _EpisodeRenderer:
         """Apply the randomization of an episode to all envs; return {parameter: value}."""
         if self._randomizer is None:
             return recorded
+        self._complete(recorded)  # refuses what is not known
+        if self._seed is not None:
+            rng = seeding.generator(self._seed, "looks", episode_seed)
+            draws = self._randomizer.draw(rng.random((1, self._randomizer.num_uniforms)))
+            fresh = {name: draws[name][0].tolist() for name in self._randomizer.visual_parameters}
+            recorded = {**recorded, **fresh}
+        self._apply([self._complete(recorded)] * BATCH)
+        return recorded
+
+    def _complete(self, recorded: JsonDict) -> ArrayDict:
+        """Return {parameter: value} of an episode for all parameters; those that were not drawn are 0."""
+        assert self._randomizer is not None
         known = {p.name: np.zeros(len(p.width)) for p, _ in self._randomizer.parameters}
         if unknown := sorted(recorded.keys() - known.keys()):
             raise UserError(
                 f"The dataset was randomized in {unknown[0]!r}, which this version does not know;"
                 " generate the data again."
             )
-        if self._seed is not None:
-            rng = seeding.generator(self._seed, "looks", episode_seed)
-            draws = self._randomizer.draw(rng.random((1, self._randomizer.num_uniforms)))
-            fresh = {name: draws[name][0].tolist() for name in self._randomizer.visual_parameters}
-            recorded = {**recorded, **fresh}
-        drawn = {**known, **{name: np.array(value) for name, value in recorded.items()}}
-        tiled = {name: np.tile(value, (BATCH, 1)) for name, value in drawn.items()}
-        self._randomizer.apply_to_model(np.arange(BATCH), tiled)
-        return recorded
+        return {**known, **{name: np.array(value) for name, value in recorded.items()}}
+
+    def _apply(self, drawn: Sequence[ArrayDict]) -> None:
+        """Apply to each env, `BATCH` of them, what was drawn for it."""
+        assert self._randomizer is not None
+        stacked = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
+        self._randomizer.apply_to_model(np.arange(BATCH), stacked)
 
     def _images(self, states: FloatArray) -> ArrayDict:
         """Return {key: (T, H, W, ...)} of all cameras at `states` (T, nstate)."""

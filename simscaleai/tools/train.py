@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
@@ -13,7 +13,9 @@ from simscaleai.evaluation.summary import summarize
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.rollout.policy_environment import policy_environment
 from simscaleai.sim.factory import make_vec_env
+from simscaleai.storage.episodes import EpisodeSource
 from simscaleai.training.component_settings import EvalSettings
+from simscaleai.training.data.drawn_frames import Drawer
 from simscaleai.training.run_config import RunConfig
 from simscaleai.training.training_run import build_trainer, run_trainer
 
@@ -26,7 +28,7 @@ def train_run(run: RunConfig) -> dict[str, float]:
     Raises:
       UserError: settings, model, dataset and environment are incompatible; raised before the first step.
     """
-    trainer = build_trainer(run.train_config())
+    trainer = build_trainer(run.train_config(), draw=_draw)
     # given from here, because the layer of training does not import the simulator
     if run.eval.env_episodes:
         trainer.eval_fn = closed_loop(run.eval, trainer.model)
@@ -54,6 +56,13 @@ def check_data(run: RunConfig, dummy: bool, trial: bool) -> None:
             " and then `simscale train --dataset data/reach.h5`, or add --dummy to try the model on random"
             " numbers."
         )
+
+
+def _draw(data: EpisodeSource, cameras: Sequence[str], image_size: int) -> Drawer:
+    """Draw images of recorded states; the renderer is loaded only where that is asked for."""
+    from simscaleai.datagen import draw_images
+
+    return draw_images(data, cameras, image_size)
 
 
 def closed_loop(settings: EvalSettings, policy: nn.Module) -> EvalFunction:

@@ -57,17 +57,19 @@ class DataSettings(Settings):
     """Settings of the dataset.
 
     Attributes:
-      path: HDF5 file of episodes; "" trains on synthetic data.
+      path: HDF5 file of episodes, or folder of shards; "" trains on synthetic data.
       images: {camera: observation} for images in a file of another tool; see `TrainConfig`.
       state_keys: vectors that make up the state; None for all.
       relative_positions: whether positions are offsets from the gripper; see `models.features`.
       num_workers: processes that load images.
       relabel: fraction of the samples whose instruction is drawn anew; see `data.relabeling`.
       cache_mb: MiB of memory for images; None for what the machine can spare, 0 for none.
+      render: cameras whose images are drawn while training, from the recorded states; see `drawn_frames`.
+      render_size: pixels per side of these images; 0 for what the dataset notes, or else 64.
     """
 
-    flat_names: ClassVar[Mapping[str, str]] = {"path": "dataset_path"}
-    least: ClassVar[Mapping[str, float]] = {"num_workers": 0}
+    flat_names: ClassVar[Mapping[str, str]] = {"path": "dataset_path", "render": "render_cameras"}
+    least: ClassVar[Mapping[str, float]] = {"num_workers": 0, "render_size": 0}
 
     path: str = ""
     images: dict[str, str] | None = None
@@ -76,6 +78,8 @@ class DataSettings(Settings):
     num_workers: int = 4
     cache_mb: float | None = None
     relabel: float = 0.0
+    render: list[str] | None = None
+    render_size: int = 0
 
     def problems(self) -> list[str]:
         """Return the problems of `Settings`, and those of too many workers or samples to relabel."""

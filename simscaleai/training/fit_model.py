@@ -16,13 +16,14 @@ from simscaleai.models.normalization import Normalizer
 from simscaleai.models.registry import create_model, model_arguments
 from simscaleai.models.sizes import within_memory
 from simscaleai.observations import is_image_key
-from simscaleai.storage.episodes import open_dataset
+from simscaleai.storage.episodes import EpisodeSource, open_dataset
 from simscaleai.training.data.dataset import (
     DataSpec,
     DummyTrajectoryDataset,
     TrajectoryDataset,
     read_spec,
 )
+from simscaleai.training.data.drawn_frames import Draw, Drawer
 from simscaleai.training.model_inputs import (
     keys_to_load,
     privileged_keys,
@@ -34,8 +35,13 @@ from simscaleai.training.train_config import TrainConfig
 AnyDataset = TrajectoryDataset | DummyTrajectoryDataset
 
 
-def model_and_data(config: TrainConfig) -> tuple[nn.Module, AnyDataset, AnyDataset | None]:
-    """Return a model that fits the data, and training and validation data with what the model reads."""
+def model_and_data(
+    config: TrainConfig, draw: Draw | None = None
+) -> tuple[nn.Module, AnyDataset, AnyDataset | None]:
+    """Return a model that fits the data, and training and validation data with what the model reads.
+
+    `draw` draws the images of `config.render_cameras`.
+    """
     if not config.dataset_path:
         if config.show_progress and Processes.from_environment().is_main:
             Console(stderr=True).print("No dataset was given: training on synthetic data.")
@@ -43,7 +49,8 @@ def model_and_data(config: TrainConfig) -> tuple[nn.Module, AnyDataset, AnyDatas
         return model, _synthetic(model, config), None
     with open_dataset(config.dataset_path, config.images) as file:
         # First the model, for the shapes of all the data; then only the data that the model reads.
-        everything = read_spec(file, selected_keys(file, config.state_keys))
+        drawer = _drawer(file, config, draw)
+        everything = read_spec(file, selected_keys(file, config.state_keys, drawer), drawer)
         model = _create(config, _fitted_arguments(config, everything))
         options: JsonDict = {
             "seq_len": getattr(model, "action_horizon", 1),
@@ -53,12 +60,25 @@ def model_and_data(config: TrainConfig) -> tuple[nn.Module, AnyDataset, AnyDatas
             "cache_mb": config.cache_mb,
             "relabel": _relabel(model, config),
             "seed": config.seed,
+            "drawer": drawer,
             "privileged_keys": privileged_keys(model, file, config),
         }
         train, valid = (
             TrajectoryDataset(file, split=split, **options) for split in ("train", "valid")
         )
     return model, train, valid
+
+
+def _drawer(file: EpisodeSource, config: TrainConfig, draw: Draw | None) -> Drawer | None:
+    """Return what draws the images of `config.render_cameras`; UserError if nothing that draws was given."""
+    if not config.render_cameras:
+        return None
+    if draw is None:
+        raise UserError(
+            f"data.render names {', '.join(config.render_cameras)}, and no function that draws was given;"
+            " pass draw=simscaleai.datagen.draw_images."
+        )
+    return draw(file, config.render_cameras, config.render_size)
 
 
 def _relabel(model: nn.Module, config: TrainConfig) -> float:

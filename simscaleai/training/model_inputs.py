@@ -14,15 +14,18 @@ from simscaleai.storage.episodes import EpisodeSource
 from simscaleai.training.data.dataset import (
     DataSpec,
 )
+from simscaleai.training.data.drawn_frames import Drawer
 from simscaleai.training.data.spec import picture_keys
 from simscaleai.training.train_config import TrainConfig
 
 
-def selected_keys(file: EpisodeSource, state_keys: list[str] | None) -> list[str] | None:
+def selected_keys(
+    file: EpisodeSource, state_keys: list[str] | None, drawer: Drawer | None = None
+) -> list[str] | None:
     """Return the observations to learn from: the vectors `state_keys` and every image; None for all."""
     if state_keys is None:
         return None
-    images = picture_keys(file)
+    images = picture_keys(file, drawer)
     if wrong := [k for k in state_keys if k in images]:
         raise UserError(
             f"state_keys names {', '.join(wrong)}; it takes vectors, and images are chosen by the model's"

@@ -38,7 +38,7 @@ class TrainConfig(Converted):
     Attributes:
       model_name, model_kwargs: the registered model and its arguments. Arguments that describe the data
         (`state_dim`, `action_dim`, image size) are taken from the dataset by default.
-      dataset_path: HDF5 file; "" trains on synthetic data.
+      dataset_path: HDF5 file, or folder of shards; "" trains on synthetic data.
       batch_size: samples of one optimizer step, over all processes and micro-batches, so that the loss curve
         does not depend on their number. A multiple of processes x `accumulate`.
       num_workers: processes that load images; data that is cached in memory needs none.
@@ -85,6 +85,9 @@ class TrainConfig(Converted):
       relabel: fraction of the samples whose instruction is drawn anew from all those that the task can give,
         with the expert's action for it, so that only words say what to do; 1.0 where a policy is to follow
         instructions. The dataset has these labels, see `data.relabeling`.
+      render_cameras: cameras whose images are drawn while training, from the recorded states, such as
+        ["wrist_cam", "front_cam"]: equal to recorded ones, without their bytes.
+      render_size: pixels per side of these images; by default what `datagen --states-only` noted, or else 64.
       optimizer, optimizer_options: "adamw" or "sgd", and further arguments of it; see `optimizers`.
       schedule: "cosine" down to 0, "linear" down to 0, or "constant"; see `schedules`.
     """
@@ -127,6 +130,8 @@ class TrainConfig(Converted):
     state_keys: list[str] | None = DataSettings.state_keys
     relative_positions: bool = DataSettings.relative_positions
     relabel: float = DataSettings.relabel
+    render_cameras: list[str] | None = DataSettings.render
+    render_size: int = DataSettings.render_size
     optimizer: str = OptimizerSettings.name
     optimizer_options: JsonDict = field(default_factory=dict)
     schedule: str = ScheduleSettings.name

@@ -20,6 +20,7 @@ from simscaleai.tracking import write_run_info
 from simscaleai.training.data.dataset import (
     TrajectoryDataset,
 )
+from simscaleai.training.data.drawn_frames import Draw
 from simscaleai.training.data.loader import make_loader
 from simscaleai.training.fit_model import AnyDataset, make_normalizer, model_and_data
 from simscaleai.training.instruction_check import InstructionCheck
@@ -29,7 +30,9 @@ from simscaleai.training.trainer import Trainer
 
 
 def train_policy(
-    config: TrainConfig, eval_fn: Callable[[ModelPolicy], object] | None = None
+    config: TrainConfig,
+    eval_fn: Callable[[ModelPolicy], object] | None = None,
+    draw: Draw | None = None,
 ) -> dict[str, float]:
     """Train the configured model on the configured dataset; return the last metrics.
 
@@ -39,11 +42,12 @@ def train_policy(
       config: the settings.
       eval_fn: called with the policy every `eval_every` steps, for closed-loop evaluation; returns a
         number or a dict of numbers.
+      draw: draws the images of `config.render_cameras`, such as `simscaleai.datagen.draw_images`.
 
     Raises:
       UserError: settings, model and dataset do not fit together.
     """
-    return run_trainer(build_trainer(config, eval_fn), RunConfig.of(config))
+    return run_trainer(build_trainer(config, eval_fn, draw), RunConfig.of(config))
 
 
 def run_trainer(trainer: Trainer, run: RunConfig) -> dict[str, float]:
@@ -68,12 +72,14 @@ def run_trainer(trainer: Trainer, run: RunConfig) -> dict[str, float]:
 
 
 def build_trainer(
-    config: TrainConfig, eval_fn: Callable[[ModelPolicy], object] | None = None
+    config: TrainConfig,
+    eval_fn: Callable[[ModelPolicy], object] | None = None,
+    draw: Draw | None = None,
 ) -> Trainer:
     """Return the trainer of `train_policy`, before its first step."""
     config.check()  # before the dataset is read
     processes = Processes.from_environment()
-    model, train, valid = model_and_data(config)
+    model, train, valid = model_and_data(config, draw)
     actions = train.action_range
     policy = ModelPolicy(
         model,

@@ -88,6 +88,13 @@ def datagen(
     next_obs: Annotated[
         bool, typer.Option("--next-obs", help="Also record the observation after each action.")
     ] = False,
+    states_only: Annotated[
+        bool,
+        typer.Option(
+            "--states-only",
+            help="Draw no images; note --cameras, which training draws (data.render).",
+        ),
+    ] = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -118,6 +125,7 @@ def datagen(
         overwrite=overwrite,
         shard_episodes=shard_episodes,
         executor=executor,
+        states_only=states_only,
     )
     results("Dataset", result)
     if shard_episodes is None:

@@ -42,6 +42,7 @@ from simscaleai.storage.episodes import EpisodeFile, EpisodeSource, ShardedDatas
 from simscaleai.storage.shard_reader import OPEN_SHARDS, ShardArray, ShardReader
 from simscaleai.storage.step_reader import StepReader
 from simscaleai.training.data.batch import BatchedDataset
+from simscaleai.training.data.drawn_frames import Drawer, DrawnFrames, DrawnSteps
 from simscaleai.training.data.dummy import DummyTrajectoryDataset
 from simscaleai.training.data.frames import FrameReader, Frames, cache_bytes, fits
 from simscaleai.training.data.relabeling import Relabeling, find_sentences, own_requests
@@ -82,9 +83,11 @@ class TrajectoryDataset(BatchedDataset):
         0 there are K samples of each step, for K requests. See `relabeling`.
       seed: of these draws.
       privileged_keys: vectors to give as "privileged" besides the observations; see `models.declarations`.
+      drawer: draws images that are not recorded; see `drawn_frames`.
 
     Attributes:
       action_range: of the actions, if they leave [-1, 1]; else None.
+      draws: whether images are drawn when they are asked for.
 
     Raises:
       UserError: the file is missing or no dataset, or lacks an observation.
@@ -106,6 +109,7 @@ class TrajectoryDataset(BatchedDataset):
         privileged_keys: Sequence[str] = (),
         relabel: float = 0.0,
         seed: int = 0,
+        drawer: Drawer | None = None,
     ) -> None:
         if seq_len < 1:
             raise UserError(f"seq_len is {seq_len}; a sample holds at least 1 action.")
@@ -118,7 +122,7 @@ class TrajectoryDataset(BatchedDataset):
         self.transform = transform
         with _opened(data_path, images) as data:
             self.path = data.path
-            self.spec = read_spec(data, obs_keys)
+            self.spec = read_spec(data, obs_keys, drawer)
             privileged = (
                 read_spec(data, list(privileged_keys)).obs.shapes if privileged_keys else {}
             )
@@ -134,11 +138,19 @@ class TrajectoryDataset(BatchedDataset):
             self._ends = counts.cumsum(0)  # (episodes,)
             self._starts = self._ends - counts
             self._blocks: Blocks | None = None
+            drawn = (
+                [] if drawer is None else [k for k in drawer.shapes if k in self.spec.obs.shapes]
+            )
+            self._recorded_images = [k for k in self.spec.obs.image_keys if k not in drawn]
             if isinstance(data, ShardedDataset):
                 self._vectors, frames = self._of_shards(data, split, cache_mb)
             else:
                 assert isinstance(data, EpisodeFile)
                 self._vectors, frames = self._of_file(data, sum(lengths))
+        if drawer is not None and drawn:
+            source = DrawnSteps(drawer, self.episodes, lengths)
+            frames |= {key: DrawnFrames(source, key) for key in drawn}
+        self.draws = bool(drawn)
         self._privileged = list(privileged)
         self.action_range = self._find_action_range()
         keep = fits(list(frames.values()), cache_mb)
@@ -152,7 +164,7 @@ class TrajectoryDataset(BatchedDataset):
 
     def _of_file(self, data: EpisodeFile, steps: int) -> tuple[Vectors, dict[str, FrameReader]]:
         """Return the vectors of a file, and readers of its images."""
-        images = {key: OBS + key for key in self.spec.obs.image_keys}
+        images = {key: OBS + key for key in self._recorded_images}
         keys = [*self._layout.keys, *images.values()]
         columns = data.columns(self.episodes, keys)
         readers = {key: StepReader(data, self.episodes, key, columns) for key in keys}
@@ -163,7 +175,7 @@ class TrajectoryDataset(BatchedDataset):
         self, data: ShardedDataset, split: str, cache_mb: float | None
     ) -> tuple[Vectors, dict[str, FrameReader]]:
         """Return the vectors of a folder, and readers of its images; note how samples lie in shards."""
-        images = {key: OBS + key for key in self.spec.obs.image_keys}
+        images = {key: OBS + key for key in self._recorded_images}
         reader = ShardReader(data, self.episodes, [*self._layout.keys, *images.values()])
         step_nbytes = 4 * sum(self._layout.widths.values())
         # readers of their own: those of images stay open, while vectors are read at once

@@ -33,7 +33,9 @@ def make_loader(
     lies in memory takes a process longer than cutting it out. Images come as bytes; `to_device` makes
     them floats.
     """
-    workers = 0 if dataset.in_memory else num_workers
+    # Drawing takes all cores by itself, and its threads do not survive the fork of a worker.
+    draws = isinstance(dataset, TrajectoryDataset) and dataset.draws
+    workers = 0 if dataset.in_memory or draws else num_workers
     order: Any = EpochSampler(
         len(dataset),
         batch_size,

@@ -8,6 +8,7 @@ from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.observations import ObsSpec, is_image, state_problem
 from simscaleai.storage.episodes import EpisodeSource
+from simscaleai.training.data.drawn_frames import Drawer
 
 
 @dataclass(frozen=True)
@@ -19,32 +20,42 @@ class DataSpec:
     contract: EnvContract | None = None
 
 
-def picture_keys(data: EpisodeSource) -> list[str]:
-    """The observations of a file that are images."""
+def picture_keys(data: EpisodeSource, drawer: Drawer | None = None) -> list[str]:
+    """Return the observations of a dataset that are images, those that `drawer` draws included."""
     i = data.example
-    return [
+    recorded = [
         key
         for key in data.obs_keys
         if is_image(key, data.shape(i, f"obs/{key}")[1:], data.dtype(i, f"obs/{key}"))
     ]
+    return sorted({*recorded, *(drawer.shapes if drawer is not None else ())})
 
 
-def read_spec(data: EpisodeSource, obs_keys: list[str] | None = None) -> DataSpec:
-    """What samples with `obs_keys` (all by default) will hold; vectors are (d,) float32.
+def read_spec(
+    data: EpisodeSource, obs_keys: list[str] | None = None, drawer: Drawer | None = None
+) -> DataSpec:
+    """Return what samples with `obs_keys` (all by default) will hold; vectors are (d,) float32.
+
+    Images that `drawer` draws stand above recorded ones of the same name.
 
     Raises:
       UserError: the file has no such observation, or an array of no use as one.
     """
-    if not data.obs_keys:
+    drawn = {} if drawer is None else drawer.shapes
+    known = sorted({*data.obs_keys, *drawn})
+    if not known:
         raise UserError(
             f"{data.path} holds no observations to learn from; record or convert it with some, as /obs/<key>."
         )
     for key in obs_keys or ():
-        if key not in data.obs_keys:
-            raise unknown_name(f"observation of {data.path}:", key, data.obs_keys)
+        if key not in known:
+            raise unknown_name(f"observation of {data.path}:", key, known)
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, str] = {}
-    for key in sorted(obs_keys or data.obs_keys):
+    for key in sorted(obs_keys or known):
+        if drawer is not None and key in drawn:
+            shapes[key], dtypes[key] = drawer.shapes[key], drawer.dtypes[key]
+            continue
         shape, dtype = (
             data.shape(data.example, f"obs/{key}")[1:],
             data.dtype(data.example, f"obs/{key}"),
@@ -62,4 +73,5 @@ def read_spec(data: EpisodeSource, obs_keys: list[str] | None = None) -> DataSpe
         raise UserError(
             f"{data.path}: an action has shape {action_shape}; expected a vector of at least one number."
         )
-    return DataSpec(ObsSpec(shapes, dtypes), action_shape[0], data.contract)
+    contract = data.contract if drawer is None else drawer.contract
+    return DataSpec(ObsSpec(shapes, dtypes), action_shape[0], contract)
