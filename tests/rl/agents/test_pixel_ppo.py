@@ -70,6 +70,12 @@ def test_the_actor_sees_and_the_critic_knows(envs: Any) -> None:
         read["images/front_cam"][0].permute(1, 2, 0), torch.from_numpy(images[0]) / 255
     )
 
+    # of the vectors the actor reads what it was given, in the order of the policy's own state
+    other = make(envs, actor_keys=["joint_vel", "ee_pos"])
+    x = other.normalized(flat)
+    parts = [x[:, other.layout.vectors[key]] for key in ("ee_pos", "joint_vel")]
+    torch.testing.assert_close(other.network.observations(x)["state"], torch.cat(parts, dim=1))
+
     def answers(changed: Any) -> tuple[Any, Any]:
         with torch.no_grad():
             x = agent.normalized(changed)
