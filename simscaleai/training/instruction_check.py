@@ -5,9 +5,9 @@
 
 The loss does not tell. After a few steps of a demonstration the hand's own place says where it is going, so a
 policy that reads no word copies nearly every step of the data, and then takes any object at random. The first
-step is another matter: there the hand is always in the same place. So the check asks for two actions in the
-same first frames, one for the recorded instruction and one for another, and compares their distance with
-that of the first actions of different episodes. It needs no simulator.
+step is another matter: there the hand is always in the same place. So the check asks for actions in the same
+first frames, for the recorded instruction and for others, and compares their distance with that of the first
+actions of different episodes. It needs no simulator.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ METRIC = "eval_instruction_effect"
 LISTENS = 0.1
 """Smallest effect of a policy that listens: a tenth of what two episodes differ by."""
 _FRAMES = 64
+_OTHERS = 8  # requests that are tried beside the recorded one
 _LEAST = 4  # episodes; of fewer, the distance between two says little
 _PATIENCE = 0.25  # part of the run after which a policy should listen
 
@@ -37,7 +38,7 @@ class InstructionCheck:
       obs: raw observations {key: (n, ...)} of the first steps of n episodes.
       actions: (n, action_dim), the recorded ones of these steps.
       instructions: n sentences, what the episodes were asked for.
-      others: n sentences that ask for something else.
+      others: lists of n sentences that ask for something else, another request in each list.
     """
 
     def __init__(
@@ -45,10 +46,10 @@ class InstructionCheck:
         obs: Mapping[str, torch.Tensor],
         actions: torch.Tensor,
         instructions: Sequence[str],
-        others: Sequence[str],
+        others: Sequence[Sequence[str]],
     ) -> None:
         self._obs = {key: value.numpy() for key, value in obs.items()}
-        self._sentences = (list(instructions), list(others))
+        self._instructions, self._others = list(instructions), [list(texts) for texts in others]
         self._warned = False
         n = len(actions)
         # mean distance between the actions of two different episodes
@@ -64,25 +65,25 @@ class InstructionCheck:
         frames = data.first_steps(_FRAMES)
         recorded: list[str] = frames["language"]
         known = data.contract.instructions if data.contract is not None else {}
-        pairs = [other_instruction(text, list(known.values())) for text in recorded]
-        if not known:
-            texts = sorted(set(recorded))
-            following = dict(zip(texts, [*texts[1:], *texts[:1]], strict=True))
-            pairs = [(text, following[text]) for text in recorded]
-        if len(pairs) < _LEAST or any(own == other for own, other in pairs):
+        sentences = list(known.values()) or [(text,) for text in sorted(set(recorded))]
+        others = other_instructions(recorded, sentences)
+        if len(recorded) < _LEAST or not others:
             return None
-        own, others = zip(*pairs, strict=True)
-        check = cls(frames["observations"], frames["actions"], own, others)
+        check = cls(frames["observations"], frames["actions"], recorded, others)
         return check if check._spread > 0 else None
 
     def __call__(self, policy: ModelPolicy) -> dict[str, float]:
         """Return {METRIC: effect}: 0 if the first action is the same for any instruction.
 
-        1 is an effect as large as the difference between the demonstrations of two episodes.
+        1 is an effect as large as the difference between the demonstrations of two episodes. Of several other
+        requests the one counts that changes the action most: some ask for the same first step.
         """
-        own, other = (self._first_actions(policy, texts) for texts in self._sentences)
-        effect = np.linalg.norm(own - other, axis=1).mean() / self._spread
-        return {METRIC: float(effect)}
+        own = self._first_actions(policy, self._instructions)
+        changes = [
+            np.linalg.norm(own - self._first_actions(policy, texts), axis=1)
+            for texts in self._others
+        ]  # (n,) each
+        return {METRIC: float(np.max(changes, axis=0).mean() / self._spread)}
 
     def _first_actions(self, policy: ModelPolicy, instructions: list[str]) -> NDArray[np.float32]:
         """Return the first action (n, action_dim) of an episode with these instructions."""
@@ -106,19 +107,27 @@ class InstructionCheck:
         )
 
 
-def other_instruction(text: str, sentences: Sequence[Sequence[str]]) -> tuple[str, str]:
-    """Return a sentence with the meaning of `text`, and one of another request in the same words.
+def other_instructions(
+    recorded: Sequence[str], sentences: Sequence[Sequence[str]]
+) -> list[list[str]]:
+    """Return what else could have been asked, each time in the same words.
 
     Args:
-      text: what an episode was asked.
+      recorded: n sentences.
       sentences: those that ask for each of K requests.
 
     Returns:
-      twice `text`, if it is none of `sentences`.
+      at most `_OTHERS` lists of n sentences; none if K is 1, or something recorded is none of `sentences`.
     """
-    (request,) = own_requests([text], sentences)
-    if request == OWN:
-        return text, text
-    phrasing = list(sentences[request]).index(text)
-    other = sentences[(request + 1) % len(sentences)]
-    return text, other[phrasing % len(other)]
+    own = own_requests(recorded, sentences)
+    if OWN in own:
+        return []
+    count = len(sentences)
+    # spread over the requests: neighbors often have words in common
+    offsets = np.linspace(1, count - 1, min(count - 1, _OTHERS)).round().astype(int)
+    found = []
+    for offset in offsets.tolist():
+        asked = [sentences[(request + offset) % count] for request in own]
+        phrasings = [list(sentences[k]).index(t) for k, t in zip(own, recorded, strict=True)]
+        found.append([each[i % len(each)] for each, i in zip(asked, phrasings, strict=True)])
+    return found

@@ -17,7 +17,7 @@ from simscaleai.models.policy import ModelPolicy
 from simscaleai.observations import ObsSpec
 from simscaleai.training import TrainConfig, train_policy
 from simscaleai.training.data.dataset import TrajectoryDataset
-from simscaleai.training.instruction_check import METRIC, InstructionCheck, other_instruction
+from simscaleai.training.instruction_check import METRIC, InstructionCheck, other_instructions
 
 COLORS = ("red", "green", "blue")
 
@@ -83,13 +83,15 @@ def test_the_effect_is_that_of_another_instruction_in_the_same_frame(colors: Pat
     first = data.first_steps(64)
     place = {c: first["observations"][f"{c}_pos"] - first["observations"]["ee_pos"] for c in COLORS}
     own = [next(c for c in COLORS if c in text.split()) for text in first["language"]]
-    other = [COLORS[(COLORS.index(c) + 1) % 3] for c in own]
-    move = [
+    rest = [[COLORS[(COLORS.index(c) + k) % 3] for c in own] for k in (1, 2)]
+    move, *others = (
         torch.stack([(place[c][i] / 0.05).clip(-1, 1) for i, c in enumerate(names)])
-        for names in (own, other)
-    ]
-    pairs = [(a - b).norm() for i, a in enumerate(move[0]) for b in move[0][i + 1 :]]
-    expected = (move[0] - move[1]).norm(dim=1).mean() / torch.stack(pairs).mean()
+        for names in (own, *rest)
+    )
+    pairs = [(a - b).norm() for i, a in enumerate(move) for b in move[i + 1 :]]
+    # of the two other spheres the one farther off
+    change = torch.stack([(move - other).norm(dim=1) for other in others]).amax(0)  # (n,)
+    expected = change.mean() / torch.stack(pairs).mean()
     found = check(policy("test-talkative", data))[METRIC]
     # recorded actions are the expert's own, which go the same way
     assert found == pytest.approx(expected.item(), rel=0.02) and found > 0.5
@@ -142,11 +144,17 @@ def test_data_that_ask_for_one_thing_are_not_checked(make_dataset: Any, tmp_path
     assert InstructionCheck.of(TrajectoryDataset(other, split="valid")) is None  # of two episodes
 
 
-def test_the_other_instruction_has_the_same_words() -> None:
-    sentences = [("take red", "red please"), ("take blue", "blue please")]
-    assert other_instruction("red please", sentences) == ("red please", "blue please")
-    assert other_instruction("take blue", sentences) == ("take blue", "take red")
-    assert other_instruction("dance", sentences) == ("dance", "dance")
+def test_other_instructions_have_the_same_words() -> None:
+    sentences = [("take red", "red please"), ("take blue", "blue please"), ("take green",)]
+    assert other_instructions(["red please", "take blue"], sentences) == [
+        ["blue please", "take green"],
+        ["take green", "take red"],
+    ]
+    assert other_instructions(["dance", "take red"], sentences) == []
+    assert other_instructions(["take red"], sentences[:1]) == []
+    many = [(f"take {k}",) for k in range(100)]
+    found = other_instructions(["take 0"], many)
+    assert len(found) == 8 and found[0] == ["take 1"] and found[-1] == ["take 99"]
 
 
 def test_first_steps_are_as_recorded(colors: Path) -> None:
