@@ -19,7 +19,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
 
-from simscaleai import seeding
 from simscaleai.convert import Converted
 from simscaleai.errors import UserError
 from simscaleai.evaluation.compare_files import CompareFiles
@@ -127,40 +126,55 @@ def compare_policies(
     with ExitStack() as stack:
         num_envs = min(settings.num_envs, settings.max_episodes)
         runners = [stack.enter_context(PolicyRunner(source, spec, num_envs)) for source in sources]
-        files = CompareFiles(
-            settings.output_dir,
-            [source.name for source in sources],
-            {
-                "policies": [runner.identity() for runner in runners],
-                "min_difference": settings.min_difference,
-                "max_episodes": settings.max_episodes,
-                "alpha": settings.alpha,
-            },
-        )
+        files = _files(runners, settings)
+        # one log for each policy, so that an interrupted comparison resumes where it was
         logs = [
             stack.enter_context(EpisodeLog(files.log_path(k), runner.identity()))
             for k, runner in enumerate(runners)
         ]
         tests, episodes = _run(runners, logs, settings)
-        stages = runners[0].stages
-        comparisons = [
-            sum_up((sources[0].name, source.name), test, episodes[0], candidate, stages)
-            for source, test, candidate in zip(sources[1:], tests, episodes[1:], strict=True)
-        ]
-        report = CompareReport(
-            env_name=runners[0].env.contract.env_name,
-            settings=settings,
-            comparisons=tuple(comparisons),
-            stages=stages,
-            episodes={files.names[k]: episodes[k] for k in range(len(sources))},
-            output_dir=str(files.folder),
-        )
+        report = _report(runners, tests, episodes, files, settings)
         files.write(report.to_dict(), report.episodes)
         for log in logs:
             log.delete()  # what they hold is in the report now
     if settings.videos:
         report = _filmed(report, sources, spec, episodes, files)
     return report
+
+
+def _files(runners: Sequence[PolicyRunner], settings: CompareSettings) -> CompareFiles:
+    """Return the files of this comparison, and of no other one."""
+    identity = {
+        "policies": [runner.identity() for runner in runners],
+        "min_difference": settings.min_difference,
+        "max_episodes": settings.max_episodes,
+        "alpha": settings.alpha,
+    }
+    return CompareFiles(settings.output_dir, [runner.source.name for runner in runners], identity)
+
+
+def _report(
+    runners: Sequence[PolicyRunner],
+    tests: Sequence[SequentialComparison],
+    episodes: Sequence[list[EpisodeResult]],
+    files: CompareFiles,
+    settings: CompareSettings,
+) -> CompareReport:
+    """Sum up each candidate against the baseline, the first of `runners`."""
+    baseline, stages = runners[0], runners[0].stages
+    comparisons = [
+        # each rests on the episodes until its own verdict, which others may outlast
+        sum_up((baseline.source.name, runner.source.name), test, episodes[0], candidate, stages)
+        for runner, test, candidate in zip(runners[1:], tests, episodes[1:], strict=True)
+    ]
+    return CompareReport(
+        env_name=baseline.env.contract.env_name,
+        settings=settings,
+        comparisons=tuple(comparisons),
+        stages=stages,
+        episodes=dict(zip(files.names, episodes, strict=True)),
+        output_dir=str(files.folder),
+    )
 
 
 def _check(policies: Sequence[str], settings: CompareSettings) -> None:
@@ -170,7 +184,7 @@ def _check(policies: Sequence[str], settings: CompareSettings) -> None:
         value = getattr(settings, name)
         if not 0 < value < 1:
             raise UserError(f"{name} is {value}; it must be between 0 and 1, such as 0.05.")
-    seeding.check_seed(settings.seed)
+    # settings of episodes are checked before the first policy is loaded
     suite(settings.seed, settings.max_episodes)
 
 
@@ -182,10 +196,12 @@ def same_environment(sources: Sequence[PolicySource]) -> list[PolicySource]:
     Raises:
       UserError: two policies were made for environments that differ in more than cameras.
     """
+    # checkpoints know the environment of their data; the expert and functions go wherever they are put
     first = next((source for source in sources if source.model is not None), sources[0])
     without_cameras = replace(
         first.config, cameras=[], observe_depth=False, observe_segmentation=False
     )
+    # each keeps its own cameras: what a policy sees is its own affair
     fitted = []
     for source in sources:
         if source.model is None:
@@ -214,7 +230,8 @@ def _run(
     runners: Sequence[PolicyRunner], logs: Sequence[EpisodeLog], settings: CompareSettings
 ) -> tuple[list[SequentialComparison], list[list[EpisodeResult]]]:
     """Run waves of episodes until all candidates have a verdict."""
-    alpha = settings.alpha / (len(runners) - 1)  # Bonferroni
+    # Bonferroni: the probability that any verdict is wrong is at most the sum over candidates
+    alpha = settings.alpha / (len(runners) - 1)
     tests = [SequentialComparison(settings.min_difference, alpha) for _ in runners[1:]]
     episodes: list[list[EpisodeResult]] = [[] for _ in runners]
     waves = list(_waves(settings.max_episodes, settings.num_envs))

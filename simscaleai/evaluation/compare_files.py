@@ -44,6 +44,7 @@ class CompareFiles:
         self, folder: str | Path | None, policies: Sequence[str], identity: Metrics
     ) -> None:
         self.names = short_names(policies)
+        # named after its policies, so that a person finds it again
         default = RUNS / "compare" / "_".join(self.names)
         self._report = ReportFolder(folder, default, REPORT, identity, identity["policies"])
         self.folder = self._report.path

@@ -139,6 +139,7 @@ def sum_up(
       stages: failure stages of the task, in their order.
     """
     pairs, n = test.pairs, test.pairs.n_episodes
+    # episodes beyond the verdict were run because they were under way; they decide nothing
     first, second = baseline[:n], candidate[:n]
     return Comparison(
         baseline=names[0],
@@ -153,6 +154,7 @@ def sum_up(
         alpha=test.alpha,
         pairs=pairs,
         correlation=pairs.correlation,
+        # what a reader would have computed from episodes of a fixed number
         mcnemar_p_value=mcnemar_p_value(pairs),
         newcombe_interval=newcombe_interval(pairs),
         changes={
@@ -177,6 +179,7 @@ def _change(baseline: Sequence[float], candidate: Sequence[float]) -> PairedChan
         baseline=float(first.mean()),
         candidate=float(second.mean()),
         difference=float(differences.mean()),
+        # neither assumes a distribution: returns have two humps, of successes and of failures
         interval=bootstrap_interval(differences),
         p_value=sign_flip_p_value(differences),
     )
@@ -186,6 +189,7 @@ def stage_index(episode: EpisodeResult, stages: Sequence[str]) -> int:
     """Return how far an episode came: the index of its failure stage, `len(stages)` for a success."""
     if episode.success:
         return len(stages)
+    # what came before unstable physics cannot be trusted, so it counts as less than the first stage
     if episode.stage == DIVERGED or episode.stage is None:
         return -1
     return list(stages).index(episode.stage)

@@ -34,7 +34,7 @@ _OPTIONAL = (
 
 
 class EvalFiles:
-    """Those of one evaluation.
+    """Files of one evaluation.
 
     Args:
       folder: where they go.

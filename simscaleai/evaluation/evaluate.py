@@ -91,6 +91,7 @@ def evaluate_policy(
     config = config or EvalConfig()
     if config.max_steps < 1:
         raise UserError(f"max_steps is {config.max_steps}; it must be at least 1.")
+    # one adapter for all episodes: it keeps the state of policies that have one
     policy = PolicyAdapter(predict_fn, env, config.deterministic)
     seeds = suite(config.seed, config.n_episodes, env)
     if config.every_instruction and (config.render or config.save_videos):
@@ -121,14 +122,14 @@ def evaluate_policy(
 def _run_single(
     env: GymEnv, policy: PolicyAdapter, seeds: Sequence[int], config: EvalConfig
 ) -> Iterator[EpisodeResult]:
-    """The episodes of a single environment, filmed and shown as the config wants."""
+    """Run the episodes of a single environment, filmed and shown as the config wants."""
     if not (config.render or config.save_videos):
         yield from run_suite(env, policy, seeds, config.max_steps)
         return
     folder = Path(config.video_dir)
     film = FrameRecorder(env, keep=config.save_videos)
     if config.save_videos:
-        check_video_dir(folder)
+        check_video_dir(folder)  # before the first episode, not after it
     # the loop waits while a film is written, and the next reset begins the next film
     for result in run_suite(env, policy, seeds, config.max_steps, [film]):
         yield result

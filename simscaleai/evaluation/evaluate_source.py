@@ -103,6 +103,7 @@ def evaluate_source(policy: str, settings: SourceEvaluation | None = None) -> Me
     with PolicyRunner(source, spec, num_envs) as runner:
         about = _about(runner, settings)
         files = _files(settings, about)
+        # the same checkpoint in the same episodes can only give the same results
         found = files.finished() if files is not None and settings.resume else None
         if found is not None:
             return found
@@ -162,13 +163,13 @@ def _about(runner: PolicyRunner, settings: SourceEvaluation) -> Metrics:
 def _files(settings: SourceEvaluation, about: Metrics) -> EvalFiles | None:
     """Return where the results go; None if they go nowhere."""
     name = about["checkpoint"]
-    if settings.output_dir is not None:
+    if settings.output_dir is not None:  # a place that was asked for is not silently left out
         return EvalFiles(Path(settings.output_dir), about)
     if name in NAMES or is_function(name):
         return None
     try:
         return EvalFiles(Path(name).parent, about)
-    except UserError as error:  # a place that was asked for is not silently left out
+    except UserError as error:  # a policy in a read-only folder is still worth evaluating
         logger.warning(printable(f"The results will not be saved: {error}"))
         return None
 
@@ -185,9 +186,11 @@ def _episodes(
     recorded = log.finished if log is not None else {}
     if recorded:
         logger.warning("Resuming the evaluation: %d of %d episodes are recorded.", len(recorded), n)
+    # lazy: with `until_interval` most of them are never begun
     missing = (i for i in range(n) if i not in recorded)
     before = list(recorded.values())  # a copy: the log grows while episodes are run
     running = itertools.chain(before, _logged(runner.run(missing), log))
+    # the bar counts recorded episodes as well, and so starts where the last run ended
     shown = tracked(running, "Evaluating", n, settings.show_progress)
     if settings.until_interval is None:
         return list(shown)
@@ -228,6 +231,7 @@ def _film(
     episodes: Iterable[EpisodeResult],
     folder: Path,
 ) -> list[str]:
+    # by number, so that the same failures are filmed whatever ended first
     in_order = sorted(episodes, key=lambda episode: episode.index)
     wanted = [e for e in in_order if settings.videos == "all" or not e.success]
     chosen = wanted[: settings.max_videos]
@@ -237,6 +241,7 @@ def _film(
 def _write(files: EvalFiles, results: Metrics) -> None:
     """Write results; where that fails, raise them, so that the episodes were not run for nothing."""
     try:
+        # whole or not at all: an older file of the same evaluation survives a full disk
         files.write(results)
     except OSError as error:
         raise UnsavedResults(

@@ -114,7 +114,7 @@ class PolicyRunner:
             "env_name": self.env.contract.env_name,
             "env_config": self.env.contract.env_config,
             "checkpoint_sha256": policy_sha256(self.source.name),
-            "version": __version__,
+            "version": __version__,  # another one may simulate otherwise
         }
 
     def run(
@@ -124,6 +124,7 @@ class PolicyRunner:
         if not self.spec.every_instruction:
             yield from self._run(indices, 1, recorders)
             return
+        # the whole list at once, as each request goes through it
         wanted, m = list(indices), len(self._requests)
         # all envs that begin an episode are asked for the same, so one request follows the other
         for k, request in enumerate(self._requests):

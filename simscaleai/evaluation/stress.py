@@ -193,14 +193,17 @@ def plan(
 ) -> list[tuple[Axis, tuple[float, ...], str]]:
     """Return the axes with their levels, 0 first, and why they are excluded ("" if they are not)."""
     axes = find_axes(settings.axes)
+    # a level of 2 is two halvings of friction and two steps of delay: levels have the unit of their axis
     if settings.levels and len(settings.axes) != 1:
         raise UserError(
             "Levels are those of one axis; name it with --axes, such as --axes friction."
         )
+    # what an axis means depends on the task and the scene, which an environment knows
     env = make_vec_env(source.env_name, 1, config=source.config)
     planned = []
     for axis in axes:
         excluded = axis.excluded(source, env.core)
+        # one that was asked for is not silently left out
         if excluded and settings.axes:
             raise UserError(f"The axis {axis.name!r} means nothing here: {excluded}.")
         # as many as the task has requests, where the axis does not say
@@ -236,6 +239,7 @@ def _run(
 ) -> list[EpisodeResult]:
     """Return the episodes of one arm in order, those of an interrupted run from its log."""
     n = settings.n_episodes
+    # an environment is only made if something is left to do
     missing = [i for i in range(n) if i not in log.finished]
     if missing:
         num_envs = settings.num_envs or min(n, MAX_ENVS)
@@ -267,6 +271,7 @@ def _sum_up(
 
 
 def _arm(level: float, episodes: list[EpisodeResult], control: list[EpisodeResult]) -> StressArm:
+    # the same starts in both: each episode is its own control
     pairs = Pairs()
     for before, after in zip(control, episodes, strict=True):
         pairs.add(bool(before.success), bool(after.success))

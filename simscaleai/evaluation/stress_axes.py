@@ -66,6 +66,7 @@ class Axis:
 
     def check_levels(self, levels: tuple[float, ...]) -> tuple[float, ...]:
         """Return the levels in their order, each once; UserError for those that the axis does not have."""
+        # 0 is the control, which every axis has
         for level in levels:
             if not 0 < level < np.inf or (self.whole and level != int(level)):
                 kind = "whole numbers above 0" if self.whole else "numbers above 0"
@@ -81,12 +82,14 @@ def _no_images(source: PolicySource, core: TaskCore) -> str:
 
 
 def _no_numbers(source: PolicySource, core: TaskCore) -> str:
+    # the expert reads whatever the environment observes, and a checkpoint what its data had
     spec = source.model.spec if source.model is not None else None
     only_images = spec is not None and all(map(is_image_key, spec.shapes))
     return "the policy reads images alone" if only_images else ""
 
 
 def _no_objects(source: PolicySource, core: TaskCore) -> str:
+    # friction acts on contacts, and a hand that reaches for a point in the air has none
     return "" if has_objects(core) else "nothing in the scene can be moved"
 
 
@@ -95,6 +98,7 @@ def _nothing_placed(source: PolicySource, core: TaskCore) -> str:
 
 
 def _reads_no_instruction(source: PolicySource) -> bool:
+    # the expert knows what is asked without reading it, and shows that the scene can be solved
     return source.model is not None and not source.model.declared.uses_language
 
 
@@ -120,14 +124,18 @@ AXES = {
             ObjectPlacement,
             _nothing_placed,
         ),
+        # from a mount that was touched to one that was set up again
         Axis("camera", "m", (0.02, 0.05, 0.1), CameraPose, _no_images),
         Axis("light", "stops", (0.5, 1.0, 2.0), Lighting, _no_images),
         Axis("colors", "of 1", (0.1, 0.2, 0.4), SurfaceColors, _no_images),
+        # from what domain randomization draws to far beyond it
         Axis("friction", "halvings", (0.5, 1.0, 2.0), Friction, _no_objects),
         Axis("mass", "doublings", (1.0, 2.0, 3.0), ObjectMass, _no_objects),
         Axis("robot-start", "rad", (0.05, 0.1, 0.2), RobotStart),
+        # 50 ms each: of a network, of a large model, of both
         Axis("action-delay", "steps", (1.0, 2.0, 4.0), ActionDelay, whole=True),
         Axis("action-noise", "of an action", (0.1, 0.2, 0.4), ActionNoise),
+        # from a good tracker to a poorly calibrated camera
         Axis("sensor-noise", "m, rad", (0.002, 0.005, 0.01), SensorNoise, _no_numbers),
         Axis("image", "of white", (0.05, 0.1, 0.2), ImageCorruption, _no_images),
         Axis("wording", "kind", (1.0, 2.0), InstructionWording, _no_wording, whole=True),

@@ -65,6 +65,7 @@ class Perturbation:
         assert core.seeds is not None
         noise = np.empty((core.sim.n, *shape))
         # an env may be observed several times in one step, and gets the same noise each time
+        # a generator for each env and step takes 20 us, and makes noise independent of what ran before
         for i, (seed, step) in enumerate(zip(core.seeds, core.steps.tolist(), strict=True)):
             noise[i] = seeding.generator(seed, f"{self.stream} step", step).standard_normal(shape)
         return noise

@@ -27,6 +27,7 @@ def summarize(results: Iterable[EpisodeResult]) -> Metrics:
     by_category = {c: _counts([e for e in episodes if e.category == c]) for c in categories}
     for counted in by_category.values():
         del counted["success_at_end"]
+    # apart from success: a policy may go for the right object and drop it
     followed = measure_following(episodes)
     return {
         "success_rate": counts["success_rate"],
