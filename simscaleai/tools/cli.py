@@ -23,6 +23,7 @@ import simscaleai.tools.commands.bench_loader
 import simscaleai.tools.commands.train_commands
 import simscaleai.tools.commands.reinforcement
 import simscaleai.tools.commands.eval_commands
+import simscaleai.tools.commands.compare_commands
 import simscaleai.tools.commands.figures
 import simscaleai.tools.commands.live
 

@@ -1,4 +1,4 @@
-"""What `simscale eval`, `compare` and `stress` print and write."""
+"""What `simscale eval` prints and writes."""
 
 from __future__ import annotations
 
@@ -7,40 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from simscaleai.evaluation.eval_files import EvalFiles
-from simscaleai.models import create_model
-from simscaleai.models.normalization import Normalizer, Statistics
-from simscaleai.models.policy import ModelPolicy
-from simscaleai.observations import ObsSpec
-from simscaleai.sim import make_env
-from simscaleai.storage.checkpoint import save_checkpoint
 from simscaleai.tools.cli import main
-
-
-@pytest.fixture
-def evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> Any:
-    """Run `simscale eval` with further words on an untrained policy; (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    contract = make_env("reach", cameras=[], dt=0.005, max_episode_steps=3).contract
-    spec = ObsSpec(contract.obs_shapes, contract.obs_dtypes)
-    statistics = {"state": Statistics.of(torch.randn(50, 20))}
-    model = create_model("bc", state_dim=20, hidden_dim=16, n_layers=1)
-    policy = ModelPolicy(model, spec, Normalizer(statistics), contract)
-    payload = {"policy": policy.description(), "weights": dict(policy.state_dict())}
-    save_checkpoint(tmp_path / "runs" / "a" / "final.pt", payload)
-
-    def command(*words: str) -> tuple[Any, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(list(words))
-        return ended.value.code, *capsys.readouterr()
-
-    def run(*words: str) -> tuple[Any, str, str]:
-        return command("eval", "a", "--n-episodes", "2", *words)
-
-    run.command = command  # type: ignore[attr-defined]
-    return run
 
 
 def test_the_name_of_a_run(evaluate: Any) -> None:
@@ -105,22 +74,3 @@ def test_another_robot(evaluate: Any, capsys: pytest.CaptureFixture[str]) -> Non
     found = json.loads(Path("results/eval_info.json").read_text())
     assert found["robot"] == "ur5e" and found["success_rate"] == 1.0
     assert Path(found["output_path"]).name == "eval_info_scripted_reach_2_seed0_ur5e.json"
-
-
-def test_compare(evaluate: Any) -> None:
-    # an untrained policy against itself: never a difference
-    code, out, _ = evaluate.command("compare", "a", "a", "--min-difference", "0.2")
-    assert code == 0 and "SAME WITHIN 20 %" in out and "p = 1" in out
-    assert "Results: runs/compare/a-1_a-2" in out
-    assert Path("runs/compare/a-1_a-2/comparison.json").exists()
-    code, out, err = evaluate.command("compare", "a")
-    assert code == 2 and out == "" and "at least two policies" in err
-
-
-def test_stress(evaluate: Any) -> None:
-    words = ("stress", "a", "--n-episodes", "2", "--axes", "action-noise,robot-start")
-    code, out, _ = evaluate.command(*words, "--output", "there")
-    assert code == 0 and "control" in out and "never_reached: 2" in out
-    assert {p.name for p in Path("there").iterdir()} >= {"stress.json"}
-    code, _, err = evaluate.command("stress", "a", "--axes", "mass", "--levels", "1,x")
-    assert code == 2 and "A level is 'x'" in err
