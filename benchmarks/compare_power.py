@@ -2,6 +2,9 @@
 
     python benchmarks/compare_power.py [--repeats 10000] [--max-episodes 1000] [--seed 0]
 
+The third table is about `simscale eval --until-interval`: how often the Wilson interval contains the true
+rate, although its width decided when to stop.
+
 Outcomes of two policies are drawn with given success rates and a given correlation (phi), which says how
 much the policies fail at the same starts; the verdict is looked at after every episode. The fixed unpaired
 test of the second table is the two-sided z-test of two proportions at 5 % with a power of 80 %.
@@ -54,6 +57,8 @@ class Outcome(NamedTuple):
     same: float
     mean_pairs: float
     enough: float  # 80 % of the repeats have a verdict by then
+    mean_if_enough: float  # mean pairs, if that were the largest number of episodes
+    peeking: float  # repeats in which McNemar's exact p-value falls below 5 % at some look
 
 
 def simulate(
@@ -67,11 +72,12 @@ def simulate(
     """Run `repeats` comparisons of up to `max_episodes` pairs, with a look after each."""
     threshold, n = math.log(2 / alpha), np.arange(1, max_episodes + 1)
     never = max_episodes + 1
-    first_times = []
+    first_times, peeking = [], 0
     for _ in range(repeats):
         u = rng.random(max_episodes)
         wins = np.cumsum(u < p.only_second)
         losses = np.cumsum((u >= p.only_second) & (u < p.only_second + p.only_first))
+        peeking += bool((np.minimum(wins, losses) <= _CRITICAL[wins + losses]).any())
         better, worse = _growth(wins, losses, n, 0.0), _growth(losses, wins, n, 0.0)
         same = np.minimum(
             _growth(wins, losses, n, -min_difference), _growth(losses, wins, n, -min_difference)
@@ -85,7 +91,28 @@ def simulate(
     kind = np.where(decided, times.argmin(1), 3)
     rates = [float((kind == k).mean()) for k in range(3)]
     capped = np.minimum(first, max_episodes)
-    return Outcome(*rates, float(capped.mean()), float(np.quantile(first, 0.8, method="higher")))
+    enough = float(np.quantile(first, 0.8, method="higher"))
+    return Outcome(
+        *rates,
+        float(capped.mean()),
+        enough,
+        float(np.minimum(first, enough).mean()),
+        peeking / repeats,
+    )
+
+
+def _critical(n_max: int) -> np.ndarray:
+    """Return, for n <= n_max, the largest k that McNemar's exact test rejects at 5 %; -1 for none."""
+    found = np.full(n_max + 1, -1)
+    for n in range(n_max + 1):
+        tail, k = 1, 0  # of 2^n
+        while 40 * tail <= 2**n:  # 2 tail / 2^n <= 5 %
+            found[n], k = k, k + 1
+            tail += math.comb(n, k)
+    return found
+
+
+_CRITICAL = _critical(1000)
 
 
 _TABLES: dict[float, np.ndarray] = {}
@@ -108,13 +135,15 @@ def false_alarms(repeats: int, max_episodes: int, rng: np.random.Generator) -> T
         table.add_column(column)
     table.add_column("SAME WITHIN 5 % (%)")
     table.add_column("mean pairs")
+    table.add_column("McNemar's p < 5 % at some look (%)")
     for rate in (0.8, 0.95):
         for phi in CORRELATIONS:
             found = simulate(shares(rate, rate, phi), repeats, max_episodes, rng)
             wrong = found.improved + found.regressed
             cells = (found.improved, found.regressed, wrong, found.same)
             shown = [f"{100 * c:.2f}" for c in cells]
-            table.add_row(f"{100 * rate:g}", f"{phi}", *shown, f"{found.mean_pairs:.0f}")
+            ends = (f"{found.mean_pairs:.0f}", f"{100 * found.peeking:.1f}")
+            table.add_row(f"{100 * rate:g}", f"{phi}", *shown, *ends)
     return table
 
 
@@ -122,9 +151,10 @@ def power(repeats: int, max_episodes: int, rng: np.random.Generator) -> Table:
     table = Table(title=f"Different policies, {repeats:,} repeats, at most {max_episodes:,} pairs")
     for column in ("success (%)", "phi", "power (%)", "wrong side (%)", "mean pairs"):
         table.add_column(column)
-    table.add_column("pairs for 80 % power")
+    table.add_column("--max-episodes for 80 % power")
+    table.add_column("mean pairs then")
     table.add_column("fixed unpaired test: episodes of each policy")
-    table.add_column("mean / fixed")
+    table.add_column("mean then / fixed")
     for first, second in ((0.9, 0.95), (0.8, 0.9), (0.5, 0.8)):
         fixed = unpaired_sample_size(first, second)
         for phi in CORRELATIONS:
@@ -137,10 +167,42 @@ def power(repeats: int, max_episodes: int, rng: np.random.Generator) -> Table:
                 f"{100 * found.regressed:.2f}",
                 f"{found.mean_pairs:.0f}",
                 f"{found.enough:.0f}",
+                f"{found.mean_if_enough:.0f}",
                 f"{fixed}",
-                f"{found.mean_pairs / fixed:.2f}",
+                f"{found.mean_if_enough / fixed:.2f}",
             )
     return table
+
+
+def coverage(repeats: int, rng: np.random.Generator) -> Table:
+    table = Table(
+        title=f"Wilson intervals at the width that ended the evaluation, {repeats:,} repeats"
+    )
+    for column in ("success (%)", "width", "mean episodes", "interval contains the rate (%)"):
+        table.add_column(column)
+    for rate in (0.5, 0.8, 0.95, 0.99):
+        for width in (0.2, 0.1, 0.05):
+            # the widest interval, at a rate of 1/2, is about 2 z / (2 sqrt(n)) wide
+            last = math.ceil((Z_ALPHA / width) ** 2) + 10
+            n = np.arange(1, last + 1)
+            covered = episodes = 0
+            for _ in range(repeats):
+                successes = np.cumsum(rng.random(last) < rate)
+                low, high = _wilson(successes, n)
+                stop = int(np.argmax(high - low <= width))
+                covered += bool(low[stop] <= rate <= high[stop])
+                episodes += stop + 1
+            mean, share = episodes / repeats, 100 * covered / repeats
+            table.add_row(f"{100 * rate:g}", f"{width:g}", f"{mean:.0f}", f"{share:.1f}")
+    return table
+
+
+def _wilson(successes: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of `statistics.wilson_interval` for arrays."""
+    rate, weight = successes / n, Z_ALPHA**2 / n
+    center = (rate + weight / 2) / (1 + weight)
+    half = Z_ALPHA / (1 + weight) * np.sqrt(rate * (1 - rate) / n + weight / n / 4)
+    return center - half, center + half
 
 
 def main() -> None:
@@ -152,6 +214,7 @@ def main() -> None:
     console, rng = Console(width=140), np.random.default_rng(args.seed)
     console.print(false_alarms(args.repeats, args.max_episodes, rng))
     console.print(power(args.repeats, args.max_episodes, rng))
+    console.print(coverage(args.repeats, rng))
 
 
 if __name__ == "__main__":
