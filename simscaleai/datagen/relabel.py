@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from simscaleai.array_types import ArrayDict
+from simscaleai.array_types import FloatArray
 from simscaleai.convert import converted
 from simscaleai.datagen.progress_bar import ProgressBar
 from simscaleai.datagen.recorded_states import (
@@ -42,9 +42,10 @@ from simscaleai.json_types import JsonDict
 from simscaleai.sim.factory import gym_id, make_vec_env
 from simscaleai.sim.vector_env import TaskVectorEnv
 from simscaleai.storage.atomic import atomic_path
-from simscaleai.storage.episode import NEXT_OBS, OBS, Episode
+from simscaleai.storage.episode import Episode
 from simscaleai.storage.episode_writer import EpisodeWriter
 from simscaleai.storage.episodes import EpisodeSource, open_dataset
+from simscaleai.storage.recorded_episode import read_episode
 
 _TOLERANCE = 1e-5  # between two computations of the same action, which lies in [-1, 1]
 
@@ -151,42 +152,23 @@ class _Labeler:
             yield i, labeled
 
     def _episode(self, i: int) -> Episode:
-        data, meta = self._data, self._data.episodes[i]
-        columns: ArrayDict = {key: data.read(i, key) for key in data.keys(i)}
-
-        def text(name: str) -> str:
-            return str(data.episode_attribute(i, name, ""))
-
-        episode = Episode(
-            obs=_below(OBS, columns),
-            next_obs=_below(NEXT_OBS, columns),
-            actions=columns["actions"],
-            rewards=columns["rewards"],
-            dones=columns["dones"],
-            states=columns["states"],
-            actions_by_instruction=self._labels(columns),
-            seed=meta.seed or 0,
-            success=bool(meta.success),
-            language=meta.language,
-            randomization=json.loads(data.episode_attribute(i, "randomization", "{}")),
-            policy=text("policy"),
-            mujoco_version=text("mujoco_version"),
-            model_sha256=text("model_sha256"),
-        )
-        self._check(episode, meta.name)
+        recorded = read_episode(self._data, i)
+        assert recorded.states is not None  # `check_states` has read them
+        episode = replace(recorded, actions_by_instruction=self._labels(recorded.states))
+        self._check(episode, self._data.episodes[i].name)
         return episode
 
-    def _labels(self, columns: ArrayDict) -> NDArray[np.float32]:
+    def _labels(self, recorded: FloatArray) -> NDArray[np.float32]:
         """Return the labels (T, K, A) of the states of an episode."""
         batches = []
         task, sim = self._env.task, self._env.sim
-        for states in in_batches(columns["states"]):
+        for states in in_batches(recorded):
             # Latents are part of a state: nothing has to be simulated.
             sim.load_states(states)
             labels = task.actions_by_instruction(self._expert, task.observe(sim))  # (BATCH, K, A)
             batches.append(labels)
         # The last batch is padded.
-        return np.concatenate(batches)[: len(columns["states"])].astype(np.float32)
+        return np.concatenate(batches)[: len(recorded)].astype(np.float32)
 
     def _check(self, episode: Episode, name: str) -> None:
         """Raise UserError unless an expert that acted itself is labeled with what it did."""
@@ -203,7 +185,3 @@ class _Labeler:
                 " that was recorded; task, robot or controller have changed since, or the controller"
                 " remembers more than the state: generate the data again."
             )
-
-
-def _below(prefix: str, columns: ArrayDict) -> ArrayDict:
-    return {k.removeprefix(prefix): v for k, v in columns.items() if k.startswith(prefix)}

@@ -39,7 +39,8 @@ class Episode:
       actions: (T, action_dim) float32 in [-1, 1].
       rewards: (T,) float32.
       dones: (T,) bool; True where the episode ended.
-      states: (T, nstate) float64 [time, qpos, qvel, act, mocap_pos, mocap_quat] before each action.
+      states: (T, nstate) float64 [time, qpos, qvel, act, mocap_pos, mocap_quat] before each action; None in
+        data of another tool.
       next_obs: {key: (T, ...)} after each action, with the keys of `obs`; empty if not recorded.
       actions_by_instruction: (T, K, action_dim) the expert's action for each of the K instructions that the
         contract lists, in the same state; None where every instruction means the same. Privileged: see
@@ -52,13 +53,15 @@ class Episode:
       randomization: {parameter: sampled value} as JSON values; empty without randomization.
       mujoco_version, model_sha256: version of MuJoCo, and hash of the compiled model.
       diverged: whether the physics became unstable (not stored: such episodes are excluded).
+      unknown: attributes that the source of the episode does not record, such as "success"; they are not
+        stored.
     """
 
     obs: ArrayDict
     actions: NDArray[np.float32]
     rewards: NDArray[np.float32]
     dones: BoolArray
-    states: FloatArray
+    states: FloatArray | None
     next_obs: ArrayDict = field(default_factory=dict)
     actions_by_instruction: NDArray[np.float32] | None = None
     index: int = 0
@@ -70,6 +73,7 @@ class Episode:
     mujoco_version: str = ""
     model_sha256: str = ""
     diverged: bool = False
+    unknown: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -82,8 +86,9 @@ class Episode:
             "actions": self.actions,
             "dones": self.dones,
             "rewards": self.rewards,
-            "states": self.states,
         }
+        if self.states is not None:
+            named["states"] = self.states
         if self.actions_by_instruction is not None:
             named[LABELS] = self.actions_by_instruction
         return dict(sorted(named.items()))
@@ -91,7 +96,7 @@ class Episode:
     def attributes(self) -> JsonDict:
         """Return the attributes of the demo's group."""
         # `num_samples` is robomimic's name for the number of steps
-        return {
+        attributes = {
             "num_samples": len(self),
             "seed": self.seed,
             "success": self.success,
@@ -101,6 +106,7 @@ class Episode:
             "mujoco_version": self.mujoco_version,
             "model_sha256": self.model_sha256,
         }
+        return {name: value for name, value in attributes.items() if name not in self.unknown}
 
 
 @dataclass(frozen=True)

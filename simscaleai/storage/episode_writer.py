@@ -75,7 +75,7 @@ class EpisodeWriter:
 
     Args:
       path: file to write; an existing one is replaced (give a temporary path, and rename).
-      contract: the environment that made the episodes.
+      contract: the environment that made the episodes; None if it is not known.
       seed, valid_fraction: they decide which episodes are in /mask/train and /mask/valid.
       splits: {mask: positions}, in place of `seed` and `valid_fraction`.
       attributes: further attributes of /data: text, numbers.
@@ -88,7 +88,7 @@ class EpisodeWriter:
     def __init__(
         self,
         path: str | Path,
-        contract: EnvContract,
+        contract: EnvContract | None,
         *,
         seed: int = 0,
         valid_fraction: float = 0.1,
@@ -97,7 +97,7 @@ class EpisodeWriter:
         env_id: str | None = None,
     ) -> None:
         self._path = path
-        self._names = file_names(contract)
+        self._names = {} if contract is None else file_names(contract)
         access = h5p.create(h5p.FILE_ACCESS)
         access.set_libver_bounds(h5f.LIBVER_V110, h5f.LIBVER_V110)
         access.set_fclose_degree(h5f.CLOSE_STRONG)  # groups held open here must not keep it open
@@ -106,7 +106,7 @@ class EpisodeWriter:
         self._file = h5f.create(os.fsencode(path), h5f.ACC_TRUNC, creation, access)
         self._data = h5g.create(self._file, b"data")
         self._seed, self._valid_fraction, self._splits = seed, valid_fraction, splits
-        self._env_args = env_args_text(contract, env_id)
+        self._env_args = "{}" if contract is None else env_args_text(contract, env_id)
         self._attributes = dict(attributes or {})
         self._written: dict[int, tuple[str, dict[str, Any]]] = {}
         self._stored: dict[int, dict[str, index.StoredArray]] = {}
@@ -188,8 +188,14 @@ class EpisodeWriter:
         return self._reserve_index()
 
     def _reserve_index(self) -> tuple[index.Index, int] | None:
-        """Reserve room for the index; None if episodes differ in their arrays: the file then has no index."""
+        """Reserve room for the index.
+
+        None if episodes differ in their arrays, or if a seed or a success is not known: the file then has no
+        index.
+        """
         order = range(len(self._written))
+        if any(not {"seed", "success"} <= self._written[i][1].keys() for i in order):
+            return None
         if not order or any(self._stored[i].keys() != self._stored[0].keys() for i in order):
             return None
         columns = {path: [self._stored[i][path] for i in order] for path in self._stored[0]}

@@ -14,10 +14,21 @@ from simscaleai.errors import UserError
 from simscaleai.storage.atomic import atomic_path
 
 
-def write_video(path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: float) -> int:
+def write_video(
+    path: str | Path,
+    frames: Iterable[NDArray[np.uint8]],
+    fps: float,
+    keyframe_every: int | None = None,
+) -> int:
     """Write frames (H, W, 3) of one size as H.264, one by one, so that they need not fit in memory.
 
     Sides of odd length are scaled to even ones, which players require.
+
+    Args:
+      path: of the file.
+      frames: in order.
+      fps: frames per second.
+      keyframe_every: frames between two keyframes, which can be read alone; by default the encoder decides.
 
     Returns:
       Number of frames.
@@ -32,6 +43,7 @@ def write_video(path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: floa
             "Writing videos needs imageio-ffmpeg; install it with: pip install 'simscaleai[viz]'."
         ) from None
     count = 0
+    keyframes = [] if keyframe_every is None else ["-g", str(keyframe_every)]
     with atomic_path(path) as temporary, contextlib.ExitStack() as stack:
         # imageio_ffmpeg's writer is a generator that takes frames by `send`
         writer: Generator[None, NDArray[np.uint8] | None, None] | None = None
@@ -43,7 +55,7 @@ def write_video(path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: floa
                     fps=fps,
                     macro_block_size=2,
                     ffmpeg_log_level="fatal",
-                    output_params=["-f", "mp4", "-movflags", "+faststart"],
+                    output_params=["-f", "mp4", "-movflags", "+faststart", *keyframes],
                 )
                 stack.callback(writer.close)
                 writer.send(None)  # starts it

@@ -19,6 +19,7 @@ import simscaleai.tools.commands.new
 import simscaleai.tools.commands.inspection
 import simscaleai.tools.commands.data
 import simscaleai.tools.commands.data_group
+import simscaleai.tools.commands.exchange_commands
 import simscaleai.tools.commands.bench_loader
 import simscaleai.tools.commands.train_commands
 import simscaleai.tools.commands.reinforcement

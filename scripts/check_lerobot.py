@@ -1,0 +1,199 @@
+"""Whether LeRobot reads our exports, and whether we read what LeRobot writes.
+
+    python3.12 -m venv /tmp/lerobot                 # lerobot 0.6 needs Python 3.12 and its own torch
+    /tmp/lerobot/bin/pip install 'lerobot[dataset]'
+    python scripts/check_lerobot.py --python /tmp/lerobot/bin/python
+
+This process needs `simscaleai`, the other one `lerobot`; they share files only. Checked: frames, tasks,
+statistics, delta timestamps and batches of three exports (images, videos, subtasks) by `LeRobotDataset`, and
+two folders that `LeRobotDataset.create` wrote, imported. `docs/datasets.md` records versions and outcome.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CAMERAS = ("wrist_cam", "front_cam")
+EXPORTS = ("images", "videos", "subtasks")
+VIDEO_ERROR = 8.0  # of 255, mean over pixels: H.264 loses detail
+
+
+def write(folder: Path) -> None:
+    """Write a small dataset, three exports of it, and its arrays for the other process."""
+    from simscaleai.datagen import export_dataset, generate_dataset
+    from simscaleai.storage.episodes import open_dataset
+
+    path = folder / "data.h5"
+    generate_dataset(
+        "pick_place",
+        3,
+        str(path),
+        policy_type="scripted",
+        cameras=CAMERAS,
+        image_size=64,
+        depth=True,
+        show_progress=False,
+    )
+    export_dataset(path, folder / "images", show_progress=False)
+    export_dataset(path, folder / "videos", video=True, show_progress=False)
+    export_dataset(path, folder / "subtasks", subtasks=True, show_progress=False)
+    arrays = {}
+    with open_dataset(path) as data:
+        assert data.contract is not None
+        vectors = [k for k in data.obs_keys if len(data.contract.obs_shapes[k]) == 1]
+        for i in range(len(data)):
+            arrays[f"action_{i}"] = data.read(i, "actions")
+            arrays[f"state_{i}"] = np.concatenate([data.read(i, f"obs/{k}") for k in vectors], 1)
+            for camera in CAMERAS:
+                arrays[f"{camera}_{i}"] = data.read(i, f"obs/images/{camera}")
+    np.savez(folder / "arrays.npz", **arrays)
+
+
+def read_back(folder: Path) -> None:
+    """Import the two folders that LeRobot wrote and compare them."""
+    from simscaleai.datagen import import_dataset, validate_dataset
+    from simscaleai.storage.episodes import open_dataset
+
+    arrays = np.load(folder / "arrays.npz")
+    for kind in ("images", "videos"):
+        path = folder / f"from_{kind}.h5"
+        import_dataset(folder / f"lerobot_{kind}", path, show_progress=False)
+        report = validate_dataset(path)
+        assert report.ok, report.errors
+        with open_dataset(path) as data:
+            assert len(data) == 3
+            for i in range(len(data)):
+                assert data.episodes[i].language == "pick it up"
+                assert np.array_equal(data.read(i, "actions"), arrays[f"action_{i}"])
+                assert np.array_equal(data.read(i, "obs/state"), arrays[f"state_{i}"])
+                for camera in CAMERAS:
+                    image = data.read(i, f"obs/images/{camera}")
+                    compare_images(image, arrays[f"{camera}_{i}"], exact=kind == "images")
+
+
+def compare_images(image: np.ndarray, expected: np.ndarray, *, exact: bool) -> None:
+    if exact:
+        assert np.array_equal(image, expected)
+    else:
+        assert np.abs(image.astype(float) - expected).mean() < VIDEO_ERROR
+
+
+def check_reading(folder: Path, kind: str, arrays: Any) -> None:
+    """In the other process: read one export by LeRobot, frame by frame."""
+    import torch
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    deltas = {"action": [0, 0.05, 0.1], "observation.images.front_cam": [-0.05, 0]}
+    root = folder / kind
+    data = LeRobotDataset("local/check", root=root, delta_timestamps=deltas, video_backend="pyav")
+    count = 3
+    lengths = [len(arrays[f"action_{i}"]) for i in range(count)]
+    assert len(data) == sum(lengths) and data.num_episodes == count
+    assert data.meta.fps == 20 and data.meta.robot_type == "panda"
+    every = np.concatenate([arrays[f"action_{i}"] for i in range(count)])
+    for name, value in (("mean", every.mean(0)), ("std", every.std(0)), ("max", every.max(0))):
+        np.testing.assert_allclose(data.meta.stats["action"][name], value, atol=1e-5)
+    assert data.meta.stats["observation.images.front_cam"]["mean"].shape == (3, 1, 1)
+    frame = 0
+    for i, length in enumerate(lengths):
+        for t in range(length):
+            item = data[frame]
+            frame += 1
+            last = length - 1
+            chunk = arrays[f"action_{i}"][[t, min(t + 1, last), min(t + 2, last)]]
+            assert np.array_equal(item["action"].numpy(), chunk)
+            assert item["action_is_pad"].tolist() == [False, t + 1 > last, t + 2 > last]
+            assert np.array_equal(item["observation.state"].numpy(), arrays[f"state_{i}"][t])
+            assert "cube" in item["task"]
+            for camera, value in (
+                ("wrist_cam", item["observation.images.wrist_cam"]),
+                ("front_cam", item["observation.images.front_cam"][1]),
+            ):
+                image = (value.numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
+                compare_images(image, arrays[f"{camera}_{i}"][t], exact=kind != "videos")
+            if kind == "subtasks":
+                check_subtask(item, t / 20)
+    if kind != "subtasks":  # PyTorch's own collate takes no lists of different lengths
+        batch = next(iter(torch.utils.data.DataLoader(data, batch_size=4, shuffle=True)))
+        assert batch["observation.images.front_cam"].shape == (4, 2, 3, 64, 64)
+
+
+def check_subtask(item: dict[str, Any], t: float) -> None:
+    from lerobot.datasets.language_render import active_at
+
+    active = active_at(t + 1e-4, persistent=item["language_persistent"], style="subtask")
+    assert active is not None and active["content"]
+    if t == 0:
+        assert active["content"] == "reach the target", active
+
+
+def check_writing(folder: Path, kind: str, arrays: Any) -> None:
+    """In the other process: let LeRobot write the same frames."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    dtype = "video" if kind == "videos" else "image"
+    axes = ["height", "width", "channels"]
+    features: dict[str, Any] = {
+        f"observation.images.{camera}": {"dtype": dtype, "shape": (64, 64, 3), "names": axes}
+        for camera in CAMERAS
+    }
+    for key, name in (("observation.state", "state_0"), ("action", "action_0")):
+        features[key] = {"dtype": "float32", "shape": (arrays[name].shape[1],), "names": None}
+    root = folder / f"lerobot_{kind}"
+    data = LeRobotDataset.create(
+        "local/check", 20, features, root=root, robot_type="panda", use_videos=kind == "videos"
+    )
+    for i in range(3):
+        for t in range(len(arrays[f"action_{i}"])):
+            frame = {f"observation.images.{c}": arrays[f"{c}_{i}"][t] for c in CAMERAS}
+            frame |= {"observation.state": arrays[f"state_{i}"][t], "task": "pick it up"}
+            data.add_frame({**frame, "action": arrays[f"action_{i}"][t]})
+        data.save_episode()
+    data.finalize()
+
+
+def inside(folder: Path) -> None:
+    """Everything that runs in the process with LeRobot."""
+    arrays = dict(np.load(folder / "arrays.npz"))
+    for kind in EXPORTS:
+        check_reading(folder, kind, arrays)
+    for kind in ("images", "videos"):
+        check_writing(folder, kind, arrays)
+    names = ("lerobot", "datasets", "pyarrow", "torch", "av")
+    print(json.dumps({name: version(name) for name in names}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--python", default=sys.executable, help="interpreter that has lerobot")
+    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.inside is not None:
+        inside(arguments.inside)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write(folder)
+        offline = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "cache")}
+        offline.pop("PYTHONPATH", None)
+        command = [arguments.python, __file__, "--inside", str(folder)]
+        run = subprocess.run(command, env=offline, capture_output=True, text=True)
+        if run.returncode:
+            sys.exit(run.stderr)
+        read_back(folder)
+        found = json.loads(run.stdout.splitlines()[-1])
+        print("passed with " + ", ".join(f"{name} {number}" for name, number in found.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Datasets in the formats of other projects: export ours, import theirs.
+
+export_dataset("data/reach.h5", "data/reach_lerobot", format="lerobot")
+import_dataset("data/reach_lerobot", "data/again.h5")      # the same content hash
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from simscaleai.convert import converted
+from simscaleai.datagen.progress_bar import ProgressBar
+from simscaleai.datagen.subtasks import SubtaskFinder
+from simscaleai.datagen.worker_pool import Progress
+from simscaleai.errors import ExistingFileError, UserError, unknown_name
+from simscaleai.json_types import JsonDict
+from simscaleai.storage.atomic import atomic_path
+from simscaleai.storage.atomic_folder import atomic_folder
+from simscaleai.storage.episode import Episode
+from simscaleai.storage.episode_writer import EpisodeWriter
+from simscaleai.storage.episodes import open_dataset
+from simscaleai.storage.lerobot import layout
+from simscaleai.storage.lerobot.lerobot_folder import LeRobotFolder
+from simscaleai.storage.lerobot.lerobot_reader import LeRobotReader
+from simscaleai.storage.lerobot.lerobot_writer import LeRobotWriter
+
+FORMATS = ("lerobot",)
+
+
+@converted
+def export_dataset(
+    dataset: str | Path,
+    output_path: str | Path,
+    format: str = "lerobot",
+    *,
+    video: bool = False,
+    subtasks: bool = False,
+    fps: int | None = None,
+    overwrite: bool = False,
+    show_progress: bool = True,
+) -> JsonDict:
+    """Write a dataset as a folder in the format of another project.
+
+    Args:
+      dataset: a file of episodes, or a folder of shards.
+      output_path: the folder to write; its parent is created.
+      format: "lerobot" (version 3.0).
+      video: store images as H.264 and not as PNG: smaller, but pixels change.
+      subtasks: write which stage of the task comes next as LeRobot's language columns, which lerobot 0.6 and
+        later reads; the task has to be registered here.
+      fps: frames per second, for a dataset that does not record it.
+      overwrite: replace an existing folder of the same format.
+      show_progress: draw a progress bar on stderr, if that is a terminal.
+
+    Returns:
+      {"total_episodes", "total_steps", "fps", "output_path", "file_size_mb", "seconds"}.
+
+    Raises:
+      ExistingFileError: the output is there.
+      UserError: the dataset cannot be read, or the format cannot hold it.
+    """
+    if format not in FORMATS:
+        raise unknown_name("format", format, FORMATS)
+    began = time.perf_counter()
+    output = Path(output_path)
+    with (
+        open_dataset(dataset) as data,
+        atomic_folder(output, marker=layout.INFO, overwrite=overwrite) as temporary,
+        ProgressBar(len(data), show=show_progress) as bar,
+    ):
+        bar.start(())
+        finder = SubtaskFinder(data) if subtasks else None
+        try:
+            writer = LeRobotWriter(
+                data, temporary, video=video, fps=fps, subtasks=finder.find if finder else None
+            )
+            writer.write(lambda steps: bar.add(Progress(1, 0, 1, steps)))
+        finally:
+            if finder is not None:
+                finder.close()
+        count = len(data)
+    return {
+        "total_episodes": count,
+        "total_steps": writer.steps,
+        "fps": writer.fps,
+        "output_path": str(output),
+        "file_size_mb": sum(p.stat().st_size for p in output.rglob("*") if p.is_file()) / 1e6,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+@converted
+def import_dataset(
+    folder: str | Path,
+    output_path: str | Path,
+    *,
+    overwrite: bool = False,
+    show_progress: bool = True,
+) -> JsonDict:
+    """Write a LeRobot folder (version 3) as a dataset of ours.
+
+    Of a folder of `export_dataset` everything but `next_obs` comes back: in image mode, the content hash is
+    that of the dataset that was exported. A folder of another program gives observations named as there
+    ("state", "images/<camera>"), without an environment contract: models train on it and act within the
+    range of its actions.
+
+    Args:
+      folder: with `meta/info.json`.
+      output_path: the file to write; its folder is created.
+      overwrite: replace an existing output.
+      show_progress: draw a progress bar on stderr, if that is a terminal.
+
+    Returns:
+      {"total_episodes", "total_steps", "output_path", "file_size_mb", "content_hash", "seconds"}.
+
+    Raises:
+      ExistingFileError: the output is there.
+      UserError: the folder is no LeRobot dataset of version 3, damaged or refused.
+    """
+    began = time.perf_counter()
+    output = Path(output_path)
+    if output.exists() and not overwrite:
+        raise ExistingFileError(
+            f"{output} exists; choose another output or replace it with --overwrite."
+        )
+    if output.is_dir():
+        raise UserError(f"{output} is a folder; give the path of a file.")
+    source = LeRobotFolder(folder)
+    reader = LeRobotReader(source)
+    about = {"format": "lerobot", "fps": source.fps, "robot_type": source.robot_type}
+    with (
+        atomic_path(output) as temporary,
+        ProgressBar(len(source.episodes), show=show_progress) as bar,
+    ):
+        bar.start(())
+        writer = EpisodeWriter(
+            temporary,
+            reader.contract,
+            splits=reader.splits,
+            env_id=reader.env_id,
+            # Another recipe than that of the source: `datagen --resume` must not take one for the other.
+            attributes={"recipe": json.dumps({"imported_from": about}), **about},
+        )
+        with writer:
+            writer.add_all(_counted(reader, bar))
+    return {
+        "total_episodes": len(source.episodes),
+        "total_steps": sum(episode.length for episode in source.episodes),
+        "output_path": str(output),
+        "file_size_mb": output.stat().st_size / 1e6,
+        "content_hash": writer.content_hash,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+class _Source(Protocol):
+    """What yields episodes with their positions."""
+
+    def episodes(self) -> Iterator[tuple[int, Episode]]: ...
+
+
+def _counted(source: _Source, bar: ProgressBar) -> Iterator[tuple[int, Episode]]:
+    for position, episode in source.episodes():
+        yield position, episode
+        bar.add(Progress(1, int(episode.success), 1, len(episode)))
