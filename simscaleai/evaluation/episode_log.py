@@ -23,6 +23,7 @@ from typing import IO, Self
 
 from simscaleai.convert import plain
 from simscaleai.evaluation.summary import Metrics
+from simscaleai.guards import regular_file
 from simscaleai.rollout.outcomes import EpisodeResult
 from simscaleai.storage.lock import FolderLock
 
@@ -50,7 +51,8 @@ class EpisodeLog:
       finished: {index: result} of the episodes in the file.
 
     Raises:
-      UserError: another process writes to the file; raised by `with`.
+      UserError: another process writes to the file, or there is a folder or a pipe in its place; raised by
+        `with`.
     """
 
     def __init__(self, path: Path, identity: Metrics) -> None:
@@ -99,6 +101,7 @@ class EpisodeLog:
 
     def _open(self) -> None:
         """Read what is there and go on after its last whole line, or begin anew."""
+        regular_file(self.path, "log of an evaluation")  # a pipe would be waited for
         end = self._read()
         self._file = self.path.open("r+" if end else "w", encoding="utf-8")
         if end:
@@ -131,6 +134,8 @@ def is_of(path: Path, identity: Metrics) -> bool:
 def _lines(path: Path) -> Iterator[tuple[int, object]]:
     """Yield the whole lines of a file, each with the position of its end in bytes."""
     position = 0
+    if not path.is_file():  # nothing, or a pipe, which would be waited for
+        return
     # a file that is no log ends the loop where that shows
     with suppress(OSError, ValueError, RecursionError), path.open("rb") as file:
         while (line := file.readline(_LONGEST_LINE)).endswith(b"\n"):

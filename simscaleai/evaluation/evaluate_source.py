@@ -183,13 +183,14 @@ def _episodes(
     runner: PolicyRunner, settings: SourceEvaluation, n: int, log: EpisodeLog | None
 ) -> list[EpisodeResult]:
     """Return all episodes of the evaluation: those of the log, and the others, which are run now."""
-    recorded = log.finished if log is not None else {}
+    # a copy, as the log grows while episodes are run; of other numbers there are none in a log of ours
+    logged = dict(log.finished) if log is not None else {}
+    recorded = {i: result for i, result in logged.items() if 0 <= i < n}
     if recorded:
         logger.warning("Resuming the evaluation: %d of %d episodes are recorded.", len(recorded), n)
     # lazy: with `until_interval` most of them are never begun
     missing = (i for i in range(n) if i not in recorded)
-    before = list(recorded.values())  # a copy: the log grows while episodes are run
-    running = itertools.chain(before, _logged(runner.run(missing), log))
+    running = itertools.chain(recorded.values(), _logged(runner.run(missing), log))
     # the bar counts recorded episodes as well, and so starts where the last run ended
     shown = tracked(running, "Evaluating", n, settings.show_progress)
     if settings.until_interval is None:

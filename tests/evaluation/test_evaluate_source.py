@@ -162,6 +162,29 @@ def test_a_damaged_log_is_read_as_far_as_it_is_whole(tmp_path: Path, line: str) 
         assert log.finished == {}
 
 
+def test_hostile_logs(tmp_path: Path) -> None:
+    path, rng = tmp_path / "a.partial.jsonl", random.Random(0)
+    with EpisodeLog(path, {"seed": 1}) as log:
+        for i in range(5):
+            log.append(result(i))
+    whole = path.read_bytes()
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(len(damaged))
+            damaged[at : at + rng.randint(0, 3)] = rng.randbytes(rng.randint(0, 3))
+        path.write_bytes(damaged)
+        with EpisodeLog(path, {"seed": 1}) as log:
+            assert len(log.finished) <= 5
+            log.append(result(7))
+        with EpisodeLog(path, {"seed": 1}) as again:
+            assert again.finished == log.finished
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="named pipe"):
+        EpisodeLog(path, {}).__enter__()
+
+
 def test_a_finished_evaluation_is_kept_on_request(tmp_path: Path) -> None:
     given = settings(n_episodes=3, output_dir=str(tmp_path))
     first = evaluate_source("scripted", given)
