@@ -41,6 +41,7 @@ class Demonstrations(NamedTuple):
 
 
 TWO_CAMERAS = ("wrist_cam", "front_cam")
+THREE_CAMERAS = (*TWO_CAMERAS, "overhead_cam")
 RECIPES = {
     "bc_200": Demonstrations("pick_place", 200, 0.1),
     "act_200": Demonstrations("pick_place", 200, 0.1),
@@ -51,7 +52,8 @@ RECIPES = {
     "around_bc": Demonstrations("reach_around", 200, 0.1),
     "around_diffusion": Demonstrations("reach_around", 200, 0.1),
     "around_flow": Demonstrations("reach_around", 200, 0.1),
-    "bc_image_200": Demonstrations("pick_place", 200, 0.1, TWO_CAMERAS),
+    "bc_image_200": Demonstrations("pick_place", 200, 0.1, THREE_CAMERAS),
+    "bc_image_500": Demonstrations("pick_place", 500, 0.1, THREE_CAMERAS),
     "vla_reach_color": Demonstrations("reach_color", 1000, 0.1, ("wrist_cam",)),
     "vla_pick_place_color": Demonstrations("pick_place_color", 600, 0.1, TWO_CAMERAS),
     "vla_sort": Demonstrations("sort", 1000, 0.1, TWO_CAMERAS),
