@@ -6,8 +6,9 @@ DATASET has labels for every instruction (`actions_by_instruction`). For each st
 the first column has the share of scenes in which the wanted object is the one nearest to the hand: where it
 is high, an instruction says nothing that the hand's place does not. For each CHECKPOINT two columns follow.
 In every recorded state the policy is asked for each thing in turn, in a phrasing of training data. "Follows"
-is the share of answers that are nearer to the expert's action for that thing than to those for the others;
-"changes" is the mean distance, in cm, between answers for different things in the same state.
+counts pairs of things for which the expert's actions in that state lie more than 1 cm apart: the share in
+which the answer is nearer to the action for what was asked; 50 % is chance. "Changes" is the mean distance,
+in cm, between answers for different things in the same state.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from simscaleai.storage.episodes import EpisodeFile, open_dataset
 
 STEPS = (0, 1, 2, 3, 4, 6, 8, 12, 16)
 CM = 5.0  # of displacement at an action of 1
+APART = 1.0  # cm
 CHUNK = 64  # states that a policy acts for at once
 
 
@@ -57,16 +59,19 @@ class Moment:
         return float((distance.argmin(axis=1) == self.wanted).mean())
 
     def listening(self, policy: ModelPolicy) -> tuple[float, float]:
-        """Return the share of answers that follow, and how far answers differ, in cm."""
+        """Return the share of pairs of things in which answers follow, and how far answers differ, in cm."""
         answers = np.stack(
             [self._ask(policy, sentences[0]) for sentences in self.instructions.values()], axis=1
         )[..., :3]  # (n, K, 3)
         labels = self.labels[..., :3]  # (n, K, 3)
-        distance = np.linalg.norm(answers[:, :, None] - labels[:, None], axis=-1)  # (n, K, K)
-        follows = distance.argmin(axis=-1) == np.arange(len(self.instructions))
-        between = np.linalg.norm(answers[:, :, None] - answers[:, None], axis=-1)  # (n, K, K)
+        distance = CM * _distances(answers, labels)  # (n, K, K): answer to what was asked, label
+        own = np.diagonal(distance, axis1=1, axis2=2)[:, :, None]  # (n, K, 1)
+        # Where the expert first rises whatever is asked, an answer cannot tell.
+        apart = CM * _distances(labels, labels) > APART
+        follows = (own < distance)[apart]
         k = len(self.instructions)
-        return float(follows.mean()), float(CM * between.sum() / (len(answers) * k * (k - 1)))
+        changes = CM * _distances(answers, answers).sum() / (len(answers) * k * (k - 1))
+        return float(follows.mean()), float(changes)
 
     def _ask(self, policy: ModelPolicy, sentence: str) -> NDArray[np.float32]:
         """Return the actions (n, A) of a policy that is asked for one thing in all states."""
@@ -79,6 +84,11 @@ class Moment:
             policy.reset(np.ones(n, dtype=bool), [0] * n, [sentence] * n)
             parts.append(policy.predict_action_chunk(obs)[:, 0])
         return np.concatenate(parts)
+
+
+def _distances(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the distances (n, K, K) between vectors a (n, K, d) and b (n, K, d) of the same state."""
+    return np.linalg.norm(a[:, :, None] - b[:, None], axis=-1)
 
 
 def main() -> None:
