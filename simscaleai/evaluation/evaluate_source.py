@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from simscaleai.evaluation.progress_track import tracked
 from simscaleai.evaluation.statistics import wilson_interval
 from simscaleai.evaluation.suite import MAX_ENVS, suite
 from simscaleai.evaluation.summary import Metrics, summarize
+from simscaleai.rollout.loop import Recorder
 from simscaleai.rollout.outcomes import EpisodeResult
 from simscaleai.rollout.policies import NAMES, is_function
 from simscaleai.rollout.policy_source import find_policy_source
@@ -80,16 +81,21 @@ class SourceEvaluation(Converted):
         )
 
 
-def evaluate_source(policy: str, settings: SourceEvaluation | None = None) -> Metrics:
+def evaluate_source(
+    policy: str,
+    settings: SourceEvaluation | None = None,
+    recorders: Sequence[Recorder] = (),
+) -> Metrics:
     """Evaluate a policy by name.
 
     Args:
       policy: as of `find_policy_source`.
       settings: which episodes, and what is written.
+      recorders: observe the episodes that are run now, and not those of an interrupted evaluation's log.
 
     Returns:
-      What `evaluate_checkpoint` does; "checkpoint" is the policy's name in full. With videos also "videos",
-      a list of their paths.
+      What `evaluate_checkpoint` does; "checkpoint" is the policy's name in full, and "stages" lists the
+      failure stages of the task in their order. With videos also "videos", a list of their paths.
 
     Raises:
       UserError: there is no such policy, it does not fit the environment, or a setting is out of range.
@@ -108,7 +114,7 @@ def evaluate_source(policy: str, settings: SourceEvaluation | None = None) -> Me
         if found is not None:
             return found
         with _log(files) as log:
-            episodes = _episodes(runner, settings, about["n_episodes"], log)
+            episodes = _episodes(runner, settings, about["n_episodes"], log, recorders)
             results = {**about, **summarize(episodes)}
             results["output_path"] = str(files.path) if files is not None else None
             if files is not None:
@@ -150,6 +156,7 @@ def _about(runner: PolicyRunner, settings: SourceEvaluation) -> Metrics:
         "seed": settings.seed,
         "randomize": settings.randomize,
         "phrasings": settings.phrasings,
+        "stages": list(runner.stages),
     }
     if settings.robot is not None:
         about["robot"] = settings.robot
@@ -180,7 +187,11 @@ def _log(files: EvalFiles | None) -> AbstractContextManager[EpisodeLog | None]:
 
 
 def _episodes(
-    runner: PolicyRunner, settings: SourceEvaluation, n: int, log: EpisodeLog | None
+    runner: PolicyRunner,
+    settings: SourceEvaluation,
+    n: int,
+    log: EpisodeLog | None,
+    recorders: Sequence[Recorder],
 ) -> list[EpisodeResult]:
     """Return all episodes of the evaluation: those of the log, and the others, which are run now."""
     # a copy, as the log grows while episodes are run; of other numbers there are none in a log of ours
@@ -190,7 +201,7 @@ def _episodes(
         logger.warning("Resuming the evaluation: %d of %d episodes are recorded.", len(recorded), n)
     # lazy: with `until_interval` most of them are never begun
     missing = (i for i in range(n) if i not in recorded)
-    running = itertools.chain(recorded.values(), _logged(runner.run(missing), log))
+    running = itertools.chain(recorded.values(), _logged(runner.run(missing, recorders), log))
     # the bar counts recorded episodes as well, and so starts where the last run ended
     shown = tracked(running, "Evaluating", n, settings.show_progress)
     if settings.until_interval is None:

@@ -25,6 +25,15 @@ from simscaleai.rollout.env_checks import name_of, task_of
 from simscaleai.rollout.gym_types import GymEnv, Predictor
 from simscaleai.rollout.outcomes import APPROACHES, RIGHT, EpisodeResult
 
+LABELS = {
+    "approached_right": "right object approached first",
+    "approached_wrong": "a wrong object approached first",
+    "approached_none": "no object approached",
+    "strict": "scenes with the right object approached for every instruction",
+    "strict_success": "scenes with a success for every instruction",
+}
+"""What tables call the shares of `measure_following`."""
+
 
 class Share(TypedDict):
     """How many of n, with the Wilson interval of 95 % of the rate."""

@@ -1,14 +1,15 @@
 """The whole loop on one task, as `make demo` runs it: `python -m simscaleai.tools.demo`.
 
 It generates demonstrations with the scripted expert, trains a policy on them by behavior cloning, evaluates
-the policy in 100 episodes that are not in the data, and records a contact sheet and a video. All files are
-written to `runs/demo/`; the policy of an earlier demo is archived.
+the policy in 100 episodes that are not in the data, records a contact sheet and a video, and writes a report,
+`report.html`. All files are in `runs/demo/`; the policy of an earlier demo is archived.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import TypedDict
@@ -17,10 +18,13 @@ import torch
 
 from simscaleai.datagen import generate_dataset
 from simscaleai.errors import UserError
-from simscaleai.evaluation import evaluate_checkpoint
+from simscaleai.evaluation.evaluate_source import SourceEvaluation, evaluate_source
+from simscaleai.evaluation.path_recorder import PathRecorder
 from simscaleai.rollout.policy_source import find_policy_source
 from simscaleai.tools.console import table, text
 from simscaleai.tools.figures.rollout import record
+from simscaleai.tools.report.eval_report import write_eval_report
+from simscaleai.tools.report.report_page import REPORT
 from simscaleai.tools.visualize import contact_sheet, save_or_show, write_rollout
 from simscaleai.training import TrainConfig, train_policy
 
@@ -91,9 +95,14 @@ def run_demo(
     )
     metrics = train_policy(settings)
     clock.append(time.perf_counter())
-    evaluation = evaluate_checkpoint(folder / "final.pt", n_episodes=n_episodes, output_dir=folder)
+    measured = SourceEvaluation(n_episodes=n_episodes, output_dir=str(folder))
+    paths = PathRecorder()
+    evaluation = evaluate_source(str(folder / "final.pt"), measured, [paths])
     clock.append(time.perf_counter())
     images = film(folder, n_filmed, size)
+    clock.append(time.perf_counter())
+    command = _command(folder, env_name, n_demonstrations, max_steps, n_episodes)
+    write_eval_report(folder / REPORT, [evaluation], measured, [paths], command)
     clock.append(time.perf_counter())
 
     rate, interval = evaluation["success_rate"], evaluation["success_ci"]
@@ -103,6 +112,7 @@ def run_demo(
         "evaluation": f"{text('success_rate', rate)} success in {n_episodes} unseen episodes,"
         f" 95 % interval {text('success_ci', interval)}",
         "images": images,
+        "report": REPORT,
     }
     seconds = [round(end - start, 1) for start, end in itertools.pairwise(clock)]
     rows = [(*item, f"{took:.0f}") for item, took in zip(results.items(), seconds, strict=True)]
@@ -111,6 +121,22 @@ def run_demo(
     summary = DemoSummary(success_rate=rate, success_ci=list(interval), stages=stages)
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def _command(
+    folder: Path, env_name: str, n_demonstrations: int, max_steps: int, n_episodes: int
+) -> str:
+    """Return the command that runs the same demo."""
+    words = [
+        "simscale",
+        "demo",
+        "--env-name",
+        env_name,
+        "--n-demonstrations",
+        str(n_demonstrations),
+    ]
+    words += ["--max-steps", str(max_steps), "--n-episodes", str(n_episodes)]
+    return shlex.join([*words, "--output", str(folder)])
 
 
 def film(folder: Path, n_episodes: int, size: int) -> str:

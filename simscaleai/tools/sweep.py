@@ -105,7 +105,7 @@ def run_sweep(
     name: str | None = None,
     launcher: str = "basic",
 ) -> int:
-    """Run every unfinished job, print the table and write `summary.csv` and `summary.json`.
+    """Run every unfinished job, print the table, write `summary.csv`, `summary.json` and `report.html`.
 
     Args:
       words: arguments `key=value` or `key=a,b`, and Hydra's `hydra.launcher.<option>=value`.
@@ -137,8 +137,55 @@ def run_sweep(
     # keys with one value are the same in all jobs
     several = [key for key, values in given.values.items() if len(values) > 1]
     named = [({k: c[k] for k in several}, run) for c, run in runs]
+    command = _command(words, config, flags or {}, name, launcher)
     with RunLock(folder):
-        return _run_jobs(make_jobs(named, name), folder, launcher, given.options)
+        jobs = make_jobs(named, name)
+        try:
+            return _run_jobs(jobs, folder, launcher, given.options)
+        finally:  # also after Ctrl-C, for the finished jobs
+            if any(job.result() for job in jobs):
+                _report(jobs, folder, command)
+
+
+def _command(
+    words: Sequence[str],
+    config: str | Path | None,
+    flags: JsonDict,
+    name: str,
+    launcher: str,
+) -> list[str]:
+    """Return the words of the command that starts the same sweep."""
+    options = ["--name", name, *(["--config", str(config)] if config else [])]
+    options += ["--launcher", launcher] if launcher != "basic" else []
+    set_by_flags = [f"{key}={json.dumps(value)}" for key, value in flags.items()]
+    return ["simscale", "sweep", *options, *set_by_flags, *words]
+
+
+def _report(jobs: Sequence[Job], folder: Path, command: Sequence[str]) -> None:
+    """Write `report.html`."""
+    from simscaleai.tools.report.sweep_report import SweptRun, write_sweep_report
+
+    runs = []
+    for job in jobs:
+        result = job.result()
+        runs.append(
+            SweptRun(
+                label=label(job.overrides) or job.folder.name,
+                folder=job.folder,
+                status=result.get("status", "not started"),
+                metrics=result.get("metrics", {}),
+                eval_episodes=job.run.eval.env_episodes,
+                error=result.get("error", ""),
+            )
+        )
+    common = {
+        f"{group}.{key}": value
+        for group, values in jobs[0].settings.items()
+        if isinstance(values, dict)
+        for key, value in values.items()
+        if f"{group}.{key}" not in jobs[0].overrides
+    }
+    write_sweep_report(folder, runs, command, common)
 
 
 def _run_jobs(jobs: Sequence[Job], folder: Path, launcher: str, options: Sequence[str]) -> int:

@@ -71,6 +71,9 @@ def test_every_combination_is_a_run_of_its_own(train, capsys) -> None:
     assert all(r.eval.env_episodes == 4 and r.checkpoints.resume_from is None for r in train)
 
     assert [row["loss"] for row in rows("width")] == [0.5, 1.5, 0.5, 1.5]
+    page = Path("runs/width/report.html").read_text()
+    assert "4 of 4 runs finished" in page and page.count("1 of 4,") == 4  # 25 %
+    assert "simscale sweep --name width" in page and "data.path=" in page
     with Path("runs/width/summary.csv").open() as file:
         table = list(csv.DictReader(file))
     assert [row["model.hidden_dim"] for row in table] == ["8", "8", "16", "16"]

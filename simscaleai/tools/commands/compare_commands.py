@@ -10,7 +10,6 @@ import typer
 
 from simscaleai.convert import convert
 from simscaleai.tools.app import RandomizeCommand, app, echo, examples
-from simscaleai.tools.commands.eval_commands import FOLLOWING
 from simscaleai.tools.commands.options import Randomize, RobotName, names
 
 if TYPE_CHECKING:
@@ -92,6 +91,9 @@ def compare(
     report = compare_policies(policies, settings)
     for comparison in report.comparisons:
         _print_comparison(comparison, min_difference)
+    from simscaleai.tools.report.compare_report import write_compare_report
+
+    echo(f"Report: {write_compare_report(report)}")
     echo(f"Results: {report.output_dir}")
 
 
@@ -209,11 +211,15 @@ def stress(
         from simscaleai.tools.figures.style import save_or_show
 
         save_or_show(plot_stress(report), Path(report.output_dir) / "stress.png")
+    from simscaleai.tools.report.stress_report import write_stress_report
+
+    echo(f"Report: {write_stress_report(report)}")
     echo(f"Results: {report.output_dir}")
 
 
 def _print_stress(report: StressReport) -> None:
     """Print a line for each level, and the axes that mean nothing for the policy."""
+    from simscaleai.evaluation.following import LABELS
     from simscaleai.tools.console import table
 
     for axis in report.axes:
@@ -221,12 +227,12 @@ def _print_stress(report: StressReport) -> None:
             continue
         columns = [f"level ({axis.unit})", "success", "against control", "failures"]
         if any(arm.following for arm in axis.arms):
-            columns.append(FOLLOWING["approached_right"])
+            columns.append(LABELS["approached_right"])
         rows = [_stress_row(arm)[: len(columns)] for arm in axis.arms]
         table(f"{axis.name}, {report.settings.n_episodes} episodes each", columns, rows)
     for axis in report.axes:
         for name, counts in axis.strict.items():
-            echo(f"{axis.name}: {counts['count']} of {counts['n']} {FOLLOWING[name]}")
+            echo(f"{axis.name}: {counts['count']} of {counts['n']} {LABELS[name]}")
         if axis.excluded:
             echo(f"{axis.name}: left out, {axis.excluded}")
 

@@ -15,16 +15,6 @@ from simscaleai.tools.commands.options import Randomize, RobotName
 if TYPE_CHECKING:
     from simscaleai.evaluation.summary import Metrics
 
-# how the table puts the names of `evaluation.following.measure_following`
-FOLLOWING = {
-    "approached_right": "right object approached first",
-    "approached_wrong": "a wrong object approached first",
-    "approached_none": "no object approached",
-    "strict": "scenes with the right object approached for every instruction",
-    "strict_success": "scenes with a success for every instruction",
-}
-
-
 MANY = 10_000  # episodes at most with --until-interval
 
 
@@ -37,7 +27,7 @@ MANY = 10_000  # episodes at most with --until-interval
         "simscale eval checkpoints/final.pt --randomize heavy --output runs/heavy",
         "simscale eval checkpoints/final.pt --phrasings held_out --every-instruction",
         "simscale eval checkpoints/final.pt --until-interval 0.05 --videos failures",
-        "simscale eval runs/*/final.pt --resume",
+        "simscale eval runs/*/final.pt --resume --report --output runs/all",
         "simscale eval scripted --env-name pick_place",
     ),
 )
@@ -100,6 +90,13 @@ def evaluate(
             help="Keep the results of evaluations that are finished; an unfinished one always resumes.",
         ),
     ] = False,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report",
+            help="Also write report.html beside the results, with failure stages and videos of failures.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -111,6 +108,7 @@ def evaluate(
 ) -> None:
     """Measure the success rate of policies in closed loop."""
     from simscaleai.evaluation.evaluate_source import SourceEvaluation, evaluate_source
+    from simscaleai.evaluation.path_recorder import PathRecorder
 
     # with --until-interval, the interval decides, and the number is only a limit
     default = 100 if until_interval is None else MANY
@@ -129,28 +127,43 @@ def evaluate(
         output_dir=None if output is None else str(output),
         robot=robot,
     )
+    if report and output is not None:
+        from simscaleai.tools.report.report_page import REPORT, check_report_path
+
+        check_report_path(output / REPORT)  # before the first episode
     found: list[Metrics] = []
+    paths: list[PathRecorder] = []
     problems: list[UserError] = []
     for policy in policies:
         try:
-            found.append(evaluate_source(policy, settings))
+            recorders = [PathRecorder()] if report else []
+            found.append(evaluate_source(policy, settings, recorders))
+            paths += recorders
         except UnsavedResults as error:
             found.append({**error.results, "output_path": None})
+            paths += recorders
             problems.append(error)
         except UserError as error:
             if len(policies) == 1:
                 raise
             problems.append(error)  # the other policies may work
     if len(policies) == 1:
-        _print(found[0])
+        _print(dict(found[0]))  # it takes entries out
     else:
         _print_all(found)
+    if report and found:
+        from simscaleai.tools.report.eval_report import report_path, write_eval_report
+
+        path = report_path(found[0], settings)
+        write_eval_report(path, found, settings, paths)
+        echo(f"Report: {path}")
     if problems:  # after the tables, so that no finished evaluation is lost
         raise UserError(" ".join(map(str, problems)))
 
 
 def _print(result: Metrics) -> None:
     """Print the results of one evaluation."""
+    from simscaleai.evaluation.following import LABELS
     from simscaleai.tools.console import results, table, text
 
     categories, following = result.pop("categories", {}), result.pop("following", {})
@@ -163,7 +176,7 @@ def _print(result: Metrics) -> None:
     if following:
         rows = [
             (
-                FOLLOWING[name],
+                LABELS[name],
                 f"{found['count']} of {found['n']}",
                 text("_rate", found["rate"]),
                 text("_ci", found["ci"]),

@@ -52,25 +52,8 @@ def plot_training(run: str | Path) -> Figure:
     figure = new_figure(8.4, 5.4, f"Training of {kind}{metrics.folder.name}")
     (loss, second), (rate, speed) = figure.subplots(2, 2, sharex=True)
 
-    recorded = metrics.series["loss"]
-    _smoothed(loss, recorded, "training", BLUE)
-    if "eval_loss" in metrics.series:
-        _points(loss, metrics.series["eval_loss"], "validation", RED)
-    loss.set(title="Loss", ylabel="loss per sample")
-    _log(loss, recorded)  # losses fall by orders of magnitude
-    loss.legend()
-
-    if "eval_success_rate" in metrics.series:
-        _success(second, metrics.series["eval_success_rate"], _eval_episodes(metrics))
-    else:  # a run without evaluation in closed loop
-        others = [name for name in metrics.series if name in ("action_mae", "eval_action_mae")]
-        for name, color in zip(others, (BLUE, RED), strict=False):
-            label = "validation" if name.startswith("eval_") else "training"
-            _smoothed(second, metrics.series[name], label, color)
-        second.set(title="Error of the action", ylabel="mean absolute error")
-        if others:
-            second.legend()
-
+    draw_loss(loss, metrics)
+    draw_success_or_error(second, metrics)
     if (lr := metrics.get("lr")) is not None:
         rate.plot(lr.steps, lr.values, color=BLUE)
     rate.set(title="Learning rate", ylabel="learning rate", ylim=(0, None))
@@ -81,8 +64,33 @@ def plot_training(run: str | Path) -> Figure:
     speed.set(title="Speed", ylabel="samples per second", ylim=(0, None))
     for axes in (rate, speed):
         axes.set_xlabel("optimizer steps")
-    _finish([loss, second, rate, speed])
+    finish([loss, second, rate, speed])
     return figure
+
+
+def draw_loss(axes: Axes, metrics: Metrics) -> None:
+    """Draw the loss in training and, if recorded, in validation."""
+    recorded = metrics.series["loss"]
+    _smoothed(axes, recorded, "training", BLUE)
+    if "eval_loss" in metrics.series:
+        _points(axes, metrics.series["eval_loss"], "validation", RED)
+    axes.set(title="Loss", ylabel="loss per sample")
+    _log(axes, recorded)  # losses fall by orders of magnitude
+    axes.legend()
+
+
+def draw_success_or_error(axes: Axes, metrics: Metrics) -> None:
+    """Draw the success rate in closed loop, or the error of the action where it was not evaluated."""
+    if "eval_success_rate" in metrics.series:
+        _success(axes, metrics.series["eval_success_rate"], _eval_episodes(metrics))
+        return
+    others = [name for name in metrics.series if name in ("action_mae", "eval_action_mae")]
+    for name, color in zip(others, (BLUE, RED), strict=False):
+        label = "validation" if name.startswith("eval_") else "training"
+        _smoothed(axes, metrics.series[name], label, color)
+    axes.set(title="Error of the action", ylabel="mean absolute error")
+    if others:
+        axes.legend()
 
 
 @styled
@@ -119,7 +127,7 @@ def plot_rl(run: str | Path) -> Figure:
     for axes in used[-COLUMNS:]:  # the lowest panel of each column
         axes.set_xlabel("environment steps")
         axes.tick_params(labelbottom=True)
-    _finish(used)
+    finish(used)
     return figure
 
 
@@ -248,10 +256,10 @@ def _eval_episodes(metrics: Metrics) -> int | None:
     return found if isinstance(found, int) and found > 0 else None
 
 
-def _finish(panels: list[Axes]) -> None:
+def finish(panels: list[Axes]) -> None:
+    """Start the steps at 0, and write large numbers as 250k."""
     from matplotlib.ticker import EngFormatter
 
-    # 250k instead of 250000
     for axes in panels:
         if axes.get_yscale() == "linear" and axes.get_ylim()[1] >= 10_000:
             axes.yaxis.set_major_formatter(EngFormatter(sep=""))

@@ -27,7 +27,7 @@ def plot_stress(report: StressReport) -> Figure:
     figure = new_figure(3.1 * _COLUMNS, 0.6 + 2.2 * rows, f"Stress of {report.policy}")
     panels = figure.subplots(rows, _COLUMNS, squeeze=False, sharey=True).ravel()
     for panel, axis in zip(panels, axes, strict=False):
-        _draw(panel, axis)
+        draw_axis(panel, axis)
     for panel in panels[len(axes) :]:
         panel.set_visible(False)
     for panel in panels[::_COLUMNS]:
@@ -35,7 +35,8 @@ def plot_stress(report: StressReport) -> Figure:
     return figure
 
 
-def _draw(panel: Axes, axis: StressedAxis) -> None:
+def draw_axis(panel: Axes, axis: StressedAxis) -> None:
+    """Draw the success rate over the levels of one axis, and the band of its control."""
     control, *arms = axis.arms
     low, high = control.success.interval
     panel.axhspan(low, high, color=GREY, alpha=0.18, linewidth=0)

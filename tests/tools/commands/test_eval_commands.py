@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from simscaleai.errors import UserError
 from simscaleai.evaluation.eval_files import EvalFiles
 from simscaleai.tools.cli import main
 
@@ -20,6 +21,40 @@ def test_the_name_of_a_run(evaluate: Any) -> None:
         "eval_info_final_reach_2_seed0.json",
         "final.pt",
     ]
+
+
+def test_a_report(evaluate: Any, monkeypatch: Any) -> None:
+    def film(*args: Any) -> Any:
+        raise UserError("There is nothing to render with.")
+
+    monkeypatch.setattr("simscaleai.tools.report.report_parts.film_episodes", film)
+    Path("runs/a/metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n')
+    Path("runs/a/config.yaml").write_text("name: <b>bold</b>\n")
+    code, out, _ = evaluate("--report", "--max-videos", "1")
+    assert code == 0 and "Report: runs/a/report.html" in out and "never_reached" in out
+    page = Path("runs/a/report.html").read_text()
+    assert "<strong>0.0 % success</strong>" in page
+    assert "0.0 to 65.8 %" in page  # Wilson, of 0 in 2
+    assert "never reached (2)" in page and "2 ended here" in page
+    assert "No videos: There is nothing to render with." in page
+    assert "simscale eval runs/a/final.pt --n-episodes 2 --max-videos 1 --report</pre>" in page
+    # over time, over the table, and the loss
+    assert page.count("data:image/svg+xml;base64,") == 3
+    assert "Paths of the gripper in 2 episodes" in page
+    assert "&lt;b&gt;bold&lt;/b&gt;" in page and "<b>bold" not in page
+    Path("other").mkdir()
+    Path("other/report.html").write_text("mine")
+    code, _, err = evaluate("--report", "--output", "other")
+    assert code == 2 and "other/report.html is not a report of simscale" in err
+    assert [p.name for p in Path("other").iterdir()] == ["report.html"]  # before the first episode
+
+
+def test_a_report_of_several_policies(evaluate: Any) -> None:
+    code, out, _ = evaluate("scripted", "--env-name", "reach", "--report", "--output", "both")
+    assert code == 0 and "Report: both/report.html" in out
+    page = Path("both/report.html").read_text()
+    assert "scripted: 100.0 % success" in page and "a: 0.0 % success" in page
+    assert "Success of each policy" in page and "scripted: failures" in page
 
 
 def test_a_folder_that_cannot_be_written(evaluate: Any, monkeypatch: Any, caplog: Any) -> None:

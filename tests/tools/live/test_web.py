@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import json
-import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,45 +28,28 @@ from simscaleai.sim import make_env
 from simscaleai.tools.live.player import Player
 from simscaleai.tools.live.web import _Controls
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 SIZE = (500, 560)
 PATIENCE = 60.0  # s for the browser, which draws without a GPU, beside other tests
 
 
-@contextlib.contextmanager
-def process(command: list[str], home: Path, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """A program that is ended whatever happens; its settings go into `home`."""
-    environment = {**os.environ, "HOME": str(home), "PYTHONUNBUFFERED": "1"}
-    running = subprocess.Popen(command, env=environment, text=True, **options)
-    try:
-        yield running
-    finally:
-        running.terminate()
-        try:
-            running.wait(10)
-        except subprocess.TimeoutExpired:
-            running.kill()
-            running.wait(10)
-
-
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def server(
+    tmp_path_factory: pytest.TempPathFactory, running: Callable[..., Any]
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """(the process, its URL)"""
     command = [sys.executable, "-m", "simscaleai.tools.cli", "viz-live", "--web", "--port", "0"]
     home = tmp_path_factory.mktemp("home")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with process([*command, "--speed", "0.5"], home, **pipes) as running:
-        assert running.stdout is not None
-        line = running.stdout.readline()
+    with running([*command, "--speed", "0.5"], home, **pipes) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
         found = re.fullmatch(
             r"Open (http://127\.0\.0\.1:\d+/) in a browser; Ctrl-C stops\.\n", line
         )
         if not found:
-            running.terminate()
-            pytest.fail(line + running.stdout.read())
-        yield running, found[1]
+            process.terminate()
+            pytest.fail(line + process.stdout.read())
+        yield process, found[1]
 
 
 def status(url: str, **headers: str) -> int:
@@ -119,59 +95,11 @@ def test_other_interfaces_are_closed(server: Any) -> None:
         assert other.connect_ex(("127.0.0.2", port)) != 0  # on Linux also this machine
 
 
-class Page:
-    """A tab of a headless browser, over the Chrome DevTools Protocol."""
-
-    def __init__(self, socket: Any) -> None:
-        self._socket = socket
-        self._calls = 0
-
-    def call(self, method: str, **params: Any) -> dict[str, Any]:
-        self._calls += 1
-        self._socket.send(json.dumps({"id": self._calls, "method": method, "params": params}))
-        answer = self._until("id", self._calls)
-        assert "result" in answer, f"{method}: {answer}"
-        return answer["result"]
-
-    def _until(self, key: str, value: Any) -> dict[str, Any]:
-        """The next message of which this is so."""
-        while True:
-            message = json.loads(self._socket.recv(timeout=PATIENCE))
-            if message.get(key) == value:
-                return message
-
-    def open(self, url: str) -> None:
-        self.call("Page.enable")
-        self.call("Page.navigate", url=url)
-        self._until("method", "Page.loadEventFired")
-
-    def picture(self) -> NDArray[np.uint8]:
-        """(H, W, 3)"""
-        data = self.call("Page.captureScreenshot", format="png")["data"]
-        return iio.imread(base64.b64decode(data))[..., :3]
-
-
 @pytest.fixture
-def page(server: Any, tmp_path: Path) -> Iterator[Page]:
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    command = [CHROMIUM, "--headless=new", "--remote-debugging-port=0", "--no-first-run"]
-    command += ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-    command += [f"--window-size={SIZE[0]},{SIZE[1]}", f"--user-data-dir={tmp_path / 'profile'}"]
-    if os.geteuid() == 0:
-        command.append("--no-sandbox")  # which root has not
-    with process([*command, "about:blank"], tmp_path, stderr=subprocess.PIPE) as browser:
-        assert browser.stderr is not None
-        ports = (re.search(r"ws://127\.0\.0\.1:(\d+)/", line) for line in browser.stderr)
-        port = next(found[1] for found in ports if found)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=10) as response:
-            tabs = [tab for tab in json.load(response) if tab["type"] == "page"]
-        # what it says later is read and dropped: a full pipe would halt it
-        threading.Thread(target=deque, args=(browser.stderr, 0), daemon=True).start()
-        with connect(tabs[0]["webSocketDebuggerUrl"], max_size=None) as tab:
-            shown = Page(tab)
-            shown.open(server[1])
-            yield shown
+def page(server: Any, new_page: Callable[..., Any]) -> Any:
+    shown = new_page(*SIZE)
+    shown.open(server[1])
+    return shown
 
 
 def middle(picture: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -189,7 +117,7 @@ def robot_in(picture: NDArray[np.uint8]) -> bool:
     return bool(scene.std() > 15 and gray.mean() > 0.02 and brown.mean() > 0.05)
 
 
-def test_a_browser_shows_the_robot_and_it_moves(page: Page, tmp_path: Path) -> None:
+def test_a_browser_shows_the_robot_and_it_moves(page: Any, tmp_path: Path) -> None:
     limit = time.monotonic() + PATIENCE
     first = page.picture()
     while not robot_in(first):
