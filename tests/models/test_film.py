@@ -8,8 +8,8 @@ from simscaleai.models.film import FiLM
 def test_channels_are_scaled_and_shifted_by_the_condition() -> None:
     film = FiLM(1, 2)
     with torch.no_grad():
-        film.modulation.weight.copy_(torch.tensor([[1.0], [0.0], [0.0], [3.0]]))
-        film.modulation.bias.zero_()
+        film.weight.copy_(torch.tensor([[1.0], [0.0], [0.0], [3.0]]))
+        film.bias.zero_()
     maps = torch.full((2, 2, 4, 4), 10.0)
     out = film(maps, torch.tensor([[0.0], [2.0]]))
     assert torch.equal(out[0], maps[0])
