@@ -134,7 +134,7 @@ def sum_up(
 
     Args:
       names: of baseline and candidate, in full.
-      test: has seen the episodes until its verdict.
+      test: after its last episode.
       baseline, candidate: the same episodes of both, in the order of the suite; further ones are left out.
       stages: failure stages of the task, in their order.
     """

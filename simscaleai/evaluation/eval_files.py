@@ -44,7 +44,7 @@ class EvalFiles:
       path: the evaluation's own file.
 
     Raises:
-      UserError: nothing can be written there; said before the first episode.
+      UserError: nothing can be written there; raised before the first episode.
     """
 
     def __init__(self, folder: Path, about: Metrics) -> None:

@@ -72,7 +72,7 @@ def evaluate_policy(
         `success` or `is_success`. Those of other packages get seeds of 31 bits.
       predict_fn: an observation to an action; of all envs at once for a vector environment. Or a policy: an
         object with `act(obs)` for n envs at once and `reset(mask, seeds, instructions)`, as `ModelPolicy`,
-        which is told where episodes begin, or one with `predict(obs)`, as `PPOAgent` and those of
+        which is reset where episodes begin, or one with `predict(obs)`, as `PPOAgent` and those of
         Stable-Baselines3. A tuple is an action and the policy's own state, which it is given back.
       config: how many episodes, which ones, and what is shown; an `EvalConfig`, or a mapping of its fields.
 

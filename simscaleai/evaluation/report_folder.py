@@ -92,9 +92,9 @@ def short_names(policies: Sequence[str]) -> list[str]:
         parts = [part for part in Path(policy).with_suffix("").parts if part not in _COMMON]
         kept = "_".join(parts[-2:]) or "policy"
         names.append(re.sub(r"[^A-Za-z0-9.-]+", "-", kept).strip("-")[:60])
-    counts, seen = Counter(names), Counter[str]()
+    counts, numbered = Counter(names), Counter[str]()
     for k, name in enumerate(names):
         if counts[name] > 1:  # the same policy twice, or the same name in two places
-            seen[name] += 1
-            names[k] = f"{name}-{seen[name]}"
+            numbered[name] += 1
+            names[k] = f"{name}-{numbered[name]}"
     return names

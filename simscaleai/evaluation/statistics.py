@@ -74,8 +74,8 @@ class Pairs:
     def correlation(self) -> float:
         """Phi coefficient of the two outcomes, in [-1, 1]; 0 where a policy always or never succeeds."""
         n, (first, second) = self.n_episodes, self.successes
-        spread = math.sqrt(first * (n - first) * second * (n - second))
-        return (n * self.both - first * second) / spread if spread else 0.0
+        deviations = math.sqrt(first * (n - first) * second * (n - second))
+        return (n * self.both - first * second) / deviations if deviations else 0.0
 
 
 def mcnemar_p_value(pairs: Pairs) -> float:
@@ -113,11 +113,11 @@ def newcombe_interval(pairs: Pairs, z: float = 1.959964) -> tuple[float, float]:
 def _continuity_corrected(pairs: Pairs) -> float:
     """Return the correlation of the outcomes, corrected for continuity where it is positive."""
     n, (first, second) = pairs.n_episodes, pairs.successes
-    spread = math.sqrt(first * (n - first) * second * (n - second))
+    deviations = math.sqrt(first * (n - first) * second * (n - second))
     covariance = float(pairs.both * pairs.neither - pairs.only_first * pairs.only_second)
     if covariance > 0:
         covariance = max(covariance - n / 2, 0.0)
-    return covariance / spread if spread else 0.0
+    return covariance / deviations if deviations else 0.0
 
 
 def sign_flip_p_value(differences: FloatArray, seed: int = 0) -> float:

@@ -124,8 +124,8 @@ class StressedCore(TaskCore):
         return self.perturbation.change_observations(self, super().observe(changed))
 
     def instruction(self, env_id: int) -> str:
-        said = super().instruction(env_id)
-        return self.perturbation.change_instruction(self, env_id, said)
+        instruction = super().instruction(env_id)
+        return self.perturbation.change_instruction(self, env_id, instruction)
 
 
 def perturb(env: TaskVectorEnv, perturbation: Perturbation) -> None:

@@ -83,8 +83,8 @@ class ImageCorruption(Perturbation):
         height, width = images.shape[1:3]
         side = round(self.level * min(height, width))
         # the first two numbers say where the square is, by the normal distribution's own shape
-        share = 1 / (1 + np.exp(-noise[:, :2]))
-        corners = (share * (height - side, width - side)).astype(int)
+        place = 1 / (1 + np.exp(-noise[:, :2]))  # (n, 2) in (0, 1)
+        corners = (place * (height - side, width - side)).astype(int)
         for image, (row, column) in zip(noisy, corners, strict=True):
             image[row : row + side, column : column + side] = 128
         return noisy
@@ -106,11 +106,11 @@ class InstructionWording(Perturbation):
         core.task.use_phrasings("held_out")
         assert core.seeds is not None
         episode = int(core.episodes[env_id])
-        said = core.task.instruct(core.sim, env_id, core.seeds[env_id], episode)
+        other = core.task.instruct(core.sim, env_id, core.seeds[env_id], episode)
         if self.level < 2:
-            return said
+            return other
         rng = self.generator(core, env_id)
-        return " ".join(w if w in self._kept else _typo(w, rng) for w in said.split(" "))
+        return " ".join(w if w in self._kept else _typo(w, rng) for w in other.split(" "))
 
 
 class Counterfactual(Perturbation):
