@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from simscaleai.datagen.dataset_info import dataset_info
+from simscaleai.datagen.dataset_tools import (
+    edit_dataset,
+    filter_dataset,
+    merge_datasets,
+    split_dataset,
+)
 from simscaleai.datagen.drawn_images import draw_images
 from simscaleai.datagen.exchange import export_dataset, import_dataset
 from simscaleai.datagen.generator import generate_dataset
 from simscaleai.datagen.relabel import relabel_dataset
+from simscaleai.datagen.repair import repair_dataset
 from simscaleai.datagen.rerender import render_dataset
 from simscaleai.datagen.unfinished import Interrupted
 from simscaleai.datagen.validate import Report, content_hash, validate_dataset
@@ -14,11 +22,17 @@ __all__ = [
     "Interrupted",
     "Report",
     "content_hash",
+    "dataset_info",
     "draw_images",
+    "edit_dataset",
     "export_dataset",
+    "filter_dataset",
     "generate_dataset",
     "import_dataset",
+    "merge_datasets",
     "relabel_dataset",
     "render_dataset",
+    "repair_dataset",
+    "split_dataset",
     "validate_dataset",
 ]

@@ -14,9 +14,10 @@ from typing import Protocol
 
 from simscaleai.convert import converted
 from simscaleai.datagen.progress_bar import ProgressBar
+from simscaleai.datagen.rewriting import check_output
 from simscaleai.datagen.subtasks import SubtaskFinder
 from simscaleai.datagen.worker_pool import Progress
-from simscaleai.errors import ExistingFileError, UserError, unknown_name
+from simscaleai.errors import unknown_name
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.atomic_folder import atomic_folder
@@ -123,12 +124,7 @@ def import_dataset(
     """
     began = time.perf_counter()
     output = Path(output_path)
-    if output.exists() and not overwrite:
-        raise ExistingFileError(
-            f"{output} exists; choose another output or replace it with --overwrite."
-        )
-    if output.is_dir():
-        raise UserError(f"{output} is a folder; give the path of a file.")
+    check_output(output, overwrite=overwrite)
     source = LeRobotFolder(folder)
     reader = LeRobotReader(source)
     about = {"format": "lerobot", "fps": source.fps, "robot_type": source.robot_type}

@@ -35,8 +35,9 @@ from simscaleai.datagen.recorded_states import (
     in_batches,
     recorded_contract,
 )
+from simscaleai.datagen.rewriting import check_output
 from simscaleai.datagen.worker_pool import Progress
-from simscaleai.errors import ExistingFileError, UserError
+from simscaleai.errors import UserError
 from simscaleai.guards import guarded
 from simscaleai.json_types import JsonDict
 from simscaleai.sim.factory import gym_id, make_vec_env
@@ -77,12 +78,7 @@ def relabel_dataset(
     """
     began = time.perf_counter()
     output = Path(output_path)
-    if output.exists() and output.resolve() == Path(dataset).resolve():
-        raise UserError(f"{output} is the dataset itself; give another path for the output.")
-    if output.exists() and not overwrite:
-        raise ExistingFileError(
-            f"{output} exists; choose another output or replace it with --overwrite."
-        )
+    check_output(output, [dataset], overwrite=overwrite)
     with open_dataset(dataset) as data:
         contract = recorded_contract(data, "relabeled")
         settings = {**contract.env_config, "cameras": []}  # images are copied

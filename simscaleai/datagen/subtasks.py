@@ -29,6 +29,9 @@ _SENTENCES = {
 class SubtaskFinder:
     """Finds the subtasks of the episodes of an open dataset.
 
+    Attributes:
+      stages: names of the task's stages.
+
     Raises:
       UserError: the dataset does not say in which environment it was made, or its task has no stages.
     """
@@ -38,21 +41,31 @@ class SubtaskFinder:
         contract = recorded_contract(data, "exported with subtasks")
         settings = {**contract.env_config, "cameras": []}
         self._env = make_vec_env(contract.env_name, 1, **settings)
-        stages = self._env.task.stages
-        if len(stages) < 2:
+        self.stages = self._env.task.stages
+        if len(self.stages) < 2:
             self.close()
             raise UserError(
-                f"The task {contract.env_name!r} of {data.path} has no stages; export it without --subtasks."
+                f"The task {contract.env_name!r} of {data.path} has one stage only; do without stages."
             )
         check_states(data, self._env)
-        self._sentences = [_SENTENCES.get(stage, stage.replace("_", " ")) for stage in stages]
 
     def find(self, i: int) -> Subtasks:
         """Return the subtasks of episode i, each with the step at which it begins."""
+        return [
+            (step, _SENTENCES.get(stage, stage.replace("_", " ")))
+            for step, stage in self._changes(i)
+        ]
+
+    def stage(self, i: int) -> str:
+        """Return the stage of episode i before its last action: where it ended, if it failed."""
+        return self._changes(i)[-1][1]
+
+    def _changes(self, i: int) -> list[tuple[int, str]]:
+        """Return (first step, stage) of episode i, in order."""
         task, sim = self._env.task, self._env.sim
         self._env.reset(seed=0)  # clears the task's state
         summary = InfoSummary(1)
-        found: Subtasks = []
+        found: list[tuple[int, str]] = []
         states, actions = self._data.read(i, "states"), self._data.read(i, "actions")
         for step, state in enumerate(states):
             if step:
@@ -63,9 +76,9 @@ class SubtaskFinder:
                 task.controller.reset(sim, np.array([True]))
             task.post_step(sim)
             summary.add(task.info(sim), np.array([step == 0]))
-            sentence = self._sentences[int(task.stage(summary.summary())[0])]
-            if not found or found[-1][1] != sentence:
-                found.append((step, sentence))
+            stage = self.stages[int(task.stage(summary.summary())[0])]
+            if not found or found[-1][1] != stage:
+                found.append((step, stage))
         return found
 
     def close(self) -> None:

@@ -1,0 +1,155 @@
+"""Write chosen episodes of open datasets to a new file; the dataset tools are made of this.
+
+The output appears whole or not at all, an input is never changed, and what a file says of itself (totals,
+statistics, splits, checksums, index) is computed anew.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from simscaleai.contract import EnvContract
+from simscaleai.datagen.progress_bar import ProgressBar
+from simscaleai.datagen.worker_pool import Progress
+from simscaleai.errors import ExistingFileError, UserError
+from simscaleai.json_types import JsonDict
+from simscaleai.storage.atomic import atomic_path
+from simscaleai.storage.episode import Episode
+from simscaleai.storage.episode_file import parse_env_args
+from simscaleai.storage.episode_writer import EpisodeWriter
+from simscaleai.storage.episodes import EpisodeSource
+from simscaleai.storage.recorded_episode import read_episode
+from simscaleai.storage.split_masks import SPLITS
+
+_CARRIED = ("fps", "robot_type")  # attributes of imported data, which have no contract that says it
+
+Splits = dict[str, list[int]]
+"""{mask: positions, sorted}."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Episodes of one dataset, in the order in which they are written."""
+
+    data: EpisodeSource
+    episodes: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """A file to write.
+
+    Attributes:
+      choices: the episodes, dataset by dataset.
+      recipe: how the file was made, as JSON values.
+      splits: {mask: positions in the new file}; by default those of the sources.
+      contract: of the new file; by default that of the first source.
+      change: applied to every episode before it is written.
+    """
+
+    choices: Sequence[Choice]
+    recipe: JsonDict
+    splits: Splits | None = None
+    contract: EnvContract | None = None
+    change: Callable[[Episode], Episode] = field(default=lambda episode: episode)
+
+    def run(self, output: Path, *, show_progress: bool) -> JsonDict:
+        """Write the file; return what the tools return.
+
+        Raises:
+          UserError: there are no episodes, or one cannot be read.
+        """
+        count = sum(len(choice.episodes) for choice in self.choices)
+        first = self.choices[0].data
+        if not count:
+            raise UserError(
+                f"No episode of {first.path} is chosen; nothing is written. `simscale data info` shows what"
+                " there is."
+            )
+        splits = source_splits(self.choices) if self.splits is None else self.splits
+        about = {name: first.attribute(name) for name in _CARRIED}
+        statistics = self._statistics(splits)
+        with atomic_path(output) as temporary, ProgressBar(count, show=show_progress) as bar:
+            bar.start(())
+            writer = EpisodeWriter(
+                temporary,
+                first.contract if self.contract is None else self.contract,
+                splits=splits,
+                env_id=parse_env_args(first.attribute("env_args", "{}")).get("env_name"),
+                attributes={
+                    # not the recipe of a source: `datagen --resume` must not take one for the other
+                    "recipe": json.dumps(self.recipe),
+                    "statistics": json.dumps(statistics),
+                    **{name: value for name, value in about.items() if value is not None},
+                },
+            )
+            with writer:
+                writer.add_all(self._episodes(bar))
+        return {
+            **statistics,
+            "output_path": str(output),
+            "file_size_mb": output.stat().st_size / 1e6,
+            "content_hash": writer.content_hash,
+        }
+
+    def _episodes(self, bar: ProgressBar) -> Iterator[tuple[int, Episode]]:
+        position = 0
+        for choice in self.choices:
+            for i in choice.episodes:
+                episode = self.change(read_episode(choice.data, i))
+                yield position, episode
+                position += 1
+                bar.add(Progress(1, int(episode.success), 1, len(episode)))
+
+    def _statistics(self, splits: Splits) -> JsonDict:
+        metas = [choice.data.episodes[i] for choice in self.choices for i in choice.episodes]
+        rewards = [
+            float(choice.data.read(i, "rewards").sum())
+            for choice in self.choices
+            for i in choice.episodes
+            if "rewards" in choice.data.keys(i)
+        ]
+        steps = sum(meta.length for meta in metas)
+        return {
+            "total_episodes": len(metas),
+            "total_steps": steps,
+            "mean_episode_length": steps / len(metas),
+            "mean_reward": math.fsum(rewards) / max(len(rewards), 1),
+            "success_rate": sum(bool(meta.success) for meta in metas) / len(metas),
+            **{f"{name}_episodes": len(splits.get(name, ())) for name in SPLITS},
+        }
+
+
+def source_splits(choices: Sequence[Choice]) -> Splits:
+    """Return the masks of the sources, by positions in the new file."""
+    found: dict[str, list[int]] = {}
+    start = 0
+    for choice in choices:
+        data = choice.data
+        own: Mapping[str, Sequence[int]] = data.splits()
+        if not set(SPLITS) & own.keys():
+            own = {**own, **{name: data.split(name) for name in SPLITS}}
+        for name, positions in own.items():
+            members = set(positions)
+            chosen = [start + k for k, i in enumerate(choice.episodes) if i in members]
+            found.setdefault(name, []).extend(chosen)
+        start += len(choice.episodes)
+    return found
+
+
+def check_output(
+    output: Path, sources: Sequence[str | Path] = (), *, overwrite: bool = False
+) -> None:
+    """Raise UserError if `output` must not be written: it exists, or it is one of `sources`."""
+    if output.is_dir():
+        raise UserError(f"{output} is a folder; give the path of a file.")
+    if output.exists() and any(output.resolve() == Path(path).resolve() for path in sources):
+        raise UserError(f"{output} is the dataset itself; give another path for the output.")
+    if output.exists() and not overwrite:
+        raise ExistingFileError(
+            f"{output} exists; choose another output or replace it with --overwrite."
+        )
