@@ -31,7 +31,7 @@ from simscaleai.storage.array_statistics import ArrayStatistics
 from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.episode import LABELS, OBS, Episode, split_episodes
 from simscaleai.storage.episode_file import open_file
-from simscaleai.storage.episode_writer import EpisodeWriter
+from simscaleai.storage.episode_writer import EpisodeWriter, fits_raw
 from simscaleai.storage.manifest import ArrayShapes, ShardRow, SplitStatistics, shard_name
 
 _COUNTS = ("attempts", "attempt_successes", "diverged")
@@ -124,9 +124,11 @@ def make_shard(task: ShardTask, number: int) -> ShardRow:
         )
     contents, counts = _Contents(), dict.fromkeys(_COUNTS, 0)
     with atomic_path(path) as temporary:
+        contract = EnvContract.from_dict(task.recipe.environment)
         writer = EpisodeWriter(
             temporary,
-            EnvContract.from_dict(task.recipe.environment),
+            contract,
+            raw=fits_raw(contract, task.shard_episodes, task.recipe.max_steps),
             splits=task.splits(number),
             env_id=gym_id(task.recipe.environment["env_name"]),
             attributes={"recipe": task.recipe.to_json()},

@@ -33,6 +33,7 @@ from h5py import h5a, h5d, h5f, h5g, h5p, h5s, h5t, h5z
 from simscaleai.array_types import Array
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
+from simscaleai.observations import is_image_key
 from simscaleai.storage import index
 from simscaleai.storage.episode import (
     NEXT_OBS,
@@ -45,9 +46,11 @@ from simscaleai.storage.episode import (
     split_episodes,
 )
 from simscaleai.storage.obs_names import file_names, has_channel
+from simscaleai.storage.raw_hdf5 import MAX_EPISODES, RawArray, RawEpisodes
 
 _GZIP_LEVEL = 1  # higher levels save 1 % of a file of floats
 _VECTOR_CHUNK_BYTES = 64 * 1024
+_RAW_STEPS = 1000  # an array of one chunk then has less than a megabyte
 _BLOCK = 32  # episodes that are compressed together
 _META_BLOCK_BYTES = 2**16  # HDF5 allocates its own structures in blocks of this size
 _ROBOMIMIC_GYM = 2  # robomimic's EnvType for Gymnasium environments
@@ -80,6 +83,7 @@ class EpisodeWriter:
       splits: {mask: positions}, in place of `seed` and `valid_fraction`.
       attributes: further attributes of /data: text, numbers.
       env_id: the environment's name for Gymnasium; by default that of the contract.
+      raw: write the headers of episodes without the HDF5 library, twenty times as fast; where `fits_raw`.
 
     Attributes:
       index_place: first byte and number of bytes of the index in the finished file; (0, 0) if it has none.
@@ -95,6 +99,7 @@ class EpisodeWriter:
         splits: Mapping[str, Iterable[int]] | None = None,
         attributes: Mapping[str, Any] | None = None,
         env_id: str | None = None,
+        raw: bool = False,
     ) -> None:
         self._path = path
         self._names = {} if contract is None else file_names(contract)
@@ -102,9 +107,12 @@ class EpisodeWriter:
         access.set_libver_bounds(h5f.LIBVER_V110, h5f.LIBVER_V110)
         access.set_fclose_degree(h5f.CLOSE_STRONG)  # groups held open here must not keep it open
         access.set_meta_block_size(_META_BLOCK_BYTES)
-        creation = h5p.create(h5p.FILE_CREATE)
-        self._file = h5f.create(os.fsencode(path), h5f.ACC_TRUNC, creation, access)
-        self._data = h5g.create(self._file, b"data")
+        self._access = access
+        self._raw = RawEpisodes(path, _GZIP_LEVEL) if raw else None
+        if not raw:
+            creation = h5p.create(h5p.FILE_CREATE)
+            self._file = h5f.create(os.fsencode(path), h5f.ACC_TRUNC, creation, access)
+            self._data = h5g.create(self._file, b"data")
         self._seed, self._valid_fraction, self._splits = seed, valid_fraction, splits
         self._env_args = "{}" if contract is None else env_args_text(contract, env_id)
         self._attributes = dict(attributes or {})
@@ -120,7 +128,7 @@ class EpisodeWriter:
 
     def add(self, position: int, episode: Episode) -> None:
         """Write /data/demo_<position>; positions come in any order, each once and without gaps."""
-        self._write(position, _pack(episode, self._names))
+        self._write(position, _pack(episode, self._names, self._raw is not None))
 
     def add_all(self, episodes: Iterable[tuple[int, Episode]]) -> None:
         """`add` many (position, episode), compressing on all cores.
@@ -131,7 +139,12 @@ class EpisodeWriter:
         remaining = iter(episodes)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             while block := list(itertools.islice(remaining, _BLOCK)):
-                packed = pool.map(_pack, [episode for _, episode in block], repeat(self._names))
+                packed = pool.map(
+                    _pack,
+                    [episode for _, episode in block],
+                    repeat(self._names),
+                    repeat(self._raw is not None),
+                )
                 for (position, _), result in zip(block, list(packed), strict=True):
                     self._write(position, result)
 
@@ -162,6 +175,13 @@ class EpisodeWriter:
         return self
 
     def __exit__(self, failed: type[BaseException] | None, *exc: object) -> None:
+        if self._raw is not None:
+            if failed is not None:
+                self._raw.close()
+                return
+            self._raw.finish()  # from here on the library goes on with the file
+            self._file = h5f.open(os.fsencode(self._path), h5f.ACC_RDWR, self._access)
+            self._data = h5g.open(self._file, b"data")
         table = self._finish() if failed is None else None
         self._file.close()
         if table is not None:
@@ -222,6 +242,11 @@ class EpisodeWriter:
         episode, checksum, chunks = packed
         assert position not in self._written, position
         attributes = episode.attributes()
+        self._written[position] = checksum, attributes
+        self._total += len(episode)
+        if self._raw is not None:
+            self._write_raw(self._raw, position, {**attributes, "checksum": checksum}, chunks)
+            return
         demo = h5g.create(self._data, f"demo_{position}".encode(), None, self._group)
         self._write_attributes(demo, {**attributes, "checksum": checksum})
         groups = {"": demo}
@@ -229,8 +254,26 @@ class EpisodeWriter:
         for path, (value, filtered) in chunks.items():
             folder, _, leaf = path.rpartition("/")
             stored[path] = self._write_array(_group(groups, folder), leaf.encode(), value, filtered)
-        self._written[position] = checksum, attributes
-        self._total += len(episode)
+
+    def _write_raw(
+        self,
+        raw: RawEpisodes,
+        position: int,
+        attributes: Mapping[str, Any],
+        chunks: Mapping[str, tuple[Array, list[bytes]]],
+    ) -> None:
+        """Write an episode whose arrays are one chunk each."""
+        arrays = {
+            path: RawArray(value.shape, value.dtype, filtered[0])
+            for path, (value, filtered) in chunks.items()
+        }
+        offsets = raw.add(position, attributes, arrays)
+        self._stored[position] = {
+            path: index.StoredArray(
+                a.shape[1:], a.dtype, a.shape[0], [offsets[path]], [len(a.chunk)]
+            )
+            for path, a in arrays.items()
+        }
 
     def _write_attributes(self, group: h5g.GroupID, attributes: Mapping[str, Any]) -> None:
         for name, value in attributes.items():
@@ -287,8 +330,16 @@ def _group(groups: dict[str, h5g.GroupID], folder: str) -> h5g.GroupID:
     return groups[folder]
 
 
-def _chunk_shape(value: Array) -> tuple[int, ...]:
-    """Return the chunk shape: steps per chunk, then the other axes whole."""
+def fits_raw(contract: EnvContract, episodes: int, max_steps: int) -> bool:
+    """Return whether a file of these episodes can be written with `raw`: few, short, and without images."""
+    images = any(len(shape) > 2 or is_image_key(k) for k, shape in contract.obs_shapes.items())
+    return not images and episodes <= MAX_EPISODES and max_steps <= _RAW_STEPS
+
+
+def _chunk_shape(value: Array, whole: bool = False) -> tuple[int, ...]:
+    """Return the chunk shape: steps per chunk (all with `whole`), then the other axes whole."""
+    if whole:
+        return value.shape
     step_nbytes = max(value.nbytes // len(value), 1)
     # images have channels, or are integers; other matrices of a step, such as labels, are as small as vectors
     is_image = value.ndim > 3 or (value.ndim == 3 and value.dtype.kind != "f")
@@ -296,7 +347,7 @@ def _chunk_shape(value: Array) -> tuple[int, ...]:
     return (steps, *value.shape[1:])
 
 
-def _pack(episode: Episode, names: Mapping[str, str]) -> Packed:
+def _pack(episode: Episode, names: Mapping[str, str], whole: bool = False) -> Packed:
     arrays = episode.arrays()
     packed: dict[str, tuple[Array, list[bytes]]] = {}
     for name, value in arrays.items():
@@ -307,7 +358,7 @@ def _pack(episode: Episode, names: Mapping[str, str]) -> Packed:
         path = prefix + names.get(key, key) if prefix else name
         stored = value[..., None] if prefix and value.ndim == 3 and has_channel(key) else value
         if path not in packed:
-            packed[path] = stored, _filter(stored)
+            packed[path] = stored, _filter(stored, whole)
         elif not np.array_equal(packed[path][0], stored):  # `image` and that of the first camera
             raise UserError(
                 f"The observation {key!r} is not what its camera sees; give it another name."
@@ -315,9 +366,9 @@ def _pack(episode: Episode, names: Mapping[str, str]) -> Packed:
     return episode, array_checksum(arrays), packed
 
 
-def _filter(value: Array) -> list[bytes]:
-    """Return the chunks of an array as HDF5's shuffle and gzip filters would store them."""
-    step = _chunk_shape(value)[0]
+def _filter(value: Array, whole: bool = False) -> list[bytes]:
+    """Return the chunks of an array, or one, as HDF5's shuffle and gzip filters would store them."""
+    step = _chunk_shape(value, whole)[0]
     chunks = []
     for start in range(0, len(value), step):
         block = np.ascontiguousarray(value[start : start + step])
