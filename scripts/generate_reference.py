@@ -42,7 +42,8 @@ MODULES = {
     " vision_transformer",
     "training": "trainer training_run component_settings data.dataset data.loader",
     "rollout": "loop outcomes frame_recorder policy_adapter",
-    "evaluation": "evaluate",
+    "evaluation": "evaluate evaluate_source compare comparison confidence_sequence stress stress_axes"
+    " stress_core",
     "rl": "training runner settings agents.agent agents.ppo agents.pixel_ppo agents.cem"
     " rewards.rewards adapters.*",
     "datagen": "generator relabel rerender validate",
