@@ -161,13 +161,19 @@ def _renamed(cls: type, data: Mapping[str, object], source: str) -> JsonDict:
     return renamed
 
 
-def _override(cls: type, config: DictConfig, word: str) -> None:
+def parse_override(word: str) -> tuple[str, object]:
+    """Return key and value of a text `key=value`; UserError for another text."""
     key, equals, text = word.partition("=")
     if not equals or not key:
-        raise UserError(f"{word!r} is not an override; write key=value, for example lr=3e-4.")
+        raise UserError(f"{word!r} is not a setting; write KEY=VALUE, for example seed=1.")
     # The value is YAML, so that `cameras=[front, wrist]` and `resume_from=null` mean what they do in a file.
     value = parse_yaml(text, repr(word))
     _refuse_interpolation([value], repr(word))
+    return key, value
+
+
+def _override(cls: type, config: DictConfig, word: str) -> None:
+    key, value = parse_override(word)
     key = _aliases(cls).get(key, key)
     try:
         # `merge`: `data={path: a.h5}` keeps the other settings of the group.

@@ -29,6 +29,7 @@ from simscaleai.evaluation.episode_videos import film_side_by_side
 from simscaleai.evaluation.policy_runner import EvalSpec, PolicyRunner
 from simscaleai.evaluation.progress_track import tracked
 from simscaleai.evaluation.suite import suite
+from simscaleai.json_types import JsonDict
 from simscaleai.rollout.outcomes import EpisodeResult
 from simscaleai.rollout.policy_source import PolicySource, find_policy_source
 from simscaleai.sim.base_env import SimConfig
@@ -48,7 +49,7 @@ class CompareSettings(Converted):
       min_difference: differences of success rates below this do not matter; in (0, 1).
       max_episodes: pairs of episodes after which a comparison ends undecided.
       alpha: probability of a wrong verdict, at most; divided among the candidates.
-      seed, env_name, randomize, phrasings, robot: see `EvalSpec`.
+      seed, env_name, randomize, phrasings, robot, env_kwargs: see `EvalSpec`.
       num_envs: number of episodes that run at once.
       output_dir: where the results go; by default a folder of `runs/compare`.
       videos: how many of the episodes that differ are filmed, side by side.
@@ -64,6 +65,7 @@ class CompareSettings(Converted):
     randomize: str | None = None
     phrasings: str = "train"
     robot: str | None = None
+    env_kwargs: JsonDict = field(default_factory=dict)
     num_envs: int = WAVE
     output_dir: str | None = None
     videos: int = 0
@@ -117,12 +119,10 @@ def compare_policies(
         randomize=settings.randomize,
         phrasings=settings.phrasings,
         robot=settings.robot,
+        env_kwargs=settings.env_kwargs,
     )
-    found = [
-        find_policy_source(name, spec.env_name, spec.randomize, settings.device, spec.robot)
-        for name in policies
-    ]
-    sources = same_environment(found)
+    arguments = spec.source_arguments(settings.device)
+    sources = same_environment([find_policy_source(name, *arguments) for name in policies])
     with ExitStack() as stack:
         num_envs = min(settings.num_envs, settings.max_episodes)
         runners = [stack.enter_context(PolicyRunner(source, spec, num_envs)) for source in sources]

@@ -30,6 +30,7 @@ _OPTIONAL = (
     "until_interval",
     "max_episodes",
     "robot",
+    "env_kwargs",
 )  # are there if they hold
 
 
@@ -90,6 +91,8 @@ class EvalFiles:
         words += [about["randomize"]] if about["randomize"] else []
         words += [about["phrasings"]] if about["phrasings"] != "train" else []
         words += ["every-instruction"] if about.get("every_instruction") else []
+        # short: a value may be a path or a pose, and names of files have a limit
+        words += [f"{key}-{value}"[:30] for key, value in (about.get("env_kwargs") or {}).items()]
         name = "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", str(word)) for word in words)
         # a name that is taken by another evaluation gets a number
         for k in itertools.count(1):

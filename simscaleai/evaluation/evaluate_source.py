@@ -12,7 +12,7 @@ import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from simscaleai.convert import Converted
@@ -25,6 +25,7 @@ from simscaleai.evaluation.progress_track import tracked
 from simscaleai.evaluation.statistics import wilson_interval
 from simscaleai.evaluation.suite import MAX_ENVS, suite
 from simscaleai.evaluation.summary import Metrics, summarize
+from simscaleai.json_types import JsonDict
 from simscaleai.rollout.loop import Recorder
 from simscaleai.rollout.outcomes import EpisodeResult
 from simscaleai.rollout.policies import NAMES, is_function
@@ -41,7 +42,7 @@ class SourceEvaluation(Converted):
 
     Attributes:
       n_episodes: how many episodes, or with `until_interval` at most; of scenes with `every_instruction`.
-      seed, env_name, randomize, phrasings, every_instruction, robot: see `EvalSpec`.
+      seed, env_name, randomize, phrasings, every_instruction, robot, env_kwargs: see `EvalSpec`.
       num_envs: how many episodes run at once; by default at most `suite.MAX_ENVS`.
       until_interval: stop once the 95 % interval of the success rate is this narrow (high minus low).
       output_dir: where the results go; by default beside the checkpoint, and nowhere for other policies.
@@ -67,6 +68,7 @@ class SourceEvaluation(Converted):
     videos: str | None = None
     max_videos: int = 5
     robot: str | None = None
+    env_kwargs: JsonDict = field(default_factory=dict)
 
     @property
     def spec(self) -> EvalSpec:
@@ -78,6 +80,7 @@ class SourceEvaluation(Converted):
             self.phrasings,
             self.every_instruction,
             self.robot,
+            self.env_kwargs,
         )
 
 
@@ -104,7 +107,7 @@ def evaluate_source(
     settings = settings or SourceEvaluation()
     _check(settings)
     spec = settings.spec
-    source = find_policy_source(policy, spec.env_name, spec.randomize, settings.device, spec.robot)
+    source = find_policy_source(policy, *spec.source_arguments(settings.device))
     num_envs = settings.num_envs or min(settings.n_episodes, MAX_ENVS)
     with PolicyRunner(source, spec, num_envs) as runner:
         about = _about(runner, settings)
@@ -160,6 +163,8 @@ def _about(runner: PolicyRunner, settings: SourceEvaluation) -> Metrics:
     }
     if settings.robot is not None:
         about["robot"] = settings.robot
+    if settings.env_kwargs:
+        about["env_kwargs"] = settings.env_kwargs
     if settings.every_instruction:
         about |= {"n_scenes": settings.n_episodes, "every_instruction": True}
     if settings.until_interval is not None:

@@ -12,14 +12,15 @@ episode by episode.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from simscaleai import __version__
 from simscaleai.evaluation.following import check_requests
 from simscaleai.evaluation.suite import episode_seed, run_suite
 from simscaleai.evaluation.summary import Metrics
+from simscaleai.json_types import JsonDict
 from simscaleai.rollout.loop import Recorder
 from simscaleai.rollout.outcomes import EpisodeResult
 from simscaleai.rollout.policies import policy_sha256
@@ -40,6 +41,7 @@ class EvalSpec:
       every_instruction: each scene is run once for every request of its task; episode m * scene + k is
         asked for request k of m.
       robot: name of a robot; None is the checkpoint's own, or the Panda for policies without one.
+      env_kwargs: further fields of `SimConfig`.
     """
 
     env_name: str | None = None
@@ -48,13 +50,18 @@ class EvalSpec:
     phrasings: str = "train"
     every_instruction: bool = False
     robot: str | None = None
+    env_kwargs: JsonDict = field(default_factory=dict)
+
+    def source_arguments(self, device: str = "auto") -> tuple[Any, ...]:
+        """Return the arguments of `find_policy_source` after the policy, for these episodes."""
+        return (self.env_name, self.randomize, device, self.robot, self.env_kwargs)
 
 
 class PolicyRunner:
     """See the module docstring.
 
     Args:
-      source: the policy, as of `find_policy_source` with `env_name`, `randomize` and `robot` of `spec`.
+      source: the policy, as of `find_policy_source` with `source_arguments` of `spec`.
       spec: which episodes.
       num_envs: number of episodes that run at once.
       prepare: called with the new environment, to change what happens in it.

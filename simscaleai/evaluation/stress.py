@@ -29,6 +29,7 @@ from simscaleai.evaluation.stress_axes import Axis, find_axes
 from simscaleai.evaluation.stress_core import perturb
 from simscaleai.evaluation.suite import MAX_ENVS, suite
 from simscaleai.evaluation.summary import Metrics, summarize
+from simscaleai.json_types import JsonDict
 from simscaleai.rollout.outcomes import EpisodeResult
 from simscaleai.rollout.policy_source import PolicySource, find_policy_source
 from simscaleai.sim.factory import make_vec_env
@@ -45,7 +46,7 @@ class StressSettings(Converted):
       axes: names of `stress_axes.AXES`; all that concern the policy by default.
       levels: of the axis, if it is a single one; each has its own by default.
       n_episodes: number of episodes of each arm.
-      seed, env_name, randomize, phrasings, robot: see `EvalSpec`.
+      seed, env_name, randomize, phrasings, robot, env_kwargs: see `EvalSpec`.
       num_envs: number of episodes that run at once; by default at most `suite.MAX_ENVS`.
       output_dir: where the results go; by default a folder of `runs/stress`.
       device: where a checkpoint's model runs.
@@ -60,6 +61,7 @@ class StressSettings(Converted):
     randomize: str | None = None
     phrasings: str = "train"
     robot: str | None = None
+    env_kwargs: JsonDict = field(default_factory=dict)
     num_envs: int | None = None
     output_dir: str | None = None
     device: str = "auto"
@@ -157,8 +159,9 @@ def stress_policy(policy: str, settings: StressSettings | None = None) -> Stress
         randomize=settings.randomize,
         phrasings=settings.phrasings,
         robot=settings.robot,
+        env_kwargs=settings.env_kwargs,
     )
-    source = find_policy_source(policy, spec.env_name, spec.randomize, settings.device, spec.robot)
+    source = find_policy_source(policy, *spec.source_arguments(settings.device))
     planned = plan(source, settings)
     identity = _identity(source, spec, settings, planned)
     default = RUNS / "stress" / short_names([source.name])[0]

@@ -26,6 +26,7 @@ def policy_environment(
     randomize: str | None = None,
     images: Shapes | None = None,
     robot: str | None = None,
+    env_kwargs: Mapping[str, object] | None = None,
 ) -> tuple[str, SimConfig]:
     """Return name and settings of the environment that a policy was trained for, or of `env_name`.
 
@@ -36,6 +37,7 @@ def policy_environment(
       images: images that a policy without a contract reads, {key: (H, W, ...)}; the
         cameras that they come from are switched on.
       robot: name of another robot; None for that of the data, or the default one.
+      env_kwargs: further fields of `SimConfig`, which stand above those of the data.
 
     Raises:
       UserError: neither says which environment, or its scene lacks a camera.
@@ -43,8 +45,7 @@ def policy_environment(
     name = env_name or (contract.env_name if contract is not None else None)
     if name is None:
         raise UserError(
-            "The checkpoint does not say which environment its policy is for; name it with env_name"
-            " (--env-name)."
+            "The checkpoint does not say which environment its policy is for; name it with --env-name."
         )
     settings: Settings = dict(contract.env_config) if contract is not None else {}
     # evaluation chooses its own level: that of the data would hide how a policy does without
@@ -59,7 +60,7 @@ def policy_environment(
         settings["robot"] = robot
     if contract is not None and name != contract.env_name:
         settings.pop("xml_path", None)  # the scene belongs to the other task
-    return name, sim_config(None, **{"cameras": [], **settings})
+    return name, sim_config(None, **{"cameras": [], **settings, **(env_kwargs or {})})
 
 
 def image_shapes(policy: ModelPolicy) -> dict[str, tuple[int, ...]]:

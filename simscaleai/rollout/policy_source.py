@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ def find_policy_source(
     randomize: str | None = None,
     device: str = "auto",
     robot: str | None = None,
+    env_kwargs: Mapping[str, object] | None = None,
 ) -> PolicySource:
     """Find a policy and the environment for it.
 
@@ -61,20 +63,23 @@ def find_policy_source(
       randomize: randomization level; None for none, whatever a checkpoint's data had.
       device: where a checkpoint's model runs.
       robot: name of a robot; None is the checkpoint's own, and the default one for the other policies.
+      env_kwargs: further fields of `SimConfig`, which stand above those of a checkpoint.
 
     Raises:
-      UserError: there is no such policy, or a checkpoint that cannot be read or says no environment.
+      UserError: there is no such policy or setting, or a checkpoint that cannot be read or says no
+        environment.
     """
     name = resolve_policy(policy)
     if name in NAMES or is_function(name):
         given = {"randomization_level": randomize, "robot": robot}
         given = {key: value for key, value in given.items() if value is not None}
-        config = sim_config(cameras=[], domain_randomization=randomize is not None, **given)
+        settings = {"cameras": [], **given, **(env_kwargs or {})}
+        config = sim_config(domain_randomization=randomize is not None, **settings)
         return PolicySource(env_name or ENV, config, TITLES.get(name, name), name)
     from simscaleai.models.policy import ModelPolicy
 
     model = ModelPolicy.from_checkpoint(name, device)
     env_name, config = policy_environment(
-        model.contract, env_name, randomize, image_shapes(model), robot
+        model.contract, env_name, randomize, image_shapes(model), robot, env_kwargs
     )
     return PolicySource(env_name, config, f"checkpoint {name}", name, model)

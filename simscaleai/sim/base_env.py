@@ -29,6 +29,7 @@ from simscaleai import seeding
 from simscaleai.array_types import Array, FloatArray, IntArray
 from simscaleai.convert import Converted
 from simscaleai.errors import UserError
+from simscaleai.json_types import JsonDict
 from simscaleai.rendering import Images, Renderer, RenderState, Window, open_window
 from simscaleai.sim.action_check import ActionCheck
 from simscaleai.sim.copies import copyable_state, deep_copy, restore
@@ -83,6 +84,8 @@ class SimConfig(Converted):
       observe_depth: also observe `depth/<camera>` of every camera, (H, W) float32, m.
       observe_segmentation: also observe `segmentation/<camera>` of every camera, (H, W) int32 geom ids, -1
         for the background.
+      camera_poses: {camera: [x, y, z, x, y, z]}, the position of a camera and the point at which it looks,
+        m in the world frame. A fixed camera of the scene is moved; another name adds a camera.
     """
 
     xml_path: str = ""
@@ -99,6 +102,7 @@ class SimConfig(Converted):
     observe_segmentation: bool = False
     robot: str = "panda"
     controller: str = "end_effector"
+    camera_poses: JsonDict = field(default_factory=dict)
 
 
 class BaseRobotEnv(gymnasium.Env, abc.ABC):
@@ -324,7 +328,8 @@ class BaseRobotEnv(gymnasium.Env, abc.ABC):
         return self.config.xml_path
 
     def _load_model(self) -> mujoco.MjModel:
-        return load_model(self._scene_path(), self.config.dt)
+        poses = self.config.camera_poses
+        return load_model(self._scene_path(), self.config.dt, camera_poses=poses)
 
     def _begin_episode(self) -> None:
         """Prepare for a new episode; called once its initial state is complete."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from simscaleai.errors import MissingFileError, UserError
 from simscaleai.guards import guarded, regular_file
 from simscaleai.sim import bundled
 from simscaleai.sim.bundled import bundled_files, check_unchanged, keep_angles, take_mark
+from simscaleai.sim.camera_poses import place_cameras
 from simscaleai.sim.finite import check_finite
 from simscaleai.sim.robots.robot import PADS, Robot
 from simscaleai.sim.scene_sizes import check_pictures, check_sizes
@@ -34,7 +35,12 @@ MOUNT = "robot"
 """Name of the body of a scene to which a robot is attached."""
 
 
-def load_model(path: str | Path, dt: float, robot: Robot | None = None) -> mujoco.MjModel:
+def load_model(
+    path: str | Path,
+    dt: float,
+    robot: Robot | None = None,
+    camera_poses: Mapping[str, Sequence[float]] | None = None,
+) -> mujoco.MjModel:
     """Compile a scene for a physics timestep of `dt` seconds.
 
     A scene in any folder may include bundled files, such as `<include file="scene.xml"/>` (table, lights,
@@ -47,17 +53,18 @@ def load_model(path: str | Path, dt: float, robot: Robot | None = None) -> mujoc
       path: an MJCF file.
       dt: > 0, s; see `check_timing`.
       robot: the robot to attach; None for a scene that is complete.
+      camera_poses: cameras to move or to add; see `SimConfig`.
 
     Raises:
       MissingFileError: there is no such file.
       UserError: MuJoCo cannot read it, it asks for more memory than a scene may have, has numbers that are
-        not finite, or changes the robot that it includes.
+        not finite, or changes the robot that it includes; or a camera's pose is none.
     """
     path = regular_file(path, "scene", folder=True)
     if not path.is_file():
         raise MissingFileError(f"There is no scene file {str(path)!r}; give an MJCF (.xml) file.")
     with guarded(f"The scene {str(path)!r}", "give an MJCF file that MuJoCo can compile"):
-        model = _compiled(path, robot)
+        model = _compiled(path, robot, camera_poses or {})
     if newton_in_doubt(model):
         _warn_of_newton()
     model.opt.timestep = dt
@@ -73,7 +80,9 @@ def load_model(path: str | Path, dt: float, robot: Robot | None = None) -> mujoc
     return model
 
 
-def _compiled(path: Path, robot: Robot | None) -> mujoco.MjModel:
+def _compiled(
+    path: Path, robot: Robot | None, camera_poses: Mapping[str, Sequence[float]]
+) -> mujoco.MjModel:
     """Return the checked model of a scene with its robot."""
     try:
         spec = _parsed(path)
@@ -83,6 +92,7 @@ def _compiled(path: Path, robot: Robot | None) -> mujoco.MjModel:
         with _silent():
             if robot is not None and not _has_any(spec, robot):
                 _attach(spec, robot)
+            place_cameras(spec, camera_poses)
             model = spec.compile()
     except UserError:
         raise

@@ -89,6 +89,10 @@ def env_contract(task: Task, config: SimConfig, space: spaces.Dict) -> EnvContra
     """Return what a policy relies on, for an environment made from `config`."""
     settings = asdict(config)
     del settings["seed"], settings["render_engine"]  # a policy depends on neither
+    if not settings[
+        "camera_poses"
+    ]:  # most datasets have none, and stay as those of earlier versions
+        del settings["camera_poses"]
     return EnvContract(
         env_name=task.name,
         env_config=settings,

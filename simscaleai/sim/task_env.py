@@ -45,7 +45,8 @@ class TaskEnv(BaseRobotEnv):
         return self.config.xml_path or str(ASSETS / self.task_class.xml)
 
     def _load_model(self) -> mujoco.MjModel:
-        return load_model(self._scene_path(), self.config.dt, find_robot(self.config.robot))
+        robot, poses = find_robot(self.config.robot), self.config.camera_poses
+        return load_model(self._scene_path(), self.config.dt, robot, poses)
 
     @property
     def sim(self) -> SingleSim:

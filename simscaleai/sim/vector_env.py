@@ -77,7 +77,10 @@ class TaskVectorEnv(VectorAttributes, VectorEnv):
         self.autoreset_mode = find_autoreset_mode(autoreset_mode)
         self.substeps = check_timing(config.dt, config.control_dt, config.max_episode_steps)
         self.model = load_model(
-            config.xml_path or ASSETS / task_class.xml, config.dt, find_robot(config.robot)
+            config.xml_path or ASSETS / task_class.xml,
+            config.dt,
+            find_robot(config.robot),
+            config.camera_poses,
         )
         engine = config.render_engine
         renderer = Renderer(

@@ -1,8 +1,10 @@
-"""Write frames to an mp4 file."""
+"""Write frames to an mp4 or gif file."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 import struct
 from collections.abc import Generator, Iterable
 from pathlib import Path
@@ -12,6 +14,8 @@ from numpy.typing import NDArray
 
 from simscaleai.errors import UserError
 from simscaleai.storage.atomic import atomic_path
+
+_GIF_FPS = 50
 
 
 def write_video(
@@ -66,6 +70,45 @@ def write_video(
         if not _is_whole(temporary):
             raise OSError(f"ffmpeg has not finished {temporary}")  # it gives no reason
     return count
+
+
+def write_gif(path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: float) -> int:
+    """Write frames (H, W, 3) of one size as an endless GIF, which is shown where videos are not.
+
+    Its times are multiples of 10 ms, and viewers slow down what is shorter than 20 ms: of more than 50 frames
+    per second, some are left out.
+
+    Returns:
+      Number of frames in the file.
+
+    Raises:
+      UserError: the extra `viz` is not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError:
+        raise UserError(
+            "Writing a GIF needs Pillow; install it with: pip install 'simscaleai[viz]'."
+        ) from None
+    every = math.ceil(fps / _GIF_FPS)
+    taken = itertools.islice(frames, 0, None, every)
+    # one palette for all frames: colors of their own would flicker
+    images: list[Image.Image] = []
+    for frame in taken:
+        image = Image.fromarray(frame)
+        images.append(image.quantize(palette=images[0]) if images else image.quantize())
+    assert images, "a video has at least one frame"
+    duration = 10 * max(2, round(100 * every / fps))  # ms
+    with atomic_path(path) as temporary:
+        images[0].save(
+            temporary,
+            format="GIF",
+            save_all=True,
+            append_images=images[1:],
+            duration=duration,
+            loop=0,
+        )
+    return len(images)
 
 
 def _is_whole(path: Path) -> bool:

@@ -17,6 +17,7 @@ from simscaleai.tools.app import IMPORT, app
 import simscaleai.tools.commands.demo_command
 import simscaleai.tools.commands.new
 import simscaleai.tools.commands.inspection
+import simscaleai.tools.commands.config_command
 import simscaleai.tools.commands.data
 import simscaleai.tools.commands.data_group
 import simscaleai.tools.commands.exchange_commands

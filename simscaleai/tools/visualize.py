@@ -12,7 +12,7 @@ functions need the extra `viz`; it includes `mujoco_warp`, which renders without
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -23,11 +23,11 @@ from simscaleai.convert import converted
 from simscaleai.errors import UserError
 from simscaleai.rollout.policy_source import find_policy_source
 from simscaleai.storage.atomic import require_writable
-from simscaleai.storage.video import write_video
+from simscaleai.storage.video import write_gif, write_video
 from simscaleai.tools.figures.camera_figure import plot_cameras
 from simscaleai.tools.figures.curves import plot_rl, plot_training
 from simscaleai.tools.figures.dataset_figure import plot_dataset
-from simscaleai.tools.figures.rollout import RolloutFrame, record
+from simscaleai.tools.figures.rollout import RolloutFrame, find_episodes, record
 from simscaleai.tools.figures.scenes import contact_sheet, plot_env
 from simscaleai.tools.figures.style import check_target, save_or_show
 from simscaleai.tools.figures.tiles import compose
@@ -72,20 +72,29 @@ def record_video(
     size: int = 256,
     n_steps: int | None = None,
     robot: str | None = None,
+    episodes: Sequence[int] | None = None,
+    only: str | None = None,
+    speed: float = 1.0,
+    env_kwargs: Mapping[str, object] | None = None,
 ) -> VideoSummary:
-    """Record a video of a policy: episodes side by side in real time, each marked with its outcome.
+    """Record a video of a policy: episodes side by side, each marked with its number and outcome.
 
     Args:
-      path: the mp4 file; an existing one is replaced.
+      path: the mp4 or gif file; an existing one is replaced.
       env_name: name of the environment; None for that of the checkpoint, or "reach" for other policies.
       policy: "scripted" (the expert), "random", a checkpoint, a run, or a function "module:function".
       n_episodes: number of tiles, for the first episodes of `simscale eval --seed`.
-      seed: seed of the episodes.
+      seed: seed of the episodes, as in `simscale eval --seed`.
       randomize: randomization level; None for no randomization.
-      camera: name of a camera; None for `observer_cam`, or the first camera of a scene without it.
-      size: height and width of a tile, pixels.
+      camera: a camera, such as "front_cam" or "front_cam:320x240"; None for one that shows hand, objects and
+        goals at the start.
+      size: height and width of a tile, pixels, unless `camera` says one.
       n_steps: control steps after which to stop; None to stop when all episodes have ended.
       robot: name of a robot; None for that of the checkpoint, or the Panda for other policies.
+      episodes: numbers of episodes, as in the results of `simscale eval`, in place of `n_episodes`.
+      only: "failures" or "successes", to show the first `n_episodes` that ended so.
+      speed: simulated seconds per second of the video.
+      env_kwargs: further fields of `SimConfig`.
 
     Returns:
       {"output_path", "frames", "n_episodes", "successes"}.
@@ -94,22 +103,35 @@ def record_video(
       UserError: a name is unknown, the arguments are incompatible, or no render engine works here.
     """
     path = _video_path(path)
-    source = find_policy_source(policy, env_name, randomize, robot=robot)
+    if not 0.01 <= speed <= 100:
+        raise UserError(f"speed is {speed}; it must be between 0.01 and 100.")
+    if episodes and only is not None:
+        raise UserError("episodes names the episodes to show; leave out only.")
+    source = find_policy_source(policy, env_name, randomize, robot=robot, env_kwargs=env_kwargs)
+    if only is not None:
+        episodes = find_episodes(source, only, n_episodes, seed)
     snapshots = record(
-        source, n_episodes, camera=camera, size=(size, size), seed=seed, n_steps=n_steps
+        source,
+        n_episodes,
+        camera=camera,
+        size=(size, size),
+        seed=seed,
+        n_steps=n_steps,
+        episodes=episodes or None,
     )
-    return write_rollout(path, snapshots, source.config.control_dt)
+    return write_rollout(path, snapshots, source.config.control_dt, speed)
 
 
 def write_rollout(
-    path: str | Path, snapshots: Iterable[RolloutFrame], seconds: float
+    path: str | Path, snapshots: Iterable[RolloutFrame], seconds: float, speed: float = 1.0
 ) -> VideoSummary:
-    """Write the snapshots of `record` as an mp4 file; see `record_video`.
+    """Write the snapshots of `record` as an mp4 or gif file; see `record_video`.
 
     Args:
       path: the file.
       snapshots: snapshots of n episodes.
       seconds: duration of one step.
+      speed: simulated seconds per second of the video.
     """
     last: list[RolloutFrame] = []  # the newest snapshot; the episodes are not kept in memory
 
@@ -118,9 +140,10 @@ def write_rollout(
             last[:] = [snapshot]
             yield (frame := compose(snapshot, seconds))
         # players stop or start again at once: hold the outcome
-        yield from itertools.repeat(frame, round(REST / seconds))
+        yield from itertools.repeat(frame, round(REST * speed / seconds))
 
-    count = write_video(path, frames(), fps=1 / seconds)  # real time
+    write = write_gif if Path(path).suffix.lower() == ".gif" else write_video
+    count = write(path, frames(), fps=speed / seconds)
     success = last[0].success
     return {
         "output_path": str(path),
@@ -132,11 +155,11 @@ def write_rollout(
 
 def _video_path(path: str | Path) -> Path:
     path = Path(path)
-    if path.suffix.lower() not in ("", ".mp4"):
+    if path.suffix.lower() not in ("", ".mp4", ".gif"):
         raise UserError(
-            f"A video is an mp4 file; give a name that ends with .mp4, not {path.name}."
+            f"A video is an mp4 or gif file; give a name that ends with .mp4 or .gif, not {path.name}."
         )
-    path = path.with_suffix(".mp4")
+    path = path if path.suffix else path.with_suffix(".mp4")
     # before the episodes are run
     require_writable(path, "give another file with --save")
     return path

@@ -21,6 +21,7 @@ COMMANDS = ["list-envs", "list-models", "info", "datagen", "train", "sweep", "ev
 COMMANDS += [
     "demo",
     "recipes",
+    "config",
     "rl",
     "bench-loader",
     "viz-env",

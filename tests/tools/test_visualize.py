@@ -12,13 +12,14 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from PIL import Image, ImageSequence
 
 from simscaleai.datagen import generate_dataset
 from simscaleai.errors import UserError
 from simscaleai.rollout.policy_source import find_policy_source
 from simscaleai.tools import cli, visualize
 from simscaleai.tools.figures.rollout import record
-from simscaleai.tools.figures.style import GREEN, RED
+from simscaleai.tools.figures.style import GREEN, LINE, RED
 from simscaleai.tools.figures.tiles import BORDER
 from simscaleai.tracking import RunLog
 
@@ -92,6 +93,11 @@ def test_other_commands_write_a_picture_too(
         ("viz-dataset {}/reach.h5 --save a.doc", "'.doc'; it may be"),
         ("viz-dataset {}/reach.h5", "--save"),
         ("viz-video --save a.avi", ".mp4"),
+        ("viz-video --speed 0 --save a.gif", "between 0.01 and 100"),
+        ("viz-video --only failed --save a.gif", "Did you mean 'failures'"),
+        ("viz-video --env dtt=1 --save a.gif", "Did you mean 'dt'"),
+        ("viz-video --env seed=1 --save a.gif", "--seed"),
+        ("viz-video --camera-pose a:1,2 --save a.gif", "side_cam:1,0.8,0.6:0.4,0,0.1"),
         ("viz-video --randomize hevy --save a.mp4", "Did you mean 'heavy'"),
     ],
 )
@@ -140,6 +146,21 @@ def test_a_video_of_failure(tmp_path: Path) -> None:
     assert done["successes"] == 0 and done["frames"] == 5 + 20
     video = iio.imread(tmp_path / "a.mp4", plugin="FFMPEG")
     np.testing.assert_allclose(border(video[-1]), to_rgb(RED), atol=0.1)
+
+
+def test_slow_motion_as_a_gif(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.gif"
+    words = (
+        "viz-video --policy random --episode 7 --episode 9 --env max_episode_steps=4 --speed 0.5"
+    )
+    code, out, _ = run(f"{words} --camera front_cam:40x32 --save {path}", capsys)
+    assert (code, out) == (0, f"0 of 2 episodes succeeded: {path}\n")
+    with Image.open(path) as image:
+        assert image.size == (2 * (40 + 2 * BORDER), 32 + 2 * BORDER) and image.is_animated
+        durations = [frame.info["duration"] for frame in ImageSequence.Iterator(image)]
+    # 0.05 s at half the speed are 100 ms; 5 states, and 1 s of rest in one stored frame
+    assert len(durations) <= 5 and durations[0] >= 100 and durations[-1] >= 1000
+    assert sum(durations) == 100 * (5 + 10)
 
 
 HIDDEN = """
@@ -204,13 +225,13 @@ def test_cameras_need_no_opengl(tmp_path: Path) -> None:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    check_picture(tmp_path / "env.png", 3 * 2.1, 2.7)
+    check_picture(tmp_path / "env.png", 3 * 2.1, 2.7 + LINE)  # a line for the instruction
     check_picture(tmp_path / "cameras.png", 10.0, 3.25)
     video = iio.imread(tmp_path / "video.mp4", plugin="FFMPEG")
     assert len(video) == 3 + 20 and video[0].std() > 15
     assert (tmp_path / "data.h5").exists()
 
 
-def test_a_video_is_mp4() -> None:
-    with pytest.raises(UserError, match=r"ends with \.mp4, not a\.gif"):
-        visualize.record_video("a.gif")
+def test_a_video_is_mp4_or_gif() -> None:
+    with pytest.raises(UserError, match=r"ends with \.mp4 or \.gif, not a\.webm"):
+        visualize.record_video("a.webm")

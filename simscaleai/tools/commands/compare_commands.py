@@ -10,7 +10,14 @@ import typer
 
 from simscaleai.convert import convert
 from simscaleai.tools.app import RandomizeCommand, app, echo, examples
-from simscaleai.tools.commands.options import Randomize, RobotName, names
+from simscaleai.tools.commands.options import (
+    CameraPoses,
+    EnvSettings,
+    Randomize,
+    RobotName,
+    env_settings,
+    names,
+)
 
 if TYPE_CHECKING:
     from simscaleai.evaluation.comparison import Comparison
@@ -55,6 +62,8 @@ def compare(
         int, typer.Option(min=1, help="Number of parallel environments of each policy.")
     ] = 32,
     robot: RobotName = None,
+    env: EnvSettings = None,
+    camera_pose: CameraPoses = None,
     randomize: Randomize = None,
     phrasings: Annotated[
         str,
@@ -82,6 +91,7 @@ def compare(
         seed=seed,
         env_name=env_name,
         robot=robot,
+        env_kwargs=env_settings(env, camera_pose),
         randomize=randomize,
         phrasings=phrasings,
         num_envs=num_envs,
@@ -164,16 +174,16 @@ def stress(
         ),
     ],
     axes: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             metavar="NAMES",
             help="Axes, such as friction,camera; default: all that concern the policy.",
         ),
-    ] = "",
+    ] = None,
     levels: Annotated[
-        str,
+        list[str] | None,
         typer.Option(metavar="NUMBERS", help="Levels of a single axis, such as 0.5,1,2."),
-    ] = "",
+    ] = None,
     n_episodes: Annotated[int, typer.Option(min=1, help="Number of episodes of each level.")] = 100,
     env_name: Annotated[
         str | None,
@@ -184,6 +194,8 @@ def stress(
         int | None, typer.Option(min=1, help="Number of parallel environments.")
     ] = None,
     robot: RobotName = None,
+    env: EnvSettings = None,
+    camera_pose: CameraPoses = None,
     randomize: Randomize = None,
     output: Annotated[
         Path | None,
@@ -200,6 +212,7 @@ def stress(
         seed=seed,
         env_name=env_name,
         robot=robot,
+        env_kwargs=env_settings(env, camera_pose),
         randomize=randomize,
         num_envs=num_envs,
         output_dir=None if output is None else str(output),

@@ -9,14 +9,17 @@ import typer
 
 from simscaleai.tools.app import RandomizeCommand, app, echo, examples
 from simscaleai.tools.commands.options import (
+    CameraPoses,
     Cameras,
     Dataset,
     Depth,
     Env,
+    EnvSettings,
     ImageSize,
     Randomize,
     RobotName,
     Segmentation,
+    env_settings,
     names,
 )
 
@@ -39,6 +42,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existin
         "simscale datagen --n-episodes 50 --policy checkpoints/final.pt --output data/rollouts.h5",
         "simscale datagen --n-episodes 100000 --workers 8 --output data/big.h5 --resume",
         "simscale datagen --cameras wrist_cam,front_cam --image-size 64 --output data/images.h5",
+        "simscale datagen --cameras side:96x72 --camera-pose side:1,0.8,0.6:0.4,0,0.1 --env dt=0.004",
         "simscale datagen --n-episodes 100000 --shard-episodes 1000 --workers 8 --output data/big",
     ),
 )
@@ -55,6 +59,8 @@ def datagen(
         ),
     ] = "scripted",
     robot: RobotName = None,
+    env: EnvSettings = None,
+    camera_pose: CameraPoses = None,
     randomize: Randomize = None,
     only_success: Annotated[
         bool, typer.Option("--only-success", help="Record successful episodes only.")
@@ -81,7 +87,7 @@ def datagen(
     num_envs: Annotated[
         int, typer.Option(min=1, help="Environments that each process steps at once.")
     ] = 64,
-    cameras: Cameras = "",
+    cameras: Cameras = None,
     image_size: ImageSize = 64,
     depth: Depth = False,
     segmentation: Segmentation = False,
@@ -102,6 +108,7 @@ def datagen(
     from simscaleai.datagen import generate_dataset
     from simscaleai.tools.console import results
 
+    settings = env_settings(env, camera_pose)
     result = generate_dataset(
         env_name,
         n_episodes,
@@ -109,7 +116,7 @@ def datagen(
         policy,
         domain_randomization=randomize is not None,  # the level implies the switch
         randomize=randomize,
-        max_steps=max_steps,
+        max_steps=settings.pop("max_episode_steps", max_steps),
         seed=seed,
         only_success=only_success,
         noise=noise,
@@ -121,6 +128,7 @@ def datagen(
         segmentation=segmentation,
         next_obs=next_obs,
         robot=robot,
+        env_kwargs=settings,
         resume=resume,
         overwrite=overwrite,
         shard_episodes=shard_episodes,

@@ -10,7 +10,13 @@ import typer
 
 from simscaleai.errors import UnsavedResults, UserError
 from simscaleai.tools.app import RandomizeCommand, app, echo, examples
-from simscaleai.tools.commands.options import Randomize, RobotName
+from simscaleai.tools.commands.options import (
+    CameraPoses,
+    EnvSettings,
+    Randomize,
+    RobotName,
+    env_settings,
+)
 
 if TYPE_CHECKING:
     from simscaleai.evaluation.summary import Metrics
@@ -45,6 +51,8 @@ def evaluate(
         typer.Option(help="Environment; default: that of the checkpoint, or reach."),
     ] = None,
     robot: RobotName = None,
+    env: EnvSettings = None,
+    camera_pose: CameraPoses = None,
     n_episodes: Annotated[
         int | None,
         typer.Option(
@@ -126,6 +134,7 @@ def evaluate(
         resume=resume,
         output_dir=None if output is None else str(output),
         robot=robot,
+        env_kwargs=env_settings(env, camera_pose),
     )
     if report and output is not None:
         from simscaleai.tools.report.report_page import REPORT, check_report_path

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simscaleai.tools.app import RandomizeCommand, app, echo, examples
-from simscaleai.tools.commands.options import Dataset, Env, Randomize, RobotName, names
+from simscaleai.tools.commands.options import (
+    CameraPoses,
+    Cameras,
+    Dataset,
+    Env,
+    EnvSettings,
+    Randomize,
+    RobotName,
+    env_settings,
+    names,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,7 +42,11 @@ Steps = Annotated[
     int | None, typer.Option(min=1, help="Control steps; default: until the episodes end.")
 ]
 Camera = Annotated[
-    str | None, typer.Option(help="Camera; default: observer_cam, or the first of the scene.")
+    str | None,
+    typer.Option(
+        metavar="NAME[:WxH[:FOV]]",
+        help="Camera, such as front_cam:640x360; default: one that shows hand, object and goal.",
+    ),
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or its name in runs/.")]
 
@@ -44,6 +58,7 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or it
         "simscale viz-env --env-name reach --n-steps 20 --save env_grid.png",
         "simscale viz-env --env-name pick_place --randomize heavy --save heavy.png",
         "simscale viz-env --policy checkpoints/final.pt --camera front_cam --save policy.pdf",
+        "simscale viz-env --policy checkpoints/final.pt --episode 17 --save failed.png",
     ),
 )
 def viz_env(
@@ -52,8 +67,14 @@ def viz_env(
     save: Save = None,
     policy: Policy = "scripted",
     robot: RobotName = None,
+    env: EnvSettings = None,
+    camera_pose: CameraPoses = None,
     camera: Camera = None,
     seed: Seed = 0,
+    episode: Annotated[
+        int,
+        typer.Option(min=0, help="Number of the episode, as in the results of `simscale eval`."),
+    ] = 0,
     randomize: Randomize = None,
     size: Size = 256,
 ) -> None:
@@ -71,6 +92,8 @@ def viz_env(
             randomize=randomize,
             size=size,
             robot=robot,
+            episode=episode,
+            env_kwargs=env_settings(env, camera_pose),
         ),
     )
 
@@ -81,19 +104,19 @@ def viz_env(
     epilog=examples(
         "simscale viz-cameras --env-name reach --save cameras.png",
         "simscale viz-cameras --env-name pick_place --cameras wrist_cam --n-steps 0 --save wrist.png",
+        "simscale viz-cameras --cameras side:96x72 --camera-pose side:1,0.8,0.6:0.4,0,0.1 --save side.png",
     ),
 )
 def viz_cameras(
     env_name: Env = "reach",
     save: Save = None,
-    cameras: Annotated[
-        str,
-        typer.Option(metavar="NAMES", help="Cameras, such as wrist_cam,front_cam; default: all."),
-    ] = "",
+    cameras: Cameras = None,
     n_steps: Annotated[
         int, typer.Option(min=0, help="Control steps of the expert before rendering.")
     ] = 12,
     robot: RobotName = "panda",
+    env: EnvSettings = None,
+    camera_pose: CameraPoses = None,
     seed: Seed = 0,
     randomize: Randomize = None,
     size: Size = 256,
@@ -111,6 +134,7 @@ def viz_cameras(
             randomize=randomize,
             size=size,
             robot=robot or "panda",
+            env_kwargs=env_settings(env, camera_pose),
         ),
     )
 
@@ -165,6 +189,8 @@ def viz_rl(run: Run, save: Save = None) -> None:
     epilog=examples(
         "simscale viz-video --env-name pick_place --save expert.mp4",
         "simscale viz-video --policy checkpoints/final.pt --n-episodes 9 --randomize --save policy.mp4",
+        "simscale viz-video --policy checkpoints/final.pt --only failures --speed 0.5 --save failures.gif",
+        "simscale viz-video --policy checkpoints/final.pt --episode 17 --episode 42 --save two.mp4",
     ),
 )
 def viz_video(
@@ -173,8 +199,22 @@ def viz_video(
     n_episodes: Annotated[
         int, typer.Option(min=1, max=64, help="Number of episodes, one tile each.")
     ] = 4,
-    save: Annotated[Path, typer.Option(help="mp4 file to write.")] = Path("rollout.mp4"),
+    save: Annotated[Path, typer.Option(help="mp4 or gif file to write.")] = Path("rollout.mp4"),
+    episode: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=0,
+            help="Number of an episode, as in the results of `simscale eval`; may be repeated.",
+        ),
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="failures|successes", help="Show the first episodes that ended so."),
+    ] = None,
+    speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
     robot: RobotName = None,
+    env: EnvSettings = None,
+    camera_pose: CameraPoses = None,
     camera: Camera = None,
     seed: Seed = 0,
     randomize: Randomize = None,
@@ -195,8 +235,12 @@ def viz_video(
         size=size,
         n_steps=n_steps,
         robot=robot,
+        episodes=episode,
+        only=only,
+        speed=speed,
+        env_kwargs=env_settings(env, camera_pose),
     )
-    echo(f"{done['successes']} of {n_episodes} episodes succeeded: {done['output_path']}")
+    echo(f"{done['successes']} of {done['n_episodes']} episodes succeeded: {done['output_path']}")
 
 
 def _make(save: Path | None, draw: Callable[[], Figure]) -> None:

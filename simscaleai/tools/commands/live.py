@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from simscaleai.tools.app import app, examples
-from simscaleai.tools.commands.options import RobotName
+from simscaleai.tools.commands.options import CameraPoses, EnvSettings, RobotName, env_settings
 
 
 @app.command(
@@ -30,6 +30,8 @@ def viz_live(
         ),
     ] = "scripted",
     robot: RobotName = None,
+    env: EnvSettings = None,
+    camera_pose: CameraPoses = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the episodes.")] = 0,
     speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
     web: Annotated[
@@ -49,6 +51,14 @@ def viz_live(
     from simscaleai.tools.live import view_live
 
     player = view_live(
-        env_name, policy, seed=seed, speed=speed, web=web, host=host, port=port, robot=robot
+        env_name,
+        policy,
+        seed=seed,
+        speed=speed,
+        web=web,
+        host=host,
+        port=port,
+        robot=robot,
+        env_kwargs=env_settings(env, camera_pose),
     )
     typer.echo(f"{player.successes} of {player.finished} episodes succeeded.")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from simscaleai.errors import UserError
 from simscaleai.json_types import JsonDict
 from simscaleai.tools.app import RANDOMIZE
 
@@ -24,11 +25,33 @@ Dataset = Annotated[
     Path,
     typer.Argument(metavar="DATASET", help="HDF5 file of episodes, or folder of shards."),
 ]
-Cameras = Annotated[
-    str,
-    typer.Option(metavar="NAMES", help="Cameras to render, such as wrist_cam,front_cam."),
+EnvSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env",
+        metavar="KEY=VALUE",
+        help="Setting of the environment, such as dt=0.004, control_dt=0.1, max_episode_steps=300 or"
+        " xml_path=scene.xml; may be repeated; see `simscale config env`.",
+    ),
 ]
-ImageSize = Annotated[int, typer.Option(min=1, help="Height and width of images in pixels.")]
+CameraPoses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--camera-pose",
+        metavar="NAME:X,Y,Z:X,Y,Z",
+        help="Move or add a camera: its position, and the point at which it looks (m); may be repeated.",
+    ),
+]
+Cameras = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME[:WxH[:FOV]],...",
+        help="Cameras to render, such as wrist_cam,front_cam or wrist_cam:96x72:50; may be repeated.",
+    ),
+]
+ImageSize = Annotated[
+    int, typer.Option(min=1, help="Height and width in pixels of images without a size.")
+]
 Depth = Annotated[bool, typer.Option("--depth", help="Also record depth (m).")]
 Segmentation = Annotated[
     bool, typer.Option("--segmentation", help="Also record segmentation (geom ids).")
@@ -43,9 +66,56 @@ Randomize = Annotated[
 ]
 
 
-def names(text: str) -> list[str]:
-    """Return the parts of a list such as "wrist_cam,front_cam"."""
-    return [part.strip() for part in text.split(",") if part.strip()]
+# {setting of the environment: the flag that gives it}
+_FLAGS = {
+    "cameras": "--cameras",
+    "camera_poses": "--camera-pose",
+    "domain_randomization": "--randomize",
+    "randomization_level": "--randomize",
+    "robot": "--robot",
+    "seed": "--seed",
+}
+
+
+def names(texts: Iterable[str] | None) -> list[str]:
+    """Return the parts of lists such as "wrist_cam,front_cam", of an option that may be repeated."""
+    return [part.strip() for text in texts or () for part in text.split(",") if part.strip()]
+
+
+def env_settings(words: Sequence[str] | None, poses: Sequence[str] | None = None) -> JsonDict:
+    """Return the fields of `SimConfig` that `--env` and `--camera-pose` give.
+
+    Raises:
+      UserError: a word is no setting, or one that has a flag of its own; a pose is none.
+    """
+    from simscaleai.config import parse_override
+
+    settings: JsonDict = dict(map(parse_override, words or ()))
+    for key in settings.keys() & _FLAGS.keys():
+        raise UserError(f"The environment's {key} has a flag of its own: {_FLAGS[key]}.")
+    if settings:
+        from simscaleai.config import load_config
+        from simscaleai.sim.base_env import SimConfig
+
+        load_config(SimConfig, overrides=words or ())  # the error names the word
+    if poses:
+        settings["camera_poses"] = dict(map(_pose, poses))
+    return settings
+
+
+def _pose(text: str) -> tuple[str, list[float]]:
+    """Return name, position and target of "NAME:X,Y,Z:X,Y,Z"."""
+    name, *points = text.split(":")
+    try:
+        numbers = [float(number) for point in points for number in point.split(",")]
+    except ValueError:
+        numbers = []
+    if not name or len(points) != 2 or len(numbers) != 6:
+        raise UserError(
+            f"{text!r} is no pose of a camera; give its name, its position and the point at which it looks,"
+            " as in side_cam:1,0.8,0.6:0.4,0,0.1 (m)."
+        )
+    return name, numbers
 
 
 def given(flags: Mapping[str, object]) -> JsonDict:

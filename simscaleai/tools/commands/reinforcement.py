@@ -8,7 +8,13 @@ from typing import Annotated
 import typer
 
 from simscaleai.tools.app import app, examples
-from simscaleai.tools.commands.options import RobotName, given
+from simscaleai.tools.commands.options import (
+    CameraPoses,
+    EnvSettings,
+    RobotName,
+    env_settings,
+    given,
+)
 
 
 @app.command(
@@ -39,6 +45,8 @@ def rl(
         str | None, typer.Option(help="Environment; see `simscale list-envs`.")
     ] = None,
     robot: RobotName = None,
+    env: EnvSettings = None,
+    camera_pose: CameraPoses = None,
     agent: Annotated[str | None, typer.Option(help="Algorithm: ppo, cem.")] = None,
     total_steps: Annotated[
         int | None, typer.Option(min=1, help="Total steps of all environments.")
@@ -77,6 +85,7 @@ def rl(
     from simscaleai.rl.training import train_agent
     from simscaleai.tools.console import results
 
+    settings = env_settings(env, camera_pose) | ({} if robot is None else {"robot": robot})
     # a group is given only if one of its flags is: None would replace that of the file
     of_agent = {"name": agent, "total_timesteps": total_steps}
     flags = {
@@ -89,7 +98,7 @@ def rl(
         "resume_from": resume,
         "save_path": save_path,
         "use_wandb": use_wandb or None,  # without the flag, the file decides
-        "env": None if robot is None else {"robot": robot},
+        "env": settings or None,
         "agent": {key: value for key, value in of_agent.items() if value is not None} or None,
     }
     path = config and find_config(config, "rl")

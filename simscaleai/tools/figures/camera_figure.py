@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -51,22 +51,24 @@ def plot_cameras(
     randomize: str | None = None,
     size: int = 256,
     robot: str = "panda",
+    env_kwargs: Mapping[str, object] | None = None,
 ) -> Figure:
     """Draw RGB, depth and segmentation, one row for each camera.
 
     Args:
       env_name: name of the environment.
-      cameras: names of cameras; None or an empty list for all cameras of the scene.
+      cameras: cameras, such as "wrist_cam" or "wrist_cam:96x72:50"; None or an empty list for all.
       n_steps: control steps of the expert before rendering; 0 for the start of the episode.
       seed: seed of the episode.
       randomize: randomization level; None for no randomization.
-      size: height and width of an image, pixels.
+      size: height and width of images of cameras without a size, pixels.
       robot: name of a robot.
+      env_kwargs: further fields of `SimConfig`.
 
     Raises:
       UserError: the environment or a camera is unknown, or no render engine works here.
     """
-    source = find_policy_source("scripted", env_name, randomize, robot=robot)
+    source = find_policy_source("scripted", env_name, randomize, robot=robot, env_kwargs=env_kwargs)
     env: GymEnv = make_env(env_name, config=source.config)
     try:
         steps = run_episodes(env, source.policy(env), [episode_seed(seed, 0)])
@@ -112,7 +114,8 @@ def _draw(views: dict[str, ArrayDict], labels: list[str], title: str) -> Figure:
     of_geom = np.array([number[name] for name in labels])  # (ngeom,), index of its label
     colors = [COLORS[i % len(COLORS)] for i in range(len(order))]
     palette = np.array([to_rgb(color) for color in (*colors, NOTHING)])  # index -1 is `NOTHING`
-    figure = new_figure(3 * SIDE + 2.2, 0.4 + (SIDE + 0.25) * len(views), title)
+    tall = max(view["depth"].shape[0] / view["depth"].shape[1] for view in views.values())
+    figure = new_figure(3 * SIDE + 2.2, 0.4 + (SIDE * min(1.0, tall) + 0.25) * len(views), title)
     grid = figure.subplots(len(views), 3, squeeze=False)
     for row, (name, view) in zip(grid, views.items(), strict=True):
         show_image(row[0], view["rgb"])

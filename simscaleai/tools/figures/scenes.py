@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from simscaleai.convert import converted
 from simscaleai.rollout.policy_source import find_policy_source
 from simscaleai.tools.figures.rollout import RolloutFrame, episode_lengths, record
-from simscaleai.tools.figures.style import frame, new_figure, show_image, styled
+from simscaleai.tools.figures.style import LINE, frame, new_figure, show_image, styled
 from simscaleai.tools.figures.tiles import verdict
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def plot_env(
     randomize: str | None = None,
     size: int = 256,
     robot: str | None = None,
+    episode: int = 0,
+    env_kwargs: Mapping[str, object] | None = None,
 ) -> Figure:
     """Draw a rollout as a grid of images, evenly spaced in time.
 
@@ -42,19 +44,22 @@ def plot_env(
       env_name: name of the environment; None for that of the checkpoint, or "reach" for other policies.
       n_steps: control steps to show; None for the whole episode.
       policy: "scripted" (the expert), "random", a checkpoint, a run, or a function "module:function".
-      camera: name of a camera; None for `observer_cam`, or the first camera of a scene without it.
-      seed: seed of the episode.
+      camera: a camera, such as "front_cam" or "front_cam:320x240"; None for one that shows hand, object and
+        goal at the start.
+      seed: seed of the episodes, as in `simscale eval --seed`.
       randomize: randomization level; None for no randomization.
       size: height and width of an image, pixels.
       robot: name of a robot; None for that of the checkpoint, or the Panda for other policies.
+      episode: number of the episode, as in the results of `simscale eval`.
+      env_kwargs: further fields of `SimConfig`.
 
     Raises:
       UserError: a name is unknown, the arguments are incompatible, or no render engine works here.
     """
-    source = find_policy_source(policy, env_name, randomize, robot=robot)
+    source = find_policy_source(policy, env_name, randomize, robot=robot, env_kwargs=env_kwargs)
     seconds = source.config.control_dt
     # the length must be known to space the images evenly; a run without rendering is cheap
-    length = int(episode_lengths(source, seed=seed, n_steps=n_steps)[0])
+    length = int(episode_lengths(source, seed=seed, n_steps=n_steps, episodes=[episode])[0])
     shown = evenly_spaced(length + 1, GRID)
     snapshots = list(
         record(
@@ -65,6 +70,7 @@ def plot_env(
             n_steps=n_steps,
             shown=shown,
             samples=2,
+            episodes=[episode],
         )
     )
     rows = math.ceil(len(shown) / COLUMNS)
@@ -73,8 +79,17 @@ def plot_env(
     took = f"{length} steps ({length * seconds:.3g} s)"
     how = verdict(bool(end.over[0]), bool(end.success[0]))[1]
     looks = f", randomized ({randomize})" if randomize else ""
-    title = f"{source.env_name}, {source.title}{looks}: {how + ' after ' if how else ''}{took}"
-    figure = new_figure(2.1 * columns, 0.4 + 2.3 * rows, title)
+    which = f", episode {episode}" if episode else ""
+    title = (
+        f"{source.env_name}, {source.title}{looks}{which}: {how + ' after ' if how else ''}{took}"
+    )
+    asked = end.instructions[0] if end.instructions else ""
+    height, width = end.images.shape[1:3]
+    tall = 2.1 * height / width  # inches
+    top = 0.4 + (LINE if asked else 0.0)
+    figure = new_figure(
+        2.1 * columns, top + (tall + 0.2) * rows, title + (f"\n“{asked}”" if asked else "")
+    )
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     # zip ends with the images: there are at least as many panels
     for axes, snapshot in zip(panels, snapshots, strict=False):
@@ -107,7 +122,7 @@ def contact_sheet(snapshots: Sequence[RolloutFrame], seconds: float, title: str 
             axes.set_title(f"{k * seconds:.2f} s")
         for axes in row[len(times) :]:
             axes.remove()
-        row[0].set_ylabel(f"episode {i}")
+        row[0].set_ylabel(f"episode {end.number(i)}")
         _mark(row[len(times) - 1], end, i)
     return figure
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from simscaleai.array_types import Array
@@ -51,6 +52,7 @@ _STYLE: dict[RcKeyType, object] = {
     "savefig.dpi": 120,
     "pdf.fonttype": 42,  # TrueType: text can be selected and searched
 }
+LETTER, LINE = 0.092, 0.19  # inches, mean width of a letter and height of a line of a title
 _MISSING = "Figures need matplotlib; install it with: pip install 'simscaleai[viz]'."
 
 P = ParamSpec("P")
@@ -75,12 +77,15 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def new_figure(width: float, height: float, title: str = "") -> Figure:
-    """Return an empty figure of this size in inches."""
+    """Return an empty figure of this size in inches; a title that is too long for it makes it higher."""
     from simscaleai.tools.figures.notebook import NotebookFigure
 
-    figure = NotebookFigure(figsize=(width, height))
+    given = title.splitlines()
+    # paths have no spaces, and break after any letter
+    lines = [part for line in given for part in wrap(line, int(width / LETTER))]
+    figure = NotebookFigure(figsize=(width, height + LINE * (len(lines) - len(given))))
     if title:
-        figure.suptitle(title, x=0.01, ha="left")
+        figure.suptitle("\n".join(lines), x=0.01, ha="left")
     return figure
 
 

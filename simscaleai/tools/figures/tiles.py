@@ -54,7 +54,7 @@ def compose(snapshot: RolloutFrame, seconds: float) -> NDArray[np.uint8]:
         border.rectangle((x, y, x + wide - 1, y + tall - 1), fill=color)
         tile = Image.fromarray(snapshot.images[i])
         draw = ImageDraw.Draw(tile)
-        text = f"{i}  {snapshot.steps[i] * seconds:.2f} s  {word}".rstrip()
+        text = f"{snapshot.number(i)}  {snapshot.steps[i] * seconds:.2f} s  {word}".rstrip()
         _write(draw, (6, 4), text, font, color)
         if snapshot.instructions:
             lines = fill(snapshot.instructions[i], max(1, int(width / (LETTER * letter))))

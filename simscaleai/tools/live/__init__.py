@@ -6,6 +6,8 @@ view_live(policy="checkpoints/final.pt", web=True)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from simscaleai.convert import converted
 from simscaleai.errors import UserError
 from simscaleai.rollout.policy_source import PolicySource, find_policy_source
@@ -28,6 +30,7 @@ def view_live(
     host: str = "127.0.0.1",
     port: int = 8080,
     robot: str | None = None,
+    env_kwargs: Mapping[str, object] | None = None,
 ) -> Player:
     """Show one episode after the other until the viewer is closed or Ctrl-C is pressed.
 
@@ -39,6 +42,8 @@ def view_live(
       web: serve MuJoCo's browser viewer instead of opening a window.
       host: address of this machine to listen at; other machines can reach any except a loopback address.
       port: port to listen at; 0 for any free one.
+      robot: name of a robot; None for that of the checkpoint, or the Panda for other policies.
+      env_kwargs: further fields of `SimConfig`.
 
     Returns:
       The player, with the number of episodes and successes.
@@ -49,7 +54,7 @@ def view_live(
     """
     if not 0.01 <= speed <= 100:
         raise UserError(f"speed is {speed}; it must be between 0.01 and 100.")
-    source = find_policy_source(policy, env_name, robot=robot)
+    source = find_policy_source(policy, env_name, robot=robot, env_kwargs=env_kwargs)
     player = _player(source, seed, speed)
     title = f"{player.env.task.name} | {source.title}"
     try:

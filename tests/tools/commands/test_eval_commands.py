@@ -81,6 +81,20 @@ def test_a_disk_that_is_full_in_the_end(evaluate: Any, monkeypatch: Any) -> None
     assert err.splitlines()[-1].startswith("Error: The results are not saved: runs/a/eval_info_")
 
 
+def test_settings_of_the_environment(evaluate: Any) -> None:
+    """A result of other settings has a file of its own, and says which they were."""
+    code, *_ = evaluate("--env", "max_episode_steps=2", "--camera-pose", "side:1,1,1:0,0,0")
+    assert code == 0 and evaluate()[0] == 0
+    files = {json.loads(p.read_text())["mean_length"]: p for p in Path("runs/a").glob("*seed0*")}
+    assert set(files) == {2.0, 3.0} and "max-episode-steps-2" in files[2.0].name
+    about = json.loads(files[2.0].read_text())["env_kwargs"]
+    assert about == {"max_episode_steps": 2, "camera_poses": {"side": [1, 1, 1, 0, 0, 0]}}
+    code, _, err = evaluate("--env", "control_dt=0.1")
+    assert code == 2 and "control_dt is 0.1 s, expected 0.05 s" in err
+    code, _, err = evaluate("--env", "robot=ur5e")
+    assert code == 2 and "--robot" in err
+
+
 def test_several_policies_at_once(evaluate: Any) -> None:
     code, out, err = evaluate("scripted", "nothing", "--env-name", "reach")
     # one line for each that could be evaluated, and the mistake in the end

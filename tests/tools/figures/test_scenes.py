@@ -27,7 +27,7 @@ def test_a_whole_episode() -> None:
     steps = int(figure.get_suptitle().split("success after ")[1].split()[0])
     assert (
         figure.get_suptitle()
-        == f"reach, expert: success after {steps} steps ({0.05 * steps:.3g} s)"
+        == f"reach, expert: success after {steps} steps ({0.05 * steps:.3g} s)\n“reach the green target”"
     )
     assert len(figure.axes) == min(steps + 1, GRID)
     assert title(figure.axes[0]) == "0.00 s" and title(last) == f"{0.05 * steps:.2f} s: success"
@@ -38,7 +38,8 @@ def test_a_whole_episode() -> None:
 
 def test_the_first_steps_alone() -> None:
     figure = plot_env("reach", 3, "random", size=24, randomize="light", camera="front_cam")
-    assert figure.get_suptitle() == "reach, random policy, randomized (light): 3 steps (0.15 s)"
+    title_of_figure = "reach, random policy, randomized (light): 3 steps (0.15 s)"
+    assert figure.get_suptitle().splitlines()[0] == title_of_figure
     assert [title(axes) for axes in figure.axes] == ["0.00 s", "0.05 s", "0.10 s", "0.15 s"]
     assert border(figure.axes[-1]) == set()
 
