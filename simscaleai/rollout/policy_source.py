@@ -74,7 +74,8 @@ def find_policy_source(
         given = {"randomization_level": randomize, "robot": robot}
         given = {key: value for key, value in given.items() if value is not None}
         settings = {"cameras": [], **given, **(env_kwargs or {})}
-        config = sim_config(domain_randomization=randomize is not None, **settings)
+        settings["domain_randomization"] = randomize is not None
+        config = sim_config(None, **settings)
         return PolicySource(env_name or ENV, config, TITLES.get(name, name), name)
     from simscaleai.models.policy import ModelPolicy
 

@@ -50,7 +50,14 @@ class RolloutFrame(NamedTuple):
 
     def first(self, n: int) -> RolloutFrame:
         """Return the snapshot of the first n episodes."""
-        return RolloutFrame(*(values[:n] for values in self))
+        return RolloutFrame(
+            self.images[:n],
+            self.steps[:n],
+            self.over[:n],
+            self.success[:n],
+            self.instructions[:n],
+            self.numbers[:n],
+        )
 
     def number(self, i: int) -> int:
         """Return the number of the episode at index i."""

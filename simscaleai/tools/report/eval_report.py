@@ -155,13 +155,8 @@ def _failed(
     if not failed:
         return Gallery(title, (), "No episode failed.")
     try:
-        source = find_policy_source(
-            str(results["checkpoint"]),
-            settings.env_name,
-            settings.randomize,
-            settings.device,
-            settings.robot,
-        )
+        arguments = settings.spec.source_arguments(settings.device)
+        source = find_policy_source(str(results["checkpoint"]), *arguments)
     except UserError as error:
         return Gallery(title, (), f"No videos: {error}")
     filmed = failures(source, settings.spec, failed)
