@@ -6,7 +6,8 @@
 
 Errors are what breaks training or cannot be right: missing or misshapen arrays, NaN, actions out of
 bounds, time that runs back, content that differs from the checksum stored when it was written. Warnings
-are what deserves a look: a dimension that never changes, the same episode twice, a state that jumps.
+are what deserves a look: a dimension that never changes, the same episode twice, a state that jumps. Findings
+are the questions of `dataset_doctor`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from simscaleai.actions import ActionRange
 from simscaleai.array_types import Array, ArrayDict
 from simscaleai.datagen.continuity import Continuity
+from simscaleai.datagen.dataset_doctor import DatasetDoctor, Finding
 from simscaleai.datagen.manifest_check import manifest_problems
 from simscaleai.errors import UserError
 from simscaleai.observations import image_problem, is_image, state_problem
@@ -51,6 +53,7 @@ class Report:
       successes: episodes marked as successful.
       content_hash: of what was read; "" if something could not be read.
       errors, warnings: one sentence each; `ok` is that there are no errors.
+      findings: what the doctor asks about a sound dataset; see `dataset_doctor`.
     """
 
     path: str
@@ -60,6 +63,7 @@ class Report:
     content_hash: str = ""
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -96,6 +100,7 @@ class _Validation:
         self.shapes: dict[str, tuple[tuple[int, ...], str]] = {}
         self.ranges: dict[str, tuple[Array, Array]] = {}
         self.continuity = Continuity(data.contract)
+        self.doctor = DatasetDoctor(data)
 
     def run(self) -> Report:
         data = self.data
@@ -134,6 +139,8 @@ class _Validation:
             content_hash=found,
             errors=_sentences(self.errors),
             warnings=_sentences(self.warnings),
+            # of a damaged dataset, the errors come first
+            findings=[] if self.errors else self.doctor.findings(),
         )
 
     def _changed(self, checksums: Sequence[str]) -> None:
@@ -174,6 +181,8 @@ class _Validation:
         dones = arrays.get("dones")
         if dones is not None and (dones[:-1].any() or not dones[-1:].all()):
             self._error("dones are not up at the last step, and only there", name)
+        if not self.errors:
+            self.doctor.add(i, arrays)
         checksum = array_checksum(arrays)
         stored = data.episode_attribute(i, "checksum")
         if stored is not None and stored != checksum:

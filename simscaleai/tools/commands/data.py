@@ -205,6 +205,7 @@ def check(dataset: Path) -> None:
     rows = [("content", found), ("hash", report.content_hash or "none")]
     rows += [("error", sentence) for sentence in report.errors]
     rows += [("warning", sentence) for sentence in report.warnings]
+    rows += [("finding", str(finding)) for finding in report.findings]
     rows += [("verdict", "good" if report.ok else "not fit for training")]
     table(f"Check of {dataset}", ["", "found"], rows)
     if not report.ok:
