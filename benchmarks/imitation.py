@@ -51,6 +51,7 @@ RECIPES = {
     "act_200": Demonstrations("pick_place", 200, 0.1),
     "diffusion_200": Demonstrations("pick_place", 200, 0.1),
     "flow_200": Demonstrations("pick_place", 200, 0.1),
+    "flow_one_step_200": Demonstrations("pick_place", 200, 0.1),
     "few_25": Demonstrations("pick_place", 25, 0.2),
     "bc_ur5e": Demonstrations("pick_place", 200, 0.1, robot="ur5e"),
     "around_bc": Demonstrations("reach_around", 200, 0.1),
