@@ -197,14 +197,14 @@ def same_environment(sources: Sequence[PolicySource]) -> list[PolicySource]:
       UserError: two policies were made for environments that differ in more than cameras.
     """
     # checkpoints know the environment of their data; the expert and functions go wherever they are put
-    first = next((source for source in sources if source.model is not None), sources[0])
+    first = next((source for source in sources if source.has_environment), sources[0])
     without_cameras = replace(
         first.config, cameras=[], observe_depth=False, observe_segmentation=False
     )
     # each keeps its own cameras: what a policy sees is its own affair
     fitted = []
     for source in sources:
-        if source.model is None:
+        if not source.has_environment:
             source = replace(source, env_name=first.env_name, config=without_cameras)
         found = _differences(first, source)
         if found:

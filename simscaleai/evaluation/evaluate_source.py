@@ -30,6 +30,7 @@ from simscaleai.rollout.loop import Recorder
 from simscaleai.rollout.outcomes import EpisodeResult
 from simscaleai.rollout.policies import NAMES, is_function
 from simscaleai.rollout.policy_source import find_policy_source
+from simscaleai.rollout.served_policy import is_server
 
 logger = logging.getLogger(__name__)
 
@@ -148,8 +149,7 @@ def _check(settings: SourceEvaluation) -> None:
 
 def _about(runner: PolicyRunner, settings: SourceEvaluation) -> Metrics:
     """Return what the results say of themselves, and what `EvalFiles` tells them apart by."""
-    model, identity = runner.source.model, runner.identity()
-    contract = model.contract if model is not None else None
+    contract, identity = runner.source.contract, runner.identity()
     about: Metrics = {
         "checkpoint": runner.source.name,
         "checkpoint_sha256": identity["checkpoint_sha256"],
@@ -177,7 +177,7 @@ def _files(settings: SourceEvaluation, about: Metrics) -> EvalFiles | None:
     name = about["checkpoint"]
     if settings.output_dir is not None:  # a place that was asked for is not silently left out
         return EvalFiles(Path(settings.output_dir), about)
-    if name in NAMES or is_function(name):
+    if name in NAMES or is_function(name) or is_server(name):
         return None
     try:
         return EvalFiles(Path(name).parent, about)

@@ -19,6 +19,7 @@ Trap: call `reset` at the start of an episode; otherwise the env executes the re
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -155,7 +156,7 @@ class ModelPolicy(nn.Module):
         Raises:
           UserError: an observation that the policy reads is missing, of another shape or not finite.
         """
-        now = self._tensors(obs)
+        now = self.tensors(obs)
         queue = self._queue_of(len(next(iter(now.values()))))
         window = queue.window(
             now
@@ -169,7 +170,7 @@ class ModelPolicy(nn.Module):
 
     def predict_action_chunk(self, obs: Mapping[str, Array]) -> NDArray[np.float32]:
         """Return the chunks (n, L, action_dim) of all envs; the action queues do not change."""
-        now = self._tensors(obs)
+        now = self.tensors(obs)
         queue = self._queue_of(len(next(iter(now.values()))))
         return self._predict_chunks(queue.window(now), queue, np.arange(queue.num_envs))
 
@@ -193,15 +194,25 @@ class ModelPolicy(nn.Module):
             for start in range(0, max(len(env_ids), 1), size):
                 chosen = env_ids[start : start + size]
                 padded = {k: _padded(v[chosen], size).to(device) for k, v in window.items()}
-                inputs = self._inputs(
-                    {k: as_image(v) for k, v in padded.items()}
-                )  # {key: (B, ...)}
-                actions = self._raw_actions(self._guarded_predict(inputs, queue, chosen, size))
+                actions = self._guarded_predict(padded, queue, chosen, size)
                 batches.append(actions[: len(chosen)].float().cpu().numpy())
-        chunks = np.concatenate(batches)  # (k, A) or (k, L, A)
-        chunks = chunks[:, None] if chunks.ndim == 2 else chunks  # (k, L, A)
-        low, high = (-1.0, 1.0) if self.action_range is None else self.action_range.bounds()
-        return np.clip(chunks, low, high, dtype=np.float32)
+        return np.concatenate(batches)  # (k, L, A)
+
+    def chunks(self, obs: Tensors, **options: object) -> torch.Tensor:
+        """Return chunks (B, L, A), in [-1, 1] or `action_range`, as a function of tensors alone.
+
+        Args:
+          obs: raw observations {"state": (B, d) float32, image: (B, H, W, 3) uint8}, or (B, H, ...).
+          options: "language" and "noise", for a model that declares them.
+        """
+        inputs = self._inputs({k: as_image(v) for k, v in obs.items()})  # {key: (B, ...)}
+        # PyTorch has no type for a module with further methods.
+        actions = self._raw_actions(cast(Predictor, self.model).predict(inputs, **options)).float()
+        actions = actions.unsqueeze(1) if actions.ndim == 2 else actions  # (B, L, A)
+        if self.action_range is None:
+            return actions.clamp(-1.0, 1.0)
+        low, high = (torch.as_tensor(b, device=actions.device) for b in self.action_range.bounds())
+        return torch.minimum(torch.maximum(actions, low.float()), high.float())
 
     def _guarded_predict(
         self, inputs: Tensors, queue: ActionQueue, env_ids: EnvIds, size: int
@@ -221,22 +232,16 @@ class ModelPolicy(nn.Module):
     def _predict(
         self, inputs: Tensors, queue: ActionQueue, env_ids: EnvIds, size: int
     ) -> torch.Tensor:
-        """Return the model's actions for a batch of `size`, which begins with the envs `env_ids`."""
+        """Return chunks (size, L, A) for a batch of raw observations that begins with the envs `env_ids`."""
         options: dict[str, object] = {}
         if self.declared.uses_language:
             options["language"] = self._padded_instructions(queue, env_ids, size)
         if self.declared.noise_shape is not None:
-            # A function of (episode seed, step): the same episode has the same actions in any batch.
-            drawn = [
-                seeding.generator(queue.seeds[i], "policy", int(queue.steps[i])).standard_normal(
-                    self.declared.noise_shape, dtype=np.float32
-                )
-                for i in env_ids
-            ]
+            shape = self.declared.noise_shape
+            drawn = [policy_noise(queue.seeds[i], int(queue.steps[i]), shape) for i in env_ids]
             noise = _padded(torch.from_numpy(np.stack(drawn)), size)  # (B, *noise_shape)
             options["noise"] = noise.to(next(self.parameters()).device)
-        # PyTorch has no type for a module with further methods.
-        return cast(Predictor, self.model).predict(inputs, **options)
+        return self.chunks(inputs, **options)
 
     def _padded_instructions(
         self, queue: ActionQueue, env_ids: EnvIds, size: int
@@ -278,7 +283,7 @@ class ModelPolicy(nn.Module):
         assert self.normalizer is not None
         return self.normalizer.unnormalize("actions", actions)
 
-    def _tensors(self, obs: object) -> Tensors:
+    def tensors(self, obs: object) -> Tensors:
         """Return raw observations as {"state": (n, d) float32, image key: (n, H, W, 3) uint8}."""
         arrays = read_observations(obs, self.spec)
         spec = self.spec or ObsSpec.of(arrays, batched=True)
@@ -289,6 +294,12 @@ class ModelPolicy(nn.Module):
             state = flatten_state(flat, spec.state_keys)  # (n, sum of d)
             tensors["state"] = torch.from_numpy(state.astype(np.float32, copy=False))
         return tensors
+
+    def fork(self) -> ModelPolicy:
+        """Return a policy with the same weights, in the same memory, and action queues of its own."""
+        other = copy.copy(self)  # shares the modules
+        other._queue = other._instructions = None
+        return other
 
     def description(self) -> JsonDict:
         """Return the plain data from which `from_checkpoint`, with the weights, rebuilds the policy."""
@@ -397,6 +408,14 @@ def action_range_of(about: JsonDict) -> ActionRange | None:
 def describe(module: nn.Module) -> JsonDict:
     """Return the description of a trained module that its checkpoint saves, for `from_checkpoint`."""
     return module.description() if isinstance(module, ModelPolicy) else describe_model(module)
+
+
+def policy_noise(seed: int, step: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return the normal numbers of a policy that samples, for one env.
+
+    A function of the episode's seed and the step in it, so that an episode has the same actions in any batch.
+    """
+    return seeding.generator(seed, "policy", step).standard_normal(shape, dtype=np.float32)
 
 
 def _padded(values: torch.Tensor, size: int) -> torch.Tensor:

@@ -1,9 +1,10 @@
-"""Policies by name: the expert, random actions, a trained model, or a Python function.
+"""Policies by name: the expert, random actions, a trained model, a Python function, or a server.
 
     make_policy("scripted", env)                      # the expert of the environment's task
     make_policy("random", env)
     make_policy("runs/reach", env)                    # a checkpoint, or the folder or name of a run
     make_policy("my_package.policies:go", env)        # a function, or a class that is a `Policy`
+    make_policy("ws://10.0.0.5:8765", env)            # a policy on a server, `simscale serve`
 
 Torch is imported only for a checkpoint.
 """
@@ -25,12 +26,13 @@ from simscaleai.errors import MissingFileError, UserError, did_you_mean, unknown
 from simscaleai.plugins import import_from_here
 from simscaleai.policy import Policy, RandomPolicy
 from simscaleai.rollout.gym_types import GymEnv
+from simscaleai.rollout.served_policy import ServedPolicy, is_server
 from simscaleai.storage.find_checkpoint import RUNS, checkpoint_sha256, find_checkpoint
 
 NAMES = ("random", "scripted")
 ACCEPTED = (
-    "'random', 'scripted', the path of a checkpoint, a run's folder or name, or a Python function as"
-    " 'module:function'"
+    "'random', 'scripted', the path of a checkpoint, a run's folder or name, a Python function as"
+    " 'module:function', or a server as 'ws://HOST:PORT'"
 )
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -64,7 +66,7 @@ def resolve_policy(name: str) -> str:
       MissingFileError: no such name, and no such checkpoint.
       UserError: no such function.
     """
-    if name in NAMES:
+    if name in NAMES or is_server(name):
         return name
     # import a function now, so that a mistake shows before the first episode
     if is_function(name):
@@ -84,7 +86,7 @@ def is_function(name: str) -> bool:
 
 
 def policy_sha256(name: str) -> str:
-    """Return the SHA-256 of a policy's checkpoint, or of the file of its function.
+    """Return the SHA-256 of a policy's checkpoint, or of the file of its function; a server says its own.
 
     It is "" for "random" and "scripted", which are part of the package and the task. Raises the errors of
     `resolve_policy`.
@@ -92,6 +94,10 @@ def policy_sha256(name: str) -> str:
     resolved = resolve_policy(name)
     if resolved in NAMES:
         return ""
+    if is_server(resolved):
+        served = ServedPolicy(resolved)
+        served.close()
+        return served.sha256
     if not is_function(resolved):
         return checkpoint_sha256(resolved)
     # a notebook or an interactive session has no file
@@ -117,6 +123,11 @@ def make_policy(name: str, env: GymEnv) -> Policy:
         return expert()
     if is_function(name):
         return function_policy(name)
+    if is_server(name):
+        served = ServedPolicy(name)
+        if served.contract is not None:
+            served.contract.require(env.contract)
+        return served
     # only a checkpoint needs torch
     from simscaleai.models.policy import ModelPolicy
 

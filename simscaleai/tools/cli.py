@@ -28,6 +28,7 @@ import simscaleai.tools.commands.eval_commands
 import simscaleai.tools.commands.compare_commands
 import simscaleai.tools.commands.figures
 import simscaleai.tools.commands.live
+import simscaleai.tools.commands.serve_command
 
 
 def _version(wanted: bool) -> None:

@@ -42,8 +42,8 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="CHECKPOINT...",
-            help="Checkpoint, or the folder or name of a run; also scripted, random or module:function."
-            " May be several.",
+            help="Checkpoint, or the folder or name of a run; also scripted, random, module:function or"
+            " ws://HOST:PORT. May be several.",
         ),
     ],
     env_name: Annotated[

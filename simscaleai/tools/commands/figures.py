@@ -34,7 +34,9 @@ AnyEnv = Annotated[
 ]
 Policy = Annotated[
     str,
-    typer.Option(help="scripted (the expert), random, a checkpoint, a run, or module:function."),
+    typer.Option(
+        help="scripted (the expert), random, a checkpoint, a run, module:function or ws://HOST:PORT."
+    ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the episodes.")]
 Size = Annotated[int, typer.Option(min=16, max=2048, help="Height and width of images in pixels.")]

@@ -26,7 +26,7 @@ def viz_live(
     policy: Annotated[
         str,
         typer.Option(
-            help="scripted (the expert), random, a checkpoint, a run, or module:function."
+            help="scripted (the expert), random, a checkpoint, a run, module:function or ws://HOST:PORT."
         ),
     ] = "scripted",
     robot: RobotName = None,

@@ -23,42 +23,13 @@ from urllib.parse import urlsplit
 from mujoco.studio import web_viewer
 from mujoco.studio.web import web_server
 
-from simscaleai.errors import UserError
+from simscaleai.tools.listening import exposure, listen, url
+
+__all__ = ["exposure", "guarded", "listen", "refusal", "url"]
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
     from websockets.http11 import Request, Response
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens only at `host`; port 0 is any free one. UserError if it cannot."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise UserError(
-            f"Cannot listen at {host!r} port {port}: {error.strerror}; give another --host, or another"
-            " --port (0 is any free one)."
-        ) from None
-
-
-def url(listening: socket.socket) -> str:
-    """Return the URL for a browser on this machine."""
-    address, port = listening.getsockname()[:2]
-    if ipaddress.ip_address(address).is_unspecified:  # 0.0.0.0 or ::, all interfaces
-        address = "::1" if ":" in address else "127.0.0.1"
-    return f"http://[{address}]:{port}/" if ":" in address else f"http://{address}:{port}/"
-
-
-def exposure(listening: socket.socket) -> str:
-    """Return a warning if other machines can reach the socket; "" if only this one can."""
-    address, port = listening.getsockname()[:2]
-    if ipaddress.ip_address(address).is_loopback:
-        return ""
-    return (
-        f"Warning: there is no password; anyone who reaches {address} port {port} can see and drive this."
-        f" The default --host with `ssh -L {port}:127.0.0.1:{port} MACHINE` needs no open port."
-    )
 
 
 def refusal(headers: Mapping[str, str], host: str) -> str | None:
