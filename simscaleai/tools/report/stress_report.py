@@ -33,7 +33,7 @@ def write_stress_report(found: StressReport) -> Path:
     axes = [axis for axis in found.axes if axis.arms]
     sections: list[Section] = []
     if can_draw():
-        media = tuple(medium(plot_stressed_axis(axis), axis.description) for axis in axes)
+        media = tuple(medium(plot_stressed_axis(axis), _description(axis)) for axis in axes)
         note = "Blue: success at each level. Gray: the control, which runs the same episodes unchanged."
         sections.append(Figures("Success over the levels of each axis", media, note))
     sections += [_levels(axis) for axis in axes]
@@ -56,6 +56,11 @@ def write_stress_report(found: StressReport) -> Path:
     path = Path(found.output_dir) / REPORT
     write_report(path, report)
     return path
+
+
+def _description(axis: StressedAxis) -> str:
+    """Return what an axis changes; its docstring sets names in backquotes."""
+    return axis.description.replace("`", "")
 
 
 def _verdict(axes: list[StressedAxis]) -> VerdictBox:
@@ -95,6 +100,6 @@ def _levels(axis: StressedAxis) -> Table:
         f"{name.replace('_', ' ')}: {share['count']} of {share['n']} scenes"
         for name, share in axis.strict.items()
     )
-    note = f"{axis.description} {strict}".strip()
+    note = f"{_description(axis)} {strict}".strip()
     columns = (f"level ({axis.unit})", "success", "against control", "p", "failures")
     return Table(axis.name, columns, tuple(rows), note)
