@@ -25,10 +25,11 @@ from simscaleai.tracking.log import METRICS_FILE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.typing import RcKeyType
 
 SIZE = (4.2, 2.9)  # inches; 9-point text can be read when this is as wide as a phone
 MOST_PATHS = 200
-_SVG = {"svg.hashsalt": "simscale", "svg.fonttype": "path"}
+_SVG: dict[RcKeyType, object] = {"svg.hashsalt": "simscale", "svg.fonttype": "path"}
 
 
 def can_draw() -> bool:
@@ -104,15 +105,15 @@ def plot_runs(runs: Mapping[str, Metrics], name: str, label: str) -> Figure | No
     """Plot one metric of several runs; None if no run recorded it."""
     figure = new_figure(*SIZE)
     axes = figure.subplots()
-    for (title, metrics), color in zip(runs.items(), CYCLE * len(runs), strict=False):
-        if (series := metrics.get(name)) is not None:
-            axes.plot(series.steps, series.values, color=color, label=title)
-    if not axes.lines:
+    recorded = {title: series for title, run in runs.items() if (series := run.get(name))}
+    if not recorded:
         return None
+    for (title, series), color in zip(recorded.items(), CYCLE * len(recorded), strict=False):
+        axes.plot(series.steps, series.values, color=color, label=title)
     axes.set(xlabel="optimizer steps", ylabel=label)
-    if name == "loss" and all((line.get_ydata() > 0).all() for line in axes.lines):
-        axes.set_yscale("log")
-    if len(axes.lines) <= len(CYCLE):  # beyond, colors repeat and a legend would cover the curves
+    if name == "loss" and all((series.values > 0).all() for series in recorded.values()):
+        axes.set_yscale("log")  # losses fall by orders of magnitude
+    if len(recorded) <= len(CYCLE):  # beyond, colors repeat and a legend would cover the curves
         axes.legend()
     return figure
 
