@@ -29,6 +29,7 @@ import typer
 from typer.models import ArgumentInfo, CommandInfo, OptionInfo
 
 from simscaleai.models import registry
+from simscaleai.models.overview import RECORDED, record
 from simscaleai.tools.cli import app
 
 CLI_PAGE, API_PAGE = "cli-reference.md", "api-reference.md"
@@ -63,14 +64,16 @@ NOTE = "<!-- Made by scripts/generate_reference.py from the code: change it ther
 
 
 def main() -> None:
-    path, text = DOCS / CLI_PAGE, cli_page()
-    stale = not path.exists() or path.read_text() != text
+    texts = {DOCS / CLI_PAGE: cli_page(), RECORDED: record()}
+    stale = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
+    names = ", ".join(path.name for path in stale)
     if "--check" in sys.argv[1:]:
         if stale:
-            sys.exit(f"{CLI_PAGE} is out of date; run `{COMMAND}`.")
+            sys.exit(f"Out of date: {names}; run `{COMMAND}`.")
         return
-    path.write_text(text)
-    print(f"Changed: {CLI_PAGE if stale else 'nothing'}.")
+    for path in stale:
+        path.write_text(texts[path])
+    print(f"Changed: {names or 'nothing'}.")
 
 
 def page(parts: list[str]) -> str:

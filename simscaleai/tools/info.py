@@ -6,20 +6,32 @@ import importlib.util
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from simscaleai import plugins
 from simscaleai.tracking import run_info
 
 GL_BACKENDS = ("egl", "osmesa", "glfw")
-PROBE_SECONDS = 20
+PROBE_SECONDS = 60  # of processes that run side by side, perhaps on a busy machine
 COMPILE_SECONDS = 120  # the warp engine compiles its kernels for the first image on a machine
 
-# Runs in a process of its own, since a broken GL library can abort its process.
-_DRAW = """
+# Both run in a process of their own, since a broken GL library can abort its process. OpenGL is what
+# `rendering.gl_engine` uses of MuJoCo, without the imports of the package: three backends are tried.
+_DRAW_GL = """
+import mujoco
+scene = "<mujoco><worldbody><light pos='0 0 3'/><geom size='1'/></worldbody></mujoco>"
+model = mujoco.MjModel.from_xml_string(scene)
+data = mujoco.MjData(model)
+mujoco.mj_forward(model, data)
+with mujoco.Renderer(model, 16, 16) as renderer:
+    renderer.update_scene(data)
+    assert renderer.render().std() > 0, "the image is empty"
+"""
+_DRAW_WARP = """
 from simscaleai.sim import CameraConfig, make_env
 camera = CameraConfig("front_cam", 16, 16)
-env = make_env("reach", "rgb_array", cameras=[camera], render_engine={engine!r})
+env = make_env("reach", "rgb_array", cameras=[camera], render_engine="warp")
 env.reset(seed=0)
 assert env.render().std() > 0
 """
@@ -37,25 +49,52 @@ def versions() -> dict[str, str]:
 
 
 def devices() -> dict[str, str]:
-    """Return {device: description}; imports torch."""
-    import torch
-
+    """Return {device: description}; imports torch, which takes seconds, only where it may find a device."""
     # the cores that this process may use, which a container may limit
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found = {"cpu": f"{cores} cores, {torch.get_num_threads()} threads in PyTorch"}
+    found = {"cpu": f"{cores} cores", "cuda": "no", "mps": "no"}
+    if not _built_for_devices():
+        return found
+    import torch
+
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     found["cuda"] = ", ".join(names) or "no"
     found["mps"] = "yes" if torch.backends.mps.is_available() else "no"
     return found
 
 
+def _built_for_devices() -> bool:
+    """Return whether the installed PyTorch supports another device than the CPU."""
+    if sys.platform == "darwin":
+        return True
+    package = importlib.util.find_spec("torch")
+    if package is None or package.origin is None:
+        return False
+    # the file in which a build of PyTorch says what it was built for; it imports nothing of torch
+    spec = importlib.util.spec_from_file_location(
+        "torch_version", Path(package.origin).with_name("version.py")
+    )
+    assert spec is not None and spec.loader is not None
+    version = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(version)
+    except (OSError, ImportError):  # another layout: ask torch itself
+        return True
+    return any(getattr(version, name, None) for name in ("cuda", "hip", "xpu"))
+
+
 def render_engines() -> dict[str, str]:
     """Return {engine: "works" or the reason why not}; takes seconds, as every engine renders an image."""
-    draw = _DRAW.format(engine="gl")
-    found = {f"gl ({backend})": _runs(draw, MUJOCO_GL=backend) for backend in GL_BACKENDS}
-    if importlib.util.find_spec("mujoco_warp") is None:
-        return found | {"warp": "not installed: pip install 'simscaleai[render]'"}
-    return found | {"warp": _runs(_DRAW.format(engine="warp"), COMPILE_SECONDS)}
+    with ThreadPoolExecutor() as pool:  # each waits for a process of its own
+        gl = {
+            f"gl ({backend})": pool.submit(_runs, _DRAW_GL, MUJOCO_GL=backend)
+            for backend in GL_BACKENDS
+        }
+        if importlib.util.find_spec("mujoco_warp") is None:
+            warp = "not installed: pip install 'simscaleai[render]'"
+        else:
+            warp = _runs(_DRAW_WARP, COMPILE_SECONDS)
+        return {name: future.result() for name, future in gl.items()} | {"warp": warp}
 
 
 def assets() -> Path:
@@ -84,4 +123,8 @@ def _runs(code: str, seconds: float = PROBE_SECONDS, **variables: str) -> str:
     if "it runs" in done.stdout:
         return "works"
     lines = done.stderr.strip().splitlines()  # the last one names the exception
+    if lines and "OpenGL" in done.stderr and lines[-1].startswith("AttributeError"):
+        return "no: its library is not installed"  # PyOpenGL looked functions up in None
+    if lines and "mjr_makeContext" in lines[-1]:  # MuJoCo found no OpenGL context
+        return "no: there is no display or no OpenGL"
     return f"no: {lines[-1]}" if lines else f"no: exit code {done.returncode}"

@@ -10,7 +10,7 @@ from torch import nn
 from simscaleai.errors import UserError
 from simscaleai.models import ModelRegistry, create_model, list_models, register_model, registry
 from simscaleai.models.bc import BehaviorCloning
-from simscaleai.models.overview import overview
+from simscaleai.models.overview import RECORDED, find_entry, overview, record
 from simscaleai.models.registry import model_arguments
 
 
@@ -68,9 +68,16 @@ def test_every_preset_can_be_built() -> None:
     assert entries["vla"].inputs == "image, instruction"
 
 
+def test_what_is_recorded_of_the_models_is_true() -> None:
+    assert RECORDED.read_text() == record(), "run `python scripts/generate_reference.py`"
+    assert find_entry("bc:debug").arguments.startswith("state_dim=20, action_dim=4, hidden_dim=64,")
+    with pytest.raises(UserError, match="preset of model 'bc': 'tiny'; known: debug"):
+        find_entry("bc:tiny")
+
+
 def test_listing_imports_no_torch() -> None:
     code = (
-        "import sys; from simscaleai.models import list_models; print(list_models());"
+        "import sys; from simscaleai.models.overview import overview; print(overview());"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

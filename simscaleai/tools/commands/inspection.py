@@ -45,21 +45,25 @@ def list_models(
     ] = None,
 ) -> None:
     """List the models and their presets with size and inputs, or the arguments of MODEL."""
-    from simscaleai.models.overview import overview
-    from simscaleai.models.registry import list_models, model_arguments
+    from simscaleai.models.overview import find_entry, overview
     from simscaleai.tools.console import table
 
-    if model is None:
+    if model is not None:
+        entries = [find_entry(model)]
+    else:
+        listed = overview()
         rows = [
-            (e.name, "" if e.parameters is None else f"{e.parameters:,}", e.inputs, e.description)
-            for e in overview()
+            (
+                entry.name,
+                "" if entry.parameters is None else f"{entry.parameters:,}",
+                entry.inputs,
+                "" if ":" in entry.name else entry.description,  # a preset has that of its model
+            )
+            for entry in listed
         ]
         table("Models", ["name", "parameters", "reads", "description"], rows)
-    arguments = []
-    for name in list_models() if model is None else [model]:
-        pairs = (f"{key}={default!r}" for key, default in model_arguments(name).items())
-        arguments.append((name, ", ".join(pairs)))
-    table("Arguments", ["name", "arguments"], arguments)
+        entries = [entry for entry in listed if ":" not in entry.name]
+    table("Arguments", ["name", "arguments"], [(e.name, e.arguments) for e in entries])
 
 
 @app.command("recipes", epilog=examples("simscale recipes"))
