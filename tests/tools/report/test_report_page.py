@@ -123,7 +123,7 @@ def test_a_browser_shows_it_at_any_width(
         page.resize(width, height)
         page.open(path.as_uri())
         # nothing is cut off or scrolls sideways, and every video plays
-        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
         playing = (
             "[...document.querySelectorAll('video')].map(v => v.play().then(() => v.videoWidth))"
         )
