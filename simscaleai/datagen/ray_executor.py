@@ -1,0 +1,88 @@
+"""Run tasks on Ray, of this machine or of a cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from simscaleai import plugins
+from simscaleai.datagen.executor import MAX_TRIES, Option, T, import_engine, killed_too_often
+from simscaleai.errors import UserError
+from simscaleai.guards import reason
+
+
+class Ray:
+    """Runs tasks on Ray: on a Ray of this machine that is bound to loopback, unless a cluster is named.
+
+    Args:
+      workers: the most tasks that run at once.
+      address: of the cluster to join, "auto" for the one of this machine; "" joins none.
+      options: of `ray.remote`: num_cpus, num_gpus, memory, max_retries.
+    """
+
+    def __init__(self, workers: int, *, address: str = "", **options: Option) -> None:
+        self._ray = import_engine("ray", "ray")
+        self.workers, self._address = workers, address
+        self._options = {"num_cpus": 1, "max_retries": MAX_TRIES - 1, **options}
+        self._started = False
+
+    def run(self, task: Callable[[int], T], items: Sequence[int]) -> Iterator[T]:
+        ray = self._ray
+        self._start()
+        remote = ray.remote(**self._options)(_call)
+        shared = ray.put(task)  # once, and not with each task
+        waiting, running = deque(items), dict[Any, int]()
+        while waiting or running:
+            while waiting and len(running) < self.workers:
+                item = waiting.popleft()
+                running[remote.remote(shared, item)] = item
+            for reference in ray.wait(list(running), num_returns=1)[0]:
+                item = running.pop(reference)
+                try:
+                    result = ray.get(reference)
+                except ray.exceptions.RayTaskError as error:
+                    raise error.cause if isinstance(error.cause, UserError) else error from error
+                except (
+                    ray.exceptions.WorkerCrashedError,
+                    ray.exceptions.OutOfMemoryError,
+                ) as error:
+                    raise killed_too_often(item) from error
+                yield result
+
+    def close(self) -> None:
+        """End the tasks: with the Ray that was started here, or by leaving the cluster."""
+        if self._started:
+            self._ray.shutdown()
+            self._started = False
+
+    def _start(self) -> None:
+        if self._ray.is_initialized():  # the caller's own
+            return
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # workers get this process's plugins and import path, wherever they are
+        variables = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        if names := os.environ.get(plugins.VARIABLE):
+            variables[plugins.VARIABLE] = names
+        settings: dict[str, Any] = {"runtime_env": {"env_vars": variables}, "log_to_driver": False}
+        if self._address:
+            settings["address"] = self._address
+        else:
+            settings |= {
+                "address": "local",  # whatever RAY_ADDRESS says
+                "num_cpus": self.workers * int(self._options["num_cpus"]),
+                "include_dashboard": False,
+                "_node_ip_address": "127.0.0.1",
+            }
+        try:
+            self._ray.init(**settings, logging_level="ERROR")
+        except Exception as error:  # a slow start is a bare Exception in Ray
+            raise UserError(f"Ray cannot be started or joined: {reason(error)}.") from error
+        self._started = True
+
+
+def _call(task: Callable[[int], T], item: int) -> T:
+    """Run a task in a Ray worker."""
+    return task(item)
