@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from simscaleai.datagen.dataset_info import dataset_info
-from simscaleai.datagen.dataset_tools import (
-    edit_dataset,
-    filter_dataset,
-    merge_datasets,
-    split_dataset,
-)
 from simscaleai.datagen.drawn_images import draw_images
+from simscaleai.datagen.edit import edit_dataset
 from simscaleai.datagen.exchange import export_dataset, import_dataset
+from simscaleai.datagen.filter import filter_dataset
 from simscaleai.datagen.generator import generate_dataset
+from simscaleai.datagen.merge import merge_datasets
 from simscaleai.datagen.relabel import relabel_dataset
 from simscaleai.datagen.repair import repair_dataset
 from simscaleai.datagen.rerender import render_dataset
+from simscaleai.datagen.split import split_dataset
 from simscaleai.datagen.unfinished import Interrupted
 from simscaleai.datagen.validate import Report, content_hash, validate_dataset
 

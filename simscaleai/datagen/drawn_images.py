@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from simscaleai.array_types import Array, ArrayDict, IntArray
+from simscaleai.datagen.episode_renderer import EpisodeRenderer
 from simscaleai.datagen.recorded_states import BATCH, check_states, recorded_contract
-from simscaleai.datagen.rerender import EpisodeRenderer
 from simscaleai.json_types import JsonDict
 from simscaleai.observations import is_image_key
 from simscaleai.sim.scene_cameras import scene_cameras

@@ -17,7 +17,6 @@ usual `if __name__ == "__main__":` there, as spawned processes then import the s
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -25,31 +24,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import mujoco
-import numpy as np
-
 from simscaleai.contract import EnvContract
-from simscaleai.convert import converted, plain
-from simscaleai.datagen.attempts import TooFewSuccesses, most_attempts, too_few
+from simscaleai.convert import converted
+from simscaleai.datagen.episode_rounds import run_rounds
 from simscaleai.datagen.executors import Executor, InProcess, Processes, executor_from_text
 from simscaleai.datagen.finalize import finalize
+from simscaleai.datagen.generation_plan import (
+    affordable_envs,
+    check_arguments,
+    env_settings,
+    make_recipe,
+    noted_cameras,
+    num_cpus,
+)
 from simscaleai.datagen.progress_bar import ProgressBar
-from simscaleai.datagen.recipe import Recipe, model_sha256
+from simscaleai.datagen.recipe import Recipe
 from simscaleai.datagen.shard_maker import ShardTask
 from simscaleai.datagen.sharded_output import generate_shards
-from simscaleai.datagen.shards import EpisodeSummary, ShardFolder
+from simscaleai.datagen.shards import ShardFolder
 from simscaleai.datagen.spawn import Order, end_if_imported_by_worker, order
 from simscaleai.datagen.unfinished import begin, keep_finished
-from simscaleai.datagen.worker_pool import Job, Worker, WorkerPool, make_env
+from simscaleai.datagen.worker_pool import Job
 from simscaleai.errors import UserError
 from simscaleai.json_types import JsonDict
 from simscaleai.memory import require_memory
-from simscaleai.rollout.policies import policy_sha256, resolve_policy
-from simscaleai.sim.scene_cameras import scene_cameras
+from simscaleai.rollout.policies import resolve_policy
 
-RECORDER_BYTES = 512 * 2**20
 _EPISODE_BYTES = 500  # of an episode's summary, in memory while others run
-_WORKER_BYTES = 60 * 2**20
+_WORKER_BYTES = 60 * 2**20  # of a process that has imported the package, before it steps anything
 
 
 @converted
@@ -134,11 +136,12 @@ def generate_dataset(
     output = _output(output_path, shard_episodes, executor)
     folder = ShardFolder(output)
     given = {**(env_kwargs or {}), **({} if robot is None else {"robot": robot})}
-    settings = _settings(env_name, given, cameras, image_size, depth, segmentation)
+    settings = env_settings(env_name, given, cameras, image_size, depth, segmentation)
     noted: JsonDict = {}
     if states_only:
-        noted = _noted(cameras, image_size, depth or segmentation)
-        settings = _settings(env_name, given, (), image_size, False, False)
+        # the first settings have checked the cameras; the episodes are run without any
+        noted = noted_cameras(cameras, image_size, depth or segmentation)
+        settings = env_settings(env_name, given, (), image_size, False, False)
     job = Job(
         env_name=env_name,
         env_kwargs=settings,
@@ -149,20 +152,21 @@ def generate_dataset(
         seed=seed,
         only_success=only_success,
         num_envs=num_envs,
-        num_threads=0 if workers <= 1 else max(1, _cpus() // workers),
+        num_threads=0 if workers <= 1 else max(1, num_cpus() // workers),
         folder=folder.path,
         next_obs=next_obs,
     )
-    _check(job, n_episodes, valid_fraction, workers, shard_episodes)
+    # all that can be wrong is found before the first file is written, or an old one replaced
+    check_arguments(job, n_episodes, valid_fraction, workers, shard_episodes)
     require_memory(_EPISODE_BYTES * n_episodes, f"n_episodes={n_episodes}", "make several datasets")
+    # workers of an executor may be other machines, whose memory is not known here
     if shard_episodes is None or executor is None:
         require_memory(_WORKER_BYTES * min(workers, n_episodes), f"workers={workers}")
-    ordered = (
-        order(job) if workers > 1 or executor else Order(job, {}, {}, {})
-    )  # raises before files are touched
-    recipe = replace(_recipe(job, n_episodes, valid_fraction), render=noted)
+    # `order` raises for what spawned processes cannot have: here, before files are touched
+    ordered = order(job) if workers > 1 or executor else Order(job, {}, {}, {})
+    recipe = replace(make_recipe(job, n_episodes, valid_fraction), render=noted)
     environment = EnvContract.from_dict(recipe.environment)
-    job = replace(job, num_envs=_affordable(num_envs, environment, max_steps))
+    job = replace(job, num_envs=affordable_envs(num_envs, environment, max_steps))
     if shard_episodes is not None:
         task = ShardTask(replace(ordered, job=job), recipe, output.absolute(), shard_episodes)
         engine = _executor(executor, workers, task)
@@ -171,15 +175,27 @@ def generate_dataset(
         )
         return {**statistics, "output_path": str(output), "seconds": time.perf_counter() - began}
     made = begin(folder, recipe.to_dict(), resume=resume, overwrite=overwrite)
-    if made is not None:
-        seconds = time.perf_counter() - began
-        return _result(made, output, seconds=seconds, resumed=n_episodes)
-    with keep_finished(folder), ProgressBar(n_episodes, show=show_progress) as bar:
-        resumed = len(folder.finished())
-        finished = _run(job, recipe, workers, folder, bar)
+    resumed = n_episodes
+    if made is None:
+        made, resumed = _make_file(job, recipe, workers, folder, show_progress)
+    return {
+        **made,
+        "output_path": str(output),
+        "file_size_mb": output.stat().st_size / 1e6,
+        "resumed_episodes": resumed,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def _make_file(
+    job: Job, recipe: Recipe, workers: int, folder: ShardFolder, show: bool
+) -> tuple[JsonDict, int]:
+    """Run what is missing and write the file; return its statistics, and how many episodes were there."""
+    with keep_finished(folder), ProgressBar(recipe.n_episodes, show=show) as bar:
+        resumed = len(folder.finished())  # before this run adds its own
+        finished = run_rounds(job, recipe, workers, folder, bar)
         bar.writing()
-        statistics = finalize(recipe, folder, finished)
-    return _result(statistics, output, seconds=time.perf_counter() - began, resumed=resumed)
+        return finalize(recipe, folder, finished), resumed
 
 
 def _output(path: str | Path, shard_episodes: int | None, executor: str | Executor | None) -> Path:
@@ -206,156 +222,7 @@ def _executor(executor: str | Executor | None, workers: int, task: ShardTask) ->
             return InProcess()
         return Processes(min(workers, task.count), needs_main=task.order.needs_main)
     if isinstance(executor, str):
+        # beside the folder of shards, which holds nothing but the dataset
         logs = task.folder.with_name(f"{task.folder.name}.{executor.partition(':')[0]}")
         return executor_from_text(executor, workers, logs)
     return executor
-
-
-def _run(
-    job: Job, recipe: Recipe, workers: int, folder: ShardFolder, bar: ProgressBar
-) -> dict[int, EpisodeSummary]:
-    """Run the missing episodes in rounds; return the summaries of all finished ones."""
-    finished = folder.finished()
-    bar.start(finished.values())
-    pool: Worker | WorkerPool | None = None
-    try:
-        while todo := _missing(recipe, finished):
-            if pool is None:
-                crew = min(workers, len(todo))
-                pool = Worker(job) if crew == 1 else WorkerPool(job, crew)
-            pool.run(todo, bar.add)
-            finished = folder.finished()
-            assert all(i in finished for i in todo)
-    except TooFewSuccesses:
-        folder.remove()  # the same attempts would fail again
-        raise
-    finally:
-        if pool is not None:
-            pool.close()
-    return finished
-
-
-def _missing(recipe: Recipe, finished: Mapping[int, EpisodeSummary]) -> list[int]:
-    """Return the episodes to run next; [] once the dataset is determined.
-
-    The dataset is the first n kept episodes in order of index, so attempts beyond them do no harm. Their
-    number is estimated from the success rate so far.
-    """
-    wanted = recipe.n_episodes
-    # A killed run leaves holes: every episode before the last attempt has to be known.
-    attempts = max(wanted, max(finished, default=-1) + 1)
-    holes = [i for i in range(attempts) if i not in finished]
-    if holes:
-        return holes
-    kept = sum(f.kept for f in finished.values())
-    limit = most_attempts(recipe, wanted)
-    if kept >= wanted:
-        return []
-    if attempts >= limit:
-        successes = sum(f.success for f in finished.values())
-        diverged = sum(f.diverged for f in finished.values())
-        raise too_few(recipe, wanted, len(finished), successes, diverged)
-    rate = (kept + 1) / (attempts + 1)
-    more = math.ceil((wanted - kept) / rate)
-    return list(range(attempts, min(attempts + more, limit)))
-
-
-def _result(statistics: JsonDict, output: Path, *, seconds: float, resumed: int) -> JsonDict:
-    return {
-        **statistics,
-        "output_path": str(output),
-        "file_size_mb": output.stat().st_size / 1e6,
-        "resumed_episodes": resumed,
-        "seconds": seconds,
-    }
-
-
-def _recipe(job: Job, n_episodes: int, valid_fraction: float) -> Recipe:
-    checkpoint = policy_sha256(job.policy_type)
-    env = make_env(job, 1)
-    try:
-        return Recipe(
-            n_episodes=n_episodes,
-            seed=job.seed,
-            policy=job.policy_type,
-            policy_sha256=checkpoint,
-            randomization=job.randomization,
-            max_steps=job.max_steps,
-            noise=job.noise,
-            only_success=job.only_success,
-            valid_fraction=valid_fraction,
-            environment=env.contract.to_dict(),
-            mujoco_version=mujoco.__version__,
-            model_sha256=model_sha256(env.model),
-            next_obs=job.next_obs,
-        )
-    finally:
-        env.close()
-
-
-def _noted(cameras: Sequence[str], image_size: int, more: bool) -> JsonDict:
-    """Return the cameras that a dataset of states notes; UserError for images that training cannot draw."""
-    if more:
-        raise UserError(
-            "states_only records no images, and training draws color; leave out depth and segmentation, and"
-            " draw them with `simscale render`."
-        )
-    return {"cameras": list(cameras), "image_size": image_size} if cameras else {}
-
-
-def _settings(
-    env_name: str,
-    env_kwargs: Mapping[str, Any] | None,
-    cameras: Sequence[str],
-    image_size: int,
-    depth: bool,
-    segmentation: bool,
-) -> JsonDict:
-    """Return `env_kwargs` with the settings of the named cameras."""
-    settings: JsonDict = plain(env_kwargs or {})
-    if not cameras:
-        if depth or segmentation:
-            raise UserError("depth and segmentation need cameras; name some with cameras.")
-        return settings
-    settings["cameras"] = scene_cameras(env_name, cameras, image_size, **settings)
-    return {**settings, "observe_depth": depth, "observe_segmentation": segmentation}
-
-
-def _check(
-    job: Job, n_episodes: int, valid_fraction: float, workers: int, shard_episodes: int | None
-) -> None:
-    """Raise one UserError that names every argument out of range."""
-    rules = {
-        f"n_episodes {n_episodes} (at least 1)": n_episodes >= 1,
-        f"max_steps {job.max_steps} (at least 1)": job.max_steps >= 1,
-        f"seed {job.seed} (at least 0)": job.seed >= 0,
-        f"noise {job.noise} (0 or more)": 0 <= job.noise < math.inf,
-        f"valid_fraction {valid_fraction} (0 to less than 1)": 0 <= valid_fraction < 1,
-        f"workers {workers} (at least 1)": workers >= 1,
-        f"num_envs {job.num_envs} (at least 1)": job.num_envs >= 1,
-        f"shard_episodes {shard_episodes} (at least 1)": shard_episodes is None
-        or shard_episodes >= 1,
-    }
-    wrong = [rule for rule, holds in rules.items() if not holds]
-    if wrong:
-        raise UserError("Out of range: " + ", ".join(wrong) + ".")
-
-
-def _affordable(num_envs: int, environment: EnvContract, max_steps: int) -> int:
-    """Return how many envs fit in RECORDER_BYTES while recording, at most `num_envs`."""
-    step_nbytes = sum(
-        math.prod(shape) * np.dtype(environment.obs_dtypes[key]).itemsize
-        for key, shape in environment.obs_shapes.items()
-    )
-    require_memory(
-        step_nbytes * max_steps,
-        f"An episode of max_steps={max_steps}",
-        "choose fewer steps or smaller images",
-    )
-    return max(1, min(num_envs, RECORDER_BYTES // (step_nbytes * max_steps)))
-
-
-def _cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -153,3 +153,8 @@ def check_output(
         raise ExistingFileError(
             f"{output} exists; choose another output or replace it with --overwrite."
         )
+
+
+def source_hash(data: EpisodeSource) -> str:
+    """Return what identifies a dataset in the recipe of another; "" if it was made elsewhere."""
+    return str(data.attribute("content_hash", ""))

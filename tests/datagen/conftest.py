@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from simscaleai import seeding
 from simscaleai.contract import EnvContract
-from simscaleai.datagen import generator, worker_pool
+from simscaleai.datagen import generation_plan, worker_pool
 
 
 class PointExpert:
@@ -110,7 +110,7 @@ def point_env(monkeypatch):
         made.append(PointEnv(num_envs, job.max_steps, job.randomization))
         return made[-1]
 
-    monkeypatch.setattr(generator, "make_env", make_env)
+    monkeypatch.setattr(generation_plan, "make_env", make_env)
     monkeypatch.setattr(worker_pool, "make_env", make_env)
     return made
 

@@ -11,10 +11,11 @@ import h5py
 import numpy as np
 import pytest
 
+from simscaleai.contract import EnvContract
 from simscaleai.datagen import (
     content_hash,
     generate_dataset,
-    generator,
+    generation_plan,
     shards,
 )
 from simscaleai.datagen.recipe import episode_seed
@@ -218,10 +219,10 @@ def test_batch_width():
 
 
 def test_images_narrow_the_batch():
-    contract = generator.EnvContract("x", {}, {"image": (128, 128, 3)}, {"image": "uint8"}, 4, 0.05)
+    contract = EnvContract("x", {}, {"image": (128, 128, 3)}, {"image": "uint8"}, 4, 0.05)
     # 512 MiB / (128 * 128 * 3 B * 200 steps) = 54.6 rows
-    assert generator._affordable(64, contract, 200) == 54
-    assert generator._affordable(64, contract, 20_000) == 1
+    assert generation_plan.affordable_envs(64, contract, 200) == 54
+    assert generation_plan.affordable_envs(64, contract, 20_000) == 1
 
 
 def test_wrong_arguments_are_named_together(output):

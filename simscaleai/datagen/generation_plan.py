@@ -1,0 +1,120 @@
+"""Decide what a generation runs, from its arguments: settings, recipe, and how many envs fit in memory."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from simscaleai.contract import EnvContract
+from simscaleai.convert import plain
+from simscaleai.datagen.recipe import Recipe, model_sha256
+from simscaleai.datagen.worker_pool import Job, make_env
+from simscaleai.errors import UserError
+from simscaleai.json_types import JsonDict
+from simscaleai.memory import require_memory
+from simscaleai.rollout.policies import policy_sha256
+from simscaleai.sim.scene_cameras import scene_cameras
+
+RECORDER_BYTES = 512 * 2**20  # of the observations of all unfinished episodes of one worker
+
+
+def make_recipe(job: Job, n_episodes: int, valid_fraction: float) -> Recipe:
+    """Return everything that decides the content of the dataset."""
+    checkpoint = policy_sha256(job.policy_type)
+    # the contract and the hash of the model are known only of an env that was made
+    env = make_env(job, 1)
+    try:
+        return Recipe(
+            n_episodes=n_episodes,
+            seed=job.seed,
+            policy=job.policy_type,
+            policy_sha256=checkpoint,
+            randomization=job.randomization,
+            max_steps=job.max_steps,
+            noise=job.noise,
+            only_success=job.only_success,
+            valid_fraction=valid_fraction,
+            environment=env.contract.to_dict(),
+            mujoco_version=mujoco.__version__,
+            model_sha256=model_sha256(env.model),
+            next_obs=job.next_obs,
+        )
+    finally:
+        env.close()
+
+
+def noted_cameras(cameras: Sequence[str], image_size: int, more: bool) -> JsonDict:
+    """Return the cameras that a dataset of states notes; UserError for images that training cannot draw."""
+    if more:
+        raise UserError(
+            "states_only records no images, and training draws color; leave out depth and segmentation, and"
+            " draw them with `simscale render`."
+        )
+    return {"cameras": list(cameras), "image_size": image_size} if cameras else {}
+
+
+def env_settings(
+    env_name: str,
+    env_kwargs: Mapping[str, Any] | None,
+    cameras: Sequence[str],
+    image_size: int,
+    depth: bool,
+    segmentation: bool,
+) -> JsonDict:
+    """Return `env_kwargs` with the settings of the named cameras."""
+    settings: JsonDict = plain(env_kwargs or {})
+    if not cameras:
+        if depth or segmentation:
+            raise UserError("depth and segmentation need cameras; name some with cameras.")
+        return settings
+    settings["cameras"] = scene_cameras(env_name, cameras, image_size, **settings)
+    return {**settings, "observe_depth": depth, "observe_segmentation": segmentation}
+
+
+def check_arguments(
+    job: Job, n_episodes: int, valid_fraction: float, workers: int, shard_episodes: int | None
+) -> None:
+    """Raise one UserError that names every argument out of range."""
+    rules = {
+        f"n_episodes {n_episodes} (at least 1)": n_episodes >= 1,
+        f"max_steps {job.max_steps} (at least 1)": job.max_steps >= 1,
+        f"seed {job.seed} (at least 0)": job.seed >= 0,
+        f"noise {job.noise} (0 or more)": 0 <= job.noise < math.inf,
+        f"valid_fraction {valid_fraction} (0 to less than 1)": 0 <= valid_fraction < 1,
+        f"workers {workers} (at least 1)": workers >= 1,
+        f"num_envs {job.num_envs} (at least 1)": job.num_envs >= 1,
+        f"shard_episodes {shard_episodes} (at least 1)": shard_episodes is None
+        or shard_episodes >= 1,
+    }
+    # all at once: a command with two mistakes is corrected in one go
+    wrong = [rule for rule, holds in rules.items() if not holds]
+    if wrong:
+        raise UserError("Out of range: " + ", ".join(wrong) + ".")
+
+
+def affordable_envs(num_envs: int, environment: EnvContract, max_steps: int) -> int:
+    """Return how many envs fit in RECORDER_BYTES while recording, at most `num_envs`."""
+    # arrays are uncompressed in memory until their episode has ended
+    step_nbytes = sum(
+        math.prod(shape) * np.dtype(environment.obs_dtypes[key]).itemsize
+        for key, shape in environment.obs_shapes.items()
+    )
+    require_memory(
+        step_nbytes * max_steps,
+        f"An episode of max_steps={max_steps}",
+        "choose fewer steps or smaller images",
+    )
+    return max(1, min(num_envs, RECORDER_BYTES // (step_nbytes * max_steps)))
+
+
+def num_cpus() -> int:
+    """Return how many CPUs this process may use."""
+    # a container or a SLURM job has fewer than the machine; macOS and Windows have no such call
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
