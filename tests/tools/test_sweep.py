@@ -15,8 +15,9 @@ from simscaleai.training.run_config import RunConfig
 
 pytest.importorskip("hydra")
 
-from simscaleai.tools import sweep
-from simscaleai.tools.sweep import label, run_sweep
+from simscaleai.tools import sweep, sweep_job
+from simscaleai.tools.sweep import run_sweep
+from simscaleai.tools.sweep_job import label
 
 WORDS = ["model.hidden_dim=8,16", "seed=0,1"]
 FOLDERS = [
@@ -202,8 +203,8 @@ def test_labels_are_file_names() -> None:
 
 def test_results_of_processes_that_died_are_not_taken_for_finished(train) -> None:
     run_sweep(["seed=0,1"])
-    Path("runs/sweep/0-seed=0", sweep.RESULT_FILE).write_text("{half")
-    Path("runs/sweep/1-seed=1", sweep.RESULT_FILE).write_text("[1]")
+    Path("runs/sweep/0-seed=0", sweep_job.RESULT_FILE).write_text("{half")
+    Path("runs/sweep/1-seed=1", sweep_job.RESULT_FILE).write_text("[1]")
     del train[:]
     assert run_sweep(["seed=0,1"]) == 0
     assert [run.seed for run in train] == [0, 1]
