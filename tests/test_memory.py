@@ -66,7 +66,7 @@ def test_libraries_that_ran_out_of_memory_are_understood() -> None:
         ({"n_episodes": 10**12}, "n_episodes=1000000000000"),
         ({"max_steps": 10**11}, "An episode of max_steps=100000000000"),
         ({"workers": 10**6, "n_episodes": 10**6}, "workers=1000000"),
-        ({"cameras": ["front_cam"], "image_size": 10**6}, "A picture of 1000000 x 1000000 pixels"),
+        ({"cameras": ["front_cam"], "image_size": 10**6}, "An image of 1000000 x 1000000 pixels"),
     ],
 )
 def test_data_generation(settings: dict[str, Any], named: str, tmp_path: Path) -> None:

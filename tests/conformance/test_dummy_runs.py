@@ -67,7 +67,7 @@ def test_the_documented_pair_of_commands(tmp_path: Path) -> None:
 
 def test_a_state_of_another_width_is_named(tmp_path: Path) -> None:
     path = trained("bc:debug", {"state_dim": 7}, tmp_path)
-    with pytest.raises(UserError, match=r"'state' has rows of shape \(20,\), expected \(7,\)"):
+    with pytest.raises(UserError, match=r"'state' has the shape \(20,\) per env, expected \(7,\)"):
         evaluate_checkpoint(path, 1, env_name="reach", device="cpu", show_progress=False)
 
 

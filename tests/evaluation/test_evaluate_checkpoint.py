@@ -142,7 +142,7 @@ def test_checkpoints_that_cannot_be_evaluated(checkpoint: Any, tmp_path: Path) -
     with pytest.raises(UserError, match=r"final\.pt"):
         run()
     checkpoint(contract=False)
-    with pytest.raises(UserError, match="env_name"):
+    with pytest.raises(UserError, match="--env-name"):
         run()
     assert run(env_name="reach")["n_episodes"] == 1
     checkpoint()

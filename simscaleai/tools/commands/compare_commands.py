@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simscaleai.convert import convert
 from simscaleai.tools.app import RandomizeCommand, app, echo, examples
 from simscaleai.tools.commands.options import (
     CameraPoses,
@@ -203,6 +202,7 @@ def stress(
     ] = None,
 ) -> None:
     """Measure a policy under one change at a time, each in levels and with a matched control."""
+    from simscaleai.convert import convert
     from simscaleai.evaluation.stress import StressSettings, stress_policy
 
     settings = StressSettings(

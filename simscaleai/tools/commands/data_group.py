@@ -161,8 +161,12 @@ def edit(
         typer.Option(metavar="OLD=NEW", help="Another sentence for an instruction; repeatable."),
     ] = None,
     drop_obs: Annotated[
-        str, typer.Option(metavar="NAMES", help="Observations to leave out, separated by commas.")
-    ] = "",
+        list[str] | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Observations to leave out, such as target_pos; may be repeated.",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a dataset with other instructions, or with fewer observations."""

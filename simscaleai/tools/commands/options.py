@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -77,7 +77,7 @@ _FLAGS = {
 }
 
 
-def names(texts: Iterable[str] | None) -> list[str]:
+def names(texts: list[str] | None) -> list[str]:
     """Return the parts of lists such as "wrist_cam,front_cam", of an option that may be repeated."""
     return [part.strip() for text in texts or () for part in text.split(",") if part.strip()]
 
