@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from simscaleai.datagen.dataset_hash import content_hash
 from simscaleai.datagen.dataset_info import dataset_info
 from simscaleai.datagen.drawn_images import draw_images
 from simscaleai.datagen.edit import edit_dataset
@@ -14,7 +15,7 @@ from simscaleai.datagen.repair import repair_dataset
 from simscaleai.datagen.rerender import render_dataset
 from simscaleai.datagen.split import split_dataset
 from simscaleai.datagen.unfinished import Interrupted
-from simscaleai.datagen.validate import Report, content_hash, validate_dataset
+from simscaleai.datagen.validate import Report, validate_dataset
 
 __all__ = [
     "Interrupted",
