@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from simscaleai.storage.episode import (
-    IDENTITY,
-    combine_digests,
-    episode_digest,
-)
+from simscaleai.storage.episode import IDENTITY, combine_digests, episode_digest
 from simscaleai.storage.episodes import EpisodeSource, open_dataset
 
 

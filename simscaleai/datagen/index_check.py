@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from simscaleai.storage.episode import (
-    OBS,
-)
+from simscaleai.storage.episode import OBS
 from simscaleai.storage.episode_file import open_file
 from simscaleai.storage.episodes import EpisodeFile
 
@@ -14,7 +12,7 @@ def index_is_true(file: EpisodeFile) -> bool:
     everything = file.split("all")
     keys = ["actions", *(OBS + key for key in file.obs_keys)]
     with open_file(file.path) as indexed:
-        # a file of another program, or one that was changed by it since: HDF5 itself is read
+        # a file of another program: HDF5 itself is read
         if indexed.index is None:
             return True
         if indexed.episodes != file.episodes:

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from simscaleai.datagen.dataset_checks import DatasetChecks
-from simscaleai.datagen.dataset_doctor import Finding
 from simscaleai.datagen.dataset_hash import hash_of_checksums
 from simscaleai.datagen.episode_checks import EpisodeChecks
+from simscaleai.datagen.finding import Finding
 from simscaleai.datagen.problems import Problems, sentences
 from simscaleai.errors import UserError
 from simscaleai.storage.episodes import EpisodeSource, open_dataset
