@@ -75,6 +75,7 @@ class DrawnImages:
 
     def __init__(self, data: EpisodeSource, settings: JsonDict) -> None:
         self._settings, self._recorded = settings, recorded_contract(data, "drawn")
+        # a path and not the open file, which the caller may close
         self._source = data if isinstance(data, ShardedDataset) else data.path
         everything = list(range(len(data)))
         self._states: ShardReader | StepReader
@@ -131,6 +132,7 @@ class DrawnImages:
                     json.loads(file.episode_attribute(i, "randomization", "{}"))
                     for i in range(len(file))
                 ]
+            # the one that was asked for longest ago goes first
             while len(self._drawn) > _KEPT_FILES:
                 self._drawn.popitem(last=False)
         self._drawn.move_to_end(path)

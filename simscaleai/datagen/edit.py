@@ -50,6 +50,7 @@ def edit_dataset(
         raise UserError("There is nothing to edit; give instructions or observations.")
     with open_dataset(dataset) as data:
         sentences = {episode.language for episode in data.episodes}
+        # a misspelled name would change nothing, and nobody would notice
         for old in renamed:
             if old not in sentences:
                 raise unknown_name(f"instruction of {data.path}:", old, sentences)
@@ -67,6 +68,7 @@ def edit_dataset(
                 next_obs=_without(episode.next_obs, dropped),
             )
 
+        # models take shapes and instructions from the contract, so that it changes too
         contract = data.contract
         if contract is not None:
             contract = _edited(contract, renamed, dropped)

@@ -99,6 +99,7 @@ class EpisodeRenderer:
         `drawn` is what randomization drew for the episode of each; empty if nothing was randomized.
         """
         if self._randomizer is not None:
+            # the env always has `BATCH` envs; the rest of them repeats the last one
             padded = [*drawn, *([drawn[-1]] * (BATCH - len(drawn)))]
             self._apply([self._complete(recorded) for recorded in padded])
         return self._images(states)
@@ -111,6 +112,7 @@ class EpisodeRenderer:
         if self._randomizer is None:
             return recorded
         self._complete(recorded)  # refuses what is not known
+        # looks only: what acts on the physics stays as it was recorded
         if self._seed is not None:
             rng = seeding.generator(self._seed, "looks", episode_seed)
             draws = self._randomizer.draw(rng.random((1, self._randomizer.num_uniforms)))

@@ -74,6 +74,7 @@ def export_dataset(
         ProgressBar(len(data), show=show_progress) as bar,
     ):
         bar.start(())
+        # subtasks need the simulator, which other exports do without
         finder = SubtaskFinder(data) if subtasks else None
         try:
             writer = LeRobotWriter(

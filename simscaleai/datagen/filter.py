@@ -44,6 +44,7 @@ class Conditions:
         chosen = [i for i in data.split(self.split or "all") if self._fits(data, i)]
         if self.stage is None:
             return chosen
+        # last, since it loads states into the simulation: only of episodes that fit otherwise
         with closing(SubtaskFinder(data)) as finder:
             if self.stage not in finder.stages:
                 raise unknown_name("stage", self.stage, finder.stages)

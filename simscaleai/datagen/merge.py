@@ -48,11 +48,12 @@ def merge_datasets(
         sources = [stack.enter_context(open_dataset(path)) for path in datasets]
         for other in sources[1:]:
             _require_same(sources[0], other)
-        checksums: set[str] = set()
+        checksums: set[str] = set()  # of arrays: names and order of episodes do not count
         choices, copies = [], 0
         for data in sources:
             chosen = []
             for i in data.split("all"):
+                # stored ones are trusted here; `validate` compares them
                 checksum = data.episode_attribute(i, "checksum") or data.checksum(i)
                 if checksum in checksums:
                     copies += 1
@@ -68,6 +69,7 @@ def merge_datasets(
 def _require_same(first: EpisodeSource, other: EpisodeSource) -> None:
     """Raise UserError with every difference between the environments of two datasets."""
     a, b = first.contract, other.contract
+    # data of other programs has no contract: shapes and dtypes are all that can be compared
     if a is None or b is None:
         found = [] if a is b else ["one of them does not say in which environment it was made"]
         found += _array_differences(first, other)

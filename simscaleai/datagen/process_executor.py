@@ -51,6 +51,7 @@ class Processes:
                     if tries[item] >= MAX_TRIES:
                         raise killed_too_often(item) from error
                     self._pools.pop(worker).shutdown(wait=False)
+                    # first in line: an item that kills workers ends the run early
                     waiting.appendleft(item)
                     start(worker)
                 else:
@@ -60,6 +61,7 @@ class Processes:
     def close(self) -> None:
         """Kill the workers: what they were at is done again by the next run."""
         for pool in self._pools.values():
+            # a pool has no method that ends a running task
             for process in list((getattr(pool, "_processes", None) or {}).values()):
                 process.kill()
             pool.shutdown(wait=True, cancel_futures=True)

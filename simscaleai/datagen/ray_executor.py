@@ -40,6 +40,7 @@ class Ray:
                 item = waiting.popleft()
                 running[remote.remote(shared, item)] = item
             for reference in ray.wait(list(running), num_returns=1)[0]:
+                # Ray has tried a killed task again itself, `max_retries` times
                 item = running.pop(reference)
                 try:
                     result = ray.get(reference)
@@ -67,6 +68,7 @@ class Ray:
         if names := os.environ.get(plugins.VARIABLE):
             variables[plugins.VARIABLE] = names
         settings: dict[str, Any] = {"runtime_env": {"env_vars": variables}, "log_to_driver": False}
+        # a cluster has its own limits; here, Ray may use what --workers says and no more
         if self._address:
             settings["address"] = self._address
         else:

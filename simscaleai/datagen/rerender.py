@@ -95,6 +95,7 @@ def render_dataset(
     folder = ShardFolder(output)
     with open_dataset(dataset) as data:
         contract = recorded_contract(data, "rendered again")
+        # cameras are looked up in the scene of the dataset, without those that it was recorded with
         settings = {**contract.env_config, "cameras": []}
         settings = {
             "cameras": scene_cameras(contract.env_name, cameras, image_size, **settings),
@@ -107,6 +108,7 @@ def render_dataset(
             recipe = renderer.recipe(data)
             made = begin(folder, recipe, resume=resume, overwrite=overwrite)
             todo: list[int] = []
+            # by episode: a merged dataset may hold several models
             edited = sum(
                 bool(name) and renderer.drawn_model(name) != name for name in _models(data)
             )

@@ -72,6 +72,7 @@ class Rewrite:
             )
         splits = source_splits(self.choices) if self.splits is None else self.splits
         about = {name: first.attribute(name) for name in _CARRIED}
+        # before the output is begun: it reads every episode's rewards, and may fail there
         statistics = self._statistics(splits)
         with atomic_path(output) as temporary, ProgressBar(count, show=show_progress) as bar:
             bar.start(())
@@ -131,6 +132,7 @@ def source_splits(choices: Sequence[Choice]) -> Splits:
     for choice in choices:
         data = choice.data
         own: Mapping[str, Sequence[int]] = data.splits()
+        # a dataset without these masks has a split all the same, which the new file keeps
         if not set(SPLITS) & own.keys():
             own = {**own, **{name: data.split(name) for name in SPLITS}}
         for name, positions in own.items():
@@ -147,6 +149,7 @@ def check_output(
     """Raise UserError if `output` must not be written: it exists, or it is one of `sources`."""
     if output.is_dir():
         raise UserError(f"{output} is a folder; give the path of a file.")
+    # resolved: a link or a relative path may name the same file; --overwrite does not help here
     if output.exists() and any(output.resolve() == Path(path).resolve() for path in sources):
         raise UserError(f"{output} is the dataset itself; give another path for the output.")
     if output.exists() and not overwrite:

@@ -34,6 +34,7 @@ from simscaleai.storage.episode_file import open_file
 from simscaleai.storage.episode_writer import EpisodeWriter, fits_raw
 from simscaleai.storage.manifest import ArrayShapes, ShardRow, SplitStatistics, shard_name
 
+# In the file of each shard, so that its row can be made again by reading it.
 _COUNTS = ("attempts", "attempt_successes", "diverged")
 _worker: Worker | None = None  # of this process, with the environment of its last job
 
@@ -116,8 +117,9 @@ def make_shard(task: ShardTask, number: int) -> ShardRow:
     Raises:
       UserError: the folder is gone, the disk is full, or too few episodes can be used.
     """
-    task.order.register()
+    task.order.register()  # the user's own environments, in a process that has not run the script
     path = task.folder / shard_name(number)
+    # not created here: a mount that is gone would be written to the disk below it
     if not task.folder.is_dir():
         raise UserError(
             f"The folder {task.folder} is gone; start again, or mount it again and resume."
@@ -194,9 +196,11 @@ def _episodes(
     waiting: Sequence[int] = task.indices(number)
     wanted, attempt = len(waiting), 0
     while waiting:
+        # a policy that never succeeds must end, and not run forever
         if counts["attempts"] >= most_attempts(recipe, wanted):
             raise too_few(recipe, wanted, *counts.values())
         left_out = []
+        # of episode and attempt alone: the other episodes of the shard change nothing
         seeds = [attempt_seed(recipe.seed, index, attempt) for index in waiting]
         for finished in worker.episodes(waiting, seeds):
             for episode in finished:
@@ -233,6 +237,7 @@ def _row(
     lengths, seeds, successes, instructions, rewards = zip(*about, strict=True)
     valid = np.zeros(len(about), bool)
     valid[splits["valid"]] = True
+    # of the file as it is on the disk, in blocks: a shard may be larger than memory
     with open(path, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return ShardRow(

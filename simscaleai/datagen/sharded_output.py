@@ -66,6 +66,7 @@ def generate_shards(
     output = _ShardedOutput(task)
     output.check(resume=resume, overwrite=overwrite)
     lock = FolderLock(task.folder, "generating", str(task.folder))
+    # the lock is a file in the folder: this is the first write, and the first that may fail
     with name_disk_errors(task.folder):
         lock.take()
     try:
@@ -80,7 +81,7 @@ def generate_shards(
                 for row in executor.run(partial(make_shard, task), missing):
                     output.add(row)
                     bar.add(_progress(row, run=len(row.lengths)))
-            finally:
+            finally:  # after Ctrl-C too: workers must not write to a folder that is unlocked
                 executor.close()
                 close_worker()
             bar.writing()
@@ -119,6 +120,7 @@ class _ShardedOutput:
             raise UserError(
                 f"{folder} is a file, and --shard-episodes writes a folder; choose another --output."
             )
+        # --overwrite deletes shards: in a folder of other files, a wrong path would lose them
         others = sorted(p.name for p in folder.iterdir() if not _ours(p.name))
         if others:
             raise UserError(
@@ -198,6 +200,7 @@ class _ShardedOutput:
 
     def finish(self) -> JsonDict:
         """Write the manifest of the complete dataset; return its statistics."""
+        # a manifest that lists what is not there would make the dataset unreadable
         gone = [row.shard for row in self.rows.values() if not (self.folder / row.shard).exists()]
         if gone:
             for name in gone:

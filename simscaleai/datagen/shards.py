@@ -34,6 +34,7 @@ from simscaleai.storage.atomic import SUFFIX, atomic_path, leftovers
 from simscaleai.storage.episode import LABELS, NEXT_OBS, OBS, Episode
 from simscaleai.storage.lock import FolderLock
 
+# Whichever is reached first: a killed run loses the finished episodes of a few seconds at most.
 SHARD_EPISODES = 256
 SHARD_BYTES = 64 * 2**20
 SHARD_SECONDS = 5.0
@@ -100,6 +101,7 @@ class ShardFolder:
         """Delete shards that cannot be read, with a message; their episodes are then made again."""
         for shard in self.shards():
             try:
+                # arrays too: a file that was cut short may have whole summaries
                 for _ in read_shard(shard):
                     pass
             except UserError as error:
@@ -113,7 +115,7 @@ class ShardFolder:
     def remove(self) -> None:
         """Remove the folder and its files, unless another process has the lock."""
         if self.exists():
-            self._lock.take()
+            self._lock.take()  # refuses while another process generates
             shutil.rmtree(self.path, ignore_errors=True)
         self.close()
 
@@ -187,6 +189,7 @@ def write_shard(folder: Path, episodes: Sequence[Episode], keep: Sequence[bool])
     columns: JsonDict = {"episodes": np.array(json.dumps([vars(f) for f in summaries]))}
     wanted = [e.arrays() for e, kept in zip(episodes, keep, strict=True) if kept]
     if wanted:
+        # one column for all episodes: each entry of a zip file has a cost of its own
         columns |= {key: np.concatenate([a[key] for a in wanted]) for key in wanted[0]}
     # No temporary name ends in .npz, so that half a shard never looks like a shard.
     with (

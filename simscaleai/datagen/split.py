@@ -51,6 +51,7 @@ def split_dataset(
         members = list(units.values())
         if by == "instruction" and len(members) < 2:
             raise UserError(f"{data.path} has one instruction only; split it by episode.")
+        # masks name positions in the new file, which has the episodes in this order
         position = {i: k for k, i in enumerate(everything)}
         found = {
             name: sorted(position[i] for unit in chosen for i in members[unit])

@@ -32,7 +32,7 @@ from simscaleai.rollout.loop import ExplorationNoise, run_episodes
 from simscaleai.rollout.policies import make_policy
 from simscaleai.storage.episode import Episode
 
-_REPORT_SECONDS = 0.1
+_REPORT_SECONDS = 0.1  # the bar looks smooth, and pipes carry few messages
 
 
 @dataclass(frozen=True)
@@ -170,6 +170,7 @@ class WorkerPool:
         """
         with _ctrl_c() as pressed:
             for k, (_, pipe) in enumerate(self._members):
+                # every n-th: shares that differ by one episode at most
                 _send(pipe, list(indices[k :: len(self._members)]))
             self._busy = {pipe: process for process, pipe in self._members}
             self._listen(report, pressed)
@@ -195,6 +196,7 @@ class WorkerPool:
                 try:
                     message = pipe.recv()
                 except (EOFError, OSError):
+                    # the pipe broke: the exit code says more, once the process has ended
                     process = self._busy[pipe]
                     process.join(5)
                     raise how_it_ended(process.exitcode) from None
@@ -237,6 +239,7 @@ def _send(pipe: Connection, message: list[int] | None) -> None:
 
 def _serve(pipe: Connection, order: Order) -> None:
     """Main function of a worker process: receives lists of indices, sends progress and then None."""
+    # Ctrl-C of a terminal reaches all processes; only the main one may act on it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -256,7 +259,7 @@ def _serve(pipe: Connection, order: Order) -> None:
         pass  # the main process has closed the pipe
     except UserError as error:
         pipe.send(error)
-    except Exception:
+    except Exception:  # as text: a traceback does not travel between processes
         pipe.send(RuntimeError("A worker process failed:\n" + traceback.format_exc()))
 
 
@@ -282,4 +285,4 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    os._exit(1)
+    os._exit(1)  # at once: nobody waits for this process any more

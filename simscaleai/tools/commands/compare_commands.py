@@ -97,6 +97,7 @@ def compare(
         output_dir=None if output is None else str(output),
         videos=videos,
     )
+    # the report is written whatever the verdict; the verdict is no exit code
     report = compare_policies(policies, settings)
     for comparison in report.comparisons:
         _print_comparison(comparison, min_difference)
@@ -122,6 +123,7 @@ def _print_comparison(found: Comparison, min_difference: float) -> None:
             f"{100 * found.difference:+.1f} % ({100 * found.interval[0]:+.1f} to"
             f" {100 * found.interval[1]:+.1f}, p = {found.p_value:.3g}, at any time)",
         ),
+        # narrower, since it counts on one look at the end; not valid for a comparison that may stop early
         (
             "if the number of episodes had been fixed",
             f"{100 * found.newcombe_interval[0]:+.1f} to {100 * found.newcombe_interval[1]:+.1f} %,"
@@ -239,8 +241,10 @@ def _print_stress(report: StressReport) -> None:
         if not axis.arms:  # excluded, see below
             continue
         columns = [f"level ({axis.unit})", "success", "against control", "failures"]
+        # only tasks with several instructions say which object was approached
         if any(arm.following for arm in axis.arms):
             columns.append(LABELS["approached_right"])
+        # the last cell belongs to the column that may be missing
         rows = [_stress_row(arm)[: len(columns)] for arm in axis.arms]
         table(f"{axis.name}, {report.settings.n_episodes} episodes each", columns, rows)
     for axis in report.axes:

@@ -30,6 +30,7 @@ Executor = Annotated[
         help="What makes the shards: processes, slurm or ray, as in slurm:partition=cpu,timeout_min=240.",
     ),
 ]
+# Other commands that write datasets have these too.
 Resume = Annotated[bool, typer.Option("--resume", help="Finish an interrupted run.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 
@@ -116,6 +117,7 @@ def datagen(
         policy,
         domain_randomization=randomize is not None,  # the level implies the switch
         randomize=randomize,
+        # --env max_episode_steps=N and --max-steps N mean the same limit
         max_steps=settings.pop("max_episode_steps", max_steps),
         seed=seed,
         only_success=only_success,
@@ -136,6 +138,7 @@ def datagen(
         states_only=states_only,
     )
     results("Dataset", result)
+    # what was written is read back at once: an error shows before hours of training
     if shard_episodes is None:
         check(Path(output))
     else:  # reading a large dataset takes long
@@ -184,6 +187,7 @@ def render(
         overwrite=overwrite,
     )
     results("Rendered", result)
+    # images of a broken driver are black, which the check finds
     check(output)
 
 
@@ -203,10 +207,12 @@ def check(dataset: Path) -> None:
     report = validate_dataset(dataset)
     found = f"{report.episodes} episodes, {report.steps} steps, {report.successes} successful"
     rows = [("content", found), ("hash", report.content_hash or "none")]
+    # by severity: what is shown first is to be mended first
     rows += [("error", sentence) for sentence in report.errors]
     rows += [("warning", sentence) for sentence in report.warnings]
     rows += [("finding", str(finding)) for finding in report.findings]
     rows += [("verdict", "good" if report.ok else "not fit for training")]
     table(f"Check of {dataset}", ["", "found"], rows)
     if not report.ok:
+        # after the table, and without a message: 1 is for findings, 2 for wrong input
         raise typer.Exit(1)

@@ -19,6 +19,8 @@ data = typer.Typer(
 )
 app.add_typer(data)
 
+# Every command takes `--output`: a tool that changed its input could lose the only copy.
+
 Output = Annotated[Path, typer.Option("--output", "-o", help="HDF5 file to write.")]
 
 
@@ -115,6 +117,7 @@ def filter_(
 
 
 def _range(text: str) -> tuple[int, int]:
+    # `int` alone would take " 1_0" and "-5"
     first, _, last = text.partition(":")
     if not (first.isdecimal() and last.isdecimal()):
         raise UserError(f"--seeds {text!r} is no range; write FIRST:LAST, such as 0:99.")
@@ -175,6 +178,7 @@ def edit(
 
     pairs = dict[str, str]()
     for text in instruction or ():
+        # at the first sign: a new sentence may hold another
         old, sign, new = text.partition("=")
         if not sign:
             raise UserError(f"--instruction {text!r} has no =; write OLD=NEW.")
@@ -191,5 +195,6 @@ def repair(dataset: Dataset, output: Output, overwrite: Overwrite = False) -> No
     from simscaleai.datagen import repair_dataset
     from simscaleai.tools.console import results
 
+    # the copy is checked, since what was damaged may be more than was found
     results("Repaired", repair_dataset(dataset, output, overwrite=overwrite))
     check(output)

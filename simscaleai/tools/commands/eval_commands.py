@@ -140,15 +140,18 @@ def evaluate(
         from simscaleai.tools.report.report_page import REPORT, check_report_path
 
         check_report_path(output / REPORT)  # before the first episode
+    # a policy that cannot be loaded does not end the evaluation of the others
     found: list[Metrics] = []
     paths: list[PathRecorder] = []
     problems: list[UserError] = []
     for policy in policies:
         try:
+            # paths are drawn in the report alone; recording costs a copy at each step
             recorders = [PathRecorder()] if report else []
             found.append(evaluate_source(policy, settings, recorders))
             paths += recorders
         except UnsavedResults as error:
+            # measured and not written, as on a full disk: the numbers are printed all the same
             found.append({**error.results, "output_path": None})
             paths += recorders
             problems.append(error)

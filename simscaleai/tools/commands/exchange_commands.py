@@ -65,8 +65,10 @@ def export(
 
     An exported policy has its normalization inside, and is compared with the policy before it is written.
     """
+    # the source decides; a policy of another runtime is asked for by name
     kind = format or ("lerobot" if _is_dataset(source) else "onnx")
     if kind in POLICY_FORMATS:
+        # a flag that would be ignored is refused: it shows that another kind was meant
         if video or subtasks or fps is not None:
             raise UserError(
                 f"--video, --subtasks and --fps are for datasets, and {kind} for policies."
@@ -94,6 +96,7 @@ def _is_dataset(path: Path) -> bool:
     """Return whether a path looks like a dataset, and not like a checkpoint or a run."""
     from simscaleai.storage.manifest import NAME
 
+    # by name and not by content: a path that is misspelled is named by what reads it
     return path.suffix in (".h5", ".hdf5") or (path / NAME).is_file()
 
 
@@ -107,6 +110,7 @@ def _export_policy(
     from simscaleai.tools.console import results
 
     path = find_checkpoint(checkpoint)
+    # on the CPU, where the exported file is compared with it
     policy = ModelPolicy.from_checkpoint(path, "cpu")
     found = export_policy(policy, output, kind, instruction, overwrite, checkpoint_sha256(path))
     results(
@@ -132,5 +136,6 @@ def import_(
     from simscaleai.datagen import import_dataset
     from simscaleai.tools.console import results
 
+    # data of another program: what training would refuse is shown now
     results("Imported", import_dataset(folder, output, overwrite=overwrite))
     check(output)

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Options of several commands; `options.py` has those that other commands have as well.
+# The suffix decides the format, so that there is no second option for it.
 Save = Annotated[
     Path | None,
     typer.Option(help="File to write: png, pdf, svg, ...; without it, a window opens."),
 ]
+# None and not "reach": a checkpoint knows its environment.
 AnyEnv = Annotated[
     str | None, typer.Option(help="Environment; default: that of the checkpoint, or reach.")
 ]
@@ -224,6 +226,7 @@ def viz_video(
     size: Size = 256,
 ) -> None:
     """Record a video of several episodes side by side, each marked with its outcome."""
+    # matplotlib is imported by the command that draws: the others start without it
     from simscaleai.tools import visualize
 
     done = visualize.record_video(

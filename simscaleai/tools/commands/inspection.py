@@ -21,6 +21,7 @@ def list_envs() -> None:
     from simscaleai.sim import list_envs
     from simscaleai.tools.console import table
 
+    # after the table: a fault of one plugin must not hide what works
     faults = [state for state in plugins.states().values() if state != plugins.LOADED]
     rows = []
     for name in list_envs():
@@ -82,6 +83,7 @@ def info() -> None:
     from simscaleai.tools import info
     from simscaleai.tools.console import table
 
+    # each table is printed as soon as it is known: trying the render engines takes seconds
     table("Versions", ["library", "version"], list(info.versions().items()))
     table("Devices", ["device", "found"], list(info.devices().items()))
     if found := plugins.states():

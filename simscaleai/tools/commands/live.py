@@ -48,6 +48,7 @@ def viz_live(
     ] = 8080,
 ) -> None:
     """Watch a policy control the arm, in a window or a browser."""
+    # viewers are optional, and are imported by the command alone
     from simscaleai.tools.live import view_live
 
     player = view_live(

@@ -91,8 +91,10 @@ def env_settings(words: Sequence[str] | None, poses: Sequence[str] | None = None
     from simscaleai.config import parse_override
 
     settings: JsonDict = dict(map(parse_override, words or ()))
+    # two ways to give one setting could differ, and one of them would win silently
     for key in settings.keys() & _FLAGS.keys():
         raise UserError(f"The environment's {key} has a flag of its own: {_FLAGS[key]}.")
+    # the simulator is imported only if there is something to check: help and errors stay fast
     if settings:
         from simscaleai.config import load_config
         from simscaleai.sim.base_env import SimConfig
@@ -109,7 +111,7 @@ def _pose(text: str) -> tuple[str, list[float]]:
     try:
         numbers = [float(number) for point in points for number in point.split(",")]
     except ValueError:
-        numbers = []
+        numbers = []  # the sentence below explains the whole form
     if not name or len(points) != 2 or len(numbers) != 6:
         raise UserError(
             f"{text!r} is no pose of a camera; give its name, its position and the point at which it looks,"

@@ -85,6 +85,7 @@ def rl(
     from simscaleai.rl.training import train_agent
     from simscaleai.tools.console import results
 
+    # --robot is a setting of the environment, and is stored with the others
     settings = env_settings(env, camera_pose) | ({} if robot is None else {"robot": robot})
     # a group is given only if one of its flags is: None would replace that of the file
     of_agent = {"name": agent, "total_timesteps": total_steps}

@@ -45,6 +45,7 @@ def serve(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
 ) -> None:
     """Serve a policy over WebSockets, to robots and to `simscale eval ws://...` on other machines."""
+    # both belong to the extra `serve`; all else of the package works without them
     for package in ("websockets", "msgpack"):
         if find_spec(package) is None:
             raise UserError(
@@ -53,6 +54,7 @@ def serve(
     from simscaleai.tools.listening import exposure, listen, url
     from simscaleai.tools.policy_server import PolicyServer, run_until_stopped
 
+    # the policy first: a port that is open says that requests are answered
     server = PolicyServer(policy, device, max_envs, max_connections)
     with listen(host, port) as listening:
         if warning := exposure(listening):

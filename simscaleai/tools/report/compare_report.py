@@ -28,6 +28,7 @@ from simscaleai.tools.report.report_parts import (
     training_sections,
 )
 
+# A verdict of "same" or "undecided" is neither good nor bad: that depends on what was hoped for.
 _TONES = {Verdict.IMPROVED: "good", Verdict.REGRESSED: "bad"}
 _CHANGES = {"reward": "return", "length": "control steps", "stage": "failure stage reached"}
 
@@ -35,7 +36,7 @@ _CHANGES = {"reward": "return", "length": "control steps", "stage": "failure sta
 def write_compare_report(found: CompareReport) -> Path:
     """Write the report into the folder of the comparison; return its path."""
     names = list(found.episodes)
-    first = found.comparisons[0]
+    first = found.comparisons[0]  # all have the same baseline
     policies = [first.baseline, *(c.candidate for c in found.comparisons)]
     rates = tuple((name, rate_of(episodes)) for name, episodes in found.episodes.items())
     sections: list[Section] = [Rates("Success in all episodes that were run", rates)]
@@ -51,6 +52,7 @@ def write_compare_report(found: CompareReport) -> Path:
         funnel(f"Where episodes of {name} fail", episodes, found.stages)
         for name, episodes in found.episodes.items()
     ]
+    # short names as headings, whole ones to find the runs
     sections += training_sections(dict(zip(names, policies, strict=True)))
     sections += origin(command_line("compare", policies, found.settings), found.settings)
     report = Report(
@@ -98,6 +100,7 @@ def _numbers(found: CompareReport, names: list[str]) -> Table:
 
 
 def _differing(found: Comparison, names: str) -> list[Section]:
+    # films are named after their episode, as in episode_17.mp4
     captions = {e.index: f"Episode {e.index}: {e.baseline}, {e.candidate}" for e in found.differing}
     videos = [Path(path) for path in found.videos]
     clips = [(path, captions.get(int(path.stem.partition("_")[2]), path.stem)) for path in videos]

@@ -53,6 +53,7 @@ def report_path(results: Metrics, settings: SourceEvaluation) -> Path:
     """Return where the report of an evaluation goes: beside its results."""
     if settings.output_dir is not None:
         return Path(settings.output_dir) / REPORT
+    # `output_path` is None where the results could not be saved
     if results.get("output_path"):
         return Path(results["output_path"]).parent / REPORT
     return RUNS / "reports" / short_names([results["checkpoint"]])[0] / REPORT
@@ -80,7 +81,7 @@ def write_eval_report(
         name: [EpisodeResult(**e) for e in results["episodes"]]
         for name, results in zip(names, found, strict=True)
     }
-    several = len(found) > 1
+    several = len(found) > 1  # then headings name the policy
     sections: list[Section] = []
     if several:
         rows = tuple((name, rate_of(of)) for name, of in episodes.items())
@@ -90,6 +91,7 @@ def write_eval_report(
         paths = recorders[k].paths if k < len(recorders) else {}
         sections += _of_policy(name if several else "", results, episodes[name], settings, paths)
     sections += training_sections(dict(zip(names, policies, strict=True)))
+    # `demo` and others give their own command, which has made more than the report
     command = command or command_line("eval", policies, settings, "--report")
     sections += origin(command, settings)
     envs = ", ".join(dict.fromkeys(str(results["env_name"]) for results in found))
@@ -103,6 +105,7 @@ def _verdict(name: str, episodes: Sequence[EpisodeResult], several: bool) -> Ver
     success = rate_of(episodes)
     low, high = success.interval
     headline = f"{100 * success.rate:.1f} % success"
+    # an environment of another package may not say it; 0 % would be wrong
     if all(e.success is None for e in episodes):
         headline = "Success was not reported"
     detail = (
@@ -132,11 +135,12 @@ def _of_policy(
     shares = tuple(
         (LABELS.get(key, key), SuccessRate.of(share["count"], share["n"]))
         for key, share in following.items()
-        if share["n"]
+        if share["n"]  # no episode of this kind, as without several objects
     )
     sections.append(Rates(title("Following the instruction"), shares))
     sections.append(funnel(title("Where episodes fail"), episodes, results.get("stages", ())))
     sections.append(_failed(results, episodes, settings, title("Failures")))
+    # of several policies, one figure on top shows all
     over_time = () if name else _over_time({"": episodes})
     sections.append(
         Figures(title("Over time, and over the table"), (*over_time, *_paths(episodes, paths)))
@@ -154,6 +158,7 @@ def _failed(
         return gallery(title, [(file, file.stem.replace("_", " ")) for file in files])
     if not failed:
         return Gallery(title, (), "No episode failed.")
+    # the policy acts again, on the same seeds: without a display or a codec the numbers stay
     try:
         arguments = settings.spec.source_arguments(settings.device)
         source = find_policy_source(str(results["checkpoint"]), *arguments)
@@ -172,6 +177,7 @@ def _over_time(episodes: Mapping[str, Sequence[EpisodeResult]]) -> tuple[Medium,
 def _paths(
     episodes: Sequence[EpisodeResult], paths: Mapping[tuple[int, str], HandPath]
 ) -> tuple[Medium, ...]:
+    # episodes of a resumed evaluation were recorded by no one
     recorded = [
         (paths[e.seed, e.instruction], bool(e.success))
         for e in episodes

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
 SIZE = (4.2, 2.9)  # inches; 9-point text can be read when this is as wide as a phone
-MOST_PATHS = 200
+MOST_PATHS = 200  # beyond, lines cover each other and the file grows
+# Ids of a fixed salt make equal figures equal files; paths need no font on the reader's machine.
 _SVG: dict[RcKeyType, object] = {"svg.hashsalt": "simscale", "svg.fonttype": "path"}
 
 
@@ -55,6 +56,7 @@ def plot_success_over_time(episodes: Mapping[str, Sequence[EpisodeResult]]) -> F
     last = max((e.length for results in episodes.values() for e in results), default=1)
     for (name, results), color in zip(episodes.items(), CYCLE * len(episodes), strict=False):
         lengths = np.sort([e.length for e in results if e.success])
+        # of all episodes, failures too: curves of several policies end at their success rates
         shares = np.arange(len(lengths) + 1) / max(len(results), 1)
         steps = np.concatenate(([0], lengths))
         # level until the longest episode
@@ -74,12 +76,14 @@ def plot_paths(paths: Sequence[tuple[HandPath, bool]]) -> Figure:
     figure = new_figure(SIZE[0], 3.6)
     axes = figure.subplots()
     for success, color, marker, label in (
+        # failures last, so that few of them are seen among many successes
         (True, GREEN, "o", "success"),
         (False, RED, "x", "failure"),
     ):
         chosen = [path for path, outcome in paths if outcome == success]
         for path in chosen:
             axes.plot(*path.T, color=color, linewidth=0.7, alpha=0.45)
+        # (n, 2), also for n = 0: the legend then counts 0
         ends = np.array([path[-1] for path in chosen]).reshape(-1, 2)
         axes.plot(
             *ends.T, marker, color=color, markersize=4, linestyle="none",
@@ -120,6 +124,7 @@ def plot_runs(runs: Mapping[str, Metrics], name: str, label: str) -> Figure | No
 
 def training_curves(policy: str) -> tuple[Medium, ...]:
     """Return loss and success (or action error) of the run that a checkpoint is from; () without records."""
+    # a policy that was trained elsewhere has a report all the same
     metrics = _metrics_of(policy) if can_draw() else None
     if metrics is None or "loss" not in metrics.series:
         return ()
@@ -136,7 +141,7 @@ def _training_curves(metrics: Metrics) -> tuple[Medium, ...]:
         figure = new_figure(*SIZE)
         axes = figure.subplots()
         draw(axes, metrics)
-        if axes.lines:
+        if axes.lines:  # else the run recorded nothing of this kind
             axes.set_xlabel("optimizer steps")
             finish([axes])
             found.append(medium(figure, caption))

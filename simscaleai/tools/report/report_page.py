@@ -25,6 +25,7 @@ from simscaleai.evaluation.comparison import SuccessRate
 from simscaleai.storage.atomic import atomic_path, require_writable
 
 REPORT = "report.html"
+# Stands in a meta element of the page, and is what tells a report from other files.
 GENERATOR = "SimScaleAI report"
 _HEAD_BYTES = 2000  # the generator is named before that
 
@@ -118,6 +119,7 @@ class Preformatted:
     folded: bool = False
 
 
+# A closed union: the template has a branch for each, by `kind`.
 Section = Rates | Funnel | Table | Figures | Gallery | Preformatted
 
 
@@ -148,14 +150,16 @@ def write_report(path: Path, report: Report) -> None:
     environment = Environment(
         loader=PackageLoader("simscaleai.tools.report", "."),
         autoescape=True,  # names come from untrusted files
-        undefined=StrictUndefined,
+        undefined=StrictUndefined,  # a misspelled name is an error and no empty cell
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
+    # CSS wants no space before the sign, and bars that are exact to a pixel
     environment.filters["css"] = lambda share: f"{100 * share:.2f}%"
     page = environment.get_template("report.html.jinja").render(
         report=report,
+        # here and not in the template, which would draw a heading first
         sections=[section for section in report.sections if _has_content(section)],
         generator=GENERATOR,
         version=__version__,
@@ -167,6 +171,7 @@ def write_report(path: Path, report: Report) -> None:
 
 def check_report_path(path: Path) -> None:
     """Raise the errors of `write_report`; for before a long computation."""
+    # first: a folder that cannot be written is named whether or not a file is there
     require_writable(path, "choose another folder with --output")
     if path.exists():
         with path.open("rb") as file:

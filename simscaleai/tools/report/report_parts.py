@@ -33,7 +33,7 @@ from simscaleai.tracking.run_info import CONFIG_FILE, versions
 
 MOST_EPISODES = 500  # rows of the table of episodes
 VIDEO_BYTES = 2_500_000  # of all videos; base64 makes 3.3 MB of them
-_LARGEST_CONFIG = 50_000  # characters
+_LARGEST_CONFIG = 50_000  # characters; one file of untrusted size must not fill the page
 # fields of settings that are no flag of the command, or change no result
 _NO_FLAGS = {"device", "show_progress", "resume"}
 
@@ -52,8 +52,10 @@ def funnel(title: str, episodes: Sequence[EpisodeResult], stages: Sequence[str])
       stages: failure stages of the task, in their order; others that occurred follow.
     """
     ended = Counter(e.stage for e in episodes if not e.success and e.stage is not None)
+    # unstable physics first: it may end an episode before any stage
     order = [DIVERGED] if ended[DIVERGED] else []
     order += [stage for stage in stages if stage not in order]
+    # of a task that has changed since, or of another package
     order += sorted(stage for stage in ended if stage not in order)
     left, steps = len(episodes), []
     for stage in order:
@@ -82,11 +84,12 @@ def command_line(command: str, arguments: Sequence[str], settings: Converted, *m
         value = getattr(settings, each.name)
         if each.name in _NO_FLAGS or value == getattr(defaults, each.name):
             continue
+        # flags are named as settings, but for this one
         name = {"output_dir": "output"}.get(each.name, each.name)
         words.append("--" + name.replace("_", "-"))
         if isinstance(value, list):
             words.append(",".join(f"{v:g}" if isinstance(v, float) else str(v) for v in value))
-        elif value is not True:
+        elif value is not True:  # a switch has no value
             words.append(str(value))
     return shlex.join([*words, *more])
 
@@ -121,10 +124,12 @@ def gallery(title: str, videos: Sequence[tuple[Path, str]], note: str = "") -> G
     """Return videos (file, caption) that play in the page, as many as fit into `VIDEO_BYTES`."""
     media, used = [], 0
     for path, caption in videos:
+        # a file that has been removed since counts as too large, and is not an error
         size = path.stat().st_size if path.is_file() else VIDEO_BYTES + 1
         if used + size <= VIDEO_BYTES:
             used += size
             media.append(Medium(data_uri(path.read_bytes(), "video/mp4"), caption))
+    # a small video after one that did not fit is still taken
     missing = len(videos) - len(media)
     if missing:
         note = f"{note} {missing} more would make this page too large.".strip()

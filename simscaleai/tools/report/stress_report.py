@@ -30,7 +30,7 @@ ALPHA = 0.05
 
 def write_stress_report(found: StressReport) -> Path:
     """Write the report into the folder of the stress test; return its path."""
-    axes = [axis for axis in found.axes if axis.arms]
+    axes = [axis for axis in found.axes if axis.arms]  # the others were left out, with a reason
     sections: list[Section] = []
     if can_draw():
         media = tuple(medium(plot_stressed_axis(axis), _description(axis)) for axis in axes)
@@ -38,9 +38,11 @@ def write_stress_report(found: StressReport) -> Path:
         sections.append(Figures("Success over the levels of each axis", media, note))
     sections += [_levels(axis) for axis in axes]
     if axes:
+        # the first arm is the control, and all axes share its episodes
         control = axes[0].arms[0]
         sections.append(Rates("Control", (("unchanged episodes", control.success),)))
         stages = list(dict.fromkeys(s for a in axes for arm in a.arms for s in arm.failure_stages))
+        # one funnel, of the worst: one for each level would be pages
         worst = max(axes, key=lambda axis: -min(arm.difference for arm in axis.arms))
         arm = min(worst.arms, key=lambda arm: arm.difference)
         title = f"Where episodes fail at {worst.name} {arm.level:g}, the largest drop"
@@ -65,6 +67,7 @@ def _description(axis: StressedAxis) -> str:
 
 def _verdict(axes: list[StressedAxis]) -> VerdictBox:
     """Say which axes lower the success rate, with a correction for the number of levels."""
+    # the control is no test
     levels = sum(len(axis.arms) - 1 for axis in axes)
     drops = [(axis, arm) for axis in axes if (arm := _first_drop(axis, ALPHA / max(levels, 1)))]
     detail = (

@@ -62,6 +62,7 @@ def write_sweep_report(
       settings: those that all runs have in common.
     """
     sections: list[Section] = [Rates("Success in closed loop", _rates(runs))]
+    # in order of appearance; runs of different models have different metrics
     names = list(dict.fromkeys(name for run in runs for name in run.metrics))
     rows = tuple(
         (
@@ -84,6 +85,7 @@ def write_sweep_report(
 
 def _verdict(runs: Sequence[SweptRun]) -> VerdictBox:
     """Name the run with the highest success rate, else with the lowest loss."""
+    # success is what counts; loss is compared only where nothing was evaluated
     for name, sign in (("eval_success_rate", -1), ("eval_loss", 1), ("loss", 1)):
         known = [run for run in runs if _number(run.metrics.get(name)) is not None]
         if known:
@@ -107,6 +109,7 @@ def _rates(runs: Sequence[SweptRun]) -> tuple[tuple[str, SuccessRate], ...]:
     rows = []
     for run in runs:
         rate, n = _number(run.metrics.get("eval_success_rate")), run.eval_episodes
+        # the file holds the rate alone: the count is recovered for the interval
         if rate is not None and n > 0 and 0 <= rate <= 1:
             rows.append((run.label, SuccessRate.of(round(rate * n), n)))
     return tuple(rows)
@@ -117,6 +120,7 @@ def _curves(runs: Sequence[SweptRun]) -> tuple[Medium, ...]:
     for run in runs:
         with suppress(UserError):  # one that has recorded nothing
             found[run.label or run.folder.name] = read_metrics(run.folder)
+    # the table holds the results without any figure
     if not (found and can_draw()):
         return ()
     curves = (
