@@ -22,7 +22,7 @@ import logging
 import math
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 
@@ -45,6 +45,7 @@ from simscaleai.rollout.policies import (
 )
 from simscaleai.rollout.policy_client import MAX_BYTES, MAX_ENVS, PROTOCOL, pack, unpack
 from simscaleai.rollout.served_policy import is_server
+from simscaleai.tools.policy_requests import episodes, observations
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,6 @@ SEND_SECONDS = 20.0
 """A client that takes longer to read an answer is disconnected."""
 
 _REST_BYTES = 2**18  # of a message besides arrays: names, seeds, instructions
-_LONGEST_INSTRUCTION = 1000  # characters
 _UNSUPPORTED, _INVALID, _INTERNAL, _LATER = 1003, 1008, 1011, 1013  # close codes of RFC 6455
 
 
@@ -189,46 +189,14 @@ class PolicyServer:
         message = unpack(data)
         try:
             if message["type"] == "reset":
-                policy.reset(*self._episodes(message))
+                policy.reset(*episodes(message, self.max_envs))
                 return pack({"type": "ok"})
             if message["type"] == "act":
-                actions = policy.act(self._observations(message))
+                actions = policy.act(observations(message, self.max_envs))
                 return pack({"type": "actions", "actions": np.asarray(actions, np.float32)})
         except UserError as error:  # the client may do better next time
             return pack({"type": "error", "message": str(error)})
         raise ValueError(f"there is no message {message['type'][:20]!r}")
-
-    def _episodes(
-        self, message: Mapping[str, object]
-    ) -> tuple[np.ndarray, list[int], list[str] | None]:
-        mask, seeds, told = (message.get(key) for key in ("mask", "seeds", "instructions"))
-        if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.ndim != 1:
-            raise ValueError("mask must be an array (n,) of bool")
-        self._check_count(len(mask))
-        if not isinstance(seeds, list) or any(type(s) is not int or s < 0 for s in seeds):
-            raise ValueError("seeds must be a list of n whole numbers")
-        texts = told if isinstance(told, list) else []
-        if not (told is None or isinstance(told, list)) or not all(
-            isinstance(text, str) and len(text) <= _LONGEST_INSTRUCTION for text in texts
-        ):
-            raise ValueError("instructions must be a list of n texts, or nil")
-        if len(seeds) != len(mask) or (told is not None and len(texts) != len(mask)):
-            raise ValueError("mask, seeds and instructions must be of the same length")
-        return mask, seeds, None if told is None else texts
-
-    def _observations(self, message: Mapping[str, object]) -> dict[str, np.ndarray]:
-        obs = message.get("obs")
-        if not isinstance(obs, dict) or not obs:
-            raise ValueError("obs must be a map of arrays")
-        for key, value in obs.items():
-            if not isinstance(key, str) or not isinstance(value, np.ndarray) or not value.ndim:
-                raise ValueError("obs must be a map of arrays (n, ...)")
-            self._check_count(len(value))
-        return obs
-
-    def _check_count(self, n: int) -> None:
-        if not 1 <= n <= self.max_envs:
-            raise UserError(f"This server acts for 1 to {self.max_envs} envs at once, not for {n}.")
 
 
 async def _send(connection: ServerConnection, data: bytes) -> None:
