@@ -221,13 +221,13 @@ def images(scale: float, folder: Path) -> Table:
     count = max(2, round(20_000 * scale / 40))
     cameras, size, per_shard = ("wrist_cam", "front_cam"), 64, 40
     moments: list[tuple[float, int, float]] = []
-    add = sharded_output._ShardedOutput.add
+    add = sharded_output.ShardsInProgress.add
 
     def note(output, row):
         moments.append((time.perf_counter(), int(row.lengths.sum()), current_memory()))
         add(output, row)
 
-    sharded_output._ShardedOutput.add = note
+    sharded_output.ShardsInProgress.add = note
     settings = {"cameras": cameras, "image_size": size, "policy_type": "scripted"}
     generate_dataset(
         "pick_place", 2, folder / "warm.h5", max_steps=5, show_progress=False, **settings
@@ -237,7 +237,7 @@ def images(scale: float, folder: Path) -> Table:
         "pick_place", count * per_shard, folder / "big", shard_episodes=per_shard,
         show_progress=False, **settings,
     )  # fmt: skip
-    sharded_output._ShardedOutput.add = add
+    sharded_output.ShardsInProgress.add = add
     drawing = drawing_rate(cameras, size)
     times = np.diff([began, *(moment[0] for moment in moments)])
     steps = np.array([moment[1] for moment in moments])

@@ -39,7 +39,7 @@ from simscaleai.datagen.generation_plan import (
 )
 from simscaleai.datagen.progress_bar import ProgressBar
 from simscaleai.datagen.recipe import Recipe
-from simscaleai.datagen.shard_maker import ShardTask
+from simscaleai.datagen.shard_task import ShardTask
 from simscaleai.datagen.sharded_output import generate_shards
 from simscaleai.datagen.shards import ShardFolder
 from simscaleai.datagen.spawn import Order, end_if_imported_by_worker, order

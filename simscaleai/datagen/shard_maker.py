@@ -13,102 +13,28 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from simscaleai.array_types import Array
 from simscaleai.contract import EnvContract
 from simscaleai.datagen.attempts import attempt_seed, most_attempts, too_few
-from simscaleai.datagen.recipe import Recipe
-from simscaleai.datagen.spawn import Order
+from simscaleai.datagen.shard_contents import ShardContents
+from simscaleai.datagen.shard_task import ShardTask
 from simscaleai.datagen.worker_pool import Job, Worker
 from simscaleai.errors import UserError
 from simscaleai.observations import is_image
 from simscaleai.sim.factory import gym_id
-from simscaleai.storage.array_statistics import ArrayStatistics
 from simscaleai.storage.atomic import atomic_path
-from simscaleai.storage.episode import LABELS, OBS, Episode, split_episodes
+from simscaleai.storage.episode import LABELS, OBS, Episode
 from simscaleai.storage.episode_file import open_file
 from simscaleai.storage.episode_writer import EpisodeWriter, fits_raw
-from simscaleai.storage.manifest import ArrayShapes, ShardRow, SplitStatistics, shard_name
+from simscaleai.storage.manifest import ShardRow, shard_name
 
 # In the file of each shard, so that its row can be made again by reading it.
 _COUNTS = ("attempts", "attempt_successes", "diverged")
 _worker: Worker | None = None  # of this process, with the environment of its last job
-
-
-@dataclass(frozen=True)
-class ShardTask:
-    """Everything that the shards of a dataset are made from; it travels to workers.
-
-    Attributes:
-      order: the job, and the user's own environments, models and robots that it needs.
-      recipe: what decides the content.
-      folder: of the dataset, an absolute path.
-      shard_episodes: episodes of a shard; the last one may have fewer.
-    """
-
-    order: Order
-    recipe: Recipe
-    folder: Path
-    shard_episodes: int
-
-    @property
-    def count(self) -> int:
-        """Number of shards."""
-        return -(-self.recipe.n_episodes // self.shard_episodes)
-
-    def indices(self, number: int) -> range:
-        """Return the episodes of a shard."""
-        first = number * self.shard_episodes
-        return range(first, min(first + self.shard_episodes, self.recipe.n_episodes))
-
-    def splits(self, number: int) -> dict[str, list[int]]:
-        """Return {"train" or "valid": positions in the shard}: its part of the split of the whole dataset."""
-        indices, recipe = self.indices(number), self.recipe
-        whole = split_episodes(recipe.n_episodes, recipe.seed, recipe.valid_fraction)
-        return {
-            name: [i - indices.start for i in positions if i in indices]
-            for name, positions in whole.items()
-        }
-
-
-@dataclass
-class _Contents:
-    """What the row of a shard is made from, by position of an episode in it."""
-
-    episodes: dict[int, tuple[int, int, bool, str, float]] = field(default_factory=dict)
-    vectors: dict[str, dict[int, Array]] = field(default_factory=dict)
-    arrays: ArrayShapes = field(default_factory=dict)
-
-    def add(self, position: int, episode: Episode) -> None:
-        """Note an episode; its images are not kept."""
-        reward = float(np.sum(episode.rewards, dtype=np.float64))
-        about = (len(episode), episode.seed, episode.success, episode.language, reward)
-        self.episodes[position] = about
-        for key, values in episode.arrays().items():
-            self.add_array(position, key, values)
-
-    def add_array(self, position: int, key: str, values: Array) -> None:
-        """Note the shape of an array of an episode, and its values if training normalizes them."""
-        self.arrays[key] = list(values.shape[1:]), values.dtype.name
-        name = key.removeprefix(OBS)
-        vector = key.startswith(OBS) and not is_image(name, values.shape[1:], values.dtype)
-        if vector or key in ("actions", LABELS):
-            self.vectors.setdefault(key, {})[position] = values
-
-    def statistics(self, splits: dict[str, list[int]]) -> SplitStatistics:
-        """Return the statistics of all vectors, in the order of the episodes."""
-        return {
-            name: {
-                key: ArrayStatistics.of(np.concatenate([values[i] for i in positions]))
-                for key, values in self.vectors.items()
-            }
-            for name, positions in splits.items()
-            if positions
-        }
 
 
 def make_shard(task: ShardTask, number: int) -> ShardRow:
@@ -124,7 +50,7 @@ def make_shard(task: ShardTask, number: int) -> ShardRow:
         raise UserError(
             f"The folder {task.folder} is gone; start again, or mount it again and resume."
         )
-    contents, counts = _Contents(), dict.fromkeys(_COUNTS, 0)
+    contents, counts = ShardContents(), dict.fromkeys(_COUNTS, 0)
     with atomic_path(path) as temporary:
         contract = EnvContract.from_dict(task.recipe.environment)
         writer = EpisodeWriter(
@@ -147,7 +73,7 @@ def read_row(path: Path, recipe: str | None = None) -> ShardRow:
     Raises:
       UserError: it is damaged, or was made by another recipe (JSON text) than the given one.
     """
-    contents = _Contents()
+    contents = ShardContents()
     with open_file(path, use_index=False) as file:
         if recipe is not None and file.attribute("recipe") != recipe:
             raise UserError(f"{path} belongs to another dataset.")
@@ -216,7 +142,7 @@ def _episodes(
 
 
 def _noted(
-    episodes: Iterator[tuple[int, Episode]], contents: _Contents
+    episodes: Iterator[tuple[int, Episode]], contents: ShardContents
 ) -> Iterator[tuple[int, Episode]]:
     """Pass episodes on, and note what the row of the shard needs of them."""
     for position, episode in episodes:
@@ -227,7 +153,7 @@ def _noted(
 def _row(
     path: Path,
     splits: dict[str, list[int]],
-    contents: _Contents,
+    contents: ShardContents,
     digests: Sequence[str],
     counts: dict[str, int],
     index_place: tuple[int, int],

@@ -22,7 +22,7 @@ from simscaleai.datagen.shard_maker import read_row
 from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.storage.disk import CannotWriteError
 from simscaleai.storage.episodes import open_dataset
-from simscaleai.storage.manifest import read_manifest
+from simscaleai.storage.manifest import Manifest, read_manifest, write_manifest
 
 pytestmark = pytest.mark.usefixtures("point_env")
 SHARDS = [f"shard-0000{j}.h5" for j in range(4)]
@@ -179,7 +179,7 @@ def test_damaged_shards_are_made_again(output, damage, capfd):
     else:  # cut, and the manifest was not written since
         mend = read_manifest(output, digests=True)
         rows = [row for row in mend.rows if row.shard != path.name]
-        sharded_output.write_manifest(output, sharded_output.Manifest(rows, mend.about))
+        write_manifest(output, Manifest(rows, mend.about))
         os.truncate(path, path.stat().st_size // 2)
     made = generate(output, resume=True)
     assert made["content_hash"] == expected == content_hash(output)
@@ -252,7 +252,7 @@ def test_validation_finds_a_manifest_that_is_not_true(output):
     ):
         altered = type(row)(**{**vars(row), **change})
         rows = [found.rows[0], altered, *found.rows[2:]]
-        sharded_output.write_manifest(output, sharded_output.Manifest(rows, found.about))
+        write_manifest(output, Manifest(rows, found.about))
         report = validate_dataset(output)
         assert not report.ok, change
 
