@@ -50,8 +50,7 @@ def edit_dataset(
         raise UserError("There is nothing to edit; give instructions or observations.")
     with open_dataset(dataset) as data:
         sentences = {episode.language for episode in data.episodes}
-        # a misspelled name would change nothing, and nobody would notice
-        for old in renamed:
+        for old in renamed:  # a misspelled name would change nothing, and nobody would notice
             if old not in sentences:
                 raise unknown_name(f"instruction of {data.path}:", old, sentences)
         for key in dropped:
@@ -68,7 +67,6 @@ def edit_dataset(
                 next_obs=_without(episode.next_obs, dropped),
             )
 
-        # models take shapes and instructions from the contract, so that it changes too
         contract = data.contract
         if contract is not None:
             contract = _edited(contract, renamed, dropped)
@@ -82,6 +80,7 @@ def _edited(
     contract: EnvContract, renamed: Mapping[str, str], dropped: Iterable[str]
 ) -> EnvContract:
     """Return the contract of an edited dataset."""
+    # models take shapes and instructions from the contract and not from the arrays
     return replace(
         contract,
         obs_shapes=_without(contract.obs_shapes, dropped),

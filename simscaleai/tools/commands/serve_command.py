@@ -45,8 +45,7 @@ def serve(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
 ) -> None:
     """Serve a policy over WebSockets, to robots and to `simscale eval ws://...` on other machines."""
-    # both belong to the extra `serve`; all else of the package works without them
-    for package in ("websockets", "msgpack"):
+    for package in ("websockets", "msgpack"):  # both belong to the extra `serve`
         if find_spec(package) is None:
             raise UserError(
                 f"serve needs {package}; install it with: pip install 'simscaleai[serve]'."
