@@ -35,9 +35,11 @@ from simscaleai.contract import EnvContract
 from simscaleai.datagen import generate_dataset, sharded_output
 from simscaleai.datagen.shard_maker import read_row
 from simscaleai.sim import make_vec_env
+from simscaleai.storage.env_args import env_args_text
 from simscaleai.storage.episode import Episode
-from simscaleai.storage.episode_writer import EpisodeWriter, env_args_text
-from simscaleai.storage.manifest import Manifest, shard_name, write_manifest
+from simscaleai.storage.episode_writer import EpisodeWriter
+from simscaleai.storage.manifest import Manifest, write_manifest
+from simscaleai.storage.shard_row import shard_name
 
 CONTRACT = EnvContract(
     "synthetic",

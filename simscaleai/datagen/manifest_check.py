@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from simscaleai.datagen.shard_maker import read_row
-from simscaleai.storage.manifest import ShardRow, SplitStatistics, read_manifest
+from simscaleai.storage.manifest import read_manifest
+from simscaleai.storage.shard_row import ShardRow, SplitStatistics
 from simscaleai.storage.sharded_dataset import ShardedDataset
 
 _EXACT = ("sha256", "digests", "instructions", "index_offset", "index_bytes")

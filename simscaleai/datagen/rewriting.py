@@ -18,8 +18,8 @@ from simscaleai.datagen.worker_pool import Progress
 from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.atomic import atomic_path
+from simscaleai.storage.env_args import parse_env_args
 from simscaleai.storage.episode import Episode
-from simscaleai.storage.episode_file import parse_env_args
 from simscaleai.storage.episode_writer import EpisodeWriter
 from simscaleai.storage.episodes import EpisodeSource
 from simscaleai.storage.recorded_episode import read_episode

@@ -10,7 +10,7 @@ from simscaleai.array_types import Array
 from simscaleai.observations import is_image
 from simscaleai.storage.array_statistics import ArrayStatistics
 from simscaleai.storage.episode import LABELS, OBS, Episode
-from simscaleai.storage.manifest import ArrayShapes, SplitStatistics
+from simscaleai.storage.shard_row import ArrayShapes, SplitStatistics
 
 
 @dataclass

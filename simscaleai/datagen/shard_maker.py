@@ -30,7 +30,7 @@ from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.episode import LABELS, OBS, Episode
 from simscaleai.storage.episode_file import open_file
 from simscaleai.storage.episode_writer import EpisodeWriter, fits_raw
-from simscaleai.storage.manifest import ShardRow, shard_name
+from simscaleai.storage.shard_row import ShardRow, shard_name
 
 # In the file of each shard, so that its row can be made again by reading it.
 _COUNTS = ("attempts", "attempt_successes", "diverged")

@@ -23,7 +23,7 @@ from simscaleai.datagen.worker_pool import Progress
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.disk import name_disk_errors
 from simscaleai.storage.lock import FolderLock
-from simscaleai.storage.manifest import ShardRow
+from simscaleai.storage.shard_row import ShardRow
 
 
 def generate_shards(

@@ -19,17 +19,10 @@ from simscaleai.json_types import JsonDict
 from simscaleai.sim.factory import gym_id
 from simscaleai.storage.atomic import SUFFIX
 from simscaleai.storage.disk import CannotWriteError
+from simscaleai.storage.env_args import env_args_text
 from simscaleai.storage.episode import combine_digests
-from simscaleai.storage.episode_writer import env_args_text
-from simscaleai.storage.manifest import (
-    DIGEST_BYTES,
-    NAME,
-    Manifest,
-    ShardRow,
-    read_manifest,
-    shard_number,
-    write_manifest,
-)
+from simscaleai.storage.manifest import DIGEST_BYTES, NAME, Manifest, read_manifest, write_manifest
+from simscaleai.storage.shard_row import ShardRow, shard_number
 
 _UPDATE_SECONDS = 10.0
 _UPDATE_SHARE = 20  # a manifest that takes t seconds to write is written every 20 t at most

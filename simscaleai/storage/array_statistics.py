@@ -32,7 +32,9 @@ class ArrayStatistics:
     @classmethod
     def of(cls, values: Array) -> ArrayStatistics:
         """Return the statistics of values (T, ...), flattened to (T, d); T is at least 1."""
-        flat = values.reshape(len(values), -1).astype(np.float64)
+        flat = values.reshape(len(values), -1).astype(
+            np.float64
+        )  # (T, d); float32 loses digits over millions of steps
         return cls(
             len(flat), flat.mean(axis=0), flat.var(axis=0), flat.min(axis=0), flat.max(axis=0)
         )
@@ -48,7 +50,7 @@ class ArrayStatistics:
         weights = counts / counts.sum()
         means = np.stack([part.mean for part in parts])  # (parts, d)
         mean = weights @ means
-        variances = np.stack([part.variance for part in parts])
+        variances = np.stack([part.variance for part in parts])  # (parts, d)
         return cls(
             int(counts.sum()),
             mean,

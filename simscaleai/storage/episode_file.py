@@ -17,7 +17,6 @@ without reading its episodes.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -33,6 +32,7 @@ from simscaleai.convert import as_flag
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.guards import guarded
 from simscaleai.json_types import JsonDict
+from simscaleai.storage.env_args import parse_env_args
 from simscaleai.storage.episode import (
     NEXT_OBS,
     OBS,
@@ -43,8 +43,9 @@ from simscaleai.storage.episode_source import EpisodeSource
 from simscaleai.storage.hdf5 import MissingEntryError, SafeFile
 from simscaleai.storage.hdf5_chunks import Chunks, join
 from simscaleai.storage.index import NAME as INDEX
-from simscaleai.storage.index import Index, unseal
+from simscaleai.storage.index import Index
 from simscaleai.storage.obs_names import KeyPaths
+from simscaleai.storage.sealed_index import unseal
 from simscaleai.storage.split_masks import Masks
 from simscaleai.storage.vetting import vet
 
@@ -86,6 +87,7 @@ class EpisodeFile(EpisodeSource):
         )
         pattern = re.compile(rf"{self._prefix}_(\d+)")
         matches = [m for m in map(pattern.fullmatch, file.names(self._top)) if m]
+        # by number: in the order of names demo_10 comes before demo_2
         matches.sort(key=lambda m: int(m[1]))
         if not matches:
             raise UserError(
@@ -101,6 +103,7 @@ class EpisodeFile(EpisodeSource):
             if self.index is None
             else list(map(EpisodeMeta, names, *self.index.about()))
         )
+        # its arrays stand for those of all, and an empty episode may have none
         self.example = next((i for i, e in enumerate(self.episodes) if e.length), 0)
         self.contract = self._read_contract()
         paths = self._obs_paths(self.example)
@@ -174,6 +177,7 @@ class EpisodeFile(EpisodeSource):
     ) -> dict[str, Chunks | None]:
         """Return `columns` of a file without an index; each episode is opened once for all arrays."""
         parts: dict[str, list[Chunks]] = {key: [] for key in keys}
+        # the outer loop is over episodes, since opening a group costs more than an array in it
         for i in episodes:
             for key in list(parts):
                 part = self._file.chunks(*self._dataset(i, key))
@@ -225,7 +229,7 @@ class EpisodeFile(EpisodeSource):
         """
         episode, groups = self._opened
         if episode != name:
-            groups = {}
+            groups = {}  # what was open is closed as its last reference goes
             self._opened = name, groups
         if folder not in groups:
             label = f"data/{name}" if self.is_robomimic else name
@@ -251,6 +255,7 @@ class EpisodeFile(EpisodeSource):
             return None
         dataset = self._file.dataset(self._file.root, INDEX, INDEX)
         place = dataset.get_offset()
+        # another tool may have copied it, chunked or compressed
         if place is None or dataset.rank != 1 or dataset.dtype != np.uint8:
             return None
         with open(self.path, "rb") as file:
@@ -274,6 +279,7 @@ class EpisodeFile(EpisodeSource):
         label = f"data/{name}" if self.is_robomimic else name
 
         length = self._file.dataset(group, "actions", f"{label}/actions").shape[0]
+        # missing in files of other tools; where it is there, it must be true
         stated = self._file.attribute(group, "num_samples", label, length)
         if stated != length:
             raise self._file.refuse(label, f"says {stated} steps but has {length} actions")
@@ -331,6 +337,7 @@ class EpisodeFile(EpisodeSource):
             group = self._open_group(self.episodes[i].name, folder)
             dataset = self._file.dataset(group, leaf, label)
         except MissingEntryError:
+            # listed only now, for the error: it opens every array of the episode
             known = self.keys(i)
             if key in known:
                 raise
@@ -340,17 +347,6 @@ class EpisodeFile(EpisodeSource):
         if dataset.shape[0] != length:
             raise self._file.refuse(label, f"has {dataset.shape[0]} steps but {length} actions")
         return dataset, label
-
-
-def parse_env_args(text: str) -> JsonDict:
-    """Return the JSON object in an `env_args`; ValueError with the rest of a sentence if it is none."""
-    try:
-        args = json.loads(text)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError("not JSON") from error
-    if not isinstance(args, dict):
-        raise ValueError("not a JSON object")
-    return args
 
 
 def _integer(value: Any) -> int | None:

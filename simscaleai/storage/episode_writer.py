@@ -17,9 +17,7 @@ two names is stored once. An index of all chunks follows in one table (`index`).
 from __future__ import annotations
 
 import itertools
-import json
 import os
-import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
@@ -28,49 +26,32 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5f, h5g, h5p, h5s, h5t, h5z
+from h5py import h5d, h5f, h5g, h5p, h5s, h5z
 
 from simscaleai.array_types import Array
 from simscaleai.contract import EnvContract
-from simscaleai.errors import UserError
 from simscaleai.observations import is_image_key
-from simscaleai.storage import index
+from simscaleai.storage.env_args import env_args_text
 from simscaleai.storage.episode import (
-    NEXT_OBS,
-    OBS,
     SCHEMA_VERSION,
     Episode,
-    array_checksum,
     combine_digests,
     episode_digest,
     split_episodes,
 )
-from simscaleai.storage.obs_names import file_names, has_channel
+from simscaleai.storage.hdf5_objects import Hdf5Objects, group_below
+from simscaleai.storage.index import NAME as INDEX
+from simscaleai.storage.index import Index
+from simscaleai.storage.obs_names import file_names
+from simscaleai.storage.packed_episode import GZIP_LEVEL, Packed, pack_episode
 from simscaleai.storage.raw_hdf5 import MAX_EPISODES, RawArray, RawEpisodes
+from simscaleai.storage.sealed_index import seal, sealed_size
+from simscaleai.storage.stored_array import StoredArray, index_of
 
-_GZIP_LEVEL = 1  # higher levels save 1 % of a file of floats
-_VECTOR_CHUNK_BYTES = 64 * 1024
 _RAW_STEPS = 1000  # an array of one chunk then has less than a megabyte
 _BLOCK = 32  # episodes that are compressed together
 _META_BLOCK_BYTES = 2**16  # HDF5 allocates its own structures in blocks of this size
-_ROBOMIMIC_GYM = 2  # robomimic's EnvType for Gymnasium environments
 _FILTERS = (h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE)
-
-Packed = tuple[Episode, str, dict[str, tuple[Array, list[bytes]]]]
-"""An episode, its checksum and {path in the file: (values, filtered chunks)}."""
-
-
-def env_args_text(contract: EnvContract, env_id: str | None = None) -> str:
-    """Return the JSON text from which robomimic, and this package, rebuild an environment."""
-    return json.dumps(
-        {
-            "env_name": env_id or contract.env_name,
-            "type": _ROBOMIMIC_GYM,
-            "env_kwargs": contract.env_config,
-            "contract": contract.to_dict(),
-        },
-        sort_keys=True,
-    )
 
 
 class EpisodeWriter:
@@ -104,11 +85,12 @@ class EpisodeWriter:
         self._path = path
         self._names = {} if contract is None else file_names(contract)
         access = h5p.create(h5p.FILE_ACCESS)
+        # both bounds: neither the older, larger chunk index, nor a format that only newer libraries read
         access.set_libver_bounds(h5f.LIBVER_V110, h5f.LIBVER_V110)
         access.set_fclose_degree(h5f.CLOSE_STRONG)  # groups held open here must not keep it open
         access.set_meta_block_size(_META_BLOCK_BYTES)
         self._access = access
-        self._raw = RawEpisodes(path, _GZIP_LEVEL) if raw else None
+        self._raw = RawEpisodes(path, GZIP_LEVEL) if raw else None
         if not raw:
             creation = h5p.create(h5p.FILE_CREATE)
             self._file = h5f.create(os.fsencode(path), h5f.ACC_TRUNC, creation, access)
@@ -117,18 +99,16 @@ class EpisodeWriter:
         self._env_args = "{}" if contract is None else env_args_text(contract, env_id)
         self._attributes = dict(attributes or {})
         self._written: dict[int, tuple[str, dict[str, Any]]] = {}
-        self._stored: dict[int, dict[str, index.StoredArray]] = {}
+        self._stored: dict[int, dict[str, StoredArray]] = {}
         self._total = 0
         self.index_place = 0, 0
-        self._scalar = h5s.create(h5s.SCALAR)
+        self._objects = Hdf5Objects()
         self._group = h5p.create(h5p.GROUP_CREATE)
         self._group.set_attr_phase_change(16, 8)  # keeps attributes in the object's header
-        self._types: dict[np.dtype[Any], h5t.TypeID] = {}
-        self._layouts: dict[tuple[tuple[int, ...], int], h5p.PropDCID] = {}
 
     def add(self, position: int, episode: Episode) -> None:
         """Write /data/demo_<position>; positions come in any order, each once and without gaps."""
-        self._write(position, _pack(episode, self._names, self._raw is not None))
+        self._write(position, pack_episode(episode, self._names, self._raw is not None))
 
     def add_all(self, episodes: Iterable[tuple[int, Episode]]) -> None:
         """`add` many (position, episode), compressing on all cores.
@@ -136,11 +116,12 @@ class EpisodeWriter:
         Compressing and writing take turns, block by block: HDF5 calls hold the GIL, and compressing threads
         would starve beside them.
         """
+        # in blocks: episodes may be made while they are written, and all at once would not fit in memory
         remaining = iter(episodes)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             while block := list(itertools.islice(remaining, _BLOCK)):
                 packed = pool.map(
-                    _pack,
+                    pack_episode,
                     [episode for _, episode in block],
                     repeat(self._names),
                     repeat(self._raw is not None),
@@ -185,12 +166,13 @@ class EpisodeWriter:
         table = self._finish() if failed is None else None
         self._file.close()
         if table is not None:
-            index.seal(self._path, *table)
-            self.index_place = table[1], index.sealed_size(table[0])
+            seal(self._path, *table)
+            self.index_place = table[1], sealed_size(table[0])
 
-    def _finish(self) -> tuple[index.Index, int] | None:
+    def _finish(self) -> tuple[Index, int] | None:
         """Write masks and totals; return the index and the byte at which room for it is reserved."""
         count = len(self._written)
+        # a bug of the caller and no bad input, so no UserError
         assert sorted(self._written) == list(range(count)), "positions must be 0..count-1"
         masks = h5g.create(self._file, b"mask")
         for name, positions in self._masks().items():
@@ -204,32 +186,34 @@ class EpisodeWriter:
             "episodes_hash": self._hash({}),
             **self._attributes,
         }
-        self._write_attributes(self._data, head)
+        self._objects.write_attributes(self._data, head)
         return self._reserve_index()
 
-    def _reserve_index(self) -> tuple[index.Index, int] | None:
+    def _reserve_index(self) -> tuple[Index, int] | None:
         """Reserve room for the index.
 
         None if episodes differ in their arrays, or if a seed or a success is not known: the file then has no
         index.
         """
         order = range(len(self._written))
+        # the index has a number for each of them, and none that means unknown
         if any(not {"seed", "success"} <= self._written[i][1].keys() for i in order):
             return None
         if not order or any(self._stored[i].keys() != self._stored[0].keys() for i in order):
             return None
         columns = {path: [self._stored[i][path] for i in order] for path in self._stored[0]}
-        table = index.index_of([self._written[i][1] for i in order], columns, _FILTERS)
+        table = index_of([self._written[i][1] for i in order], columns, _FILTERS)
         if table is None:
             return None
         props = h5p.create(h5p.DATASET_CREATE)
         props.set_layout(h5d.CONTIGUOUS)
+        # room now, bytes later: the checksum in the table is that of the closed file
         props.set_alloc_time(h5d.ALLOC_TIME_EARLY)
         props.set_fill_time(h5d.FILL_TIME_NEVER)
         props.set_obj_track_times(False)
-        space = h5s.create_simple((index.sealed_size(table),))
-        kind = self._type(np.dtype(np.uint8))
-        dataset = h5d.create(self._file, index.NAME.encode(), kind, space, props)
+        space = h5s.create_simple((sealed_size(table),))
+        kind = self._objects.type_of(np.dtype(np.uint8))
+        dataset = h5d.create(self._file, INDEX.encode(), kind, space, props)
         return table, dataset.get_offset()
 
     def _masks(self) -> dict[str, set[int]]:
@@ -248,12 +232,14 @@ class EpisodeWriter:
             self._write_raw(self._raw, position, {**attributes, "checksum": checksum}, chunks)
             return
         demo = h5g.create(self._data, f"demo_{position}".encode(), None, self._group)
-        self._write_attributes(demo, {**attributes, "checksum": checksum})
+        self._objects.write_attributes(demo, {**attributes, "checksum": checksum})
         groups = {"": demo}
         stored = self._stored[position] = {}
         for path, (value, filtered) in chunks.items():
             folder, _, leaf = path.rpartition("/")
-            stored[path] = self._write_array(_group(groups, folder), leaf.encode(), value, filtered)
+            stored[path] = self._objects.write_array(
+                group_below(groups, folder), leaf.encode(), value, filtered
+            )
 
     def _write_raw(
         self,
@@ -269,122 +255,12 @@ class EpisodeWriter:
         }
         offsets = raw.add(position, attributes, arrays)
         self._stored[position] = {
-            path: index.StoredArray(
-                a.shape[1:], a.dtype, a.shape[0], [offsets[path]], [len(a.chunk)]
-            )
+            path: StoredArray(a.shape[1:], a.dtype, a.shape[0], [offsets[path]], [len(a.chunk)])
             for path, a in arrays.items()
         }
-
-    def _write_attributes(self, group: h5g.GroupID, attributes: Mapping[str, Any]) -> None:
-        for name, value in attributes.items():
-            dtype = h5py.string_dtype() if isinstance(value, str) else None
-            scalar = np.array(value, dtype)
-            h5a.create(group, name.encode(), self._type(scalar.dtype), self._scalar).write(scalar)
-
-    def _write_array(
-        self, group: h5g.GroupID, name: bytes, value: Array, chunks: list[bytes]
-    ) -> index.StoredArray:
-        kind = self._type(value.dtype)
-        space = h5s.create_simple(value.shape)
-        chunk_shape = _chunk_shape(value)
-        step = chunk_shape[0]
-        props = self._layout(chunk_shape, value.itemsize)
-        dataset = h5d.create(group, name, kind, space, props)
-        tail = (0,) * (value.ndim - 1)
-        for i, chunk in enumerate(chunks):
-            dataset.write_direct_chunk((i * step, *tail), chunk)
-        if len(chunks) == 1:  # asking for one is several times faster than iterating
-            offsets = [dataset.get_chunk_info_by_coord((0, *tail)).byte_offset]
-        else:
-            infos: list[h5d.StoreInfo] = []
-            dataset.chunk_iter(infos.append)
-            infos.sort(key=lambda info: info.chunk_offset[0])
-            offsets = [info.byte_offset for info in infos]
-        return index.StoredArray(
-            value.shape[1:], value.dtype, step, offsets, [len(chunk) for chunk in chunks]
-        )
-
-    def _type(self, dtype: np.dtype[Any]) -> h5t.TypeID:
-        if dtype not in self._types:
-            self._types[dtype] = h5t.py_create(dtype, logical=True)
-        return self._types[dtype]
-
-    def _layout(self, chunk: tuple[int, ...], itemsize: int) -> h5p.PropDCID:
-        key = (chunk, itemsize)
-        if key not in self._layouts:
-            props = h5p.create(h5p.DATASET_CREATE)
-            props.set_chunk(chunk)
-            props.set_shuffle()
-            props.set_deflate(_GZIP_LEVEL)
-            props.set_fill_time(h5d.FILL_TIME_NEVER)  # every chunk is written
-            props.set_obj_track_times(False)
-            self._layouts[key] = props
-        return self._layouts[key]
-
-
-def _group(groups: dict[str, h5g.GroupID], folder: str) -> h5g.GroupID:
-    """Return the group `folder` ("obs", "obs/images") below groups[""], made on first use."""
-    if folder not in groups:
-        parent, _, leaf = folder.rpartition("/")
-        groups[folder] = h5g.create(_group(groups, parent), leaf.encode())
-    return groups[folder]
 
 
 def fits_raw(contract: EnvContract, episodes: int, max_steps: int) -> bool:
     """Return whether a file of these episodes can be written with `raw`: few, short, and without images."""
     images = any(len(shape) > 2 or is_image_key(k) for k, shape in contract.obs_shapes.items())
     return not images and episodes <= MAX_EPISODES and max_steps <= _RAW_STEPS
-
-
-def _chunk_shape(value: Array, whole: bool = False) -> tuple[int, ...]:
-    """Return the chunk shape: steps per chunk (all with `whole`), then the other axes whole."""
-    if whole:
-        return value.shape
-    step_nbytes = max(value.nbytes // len(value), 1)
-    # images have channels, or are integers; other matrices of a step, such as labels, are as small as vectors
-    is_image = value.ndim > 3 or (value.ndim == 3 and value.dtype.kind != "f")
-    steps = 1 if is_image else max(1, min(len(value), _VECTOR_CHUNK_BYTES // step_nbytes))
-    return (steps, *value.shape[1:])
-
-
-def _pack(episode: Episode, names: Mapping[str, str], whole: bool = False) -> Packed:
-    arrays = episode.arrays()
-    packed: dict[str, tuple[Array, list[bytes]]] = {}
-    for name, value in arrays.items():
-        assert len(value) == len(episode) > 0, (name, value.shape, len(episode))
-        assert not name.endswith("/") and name != OBS
-        prefix = next((p for p in (NEXT_OBS, OBS) if name.startswith(p)), "")
-        key = name.removeprefix(prefix)
-        path = prefix + names.get(key, key) if prefix else name
-        stored = value[..., None] if prefix and value.ndim == 3 and has_channel(key) else value
-        if path not in packed:
-            packed[path] = stored, _filter(stored, whole)
-        elif not np.array_equal(packed[path][0], stored):  # `image` and that of the first camera
-            raise UserError(
-                f"The observation {key!r} is not what its camera sees; give it another name."
-            )
-    return episode, array_checksum(arrays), packed
-
-
-def _filter(value: Array, whole: bool = False) -> list[bytes]:
-    """Return the chunks of an array, or one, as HDF5's shuffle and gzip filters would store them."""
-    step = _chunk_shape(value, whole)[0]
-    chunks = []
-    for start in range(0, len(value), step):
-        block = np.ascontiguousarray(value[start : start + step])
-        if len(block) < step:  # HDF5 stores whole chunks: pad the last one
-            block = np.concatenate(
-                [
-                    block,
-                    np.zeros(
-                        (step - len(block), *block.shape[1:]),
-                        block.dtype,
-                    ),
-                ]
-            )
-        raw = block.reshape(-1).view(np.uint8)
-        if block.itemsize > 1:
-            # byte shuffle: first bytes of all values, then all second bytes, ...
-            raw = np.ascontiguousarray(raw.reshape(-1, block.itemsize).T)
-        chunks.append(zlib.compress(raw.data, _GZIP_LEVEL))
-    return chunks

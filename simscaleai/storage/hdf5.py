@@ -12,22 +12,20 @@ read. All datasets together may declare 200 times the size of the file, or 256 M
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 import warnings
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5g, h5i, h5l, h5o, h5s, h5t, h5z
+from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t, h5z
 
 from simscaleai.array_types import Array
 from simscaleai.errors import MissingFileError, UserError
-from simscaleai.guards import reason, regular_file
+from simscaleai.guards import regular_file
+from simscaleai.storage.bounded_errors import bounded, decoded_name
 from simscaleai.storage.hdf5_chunks import (
     FILTERS,
     ChunkError,
@@ -36,8 +34,8 @@ from simscaleai.storage.hdf5_chunks import (
     layout_of,
     read_steps,
 )
+from simscaleai.storage.hdf5_library import library_problem
 
-SAFE_VERSION = (1, 14, 6)  # of the HDF5 library
 _MIB = 2**20
 MAX_VECTOR_BYTES = 256 * _MIB
 MAX_IMAGE_BYTES = 4096 * _MIB
@@ -55,37 +53,7 @@ class MissingEntryError(UserError):
     """A group or dataset is missing in the file."""
 
 
-def library_problem(version: tuple[int, ...]) -> str:
-    """Return why an HDF5 library of this version must not read untrusted files; "" if it is safe."""
-    if version >= SAFE_VERSION:
-        return ""
-    found, needed = (".".join(map(str, v)) for v in (version, SAFE_VERSION))
-    return (
-        f"The HDF5 library is {found}, in which a damaged file can run code (CVE-2026-26200, fixed in"
-        f" {needed}); update it with: pip install -U h5py, and open no file of strangers before."
-    )
-
-
 Scalar = str | bool | int | float
-_Method = TypeVar("_Method", bound=Callable[..., Any])
-
-
-def _bounded(method: _Method) -> _Method:
-    """Turn any exception of HDF5 in a method of `SafeFile` into a UserError that names the object."""
-    names = list(inspect.signature(method).parameters)
-
-    @wraps(method)
-    def call(self: SafeFile, *args: Any) -> Any:
-        try:
-            return method(self, *args)
-        except UserError:
-            raise
-        except Exception as error:  # damage makes HDF5 raise any type; see `guards.guarded`
-            given = dict(zip(names[1:], args, strict=False))
-            label = given.get("label") or _path_of(args[0])
-            raise self.refuse(label, f"cannot be read ({reason(error)})") from error
-
-    return cast(_Method, call)
 
 
 class SafeFile:
@@ -132,16 +100,16 @@ class SafeFile:
         """Return the error for a refused object."""
         return UserError(f"{self.path}: {name!r} {why}; the file is refused.")
 
-    @_bounded
+    @bounded
     def names(self, group: h5g.GroupID) -> list[str]:
         """Return the names of all members of a group."""
-        return [_text(name) for name in group]
+        return [decoded_name(name) for name in group]
 
-    @_bounded
+    @bounded
     def has(self, group: h5g.GroupID, name: str) -> bool:
         return bool(group.links.exists(name.encode()))
 
-    @_bounded
+    @bounded
     def group(self, parent: h5g.GroupID, name: str, label: str) -> h5g.GroupID:
         """Return the group `name` in `parent`; errors call it `label`."""
         group = self._open(parent, name, label)
@@ -149,11 +117,11 @@ class SafeFile:
             raise self.refuse(label, "is not a group")
         return group
 
-    @_bounded
+    @bounded
     def is_group(self, parent: h5g.GroupID, name: str, label: str) -> bool:
         return isinstance(self._open(parent, name, label), h5g.GroupID)
 
-    @_bounded
+    @bounded
     def dataset(self, parent: h5g.GroupID, name: str, label: str) -> h5d.DatasetID:
         """Return the dataset `name` in `parent` after all checks of this module."""
         dataset = self._open(parent, name, label)
@@ -163,12 +131,12 @@ class SafeFile:
         self._check_storage(dataset, label)
         return dataset
 
-    @_bounded
+    @bounded
     def chunks(self, dataset: h5d.DatasetID, label: str) -> Chunks | None:
         """Return the chunks of a checked dataset; None if only HDF5 can read them."""
         return find_chunks(dataset, self.size)
 
-    @_bounded
+    @bounded
     def read(
         self, dataset: h5d.DatasetID, label: str, start: int = 0, stop: int | None = None
     ) -> Array:
@@ -198,7 +166,7 @@ class SafeFile:
             raise self.refuse(label, str(error)) from error
         return out
 
-    @_bounded
+    @bounded
     def attribute(
         self, obj: h5g.GroupID, name: str, label: str, default: Scalar | None = None
     ) -> Any:
@@ -226,7 +194,7 @@ class SafeFile:
             raise self.refuse(label, f"has an attribute {name!r} that is no single text or number")
         return value
 
-    @_bounded
+    @bounded
     def strings(self, parent: h5g.GroupID, name: str, label: str, limit: int) -> list[str]:
         """Return a dataset (k,) of strings, of fixed length (as robomimic writes them) or variable length."""
         dataset = self._open(parent, name, label)
@@ -315,18 +283,6 @@ def _number(attribute: h5a.AttrID) -> bool | int | float | None:
     value = np.zeros((), attribute.dtype)
     attribute.read(value)
     return value.item()
-
-
-def _path_of(obj: h5py.h5i.ObjectID) -> str:
-    """Return the path of an object in its file, for an error message."""
-    try:
-        return _text(h5i.get_name(obj)).lstrip("/") or "/"
-    except Exception:  # in a damaged file, even that may fail
-        return "an object"
-
-
-def _text(name: bytes | str) -> str:
-    return name.decode(errors="replace") if isinstance(name, bytes) else name
 
 
 def _first_line(error: Exception) -> str:

@@ -11,13 +11,9 @@ Like everything in a file it is untrusted: what it claims is checked against the
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +28,6 @@ from simscaleai.storage.hdf5 import (
 from simscaleai.storage.hdf5_chunks import FILTERS, Chunks, Layout
 
 NAME = "index"
-_MAGIC = b"episodes index 1"
-_BLOCK = 2**22  # bytes read at a time
-_NEAR = 2**14  # two gaps that are at most so many bytes apart are read at once
 NO_TABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _PER_EPISODE = ("lengths", "seeds", "successes", "languages")
 
@@ -83,17 +76,22 @@ class Index:
         column = self.columns.get(path)
         if column is None:
             return None
+        # all as columns of numbers: 200,000 chunks are too many for a loop in Python
         wanted = np.asarray(episodes, np.int64)
-        all_counts = column.counts(self.lengths)
+        all_counts = column.counts(self.lengths)  # (episodes,)
         first, counts, steps = (
             (np.cumsum(all_counts) - all_counts)[wanted],
             all_counts[wanted],
             self.lengths[wanted],
         )
-        in_episode = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        chunk_ids = np.repeat(first, counts) + in_episode
+        in_episode = np.arange(counts.sum()) - np.repeat(
+            np.cumsum(counts) - counts, counts
+        )  # (chunks,) number within the episode
+        chunk_ids = np.repeat(first, counts) + in_episode  # (chunks,) row in `column`
         chunk_steps = np.repeat(column.chunk_steps(steps), counts)
-        starts = np.repeat(np.cumsum(steps) - steps, counts) + in_episode * chunk_steps
+        starts = (
+            np.repeat(np.cumsum(steps) - steps, counts) + in_episode * chunk_steps
+        )  # (chunks,) first step
         return Chunks(
             column.layout, column.offsets[chunk_ids], column.sizes[chunk_ids], chunk_steps, starts
         )
@@ -126,6 +124,7 @@ class Index:
         Raises:
           one of `NO_TABLE`: the bytes are no table, or claim what a file of `file_size` bytes cannot hold.
         """
+        # 8 bytes with the length of the head, the head as JSON, then nothing but 64-bit integers
         length = int.from_bytes(raw[:8], "little")
         head = json.loads(raw[8 : 8 + length])
         numbers = np.frombuffer(raw[8 + length :], "<i8").astype(np.int64)
@@ -133,6 +132,7 @@ class Index:
 
         def take(count: int) -> IntArray:
             nonlocal position
+            # a negative count would move backwards, and read one column as another
             if not 0 <= count <= len(numbers) - position:
                 raise ValueError("more numbers than there are")
             position += count
@@ -151,11 +151,13 @@ class Index:
             layout = Layout(shape, np.dtype(str(about["dtype"])), filters)
             if not _is_plain(layout):
                 raise ValueError("an array of no plain numbers")
+            # the layout alone says how many chunks there are, so offsets and sizes are taken after it
             column = Column(layout, *(take(0) for _ in range(2)))
             count = int(column.counts(lengths).sum())
             column.offsets, column.sizes = take(count), take(count)
             index.columns[str(path)] = column
             total += _declared(column, lengths, file_size)
+        # a table that fits must be used up: what is left over means that it was read wrongly
         if position != len(numbers) or "actions" not in index.columns:
             raise ValueError("numbers without a meaning")
         if total > max(MAX_TOTAL_BYTES, MAX_FILE_RATIO * file_size):
@@ -174,116 +176,9 @@ def _declared(column: Column, lengths: IntArray, file_size: int) -> int:
     counts, layout = column.counts(lengths), column.layout
     nbytes = np.repeat(column.chunk_steps(lengths), counts) * layout.step_nbytes
     low, size = column.offsets, column.sizes
+    # written so that no sum can overflow: `low + size` of hostile numbers might
     inside = (low > 0) & (size > 0) & (size <= file_size) & (low <= file_size - size)
     ratio = MAX_DEFLATE_RATIO if layout.gzipped else 1
     if not inside.all() or (nbytes > np.minimum(size * ratio, MAX_CHUNK_BYTES)).any():
         raise ValueError("chunks that cannot be")
     return int(nbytes.sum())
-
-
-def seal(path: str | os.PathLike[str], index: Index, place: int) -> None:
-    """Write a table into a closed file, at the byte `place`, where `sealed_size` bytes are reserved."""
-    raw = index.encode()
-    with open(path, "r+b") as file:
-        own = (place, sealed_size(index))
-        checksum = _checksum(file.fileno(), os.fstat(file.fileno()).st_size, index, own)
-        file.seek(place)
-        file.write(_MAGIC + checksum.to_bytes(8, "little") + raw)
-
-
-def sealed_size(index: Index) -> int:
-    """Return the number of bytes that `seal` writes."""
-    return len(_MAGIC) + 8 + len(index.encode())
-
-
-def unseal(file: int, raw: bytes, place: int) -> Index | None:
-    """Parse the table `raw`, read at the byte `place` of an open file.
-
-    None if it is damaged or out of date.
-    """
-    size = os.fstat(file).st_size
-    start = len(_MAGIC) + 8
-    if raw[: len(_MAGIC)] != _MAGIC:
-        return None
-    try:
-        index = Index.decode(raw[start:], size)
-    except NO_TABLE:
-        return None
-    stated = int.from_bytes(raw[len(_MAGIC) : start], "little")
-    return index if _checksum(file, size, index, (place, len(raw))) == stated else None
-
-
-def _checksum(file: int, size: int, index: Index, own: tuple[int, int]) -> int:
-    """Return the checksum of all bytes outside of chunks and of the table, `own` = (start, length)."""
-    columns = index.columns.values()
-    starts = np.concatenate([[own[0]], *(c.offsets for c in columns)])
-    stops = starts + np.concatenate([[own[1]], *(c.sizes for c in columns)])
-    # Merge the covered intervals; the gaps between them are what is summed.
-    order = np.argsort(starts, kind="stable")
-    starts, stops = np.append(starts[order], size), np.append(0, stops[order])
-    stops = np.maximum.accumulate(stops)
-    gaps = np.flatnonzero(starts > stops)
-    begins, ends = stops[gaps], starts[gaps]
-    breaks = np.flatnonzero(begins[1:] - ends[:-1] > _NEAR) + 1
-    checksum = 0
-    for first, last in itertools.pairwise([0, *breaks.tolist(), len(gaps)]):
-        place, block = 0, memoryview(b"")
-        for begin, end in zip(begins[first:last].tolist(), ends[first:last].tolist(), strict=True):
-            while begin < end:
-                if not place <= begin < place + len(block):
-                    want = min(_BLOCK, int(ends[last - 1]) - begin)
-                    place, block = begin, memoryview(os.pread(file, want, begin))
-                    if not block:
-                        return -1
-                data = block[begin - place : end - place]
-                checksum = zlib.crc32(data, checksum)
-                begin += len(data)
-    return checksum
-
-
-class StoredArray(NamedTuple):
-    """One array of one episode, as it was written."""
-
-    step_shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    chunk_steps: int
-    offsets: list[int]  # of its chunks in the file, bytes
-    sizes: list[int]  # bytes
-
-
-def index_of(
-    about: Sequence[Mapping[str, Any]],
-    columns: Mapping[str, Sequence[StoredArray]],
-    filters: tuple[int, ...],
-) -> Index | None:
-    """Return the index of some episodes; None if their arrays are not chunked alike.
-
-    Args:
-      about: the attributes "num_samples", "seed", "success" and "language" of each episode.
-      columns: {path: the array of each episode}.
-      filters: that all chunks passed, HDF5's codes.
-    """
-    lengths = np.array([a["num_samples"] for a in about], np.int64)
-    found: dict[str, Column] = {}
-    for path, arrays in columns.items():
-        if len({(array.step_shape, array.dtype) for array in arrays}) > 1:
-            return None
-        most = max(array.chunk_steps for array in arrays)
-        layout = Layout((most, *arrays[0].step_shape), arrays[0].dtype, filters)
-        offsets, sizes = (
-            np.fromiter(itertools.chain.from_iterable(lists), np.int64)
-            for lists in ([a.offsets for a in arrays], [a.sizes for a in arrays])
-        )
-        column = found[path] = Column(layout, offsets, sizes)
-        if not np.array_equal(column.chunk_steps(lengths), [a.chunk_steps for a in arrays]):
-            return None
-    texts = sorted({str(a["language"]) for a in about})
-    number = {text: i for i, text in enumerate(texts)}
-    return Index(
-        lengths,
-        np.array([a["seed"] for a in about], np.uint64),
-        np.array([a["success"] for a in about], bool),
-        np.array([number[str(a["language"])] for a in about], np.int64),
-        texts,
-        found,
-    )

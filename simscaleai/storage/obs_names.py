@@ -81,6 +81,7 @@ class KeyPaths:
                 if key in paths or name in paths:
                     named[key] = key if key in paths else name
         taken = set(named.values())
+        # what the contract does not list keeps the name it has in the file
         named |= {path: path for path in paths if path not in taken}
         self.paths = named | self._renamed(named, dict(images or {}), source)
 
@@ -95,6 +96,7 @@ class KeyPaths:
             for camera, observation in images.items()
         }
         for observation in images.values():
+            # after all are looked up: two cameras may name the same observation
             named.pop(observation, None)
         if found and "image" not in named | found:
             found["image"] = next(iter(found.values()))

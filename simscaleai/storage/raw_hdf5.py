@@ -24,29 +24,27 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
-from h5py import h5t, h5z
-from numpy.typing import NDArray
 
-from simscaleai.array_types import Array, IntArray
+from simscaleai.array_types import IntArray
+from simscaleai.storage.header_columns import Bytes, HeaderColumns
+from simscaleai.storage.object_headers import (
+    StoredChunk,
+    attribute_message,
+    chunk_dim_bytes,
+    dataset_headers,
+    group_header,
+    group_headers,
+    superblock,
+)
 
 MAX_EPISODES = 4096
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_UNDEFINED = 2**64 - 1
 _SUPERBLOCK_BYTES = 48
 _ALIGNMENT = 8
-# message types of the specification, section IV.A.2
-_DATASPACE, _LINK_INFO, _DATATYPE, _FILL_VALUE = 0x01, 0x02, 0x03, 0x05
-_LINK, _LAYOUT, _GROUP_INFO, _FILTERS, _ATTRIBUTE = 0x06, 0x08, 0x0A, 0x0B, 0x0C
 _HEAP_OBJECTS = 60_000  # of 65535 that an index of 16 bits can name
 _MIN_HEAP_BYTES = 4096
-
-Word: TypeAlias = Any
-"""A 32-bit word as an integer, or that of many headers as an array of uint64."""
-Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -56,16 +54,6 @@ class RawArray:
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
     chunk: bytes
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """Where the chunk of an array is in the file."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[np.generic]
-    offset: int
-    nbytes: int
 
 
 class RawEpisodes:
@@ -81,7 +69,7 @@ class RawEpisodes:
         self._file.write(bytes(_SUPERBLOCK_BYTES))  # which is written last
         self._deflate = deflate
         self._attributes: dict[int, Mapping[str, object]] = {}
-        self._arrays: dict[int, dict[str, _Stored]] = {}
+        self._arrays: dict[int, dict[str, StoredChunk]] = {}
 
     def add(
         self, position: int, attributes: Mapping[str, object], arrays: Mapping[str, RawArray]
@@ -91,7 +79,7 @@ class RawEpisodes:
         for path, array in arrays.items():
             offset = self._file.tell()
             self._file.write(array.chunk)
-            stored[path] = _Stored(array.shape, array.dtype, offset, len(array.chunk))
+            stored[path] = StoredChunk(array.shape, array.dtype, offset, len(array.chunk))
         self._attributes[position] = attributes
         return {path: array.offset for path, array in stored.items()}
 
@@ -109,28 +97,28 @@ class RawEpisodes:
         for folder in sorted(links, key=len, reverse=True):  # the innermost first
             if folder:
                 parent, _, leaf = folder.rpartition("/")
-                links.setdefault(parent, {})[leaf] = self._append(_group_headers(links[folder], []))
+                links.setdefault(parent, {})[leaf] = self._append(group_headers(links[folder], []))
         attributes = self._attribute_messages([self._attributes[i] for i in order])
-        demos = self._append(_group_headers(links[""], attributes))
+        demos = self._append(group_headers(links[""], attributes))
         named = {f"demo_{i}": address for i, address in zip(order, demos.tolist(), strict=True)}
-        data = self._append(_group_header(named))
-        root = self._append(_group_header({"data": int(data[0])}))
+        data = self._append(group_header(named))
+        root = self._append(group_header({"data": int(data[0])}))
         end = self._file.tell()
         self._file.seek(0)
-        self._file.write(_superblock(int(root[0]), end))
+        self._file.write(superblock(int(root[0]), end))
         self._file.close()
 
     def close(self) -> None:
         """Close the file, finished or not."""
         self._file.close()
 
-    def _write_datasets(self, stored: Sequence[_Stored]) -> IntArray:
+    def _write_datasets(self, stored: Sequence[StoredChunk]) -> IntArray:
         """Write the headers of an array of all episodes; return the address of each."""
-        widths = np.array([_chunk_dim_bytes(array) for array in stored])
+        widths = np.array([chunk_dim_bytes(array) for array in stored])
         addresses = np.zeros(len(stored), np.int64)
         for width in np.unique(widths).tolist():  # mostly one: episodes of at most 255 steps
             which = np.flatnonzero(widths == width)
-            headers = _dataset_headers([stored[i] for i in which.tolist()], width, self._deflate)
+            headers = dataset_headers([stored[i] for i in which.tolist()], width, self._deflate)
             addresses[which] = self._append(headers)
         return addresses
 
@@ -144,7 +132,7 @@ class RawEpisodes:
     def _align(self) -> None:
         self._file.write(bytes(-self._file.tell() % _ALIGNMENT))
 
-    def _attribute_messages(self, episodes: Sequence[Mapping[str, object]]) -> list[_Columns]:
+    def _attribute_messages(self, episodes: Sequence[Mapping[str, object]]) -> list[HeaderColumns]:
         """Return the messages of each attribute; strings are written to heaps."""
         messages = []
         for name, first in episodes[0].items():
@@ -154,7 +142,7 @@ class RawEpisodes:
             else:
                 array = np.array(values)  # (episodes,) of one dtype
                 kind, data = array.dtype, array.view(np.uint8).reshape(len(values), -1)
-            messages.append(_attribute(name, kind, data))
+            messages.append(attribute_message(name, kind, data))
         return messages
 
     def _heap(self, texts: Sequence[str]) -> Bytes:
@@ -176,187 +164,3 @@ class RawEpisodes:
             body += struct.pack("<HHIQ", 0, 0, 0, free) + bytes(free - 16)
             self._file.write(b"GCOL\x01\0\0\0" + struct.pack("<Q", 16 + len(body)) + body)
         return references
-
-
-class _Columns:
-    """Bytes that are the same in n headers but for some columns, as a template and what replaces it."""
-
-    def __init__(self, template: bytes = b"") -> None:
-        self.template = template
-        self.columns: list[tuple[int, Bytes]] = []  # (first byte, (n, bytes))
-
-    def add(self, constant: bytes) -> None:
-        """Append bytes that are the same in all."""
-        self.template += constant
-
-    def add_column(self, values: Array) -> None:
-        """Append values (n,) or (n, bytes) that differ."""
-        raw = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)
-        self.columns.append((len(self.template), raw))
-        self.template += bytes(raw.shape[1])
-
-    def message(self, kind: int) -> _Columns:
-        """Return this as the message of an object header."""
-        whole = _Columns(struct.pack("<BHB", kind, len(self.template), 0))
-        whole.extend(self)
-        return whole
-
-    def extend(self, other: _Columns) -> None:
-        """Append another one."""
-        self.columns += [(len(self.template) + at, raw) for at, raw in other.columns]
-        self.template += other.template
-
-    def rows(self, count: int) -> Bytes:
-        """Return the bytes, (count, length)."""
-        rows = np.tile(np.frombuffer(self.template, np.uint8), (count, 1))
-        for at, raw in self.columns:
-            rows[:, at : at + raw.shape[1]] = raw
-        return rows
-
-
-def _object_headers(messages: Sequence[_Columns], count: int) -> Bytes:
-    """Return object headers of version 2 with these messages, (count, bytes)."""
-    body = _Columns()
-    for message in messages:
-        body.extend(message)
-    whole = _Columns(b"OHDR\x02\x02" + struct.pack("<I", len(body.template)))  # no times
-    whole.extend(body)
-    rows = whole.rows(count)
-    return np.concatenate([rows, _checksums(rows)], axis=1)
-
-
-def _chunk_dim_bytes(array: _Stored) -> int:
-    """Return the bytes that each dimension of a chunk takes; the library insists on the fewest."""
-    largest = max(*array.shape, array.dtype.itemsize)
-    return (largest.bit_length() + 7) // 8
-
-
-def _dataset_headers(stored: Sequence[_Stored], dim_bytes: int, deflate: int) -> Bytes:
-    """Return the headers of an array of some episodes: each is one filtered chunk."""
-    first, count = stored[0], len(stored)
-    rank, itemsize = len(first.shape), first.dtype.itemsize
-    shapes = np.array([array.shape for array in stored], "<u8")  # (n, rank)
-    space = _Columns(struct.pack("<4B", 2, rank, 0, 1))
-    space.add_column(shapes)
-    kind = _Columns(_encoded(first.dtype))
-    fill = _Columns(b"\x03\x07")  # allocated as chunks are written, never filled
-    # chunked, by a single filtered chunk; the size of a value is one more dimension
-    layout = _Columns(struct.pack("<5B", 4, 2, 2, rank + 1, dim_bytes))
-    narrow = shapes.view(np.uint8).reshape(count, rank, 8)[:, :, :dim_bytes]  # little-endian
-    layout.add_column(narrow.reshape(count, -1))
-    layout.add(itemsize.to_bytes(dim_bytes, "little") + b"\x01")
-    layout.add_column(np.array([array.nbytes for array in stored], "<u8"))
-    layout.add(struct.pack("<I", 0))  # no filter was skipped
-    layout.add_column(np.array([array.offset for array in stored], "<u8"))
-    filters = struct.pack("<HHHI", h5z.FILTER_SHUFFLE, 1, 1, itemsize)
-    filters += struct.pack("<HHHI", h5z.FILTER_DEFLATE, 1, 1, deflate)
-    pipeline = _Columns(struct.pack("<2B", 2, 2) + filters)
-    messages = {
-        _DATASPACE: space,
-        _DATATYPE: kind,
-        _FILL_VALUE: fill,
-        _LAYOUT: layout,
-        _FILTERS: pipeline,
-    }
-    return _object_headers([part.message(kind) for kind, part in messages.items()], count)
-
-
-def _group_headers(links: Mapping[str, IntArray], attributes: Sequence[_Columns]) -> Bytes:
-    """Return the headers of a group of all episodes, with links {name: addresses (episodes,)}."""
-    messages = _group_messages()
-    for name, addresses in sorted(links.items()):
-        link = _Columns(struct.pack("<3B", 1, 0, len(name)) + name.encode())
-        link.add_column(addresses.astype("<u8"))
-        messages.append(link.message(_LINK))
-    return _object_headers([*messages, *attributes], len(next(iter(links.values()))))
-
-
-def _group_header(links: Mapping[str, int]) -> Bytes:
-    """Return the header of one group with links {name: address}, (1, bytes)."""
-    messages = _group_messages()
-    for name, address in links.items():
-        raw = struct.pack("<3B", 1, 0, len(name)) + name.encode() + struct.pack("<Q", address)
-        messages.append(_Columns(raw).message(_LINK))
-    return _object_headers([_Columns(b"".join(m.template for m in messages))], 1)
-
-
-def _group_messages() -> list[_Columns]:
-    """Return what makes a header a group: its links are in the header, neither in a heap nor in a tree."""
-    info = struct.pack("<2BQQ", 0, 0, _UNDEFINED, _UNDEFINED)
-    return [_Columns(info).message(_LINK_INFO), _Columns(b"\0\0").message(_GROUP_INFO)]
-
-
-def _attribute(name: str, kind: np.dtype[np.generic], data: Bytes) -> _Columns:
-    """Return the messages of a scalar attribute with values (episodes, bytes)."""
-    encoded, space = _encoded(kind), struct.pack("<4B", 2, 0, 0, 0)
-    raw = name.encode() + b"\0"
-    message = _Columns(struct.pack("<2B3HB", 3, 0, len(raw), len(encoded), len(space), 0))
-    message.add(raw + encoded + space)
-    message.add_column(data)
-    return message.message(_ATTRIBUTE)
-
-
-def _encoded(kind: np.dtype[np.generic]) -> bytes:
-    """Return the datatype message of a dtype; the library encodes it after two bytes of its own."""
-    encoded: bytes = h5t.py_create(kind, logical=True).encode()[2:]
-    if h5py.check_string_dtype(kind) is not None:  # in a file: length, address of the heap, index
-        encoded = encoded[:4] + struct.pack("<I", 16) + encoded[8:]
-    return encoded
-
-
-def _superblock(root: int, end: int) -> bytes:
-    """Return superblock 2: sizes of 8 bytes, no extension, end of the file, address of the root group."""
-    raw = _SIGNATURE + struct.pack("<4B4Q", 2, 8, 8, 0, 0, _UNDEFINED, end, root)
-    return raw + _checksums(np.frombuffer(raw, np.uint8)[None])[0].tobytes()
-
-
-def _checksums(rows: Bytes) -> Bytes:
-    """Return the checksum (n, 4) of each row of bytes: Bob Jenkins' lookup3, as HDF5 has it."""
-    count, length = rows.shape
-    padded = np.zeros((count, -(-length // 12) * 12), np.uint8)
-    padded[:, :length] = rows
-    words = padded.view("<u4").astype(np.uint64)  # (n, 3 * blocks)
-    if count == 1:  # Python's integers are faster than arrays of one
-        found = np.array([_lookup3(words[0].tolist(), length)], np.uint64)
-    else:
-        found = _lookup3(list(words.T), length)
-    return found.astype("<u4").view(np.uint8).reshape(count, 4)
-
-
-_MASK = 0xFFFFFFFF
-
-
-def _lookup3(words: Sequence[Word], length: int) -> Word:
-    """Return the hash of little-endian words, three to a block, whose last block is padded with zeros.
-
-    Source: lookup3.c, Bob Jenkins, May 2006, public domain (`hashlittle`).
-    """
-    start = (0xDEADBEEF + length) & _MASK
-    a = b = c = words[0] * 0 + start
-    for i in range(0, len(words) - 3, 3):
-        a, b, c = (a + words[i]) & _MASK, (b + words[i + 1]) & _MASK, (c + words[i + 2]) & _MASK
-        a = ((a - c) & _MASK) ^ _rotated(c, 4)
-        c = (c + b) & _MASK
-        b = ((b - a) & _MASK) ^ _rotated(a, 6)
-        a = (a + c) & _MASK
-        c = ((c - b) & _MASK) ^ _rotated(b, 8)
-        b = (b + a) & _MASK
-        a = ((a - c) & _MASK) ^ _rotated(c, 16)
-        c = (c + b) & _MASK
-        b = ((b - a) & _MASK) ^ _rotated(a, 19)
-        a = (a + c) & _MASK
-        c = ((c - b) & _MASK) ^ _rotated(b, 4)
-        b = (b + a) & _MASK
-    a, b, c = (a + words[-3]) & _MASK, (b + words[-2]) & _MASK, (c + words[-1]) & _MASK
-    c = ((c ^ b) - _rotated(b, 14)) & _MASK
-    a = ((a ^ c) - _rotated(c, 11)) & _MASK
-    b = ((b ^ a) - _rotated(a, 25)) & _MASK
-    c = ((c ^ b) - _rotated(b, 16)) & _MASK
-    a = ((a ^ c) - _rotated(c, 4)) & _MASK
-    b = ((b ^ a) - _rotated(a, 14)) & _MASK
-    return ((c ^ b) - _rotated(b, 24)) & _MASK
-
-
-def _rotated(word: Word, bits: int) -> Word:
-    """Return 32-bit words rotated to the left."""
-    return ((word << bits) | (word >> (32 - bits))) & _MASK

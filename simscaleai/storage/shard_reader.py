@@ -85,6 +85,7 @@ class ShardReader:
         shape, dtype = self.step(key)
         out = np.empty((len(steps), *shape), dtype)
         shards = self.shard_of(steps)
+        # shard by shard, so that each is looked up and opened once
         for shard in np.unique(shards).tolist():
             which = np.flatnonzero(shards == shard)
             out[which] = self._reader(shard, key).read(steps[which] - self.starts[shard])
@@ -114,6 +115,7 @@ class ShardReader:
         columns = file.columns(episodes, keys)
         readers = {key: StepReader(file, episodes, key, columns) for key in keys}
         for key, reader in readers.items():
+            # `read` fills one array from many shards, which must agree
             if (reader.shape, reader.dtype) != self.step(key):
                 raise UserError(
                     f"The shard {reader.path} has {key!r} of {reader.shape} {reader.dtype}, and the manifest"

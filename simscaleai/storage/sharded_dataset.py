@@ -11,29 +11,27 @@ episodes is asked for; the one that was used last stays open. Training does not 
 from __future__ import annotations
 
 import bisect
-import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from simscaleai.array_types import Array, IntArray
 from simscaleai.contract import EnvContract
-from simscaleai.errors import MissingFileError, UserError, unknown_name
+from simscaleai.errors import MissingFileError, UserError
 from simscaleai.guards import guarded
 from simscaleai.json_types import JsonDict
-from simscaleai.storage.episode import OBS, EpisodeMeta
-from simscaleai.storage.episode_file import EpisodeFile, open_file, parse_env_args
+from simscaleai.storage.env_args import parse_env_args
+from simscaleai.storage.episode import OBS
+from simscaleai.storage.episode_file import EpisodeFile, open_file
 from simscaleai.storage.episode_source import EpisodeSource
-from simscaleai.storage.hdf5_chunks import Chunks
-from simscaleai.storage.index import unseal
-from simscaleai.storage.manifest import ShardRow, read_manifest
-from simscaleai.storage.obs_names import KeyPaths
-
-SPLITS = ("train", "valid")
+from simscaleai.storage.episode_table import EpisodeTable
+from simscaleai.storage.indexed_shard import IndexedShard
+from simscaleai.storage.manifest import read_manifest
+from simscaleai.storage.shard_masks import ShardMasks
 
 
 class ShardedDataset(EpisodeSource):
@@ -69,13 +67,14 @@ class ShardedDataset(EpisodeSource):
             f"The manifest of {path}", "make it again with `simscale datagen ... --resume`"
         ):
             self._arrays = self.manifest.arrays()
+            # one contract for the folder: the shards repeat it, and are not opened to compare
             args = parse_env_args(str(self.manifest.about.get("env_args", "{}")))
             contract = args.get("contract")
             self.contract = EnvContract.from_dict(contract) if isinstance(contract, dict) else None
         self.env_args: JsonDict = args
         self.starts = np.cumsum([0, *(len(row.lengths) for row in rows)])
         self.lengths: IntArray = np.concatenate([row.lengths for row in rows])
-        self.episodes = _EpisodeTable(rows, self.starts.tolist())
+        self.episodes = EpisodeTable(rows, self.starts.tolist())
         self.obs_keys = sorted(k.removeprefix(OBS) for k in self._arrays if k.startswith(OBS))
         self.example = 0  # no episode of a manifest is empty
         self._use_index = use_index
@@ -85,7 +84,7 @@ class ShardedDataset(EpisodeSource):
     @property
     def masks(self) -> ShardMasks:
         """Which episodes are for training and which for validation, by the manifest."""
-        return ShardMasks(self)
+        return ShardMasks(self.path, self.rows)
 
     def close(self) -> None:
         if self._open is not None and self._open[0] == os.getpid():
@@ -155,6 +154,7 @@ class ShardedDataset(EpisodeSource):
             raise MissingFileError(
                 f"The shard {path} is not there, and the manifest lists it; {remedy}."
             ) from None
+        # the size and not the hash: hashing a terabyte is what `simscale validate` is for
         if size != row.nbytes:
             raise UserError(
                 f"The shard {path} has {size} bytes, and {row.nbytes} in the manifest: it is cut short or was"
@@ -176,6 +176,7 @@ class ShardedDataset(EpisodeSource):
         if self._open is None or self._open[:2] != (os.getpid(), shard):
             self.close()
             file = open_file(self.shard_path(shard), use_index=self._use_index)
+            # or episode i would be another one than the manifest says
             if len(file) != len(self.rows[shard].lengths):
                 file.close()
                 raise UserError(
@@ -188,105 +189,3 @@ class ShardedDataset(EpisodeSource):
     def _at(self, i: int) -> tuple[EpisodeFile, int]:
         shard, local = self.shard_of(i)
         return self._file(shard), local
-
-
-class IndexedShard:
-    """Where the values of a shard are, by its index alone; what `StepReader` needs of a dataset.
-
-    Attributes:
-      path: the shard.
-      images: none.
-      episodes: of the shard.
-    """
-
-    def __init__(self, path: Path, row: ShardRow, places: KeyPaths, index: Any) -> None:
-        self.path, self.images, self._places, self._index = path, dict[str, str](), places, index
-        self.episodes = _EpisodeTable([row], [0, len(row.lengths)])
-
-    @classmethod
-    def find(cls, path: Path, row: ShardRow, contract: EnvContract | None) -> IndexedShard | None:
-        """Return the index of a shard; None if it is damaged, out of date or not of these episodes."""
-        if not 0 < row.index_offset <= row.nbytes - row.index_bytes:
-            return None
-        with open(path, "rb") as file:
-            raw = os.pread(file.fileno(), row.index_bytes, row.index_offset)
-            index = unseal(file.fileno(), raw, row.index_offset)
-        if index is None or not np.array_equal(index.lengths, row.lengths):
-            return None
-        paths = [p.removeprefix(OBS) for p in index.columns if p.startswith(OBS)]
-        return cls(path, row, KeyPaths(contract, paths, source=str(path)), index)
-
-    def columns(self, episodes: Sequence[int], keys: Sequence[str]) -> dict[str, Chunks | None]:
-        """Return the chunks of some arrays over some episodes; see `EpisodeFile.columns`."""
-        found: dict[str, Chunks | None] = {}
-        for key in keys:
-            chunks = self._index.chunks(self._places.path_of(key), episodes)
-            if chunks is None:
-                raise UserError(f"The shard {self.path} has no {key!r}; validate the dataset.")
-            found[key] = self._places.with_step_shape(key, chunks)
-        return found
-
-
-class ShardMasks:
-    """Training and validation episodes of a sharded dataset; the manifest lists them."""
-
-    names = list(SPLITS)
-
-    def __init__(self, data: ShardedDataset) -> None:
-        self._path = data.path
-        self._valid = np.concatenate([row.valid for row in data.rows])
-
-    def read(self, name: str) -> tuple[list[int], list[str]]:
-        """Return the sorted positions of "train" or "valid"; no name is missing."""
-        return np.flatnonzero(self._valid == (name == "valid")).tolist(), []
-
-    def split(self, name: str) -> list[int]:
-        """Return the sorted positions of "all", "train" or "valid"; UserError for another name."""
-        if name == "all":
-            return list(range(len(self._valid)))
-        if name not in SPLITS:
-            raise unknown_name(f"split of {self._path}:", name, {*SPLITS, "all"})
-        return self.read(name)[0]
-
-    def problems(self) -> list[str]:
-        """Return none: one column of flags cannot contradict itself."""
-        return []
-
-
-class _EpisodeTable(Sequence[EpisodeMeta]):
-    """The episodes of some shards, described when they are asked for: a million objects are not made."""
-
-    def __init__(self, rows: Sequence[ShardRow], starts: Sequence[int]) -> None:
-        self._rows, self._starts = rows, starts
-
-    def __len__(self) -> int:
-        return self._starts[-1]
-
-    @overload
-    def __getitem__(self, i: int) -> EpisodeMeta: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[EpisodeMeta]: ...
-
-    def __getitem__(self, i: int | slice) -> EpisodeMeta | list[EpisodeMeta]:
-        if isinstance(i, slice):
-            return [self[k] for k in range(*i.indices(len(self)))]
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"episode {i} of {len(self)}")
-        i %= len(self)
-        shard = bisect.bisect_right(self._starts, i) - 1
-        return _meta(self._rows[shard], i - self._starts[shard], i)
-
-    def __iter__(self) -> Iterator[EpisodeMeta]:
-        count = itertools.count()
-        return (_meta(row, k, next(count)) for row in self._rows for k in range(len(row.lengths)))
-
-
-def _meta(row: ShardRow, local: int, i: int) -> EpisodeMeta:
-    """Return the description of episode i, which is the `local`-th of its shard."""
-    return EpisodeMeta(
-        f"demo_{i}",
-        int(row.lengths[local]),
-        int(row.seeds[local]),
-        bool(row.successes[local]),
-        row.instructions[local],
-    )

@@ -58,6 +58,7 @@ class Masks:
             return everything
         if name not in (*SPLITS, *self.names):
             raise unknown_name(f"split of {self._file.path}:", name, {*SPLITS, *self.names, "all"})
+        # before either mask is used: an episode in both would be trained on and then validated on
         if problems := self.problems():
             raise UserError(f"{self._file.path}: {problems[0]}.")
         if name in self.names:

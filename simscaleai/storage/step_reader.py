@@ -138,6 +138,7 @@ class StepReader:
             for _ in pool.map(fill, starts):
                 pass
         finally:
+            # after an error the rest is not read
             pool.shutdown(cancel_futures=True)
         return out
 
@@ -152,12 +153,13 @@ class StepReader:
     def _read_chunks(self, chunks: Chunks, steps: IntArray, out: Array) -> None:
         """Fill `out` with the given steps; each chunk is read once."""
         file, decode = self._descriptor(), chunks.layout.decode
-        wanted = np.searchsorted(chunks.starts, steps, "right") - 1
+        wanted = np.searchsorted(chunks.starts, steps, "right") - 1  # (B,) chunk of each step
         in_chunk = steps - chunks.starts[wanted]
         offsets, sizes, chunk_steps = (
             column[wanted].tolist() for column in (chunks.offsets, chunks.sizes, chunks.steps)
         )
         previous = -1
+        # in the order of chunks, so that each is decoded once; `out` keeps the order that was asked for
         for i in np.argsort(wanted, kind="stable").tolist():
             if wanted[i] != previous:
                 try:
@@ -214,6 +216,7 @@ class StepReader:
         """Return a file descriptor for `os.pread`, which threads and forked processes can share."""
         if self._raw is None:
             raw = FileIO(self.path)
+            # offsets of chunks were found in the file as it was; in another one they point anywhere
             if _identity(os.fstat(raw.fileno())) != self._identity:
                 raise UserError(f"{self.path} has changed while it was in use; start again.")
             self._raw = raw

@@ -41,7 +41,7 @@ def versions() -> dict[str, str]:
     """Return {library: version}, including the HDF5 library inside h5py and a warning if it is unsafe."""
     import h5py
 
-    from simscaleai.storage.hdf5 import library_problem
+    from simscaleai.storage.hdf5_library import library_problem
 
     found = h5py.version.hdf5_version
     problem = library_problem(h5py.version.hdf5_version_tuple)

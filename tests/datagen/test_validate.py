@@ -12,6 +12,7 @@ from simscaleai.datagen import content_hash, generate_dataset, validate_dataset
 from simscaleai.errors import MissingFileError, UserError
 from simscaleai.storage import index
 from simscaleai.storage.episodes import open_dataset
+from simscaleai.storage.sealed_index import seal
 
 
 @pytest.fixture
@@ -165,7 +166,7 @@ def test_an_index_that_lies_is_found(path):
     column = table.columns["actions"]
     column.offsets[:2] = column.offsets[1::-1]
     column.sizes[:2] = column.sizes[1::-1]
-    index.seal(path, table, place)
+    seal(path, table, place)
     assert any(
         "the index of the file is not true" in error for error in validate_dataset(path).errors
     )

@@ -11,7 +11,8 @@ import pytest
 
 from simscaleai.errors import UserError
 from simscaleai.storage.episodes import open_dataset
-from simscaleai.storage.hdf5 import SafeFile, library_problem
+from simscaleai.storage.hdf5 import SafeFile
+from simscaleai.storage.hdf5_library import library_problem
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from simscaleai.storage import index
 from simscaleai.storage.episodes import EpisodeWriter, open_dataset
 from simscaleai.storage.index import NO_TABLE, Index
+from simscaleai.storage.sealed_index import seal
 from simscaleai.storage.step_reader import StepReader
 
 COUNT = 9
@@ -175,7 +176,7 @@ def test_a_file_whose_table_lies_is_read_without(path, lie):
         place = file[index.NAME].id.get_offset()
     raw = lie(table.encode())
     table.encode = lambda: raw
-    index.seal(path, table, place)
+    seal(path, table, place)
     found = contents(path)
     assert not found[3]
     assert_same(found, truth)

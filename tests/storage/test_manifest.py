@@ -10,7 +10,8 @@ import pytest
 
 from simscaleai.errors import MissingFileError, UserError
 from simscaleai.storage.array_statistics import ArrayStatistics
-from simscaleai.storage.manifest import NAME, Manifest, ShardRow, read_manifest, write_manifest
+from simscaleai.storage.manifest import NAME, Manifest, read_manifest, write_manifest
+from simscaleai.storage.shard_row import ShardRow
 
 ABOUT = {
     "env_args": "{}",

@@ -8,7 +8,7 @@ import pytest
 
 from simscaleai.storage.episode_writer import EpisodeWriter, fits_raw
 from simscaleai.storage.episodes import open_dataset
-from simscaleai.storage.raw_hdf5 import _checksums
+from simscaleai.storage.lookup3 import lookup3_checksums
 
 
 def vectors(make_episode, i, steps):
@@ -35,7 +35,7 @@ def test_checksums_are_those_of_lookup3():
     # lookup3.c: hashlittle("Four score and seven years ago", 30, 0) is 0x17770551
     text = np.frombuffer(b"Four score and seven years ago", np.uint8)
     for count in (1, 3):  # by Python's integers, and by arrays
-        found = _checksums(np.tile(text, (count, 1)))
+        found = lookup3_checksums(np.tile(text, (count, 1)))
         assert [int.from_bytes(row.tobytes(), "little") for row in found] == [0x17770551] * count
 
 

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from simscaleai.errors import MissingFileError, UserError
-from simscaleai.storage.episode_writer import EpisodeWriter, env_args_text
+from simscaleai.storage.env_args import env_args_text
+from simscaleai.storage.episode_writer import EpisodeWriter
 from simscaleai.storage.episodes import open_dataset
-from simscaleai.storage.manifest import Manifest, ShardRow, shard_name, write_manifest
+from simscaleai.storage.indexed_shard import IndexedShard
+from simscaleai.storage.manifest import Manifest, write_manifest
 from simscaleai.storage.shard_reader import ShardArray, ShardReader
-from simscaleai.storage.sharded_dataset import IndexedShard
+from simscaleai.storage.shard_row import ShardRow, shard_name
 
 COUNTS = (3, 2, 4)
 VALID = {1, 5}  # of all nine

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from simscaleai.errors import MissingFileError, UserError
 from simscaleai.guards import guarded, regular_file
 from simscaleai.json_types import JsonDict
-from simscaleai.storage.episode_file import parse_env_args
+from simscaleai.storage.env_args import parse_env_args
 from simscaleai.storage.lerobot import layout
 from simscaleai.storage.lerobot.layout import Feature
 from simscaleai.storage.lerobot.lerobot_columns import LeRobotColumns

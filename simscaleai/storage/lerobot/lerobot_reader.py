@@ -23,8 +23,8 @@ from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.guards import guarded
 from simscaleai.json_types import JsonDict
+from simscaleai.storage.env_args import parse_env_args
 from simscaleai.storage.episode import LABELS, OBS, Episode
-from simscaleai.storage.episode_file import parse_env_args
 from simscaleai.storage.lerobot import layout
 from simscaleai.storage.lerobot.frame_images import decode_images
 from simscaleai.storage.lerobot.layout import Feature, from_arrow
