@@ -60,6 +60,7 @@ class LeRobotColumns:
           UserError: an image cannot be stored as video.
         """
         columns = cls({})
+        # an episode with steps: an empty one may lack arrays or have other shapes
         i = data.example
         for key in data.keys(i):
             shape, dtype = data.shape(i, key)[1:], data.dtype(i, key)
@@ -67,11 +68,13 @@ class LeRobotColumns:
                 continue  # the next frame has it
             if not key.startswith(OBS):
                 columns._add_array(_NAMED.get(key, PRIVATE + key), key, shape, dtype)
+            # LeRobot's policies read one vector, so all of ours are put side by side
             elif not is_image(name := key.removeprefix(OBS), shape, dtype):
                 columns.state.append((name, shape or (1,)))
             elif dtype == np.uint8 and len(shape) == 3 and shape[2] == 3:
                 columns._add_image(name, data.path_of(key), shape, video, str(data.path))
             else:
+                # depth and segmentation: LeRobot's images are RGB, and would lose their values
                 columns._add_array(PRIVATE + key.replace("/", "."), key, shape, dtype)
         if columns.state:
             columns.features[STATE] = Feature("float32", (columns.width,), columns._state_names())
@@ -125,6 +128,7 @@ class LeRobotColumns:
     def _name_actions(self, contract: EnvContract | None) -> None:
         width = math.prod(self.features[ACTION].shape)
         known = contract.action_names if contract is not None else ()
+        # another number of names would label the wrong entries
         names = list(known) if len(known) == width else [f"action_{k}" for k in range(width)]
         self.features[ACTION] = Feature(
             self.features[ACTION].dtype, self.features[ACTION].shape, names
@@ -141,10 +145,11 @@ class LeRobotColumns:
             start = 0
             for key, shape in self.state:
                 stop = start + math.prod(shape)
-                vectors = columns[STATE][:, start:stop]
+                vectors = columns[STATE][:, start:stop]  # (T, width of this vector)
                 found[OBS + key] = vectors.reshape(len(vectors), *shape)
                 start = stop
         for feature, names in self.images.items():
+            # one array under each of its names, not a copy
             found |= {OBS + name: columns[feature] for name in names}
         for feature, key in self.arrays.items():
             values = columns[feature]
@@ -182,6 +187,7 @@ class LeRobotColumns:
         """Return the columns of a dataset that another program wrote."""
         columns = cls(dict(features))
         for name, feature in features.items():
+            # everything else, such as language columns, has no place in an episode of ours
             if name.startswith("observation."):
                 short = name.removeprefix("observation.")
                 if feature.is_image:
@@ -201,4 +207,5 @@ def flat_state(arrays: Mapping[str, Array], keys: Sequence[str]) -> Array:
     """Return the vectors `keys` of an episode side by side, (T, d) float32."""
     steps = len(arrays["actions"])
     vectors = [arrays[OBS + key].reshape(steps, -1).astype(np.float32) for key in keys]
+    # the order of `keys` is that in which `split` cuts them apart again
     return np.concatenate(vectors, axis=1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,54 +16,18 @@ from simscaleai.guards import guarded, regular_file
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.env_args import parse_env_args
 from simscaleai.storage.lerobot import layout
+from simscaleai.storage.lerobot.checked_parquet import MIB, check_size, open_parquet, read_metadata
+from simscaleai.storage.lerobot.folder_episode import FolderEpisode, OwnTable
 from simscaleai.storage.lerobot.layout import Feature
 from simscaleai.storage.lerobot.lerobot_columns import LeRobotColumns
 from simscaleai.storage.vetting import vet_with
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
 REMEDY = "download or export the dataset again"
 _MAX_JSON = 64 * 2**20
-_MAX_RATIO = 1000  # of uncompressed and stored bytes: counters and equal texts compress well
 _MAX_TABLE = 2**30  # bytes of a table in meta/
-_MAX_GROUP = 2**31  # bytes of a row group of data, uncompressed
-_MIB = 2**20
-
-
-@dataclass(frozen=True)
-class FolderEpisode:
-    """What meta/episodes says of an episode.
-
-    Attributes:
-      length: number of frames.
-      task: its instruction.
-      data: chunk and file of its frames.
-      videos: {feature: (chunk, file, number of its first frame there)}.
-    """
-
-    length: int
-    task: str
-    data: tuple[int, int]
-    videos: dict[str, tuple[int, int, int]]
-
-
-@dataclass(frozen=True)
-class OwnTable:
-    """What `meta/simscale.parquet` adds.
-
-    Attributes:
-      lines: one mapping for each episode.
-      masks: names of all masks.
-      env_args: JSON text of the dataset that was exported.
-      columns: of its arrays.
-    """
-
-    lines: list[JsonDict]
-    masks: list[str]
-    env_args: str
-    columns: LeRobotColumns
 
 
 class LeRobotFolder:
@@ -114,6 +77,7 @@ class LeRobotFolder:
         root = self.path.resolve()
         allowed = [root]
         if root.parent.name == "snapshots":
+            # the cache keeps files there, under their hashes, and links to them from each snapshot
             allowed.append(root.parent.parent / "blobs")
         if not any(path.resolve().is_relative_to(folder) for folder in allowed):
             raise UserError(f"{path} is a link out of the dataset; it is refused.")
@@ -127,18 +91,20 @@ class LeRobotFolder:
     def _text(self, name: str) -> str:
         path = self.file(name)
         if path.stat().st_size > _MAX_JSON:
-            raise ValueError(f"it has more than {_MAX_JSON // _MIB} MiB")
+            raise ValueError(f"it has more than {_MAX_JSON // MIB} MiB")
         return path.read_text("utf-8")
 
     def _read_info(self, info: object) -> None:
         if not isinstance(info, dict):
             raise ValueError("it is no JSON object")
         version = str(info.get("codebase_version"))
+        # a minor version is not refused: what it has changed fails a check below
         if version.split(".")[0] != layout.VERSION.split(".")[0]:
             raise UserError(
                 f"{self.path} is a LeRobot dataset of version {version}, and version 3 is read; convert it"
                 " with `python -m lerobot.scripts.convert_dataset_v21_to_v30`."
             )
+        # the templates are format strings of a stranger, and could name any path
         if info["data_path"] != layout.DATA or info.get("video_path") not in (None, layout.VIDEO):
             raise ValueError("its files have other names than LeRobot's own")
         self.features = {str(k): Feature.from_dict(v) for k, v in info["features"].items()}
@@ -173,6 +139,7 @@ class LeRobotFolder:
             lines += self._table(name, wanted).to_pylist()
         if not lines:
             raise ValueError("there are none")
+        # files are sorted by name, which need not be the order of their episodes
         lines.sort(key=lambda line: int(line["episode_index"]))
         if [line["episode_index"] for line in lines] != list(range(len(lines))):
             raise ValueError("their numbers are not 0, 1, 2, ...")
@@ -191,6 +158,7 @@ class LeRobotFolder:
 
         videos = {}
         for camera in cameras:
+            # a time in seconds; rounded, since k / fps * fps may miss k by the last bit
             first = round(float(line[f"videos/{camera}/from_timestamp"]) * self.fps)
             if not 0 <= first < 2**40:
                 raise ValueError("one begins before its video")
@@ -212,9 +180,11 @@ class LeRobotFolder:
         if about["version"] != layout.OWN_VERSION:
             raise ValueError("another version wrote it")
         lines = table.to_pylist()
+        # LeRobot's tools delete and merge episodes and leave our table as it was
         if [int(line["length"]) for line in lines] != [e.length for e in self.episodes]:
             return None
         args = str(about["env_args"])
+        # checked now: the reader parses it again when the folder is known to be whole
         parse_env_args(args)
         columns = LeRobotColumns.from_dict(about["columns"], self.features)
         masks = [str(name) for name in about["masks"]]
@@ -232,42 +202,7 @@ class LeRobotFolder:
                 raise ValueError(f"{name} has no column {min(missing)!r}")
             return file.read(columns=columns, use_threads=False)
 
+        # the footer alone first, for an error of this process that says what is wrong
         read_metadata(path)
         vet_with(path, read)
         return read()
-
-
-def open_parquet(path: Path) -> pq.ParquetFile:
-    import pyarrow.parquet as pq
-
-    # neither mapped nor read ahead: a file that shrinks while it is read must not end the process
-    return pq.ParquetFile(path, memory_map=False, pre_buffer=False)
-
-
-def read_metadata(path: Path) -> pq.FileMetaData:
-    return open_parquet(path).metadata
-
-
-def check_size(metadata: pq.FileMetaData, file_size: int, most: int = _MAX_GROUP) -> None:
-    """Raise ValueError for row groups that a file of this size cannot hold, or that are too large."""
-    total = 0
-    for group in range(metadata.num_row_groups):
-        size = sum(
-            metadata.row_group(group).column(k).total_uncompressed_size
-            for k in range(metadata.num_columns)
-        )
-        if not 0 <= size <= most:
-            raise ValueError("it decompresses to more than is allowed")
-        total += size
-    if total > _MAX_RATIO * file_size + 16 * _MIB or metadata.num_rows > _MAX_RATIO * file_size:
-        raise ValueError("it decompresses to more than is allowed")
-
-
-def vet_data(path: Path) -> None:
-    """Read a data file in a child process first, batch by batch, if it is small enough to be vetted."""
-
-    def read() -> None:
-        for _ in open_parquet(path).iter_batches(batch_size=64, use_threads=False):
-            pass
-
-    vet_with(path, read)

@@ -26,16 +26,11 @@ from simscaleai.json_types import JsonDict
 from simscaleai.storage.env_args import parse_env_args
 from simscaleai.storage.episode import LABELS, OBS, Episode
 from simscaleai.storage.lerobot import layout
+from simscaleai.storage.lerobot.checked_parquet import check_size, open_parquet, vet_data
+from simscaleai.storage.lerobot.folder_episode import FolderEpisode
 from simscaleai.storage.lerobot.frame_images import decode_images
 from simscaleai.storage.lerobot.layout import Feature, from_arrow
-from simscaleai.storage.lerobot.lerobot_folder import (
-    REMEDY,
-    FolderEpisode,
-    LeRobotFolder,
-    check_size,
-    open_parquet,
-    vet_data,
-)
+from simscaleai.storage.lerobot.lerobot_folder import REMEDY, LeRobotFolder
 from simscaleai.storage.lerobot.lerobot_video import VideoFrames
 
 if TYPE_CHECKING:
@@ -89,6 +84,7 @@ class LeRobotReader:
                         name: _decode(table[name], feature)
                         for name, feature in self._stored().items()
                     }
+                    # a video is read forward through all episodes, so its decoder starts once for each file
                     columns |= {
                         k: v.read(*about.videos[k], about.length) for k, v in videos.items()
                     }
@@ -120,6 +116,7 @@ class LeRobotReader:
             obs=self._as_recorded(obs),
             actions=arrays["actions"].astype(np.float32, copy=False),
             rewards=_vector(arrays.get("rewards", np.zeros(steps)), np.float32),
+            # without flags the last step ends the episode
             dones=_vector(arrays.get("dones", np.arange(steps) == steps - 1), bool),
             states=arrays.get("states"),
             actions_by_instruction=arrays.get(LABELS),
@@ -160,6 +157,7 @@ class _EpisodeTables:
         """Return the frames of an episode; ValueError if they are not where the folder says."""
         import pyarrow as pa
 
+        # 8 bytes a number, the most that any dtype of LeRobot takes
         sizes = (math.prod(f.shape) * 8 for f in self._features.values())
         if about.length * sum(sizes) > MAX_EPISODE_BYTES:
             raise ValueError(f"it takes more than {MAX_EPISODE_BYTES // 2**30} GiB of memory")
@@ -174,8 +172,10 @@ class _EpisodeTables:
                 raise ValueError(f"{missing} of its frames are missing")
             parts.append(batch.slice(0, missing))
             missing -= parts[-1].num_rows
+            # a batch ends after a number of frames, and may reach into the next episode
             self._rest = batch.slice(parts[-1].num_rows) if len(parts[-1]) < len(batch) else None
         table = pa.Table.from_batches(parts)
+        # frames of another episode would be silent nonsense; both counters must be what they should be
         for name, expected in (
             ("episode_index", np.full(about.length, number)),
             ("frame_index", np.arange(about.length)),

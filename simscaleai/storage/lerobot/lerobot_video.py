@@ -42,6 +42,7 @@ class VideoFrames:
         Raises:
           ValueError: the frames have another size, or there are fewer.
         """
+        # ffmpeg cannot go back in a pipe
         if self._decoder is None or (chunk, file) != self._place or first < self._next:
             self._open(chunk, file)
         assert self._decoder is not None and self._decoder.stdout is not None

@@ -7,38 +7,33 @@ splits) is in `meta/simscale.parquet`, from which `lerobot_reader` gives back th
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simscaleai.array_types import ArrayDict
 from simscaleai.errors import UserError
 from simscaleai.json_types import JsonDict
-from simscaleai.storage.episode import IDENTITY, OBS
+from simscaleai.storage.episode import OBS
 from simscaleai.storage.episode_source import EpisodeSource
 from simscaleai.storage.lerobot import layout
+from simscaleai.storage.lerobot.camera_videos import video_info, write_camera
 from simscaleai.storage.lerobot.feature_statistics import FeatureStatistics
 from simscaleai.storage.lerobot.frame_images import encode_images
+from simscaleai.storage.lerobot.frame_rate import whole_frame_rate
 from simscaleai.storage.lerobot.layout import Feature
 from simscaleai.storage.lerobot.lerobot_columns import LeRobotColumns, flat_state
+from simscaleai.storage.lerobot.own_table import write_own_table
+from simscaleai.storage.lerobot.parquet_files import DataFiles, EpisodeFiles
 from simscaleai.storage.lerobot.subtask_rows import Subtasks, subtask_column
+from simscaleai.storage.lerobot.tasks_table import write_tasks
 from simscaleai.storage.recorded_episode import read_episode
-from simscaleai.storage.video import write_video
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
-
-_MIB = 2**20
-_EPISODES_AT_ONCE = 1000  # lines of meta/episodes that are written together
-_VIDEO_RATIO = 20  # of raw and encoded bytes, at least; it decides when a new video is begun
-_KEYFRAME = 2  # frames between two keyframes, as LeRobot's: a sample reads single frames
-_FPS_SLACK = 1e-6
 
 
 class LeRobotWriter:
@@ -66,7 +61,8 @@ class LeRobotWriter:
     ) -> None:
         self._data, self._folder, self._subtasks = data, folder, subtasks
         self._columns = LeRobotColumns.of(data, video=video)
-        self.fps = _fps(data, fps)
+        self.fps = whole_frame_rate(data, fps)
+        # an episode without frames has no line in any data file
         self._episodes = [i for i, episode in enumerate(data.episodes) if episode.length]
         if not self._episodes:
             raise UserError(
@@ -79,21 +75,23 @@ class LeRobotWriter:
                 self._features[name] = Feature("language", (1,))
         for feature in self._features.values():
             if feature.dtype == "video":
-                feature.info.update(_video_info(feature, self.fps))
+                feature.info.update(video_info(feature, self.fps))
         self._statistics = {
             name: FeatureStatistics(self.steps, is_image=feature.is_image)
             for name, feature in self._features.items()
             if feature.dtype != "language"
         }
+        # a dict and not a set: tasks are numbered in the order in which they first occur
         sentences = dict.fromkeys(data.episodes[i].language for i in self._episodes)
         self._tasks = {text: k for k, text in enumerate(sentences)}
 
     def write(self, on_episode: Callable[[int], None] = lambda length: None) -> None:
         """Write everything; `on_episode` is called with the length of each finished episode."""
         with (
-            closing(_DataFiles(self._folder)) as data,
-            closing(_EpisodeFiles(self._folder)) as about,
+            closing(DataFiles(self._folder)) as data,
+            closing(EpisodeFiles(self._folder)) as about,
         ):
+            # before the tables, since meta/episodes says where in its video an episode begins
             videos = self._videos()
             start = 0
             for number, i in enumerate(self._episodes):
@@ -107,8 +105,8 @@ class LeRobotWriter:
                     line |= {f"videos/{camera}/{k}": v for k, v in places[number].items()}
                 about.add(line | _flat("stats", own))
                 on_episode(self._data.episodes[i].length)
-        self._write_tasks()
-        self._write_own()
+        write_tasks(self._folder, list(self._tasks))
+        write_own_table(self._folder, self._data, self._episodes, self._columns)
         _write_json(self._folder / layout.INFO, self._info())
         total = {name: values.total() for name, values in self._statistics.items()}
         _write_json(self._folder / layout.STATS, total)
@@ -167,29 +165,14 @@ class LeRobotWriter:
     def _videos(self) -> dict[str, list[JsonDict]]:
         """Write the videos of all cameras; return {feature: [place of each episode in its files]}."""
         cameras = [name for name, f in self._columns.features.items() if f.dtype == "video"]
-        return {name: list(self._camera(name)) for name in cameras}
-
-    def _camera(self, feature: str) -> Iterator[JsonDict]:
-        """Write the videos of one camera; yield the place of each episode."""
-        key = OBS + self._columns.images[feature][0]
-        raw_bytes = math.prod(self._columns.features[feature].shape)
-        most = max(1, layout.VIDEO_MB * _MIB * _VIDEO_RATIO // raw_bytes)  # frames of a file
-        lengths = [self._data.episodes[i].length for i in self._episodes]
-        for number, (first, last) in enumerate(_groups(lengths, most)):
-            place = layout.place(number)
-            path = self._folder / layout.VIDEO.format(video_key=feature, **place)
-            write_video(path, self._frames(self._episodes[first:last], key), self.fps, _KEYFRAME)
-            stops = np.cumsum(lengths[first:last])
-            for stop, length in zip(stops.tolist(), lengths[first:last], strict=True):
-                seconds = {
-                    "from_timestamp": (stop - length) / self.fps,
-                    "to_timestamp": stop / self.fps,
-                }
-                yield place | seconds
-
-    def _frames(self, episodes: Sequence[int], key: str) -> Iterator[NDArray[np.uint8]]:
-        for i in episodes:
-            yield from self._data.read(i, key)
+        return {
+            name: list(
+                write_camera(
+                    self._folder, self._data, self._episodes, self._columns, name, self.fps
+                )
+            )
+            for name in cameras
+        }
 
     def _info(self) -> JsonDict:
         """Return the content of meta/info.json."""
@@ -212,171 +195,6 @@ class LeRobotWriter:
             "video_path": layout.VIDEO if has_video else None,
             "features": {name: feature.to_dict() for name, feature in self._features.items()},
         }
-
-    def _write_tasks(self) -> None:
-        """Write the instructions as LeRobot reads them: a pandas table whose index is the text."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        table = pa.table({"task_index": list(self._tasks.values()), "task": list(self._tasks)})
-        kinds = (("task_index", "int64"), ("task", "object"))
-        about = {
-            "index_columns": ["task"],
-            "column_indexes": [],
-            "columns": [
-                {"name": n, "field_name": n, "pandas_type": k, "numpy_type": k, "metadata": None}
-                for n, k in kinds
-            ],
-            "creator": {"library": "pyarrow", "version": pa.__version__},
-            "pandas_version": "2.2.0",
-        }
-        table = table.replace_schema_metadata({b"pandas": json.dumps(about).encode()})
-        pq.write_table(table, self._folder / layout.TASKS)
-
-    def _write_own(self) -> None:
-        """Write what LeRobot has no place for, one line for each episode."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        data = self._data
-        members = {name: set(positions) for name, positions in data.splits().items()}
-        attributes = [
-            name for name in (*IDENTITY, "model_sha256") if name not in ("seed", "success")
-        ]
-        episodes = [data.episodes[i] for i in self._episodes]
-        table = pa.table(
-            {
-                "length": pa.array([e.length for e in episodes], pa.int64()),
-                "seed": pa.array([e.seed for e in episodes], pa.uint64()),
-                "success": pa.array([e.success for e in episodes], pa.bool_()),
-                "masks": pa.array(
-                    [sorted(m for m in members if i in members[m]) for i in self._episodes],
-                    pa.list_(pa.string()),
-                ),
-                **{
-                    name: pa.array(
-                        [str(data.episode_attribute(i, name, "")) for i in self._episodes],
-                        pa.string(),
-                    )
-                    for name in attributes
-                },
-            }
-        )
-        about = {
-            "version": layout.OWN_VERSION,
-            "env_args": data.attribute("env_args", "{}"),
-            "masks": sorted(members),
-            "columns": self._columns.to_dict(),
-        }
-        table = table.replace_schema_metadata({layout.OWN_KEY: json.dumps(about).encode()})
-        pq.write_table(table, self._folder / layout.OWN, compression="zstd")
-
-
-class _DataFiles:
-    """The data files: a new one is begun where the last one is large enough."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._number = folder, -1
-        self._path = folder
-        self._writer: pq.ParquetWriter | None = None
-
-    def add(self, table: pa.Table) -> JsonDict:
-        """Write an episode; return where it is."""
-        import pyarrow.parquet as pq
-
-        full = self._writer is None or self._path.stat().st_size >= layout.DATA_MB * _MIB
-        if self._writer is None or full:
-            self.close()
-            self._number += 1
-            self._path = self._folder / layout.DATA.format(**layout.place(self._number))
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = pq.ParquetWriter(self._path, table.schema, compression="snappy")
-        self._writer.write_table(table, row_group_size=len(table))
-        return {f"data/{k}": v for k, v in layout.place(self._number).items()}
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-
-class _EpisodeFiles:
-    """The file of meta/episodes, written some lines at a time."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / layout.EPISODES.format(**layout.place(0))
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._lines: list[JsonDict] = []
-        self._writer: pq.ParquetWriter | None = None
-
-    def add(self, line: JsonDict) -> None:
-        self._lines.append({**line, **{f"meta/episodes/{k}": 0 for k in layout.place(0)}})
-        if len(self._lines) >= _EPISODES_AT_ONCE:
-            self._flush()
-
-    def _flush(self) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        schema = None if self._writer is None else self._writer.schema
-        table = pa.Table.from_pylist(self._lines, schema=schema)
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self._path, table.schema, compression="snappy")
-        self._writer.write_table(table)
-        self._lines.clear()
-
-    def close(self) -> None:
-        if self._lines:
-            self._flush()
-        if self._writer is not None:
-            self._writer.close()
-
-
-def _fps(data: EpisodeSource, given: int | None) -> int:
-    """Return the frames per second of a dataset, which LeRobot wants to be a whole number."""
-    if data.contract is None:
-        if given is None:
-            raise UserError(
-                f"{data.path} does not say how many frames a second it has; add --fps, such as --fps 20."
-            )
-        return given
-    rate = 1 / data.contract.control_dt
-    if abs(rate - round(rate)) > _FPS_SLACK * rate or round(rate) < 1:
-        raise UserError(
-            f"{data.path} has {rate:g} frames per second, and LeRobot wants a whole number; record it with a"
-            " control_dt such as 0.05."
-        )
-    if given not in (None, round(rate)):
-        raise UserError(
-            f"{data.path} has {rate:g} frames per second, not {given}; leave --fps out."
-        )
-    return round(rate)
-
-
-def _groups(lengths: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
-    """Yield (first, last + 1) of consecutive episodes of at most `most` frames together, or of one."""
-    first, frames = 0, 0
-    for k, length in enumerate(lengths):
-        if frames and frames + length > most:
-            yield first, k
-            first, frames = k, 0
-        frames += length
-    if frames:
-        yield first, len(lengths)
-
-
-def _video_info(feature: Feature, fps: int) -> JsonDict:
-    height, width, channels = feature.shape
-    return {
-        "video.height": height,
-        "video.width": width,
-        "video.codec": "h264",
-        "video.pix_fmt": "yuv420p",
-        "video.is_depth_map": False,
-        "video.fps": fps,
-        "video.channels": channels,
-        "has_audio": False,
-    }
 
 
 def _flat(prefix: str, values: JsonDict) -> JsonDict:

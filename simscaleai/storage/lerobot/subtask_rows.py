@@ -31,4 +31,5 @@ def subtask_column(subtasks: Subtasks | None, steps: int, fps: int) -> pa.Array:
         {"role": "assistant", "content": what, "style": "subtask", "timestamp": step / fps}
         for step, what in subtasks or ()
     ]
+    # equal lists compress to almost nothing, so repeating them costs no room
     return pa.array([rows] * steps, pa.list_(pa.struct(fields)))
