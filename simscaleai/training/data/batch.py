@@ -19,32 +19,37 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import Dataset, default_collate
 
+from simscaleai.array_types import IntArray
+from simscaleai.json_types import JsonDict
 from simscaleai.models.inference import as_image
+from simscaleai.tensor_types import Batch, Tensors
 from simscaleai.training.data.sampler import Blocks
 
-Indices = Sequence[int] | NDArray[Any] | torch.Tensor
+Transform = Callable[[Batch], Any]
+"""A function of one sample; what it returns is up to its author."""
+
+Indices = Sequence[int] | IntArray | torch.Tensor
 
 
-class StoredImages(dict[str, Any]):
+class StoredImages(dict[str, torch.Tensor]):
     """Observations {key: (B, ...)} whose images still are (B, H, W, C) uint8."""
 
 
-def as_floats(obs: dict[str, Any]) -> dict[str, Any]:
+def as_floats(obs: Tensors) -> Tensors:
     """Observations with images (B, C, H, W) float32 in [0, 1]."""
     return {k: as_image(v) for k, v in obs.items()}
 
 
-class Samples(Sequence[dict[str, Any]]):
+class Samples(Sequence[Batch]):
     """The samples of a batch, cut out of it when they are asked for.
 
     Attributes:
       batch: {"observations": {key: (B, ...)}, "actions": (B, ...), ...}.
     """
 
-    def __init__(self, batch: dict[str, Any]) -> None:
+    def __init__(self, batch: Batch) -> None:
         self.batch = batch
 
     def __len__(self) -> int:
@@ -60,22 +65,23 @@ class Samples(Sequence[dict[str, Any]]):
 
 def collate(samples: Sequence[Any]) -> Any:
     """Return the batch behind `Samples`, or collate single samples as PyTorch does."""
+    # single samples come here where a transform is set, or from a dataset of a user's own
     return samples.batch if isinstance(samples, Samples) else default_collate(list(samples))
 
 
-class BatchedDataset(Dataset[dict[str, Any]]):
+class BatchedDataset(Dataset[Batch]):
     """A map-style dataset that is defined by `read`, a whole batch at a time.
 
     With a `transform`, a function of one sample, samples are read one by one.
     """
 
-    transform: Any = None
-    _stored = False
+    transform: Transform | None = None
+    _stored = False  # whether batches keep images as bytes; see `as_stored`
 
     def __len__(self) -> int:
         raise NotImplementedError
 
-    def read(self, indices: torch.Tensor) -> dict[str, Any]:
+    def read(self, indices: torch.Tensor) -> Batch:
         """Return the samples at `indices` (B,) int64, each leaf with a leading axis B; images as stored."""
         raise NotImplementedError
 
@@ -87,24 +93,27 @@ class BatchedDataset(Dataset[dict[str, Any]]):
     def prepare(self) -> None:
         """Do what is to be done once, before the first batch, in the process that reads it."""
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonDict:
         """Return plain values that identify the samples; empty if there are none."""
         return {}
 
     def as_stored(self) -> Self:
         """Return the same dataset with batches of `StoredImages`, for a loop that calls `as_floats`."""
+        # shallow: both share the tables in memory, and differ in the flag alone
         other = copy.copy(self)
         other._stored = True
         return other
 
-    def __getitem__(self, idx: int) -> dict[str, Any]:
+    def __getitem__(self, idx: int) -> Batch:
         if not -len(self) <= idx < len(self):
             raise IndexError(f"index {idx} of {len(self)} samples")
+        # negative indices count from the end, as a list's do
         batch = self.read(torch.tensor([idx % len(self)]))
         sample = _sample({**batch, "observations": as_floats(batch["observations"])}, 0)
         return sample if self.transform is None else self.transform(sample)
 
     def __getitems__(self, indices: Indices) -> Sequence[Any]:
+        # here and not when the dataset is made: one that only gives its spec need not read any image
         self.prepare()
         if self.transform is not None:
             return [self[int(i)] for i in indices]
@@ -132,4 +141,5 @@ def is_group(batch: Any) -> bool:
 def map_group(function: Callable[[Any], Any], group: Any) -> Any:
     """The group with a function of each part in its place; a named tuple stays one."""
     parts = [function(part) for part in group]
+    # a named tuple takes its parts one by one, a list or tuple takes them as one sequence
     return type(group)(*parts) if hasattr(group, "_fields") else type(group)(parts)

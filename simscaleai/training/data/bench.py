@@ -17,16 +17,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import h5py
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from simscaleai.array_types import Array, ArrayDict
 from simscaleai.convert import converted
 from simscaleai.errors import UserError
 from simscaleai.storage.episodes import open_dataset
+from simscaleai.tensor_types import Batch, Tensors
 from simscaleai.training.data import workers
 from simscaleai.training.data.dataset import TrajectoryDataset
 from simscaleai.training.data.loader import make_loader, to_device
@@ -54,7 +55,7 @@ class LoaderSpeed:
     first_batch_seconds: float
 
 
-class PerSampleDataset(Dataset[dict[str, Any]]):
+class PerSampleDataset(Dataset[Batch]):
     """One sample at a time from an open `h5py.File`, as most projects write it.
 
     Args:
@@ -76,7 +77,7 @@ class PerSampleDataset(Dataset[dict[str, Any]]):
             vectors = [key for key in arrays if key not in self._pictures]
             self._samples: list[tuple[int, int]] = []
             self._places = [data.place(i) for i in range(len(data))]
-            self._memory: list[dict[str, Any]] = []
+            self._memory: list[ArrayDict] = []
             for i, episode in enumerate(data.episodes):
                 self._samples += [(i, t) for t in range(episode.length)]
                 if vectors_in_memory:
@@ -85,33 +86,35 @@ class PerSampleDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self._samples)
 
-    def __getitem__(self, idx: int) -> dict[str, Any]:
+    def __getitem__(self, idx: int) -> Batch:
         try:
             return self._sample(*self._samples[idx])
         except (OSError, KeyError, RuntimeError) as error:
             raise UserError(f"{self.path} cannot be read ({error}); validate the file.") from error
 
-    def _sample(self, i: int, t: int) -> dict[str, Any]:
-        obs = {}
+    def _sample(self, i: int, t: int) -> Batch:
+        obs: Tensors = {}
         for key in self.keys:
             value = torch.as_tensor(self._array(i, f"obs/{key}")[t])
             if f"obs/{key}" in self._pictures and value.dtype == torch.uint8:
-                value = value.permute(2, 0, 1).float() / 255
+                value = value.permute(2, 0, 1).float() / 255  # (3, H, W) in [0, 1]
             obs[key] = value
         actions = self._array(i, "actions")
         if self.seq_len == 1:
             return {"observations": obs, "actions": torch.as_tensor(actions[t])}
-        window = actions[t : t + self.seq_len]
+        window = actions[t : t + self.seq_len]  # (up to L, A)
         missing = self.seq_len - len(window)
         if missing:
+            # as `TrajectoryDataset` does, so that all loaders hand over the same samples
             window = np.concatenate([window, np.repeat(window[-1:], missing, axis=0)])
         mask = torch.arange(self.seq_len) < self.seq_len - missing
         return {"observations": obs, "actions": torch.as_tensor(window), "mask": mask}
 
-    def _array(self, i: int, key: str) -> Any:
+    def _array(self, i: int, key: str) -> Array | h5py.Dataset:
         if self._memory and key in self._memory[i]:
             return self._memory[i][key]
         path, group = self._places[i]
+        # opened at the first sample, so that each worker opens the file for itself
         if path not in self._files:
             self._files[path] = h5py.File(path, "r")
         return self._files[path][f"{group}/{self._paths[key]}"]
@@ -140,7 +143,7 @@ def bench_loader(
     """
     ours = TrajectoryDataset(data_path, seq_len, cache_mb=cache_mb)
     has_images = bool(ours.spec.obs.image_keys)
-    loaders: dict[str, DataLoader[Any]] = {}
+    loaders: dict[str, DataLoader[Batch]] = {}
     if ours.in_memory:
         loaders["simscaleai, from memory"] = make_loader(ours, batch_size)
     if has_images:
@@ -153,10 +156,12 @@ def bench_loader(
             PerSampleDataset(data_path, seq_len, in_memory),
             batch_size,
             shuffle=True,
+            # vectors in memory are cut out faster than a worker can hand them over
             num_workers=num_workers if has_images or not in_memory else 0,
             generator=torch.Generator().manual_seed(0),
         )
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in loaders}
+    # in turns and not one after the other: other load on the machine then slows all loaders alike
     for _ in range(_ROUNDS):
         for name, loader in loaders.items():
             with workers.one_sentence():
@@ -169,7 +174,7 @@ def bench_loader(
     return speeds
 
 
-def measure(loader: Iterable[Any], seconds: float) -> tuple[float, float]:
+def measure(loader: Iterable[object], seconds: float) -> tuple[float, float]:
     """Samples per second of a loader, over epoch after epoch, and seconds to its first batch."""
     cpu = torch.device("cpu")
     begin = time.perf_counter()
@@ -177,8 +182,10 @@ def measure(loader: Iterable[Any], seconds: float) -> tuple[float, float]:
     samples = 0
     while True:
         for batch in workers.start(loader):
+            # images become floats in here, which the other loaders have done before they hand over
             size = samples_of(to_device(batch, cpu))
             now = time.perf_counter()
+            # the first batch includes the start of workers and the read into memory; it counts apart
             if math.isnan(first):
                 first, start = now - begin, now
                 continue

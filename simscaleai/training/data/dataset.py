@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from torch.utils.data import get_worker_info
@@ -35,27 +35,25 @@ from simscaleai.actions import ActionRange
 from simscaleai.contract import EnvContract
 from simscaleai.convert import converted
 from simscaleai.errors import UserError
+from simscaleai.json_types import JsonDict
 from simscaleai.models.normalization import Statistics
 from simscaleai.observations import unflatten_state
 from simscaleai.storage.episode import OBS
 from simscaleai.storage.episodes import EpisodeFile, EpisodeSource, ShardedDataset, open_dataset
 from simscaleai.storage.shard_reader import OPEN_SHARDS, ShardArray, ShardReader
 from simscaleai.storage.step_reader import StepReader
-from simscaleai.training.data.batch import BatchedDataset
+from simscaleai.tensor_types import Batch, StateDict, Tensors
+from simscaleai.training.data.batch import BatchedDataset, Transform
 from simscaleai.training.data.drawn_frames import Drawer, DrawnFrames, DrawnSteps
 from simscaleai.training.data.dummy import DummyTrajectoryDataset
 from simscaleai.training.data.frames import FrameReader, Frames, cache_bytes, fits
 from simscaleai.training.data.relabeling import Relabeling, find_sentences, own_requests
 from simscaleai.training.data.sampler import Blocks
+from simscaleai.training.data.sharded_vectors import ShardedVectors
 from simscaleai.training.data.spec import DataSpec, read_spec
-from simscaleai.training.data.vectors import (
-    FileVectors,
-    Labels,
-    PerStep,
-    ShardedVectors,
-    VectorLayout,
-    Vectors,
-)
+from simscaleai.training.data.step_values import Labels, PerStep
+from simscaleai.training.data.vector_layout import VectorLayout
+from simscaleai.training.data.vectors import FileVectors, Vectors
 
 __all__ = ["DataSpec", "DummyTrajectoryDataset", "TrajectoryDataset", "read_spec"]
 
@@ -100,7 +98,7 @@ class TrajectoryDataset(BatchedDataset):
         seq_len: int = 1,
         obs_keys: list[str] | None = None,
         include_language: bool = False,
-        transform: Any = None,
+        transform: Transform | None = None,
         split: str = "all",
         *,
         obs_steps: int = 1,
@@ -237,11 +235,11 @@ class TrajectoryDataset(BatchedDataset):
             for frames in self._frames.values():
                 frames.load()
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonDict:
         return self._identity
 
     @cached_property
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self) -> JsonDict:
         """Return what a run that goes on compares: counts, and digests of all values.
 
         Of images they are of `_SAMPLED` of each camera, spread over the steps.
@@ -269,9 +267,9 @@ class TrajectoryDataset(BatchedDataset):
             "actions": self._vectors.statistics("actions"),
         }
 
-    def read(self, indices: torch.Tensor) -> dict[str, Any]:
+    def read(self, indices: torch.Tensor) -> Batch:
         """A batch: rows of what lies in memory, and frames from there or from the file."""
-        batch: dict[str, Any] = {}
+        batch: StateDict = {}
         take = self._vectors.take
         # (B,) each: samples are numbered by step and request, what follows reads steps
         steps, requests = indices.contiguous(), None
@@ -282,11 +280,11 @@ class TrajectoryDataset(BatchedDataset):
         if self.obs_steps > 1:
             window = steps[:, None] + torch.arange(1 - self.obs_steps, 1)  # (B, obs_steps)
             starts = self._starts[episode][:, None]
-            rows = window.maximum(starts)
+            rows = window.maximum(starts)  # the first step again, before the episode begins
             batch["obs_mask"] = window >= starts
-        obs: dict[str, Any] = {}
+        obs: Tensors = {}
         if self.spec.obs.state_keys:
-            state = take("state", rows)
+            state = take("state", rows)  # (B, d), or (B, H, d) of a window
             obs = {**unflatten_state(state, self.spec.obs), "state": state}
         obs |= {key: frames.take(rows) for key, frames in self._frames.items()}
         batch |= {"observations": obs, **self._targets(steps, self._ends[episode], requests)}
@@ -297,14 +295,15 @@ class TrajectoryDataset(BatchedDataset):
             if self._relabeling is not None and requests is not None:
                 language = self._relabeling.instructions(indices, requests, language)
             batch["language"] = language
-        return batch
+        return cast(Batch, batch)
 
-    def first_steps(self, count: int) -> dict[str, Any]:
+    def first_steps(self, count: int) -> Batch:
         """Return the first steps of up to `count` episodes, spread over the split, as they were recorded.
 
         Returns:
           "observations" {key: (n, ...)} with images as stored, "actions" (n, action_dim) and "language".
         """
+        # a shallow copy shares the tables and frames, and reads single steps from them
         recorded = copy.copy(self)
         recorded.seq_len = recorded.obs_steps = 1
         recorded.include_language, recorded._relabeling, recorded._privileged = True, None, []
@@ -327,7 +326,7 @@ class TrajectoryDataset(BatchedDataset):
             if self._relabeling is not None and requests is not None:
                 actions = self._relabeling.actions(steps, requests, actions)
             return {"actions": actions}
-        window = steps[:, None] + torch.arange(self.seq_len)
+        window = steps[:, None] + torch.arange(self.seq_len)  # (B, L)
         last = ends[:, None] - 1
         inside, mask = window.minimum(last), window <= last  # (B, L)
         actions = self._vectors.take("actions", inside)  # (B, L, A)

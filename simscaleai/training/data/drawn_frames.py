@@ -52,10 +52,13 @@ class DrawnSteps:
 
     def images(self, steps: IntArray) -> ArrayDict:
         """Return {observation: (B, H, W, C)} of steps (B,), numbered over the episodes."""
+        # each camera asks for the same steps in turn, and one call of the drawer draws all cameras
         name = steps.tobytes()
         if self._newest[0] != name:
-            which = np.searchsorted(self.ends, steps, "right")
-            starts = np.concatenate([[0], self.ends])[which]
+            which = np.searchsorted(self.ends, steps, "right")  # (B,) position in the episodes
+            starts = np.concatenate([[0], self.ends])[
+                which
+            ]  # (B,) first step of each one's episode
             images = self.drawer.draw(self._episodes[which], steps - starts)
             self._newest = name, images
         return self._newest[1]

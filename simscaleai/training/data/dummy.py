@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from simscaleai.contract import EnvContract
 from simscaleai.convert import converted
 from simscaleai.models.normalization import Statistics
 from simscaleai.observations import ObsSpec
+from simscaleai.tensor_types import Batch
 from simscaleai.training.data.batch import BatchedDataset
 from simscaleai.training.data.spec import DataSpec
 
@@ -61,6 +61,7 @@ class DummyTrajectoryDataset(BatchedDataset):
         rng = seeding.generator(seed, "dummy-data")
         state = rng.standard_normal((num_samples, obs_dim), dtype=np.float32)
         weights = rng.standard_normal((obs_dim, action_dim), dtype=np.float32)
+        # divided by the root of the width, so that few actions saturate near -1 and 1
         actions = np.tanh(state @ weights / max(obs_dim, 1) ** 0.5)
         self._privileged = {
             key: torch.from_numpy(0.1 * rng.standard_normal((num_samples, 3), dtype=np.float32))
@@ -89,17 +90,19 @@ class DummyTrajectoryDataset(BatchedDataset):
         shown = self._state if features is None else features(self._state)
         return {"state": Statistics.of(shown), "actions": Statistics.of(self._actions)}
 
-    def read(self, indices: torch.Tensor) -> dict[str, Any]:
+    def read(self, indices: torch.Tensor) -> Batch:
         obs = {"state": self._state[indices]} if self.state_dim else {}
         for key in self.spec.obs.image_keys:
             stream = f"dummy-{key}"
+            # a generator for each sample: images are the same in any order, and none is kept in memory
             rngs = [seeding.generator(self.seed, stream, int(i)) for i in indices]
             shape = self.spec.obs.shapes[key]
             frames = [rng.integers(0, 256, shape, dtype=np.uint8) for rng in rngs]
             obs[key] = torch.from_numpy(np.stack(frames))
-        batch: dict[str, Any] = {"observations": obs, "actions": self._actions[indices]}
+        batch: Batch = {"observations": obs, "actions": self._actions[indices]}
         if self.obs_steps > 1:
             batch["observations"] = {k: _repeat(v, self.obs_steps) for k, v in obs.items()}
+            # each sample is an episode of its own in which nothing changes, so no window is cut
             batch["obs_mask"] = torch.ones(len(indices), self.obs_steps, dtype=torch.bool)
         if self.seq_len > 1:
             batch["actions"] = _repeat(batch["actions"], self.seq_len)
@@ -113,4 +116,5 @@ class DummyTrajectoryDataset(BatchedDataset):
 
 def _repeat(values: torch.Tensor, steps: int) -> torch.Tensor:
     """(B, ...) -> (B, steps, ...)."""
+    # a view: the steps are all the same, and no memory is taken for them
     return values[:, None].expand(-1, steps, *values.shape[1:])

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from simscaleai.array_types import Array, IntArray
 from simscaleai.memory import free_memory
+from simscaleai.tensor_types import StateDict
 
 _MIB = 2**20
 _DEFAULT_BUDGET = 2048 * _MIB
@@ -54,13 +53,13 @@ class Frames:
 
     def __init__(self, reader: FrameReader, keep: bool) -> None:
         self.reader, self.keep = reader, keep
-        self._memory: NDArray[Any] | None = None
+        self._memory: Array | None = None
 
     def load(self) -> None:
         """Take all frames into memory, if they are to be kept and are not there yet."""
         if self.keep and self._memory is None:
             self._memory = self.reader.read_all(_threads())
-            self.reader.close()
+            self.reader.close()  # nothing is read from the file any more
 
     def take(self, rows: torch.Tensor) -> torch.Tensor:
         """Frames of any shape of numbers, (*rows.shape, H, W, C) as stored."""
@@ -69,11 +68,11 @@ class Frames:
         source = self.reader.read if self._memory is None else self._memory_at
         return torch.from_numpy(source(flat)).view(*rows.shape, *self.reader.shape)
 
-    def _memory_at(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+    def _memory_at(self, rows: IntArray) -> Array:
         assert self._memory is not None
         return self._memory.take(rows, axis=0)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> StateDict:
         return {**self.__dict__, "_memory": None}  # not for sending to a worker
 
 
@@ -90,6 +89,7 @@ def cache_bytes(cache_mb: float | None) -> int:
     """
     if cache_mb is not None:
         return int(cache_mb * _MIB)
+    # a quarter leaves room for the model, and for the validation split with a cache of its own
     return min(_DEFAULT_BUDGET, free_memory() // 4) // _local_processes()
 
 
@@ -98,5 +98,6 @@ def _local_processes() -> int:
 
 
 def _threads() -> int:
+    # a container or a job scheduler may give the process fewer cores than the machine has
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(here // _local_processes(), _MOST_THREADS))

@@ -24,7 +24,7 @@ from simscaleai import seeding
 from simscaleai.errors import UserError
 from simscaleai.storage.episode import LABELS
 from simscaleai.storage.episodes import EpisodeSource
-from simscaleai.training.data.vectors import Labels, PerStep
+from simscaleai.training.data.step_values import Labels, PerStep
 
 OWN = -1
 """The request of a sample that keeps the recorded instruction and actions."""

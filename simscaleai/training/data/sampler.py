@@ -114,6 +114,7 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
         pending = np.zeros(0, np.int64)  # samples of the order that no batch holds yet
         for block in self._blocks_from(self.position):
             pending = np.concatenate([pending, block])
+            # what is left of a block begins the first batch of the next one
             whole = len(pending) - len(pending) % self.global_batch
             for start in range(0, whole, self.global_batch):
                 yield self._local(pending[start : start + self.global_batch])
@@ -123,6 +124,7 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
 
     def _local(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the part of a global batch on this process."""
+        # interleaved: any number of processes gives the same global batches in the same order
         own = batch[self.rank :: self.world_size]
         return own if len(own) else batch[:1]
 
@@ -132,6 +134,7 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
         if self.blocks is None:
             order = np.arange(self.num_samples)
             if self.shuffle:
+                # all of the order, whatever `position` is: it must not depend on where a run resumes
                 rng.shuffle(order)
             yield order[position:]
             return
@@ -142,9 +145,11 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
         block_seed = seeding.derive_seed(self.seed, "data-order", self.epoch)
         for number, group in enumerate(groups):
             count = int(sizes[group].sum())
+            # a block that was consumed before the run stopped is not read again
             if position >= count:
                 position -= count
                 continue
+            # this block and the next, which is read while this one is used
             self.blocks.announce([j for part in groups[number : number + 2] for j in part])
             block = np.concatenate([np.arange(stops[j] - sizes[j], stops[j]) for j in group])
             if self.shuffle:  # with a generator of its own: a resumed run skips the blocks before

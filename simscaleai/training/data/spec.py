@@ -53,6 +53,7 @@ def read_spec(
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, str] = {}
     for key in sorted(obs_keys or known):
+        # before the file is asked, which may have no such array
         if drawer is not None and key in drawn:
             shapes[key], dtypes[key] = drawer.shapes[key], drawer.dtypes[key]
             continue
@@ -67,11 +68,13 @@ def read_spec(
                 f"{data.path}: {problem}; choose the vectors to learn from with data.state_keys."
             )
         else:
+            # a number per step is a vector of one entry
             shapes[key], dtypes[key] = shape or (1,), "float32"
     action_shape = data.shape(data.example, "actions")[1:]
     if len(action_shape) != 1 or action_shape[0] == 0:
         raise UserError(
             f"{data.path}: an action has shape {action_shape}; expected a vector of at least one number."
         )
+    # a drawer's cameras are not in the recorded contract; evaluation needs them to render the same
     contract = data.contract if drawer is None else drawer.contract
     return DataSpec(ObsSpec(shapes, dtypes), action_shape[0], contract)

@@ -39,12 +39,14 @@ class LocalBatch:
 
         Every one of `processes` processes gets equally many micro-batches of the same global batch.
         """
+        # of the global batch, which all processes know, so that all take part in equally many reductions
         count = -(-self.total // (size * processes))
         if count == 1:
             yield self.batch, self.samples
             return
         for start in range(0, count * size, size):
             stop = min(start + size, self.samples)
+            # a process without samples left computes one that counts as none
             rows = slice(start, stop) if start < stop else slice(0, 1)
             yield take_samples(self.batch, rows), max(stop - start, 0)
 
@@ -80,6 +82,7 @@ class BatchStream:
         self.position = 0
         sampler = getattr(loader, "batch_sampler", None)
         self._order = sampler if isinstance(sampler, EpochSampler) else None
+        # the sampler of `make_loader` gives each process its part; others give all of it to each
         self._divided = self._order is not None and self._order.world_size > 1
         if self._divided:
             assert self._order is not None
@@ -122,8 +125,10 @@ class BatchStream:
         """Yield the local batches that are left of the current epoch."""
         if self._order:
             self._order.move_to(self.epoch, self.position)
+        # any other loader cannot start in the middle: its batches are drawn and thrown away
         skip = 0 if self._order else self.position
         first = []
+        # the loader takes its order from the global generator, which a model's dropout uses too
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.derive_seed(self.seed, "loader", self.epoch))
             self._batches = batches = workers.start(self.loader)
@@ -144,6 +149,7 @@ class BatchStream:
         if size == 1:
             return LocalBatch(batch, total, total)
         samples = len(range(rank, total, size))
+        # every `size`-th sample, as `EpochSampler` divides a batch
         rows = slice(rank, None, size) if samples else slice(0, 1)
         return LocalBatch(take_samples(batch, rows), samples, total)
 
@@ -160,6 +166,7 @@ def take_samples(batch: Any, rows: slice) -> Any:
     """Take some samples of every tensor and list of values in a batch; single values are of all rows."""
     if isinstance(batch, dict):
         taken = {k: take_samples(v, rows) for k, v in batch.items()}
+        # `StoredImages` stays one, or its bytes would not become floats later
         return type(batch)(taken) if isinstance(batch, StoredImages) else taken
     if is_group(batch):
         return map_group(lambda part: take_samples(part, rows), batch)
@@ -175,6 +182,7 @@ def batch_size(batch: Any) -> int:
     """
     leaves = list(_leaves(batch))
     for kind in (
+        # tensors first: a list may be a setting of the whole batch
         lambda leaf: getattr(leaf, "ndim", 0) > 0,
         lambda leaf: isinstance(leaf, list | tuple),
     ):

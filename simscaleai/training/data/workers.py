@@ -32,7 +32,7 @@ _DESCRIPTORS, _SPARE = 8, 8  # of the pipes and batches of a worker, and of the 
 _started: WeakSet[BaseProcess] = WeakSet()
 
 
-def prepare(loader: DataLoader[Any]) -> None:
+def prepare(loader: DataLoader[object]) -> None:
     """Let the workers of a loader start with `WorkerStart`; does nothing for a loader without workers.
 
     Of several training processes the workers are spawned: gloo's threads run by then, and a process that is
@@ -41,6 +41,7 @@ def prepare(loader: DataLoader[Any]) -> None:
     """
     if not getattr(loader, "num_workers", 0):
         return
+    # a loader's own function still runs, as the second thing
     loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
     if dist.is_available() and dist.is_initialized() and loader.multiprocessing_context is None:
         loader.multiprocessing_context = "spawn"
@@ -50,6 +51,7 @@ def start(loader: Any) -> Iterator[Any]:
     """`iter(loader)`, whose processes are killed when the program ends."""
     if not getattr(loader, "num_workers", 0):
         return iter(loader)
+    # the difference afterwards is this loader's workers, whichever others the program has
     before = set(active_children())
     try:
         with _transport():
@@ -84,10 +86,11 @@ def _transport() -> Iterator[None]:
         raise RuntimeError(f"{_IN_WORKER} failed: {error or type(error).__name__}") from error
 
 
-def end(loader: DataLoader[Any], batches: Iterator[Any] | None) -> None:
+def end(loader: DataLoader[object], batches: Iterator[object] | None) -> None:
     """End the processes behind the `batches` of `start` now; the next `start` makes others."""
     if not isinstance(batches, _Batches):
         return
+    # a persistent loader would hand out its dead workers again
     loader._iterator = None
     iterator: Any = batches.batches
     with contextlib.suppress(OSError, RuntimeError):  # too few descriptors to say goodbye with
@@ -105,10 +108,12 @@ def as_sentence(error: BaseException) -> UserError | None:
     """
     text = str(error)
     if isinstance(error, UserError):
+        # the message is then a whole traceback, whose last line is "Class: sentence"
         caught = text.startswith("Caught ") and _IN_WORKER in text.splitlines()[0]
         return UserError(text.strip().splitlines()[-1].partition(": ")[2]) if caught else None
     if not isinstance(error, RuntimeError):
         return None
+    # the kernel's message, PyTorch's when it passes descriptors, or the exit code of a worker
     if any(clue in text for clue in _CLUES) or (text.startswith(_IN_WORKER) and _out_of_them()):
         return UserError(
             "There are too few file descriptors for the worker processes of the data; raise the limit"
@@ -129,6 +134,7 @@ def one_sentence() -> Iterator[None]:
     try:
         yield
     except (UserError, RuntimeError) as error:
+        # the error itself where it is none of a loader
         raise as_sentence(error) or error from error.__cause__
 
 
@@ -153,6 +159,7 @@ class WorkerStart:
 
     def __init__(self, then: Callable[[int], None] | None) -> None:
         self.then: Callable[[int], None] | None = (
+            # a loader that is used twice is wrapped once
             then.then if isinstance(then, WorkerStart) else then
         )
 
@@ -166,8 +173,9 @@ class WorkerStart:
             self.then(worker)
 
 
-def _cannot_send(error: BaseException, batch: Any = None) -> None:
+def _cannot_send(error: BaseException, batch: object = None) -> None:
     """End the worker, which the main process notices; the exit code is the error's number."""
+    # not `sys.exit`: in the thread of a queue it would end the thread alone
     os._exit(getattr(error, "errno", None) or 1)
 
 
