@@ -26,7 +26,7 @@ from rich.table import Table
 
 from simscaleai.datagen import generate_dataset
 from simscaleai.evaluation import evaluate_checkpoint
-from simscaleai.evaluation.following import Share
+from simscaleai.evaluation.following import Fraction
 from simscaleai.storage.episodes import open_dataset
 from simscaleai.tools.train import train_run
 from simscaleai.training.run_config import load_run
@@ -127,7 +127,7 @@ def run(named: str, seed: int, folder: Path, data_seed: int | None) -> tuple[str
         str(found["n_episodes"]),
         f"{100 * found['success_rate']:.1f}",
         f"{100 * low:.1f} to {100 * high:.1f}",
-        *(_share(following.get(name)) for name in FOLLOWING),
+        *(_fraction(following.get(name)) for name in FOLLOWING),
         f"{found['mean_length']:.1f}",
         failures or "none",
         ", ".join(
@@ -144,7 +144,7 @@ def _scenes(data: Path) -> int:
         return ASKED_EPISODES // len(file.contract.instructions)
 
 
-def _share(counted: Share | None) -> str:
+def _fraction(counted: Fraction | None) -> str:
     """Return "597 of 600 (98.5 to 99.8 %)"; "" for an evaluation that does not have it."""
     if counted is None:
         return ""

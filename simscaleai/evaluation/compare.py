@@ -113,14 +113,7 @@ def compare_policies(
     """
     settings = settings or CompareSettings()
     _check(policies, settings)
-    spec = EvalSpec(
-        env_name=settings.env_name,
-        seed=settings.seed,
-        randomize=settings.randomize,
-        phrasings=settings.phrasings,
-        robot=settings.robot,
-        env_kwargs=settings.env_kwargs,
-    )
+    spec = EvalSpec.of(settings)
     arguments = spec.source_arguments(settings.device)
     sources = same_environment([find_policy_source(name, *arguments) for name in policies])
     with ExitStack() as stack:

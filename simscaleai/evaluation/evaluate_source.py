@@ -74,15 +74,7 @@ class SourceEvaluation(Converted):
     @property
     def spec(self) -> EvalSpec:
         """The episodes that are meant, however many."""
-        return EvalSpec(
-            self.env_name,
-            self.seed,
-            self.randomize,
-            self.phrasings,
-            self.every_instruction,
-            self.robot,
-            self.env_kwargs,
-        )
+        return EvalSpec.of(self)
 
 
 def evaluate_source(

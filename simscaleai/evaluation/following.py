@@ -32,10 +32,10 @@ LABELS = {
     "strict": "scenes with the right object approached for every instruction",
     "strict_success": "scenes with a success for every instruction",
 }
-"""What tables call the shares of `measure_following`."""
+"""What tables call the fractions of `measure_following`."""
 
 
-class Share(TypedDict):
+class Fraction(TypedDict):
     """How many of n, with the Wilson interval of 95 % of the rate."""
 
     count: int
@@ -44,8 +44,8 @@ class Share(TypedDict):
     ci: tuple[float, float]
 
 
-def measure_following(episodes: Sequence[EpisodeResult]) -> dict[str, Share]:
-    """Return the shares of episodes by the object approached first, and of scenes that are passed strictly.
+def measure_following(episodes: Sequence[EpisodeResult]) -> dict[str, Fraction]:
+    """Return fractions of episodes by the object approached first, and of scenes that are passed strictly.
 
     Args:
       episodes: finished ones; those of an environment that does not report what was approached count for
@@ -59,8 +59,8 @@ def measure_following(episodes: Sequence[EpisodeResult]) -> dict[str, Share]:
     reported = [episode for episode in episodes if episode.approached is not None]
     if not reported:
         return {}
-    shares = {
-        f"approached_{name}": share([episode.approached == name for episode in reported])
+    fractions = {
+        f"approached_{name}": fraction([episode.approached == name for episode in reported])
         for name in APPROACHES
     }
     scenes: defaultdict[int, list[EpisodeResult]] = defaultdict(list)  # by seed
@@ -68,16 +68,16 @@ def measure_following(episodes: Sequence[EpisodeResult]) -> dict[str, Share]:
         scenes[episode.seed].append(episode)
     # scenes that ran once each say nothing about other instructions
     if any(len(scene) > 1 for scene in scenes.values()):
-        shares["strict"] = share(
+        fractions["strict"] = fraction(
             [all(e.approached == RIGHT for e in scene) for scene in scenes.values()]
         )
-        shares["strict_success"] = share(
+        fractions["strict_success"] = fraction(
             [all(bool(e.success) for e in scene) for scene in scenes.values()]
         )
-    return shares
+    return fractions
 
 
-def share(flags: Sequence[bool]) -> Share:
+def fraction(flags: Sequence[bool]) -> Fraction:
     """Return how many of `flags` hold."""
     count, n = sum(flags), len(flags)
     return {"count": count, "n": n, "rate": count / n, "ci": wilson_interval(count, n)}

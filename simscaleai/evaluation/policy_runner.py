@@ -12,7 +12,7 @@ episode by episode.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -51,6 +51,12 @@ class EvalSpec:
     every_instruction: bool = False
     robot: str | None = None
     env_kwargs: JsonDict = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: object) -> Self:
+        """Return the episodes that settings with attributes of these names ask for; others stay as here."""
+        names = [each.name for each in fields(cls) if hasattr(settings, each.name)]
+        return cls(**{name: getattr(settings, name) for name in names})
 
     def source_arguments(self, device: str = "auto") -> tuple[Any, ...]:
         """Return the arguments of `find_policy_source` after the policy, for these episodes."""

@@ -20,7 +20,7 @@ from simscaleai.convert import Converted
 from simscaleai.errors import UserError
 from simscaleai.evaluation.comparison import SuccessRate
 from simscaleai.evaluation.episode_log import SUFFIX, EpisodeLog
-from simscaleai.evaluation.following import Share, measure_following
+from simscaleai.evaluation.following import Fraction, measure_following
 from simscaleai.evaluation.policy_runner import EvalSpec, PolicyRunner
 from simscaleai.evaluation.progress_track import tracked
 from simscaleai.evaluation.report_folder import ReportFolder, short_names
@@ -93,7 +93,7 @@ class StressArm:
     pairs: Pairs
     mean_length: float
     failure_stages: dict[str, int]
-    following: dict[str, Share]
+    following: dict[str, Fraction]
     episodes: list[EpisodeResult] = field(repr=False)
 
 
@@ -114,7 +114,7 @@ class StressedAxis:
     description: str
     arms: tuple[StressArm, ...]
     excluded: str = ""
-    strict: dict[str, Share] = field(default_factory=dict)
+    strict: dict[str, Fraction] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -153,14 +153,7 @@ def stress_policy(policy: str, settings: StressSettings | None = None) -> Stress
     """
     settings = settings or StressSettings()
     suite(settings.seed, settings.n_episodes)
-    spec = EvalSpec(
-        env_name=settings.env_name,
-        seed=settings.seed,
-        randomize=settings.randomize,
-        phrasings=settings.phrasings,
-        robot=settings.robot,
-        env_kwargs=settings.env_kwargs,
-    )
+    spec = EvalSpec.of(settings)
     source = find_policy_source(policy, *spec.source_arguments(settings.device))
     planned = plan(source, settings)
     identity = _identity(source, spec, settings, planned)
@@ -257,7 +250,7 @@ def _sum_up(
     axis: Axis, arms: Sequence[tuple[float, list[EpisodeResult]]], excluded: str
 ) -> StressedAxis:
     """Compare each arm with the control, the first one."""
-    strict: dict[str, Share] = {}
+    strict: dict[str, Fraction] = {}
     if axis.name == "counterfactual":
         # the control repeats one of the requests
         asked = [episode for _, episodes in arms[1:] for episode in episodes]
