@@ -20,6 +20,7 @@ import itertools
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -133,12 +134,12 @@ class EpisodeWriter:
         """Add an attribute of /data that is known only when the episodes are written."""
         self._attributes[name] = value
 
-    @property
+    @cached_property
     def content_hash(self) -> str:
         """The `datagen.content_hash` of the finished file."""
-        return self._hash(self._masks())
+        return combine_digests(self.digests, self._env_args)
 
-    @property
+    @cached_property
     def digests(self) -> list[str]:
         """The `episode_digest` of each episode, in order, with the masks of the file."""
         return self._digests(self._masks())
@@ -148,9 +149,6 @@ class EpisodeWriter:
             episode_digest(checksum, attributes, (m for m in masks if i in masks[m]))
             for i, (checksum, attributes) in sorted(self._written.items())
         ]
-
-    def _hash(self, masks: Mapping[str, set[int]]) -> str:
-        return combine_digests(self._digests(masks), self._env_args)
 
     def __enter__(self) -> EpisodeWriter:
         return self
@@ -183,7 +181,7 @@ class EpisodeWriter:
             "env_args": self._env_args,
             "schema_version": SCHEMA_VERSION,
             "content_hash": self.content_hash,
-            "episodes_hash": self._hash({}),
+            "episodes_hash": combine_digests(self._digests({}), self._env_args),
             **self._attributes,
         }
         self._objects.write_attributes(self._data, head)

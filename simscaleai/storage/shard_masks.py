@@ -9,8 +9,7 @@ import numpy as np
 
 from simscaleai.errors import unknown_name
 from simscaleai.storage.shard_row import ShardRow
-
-SPLITS = ("train", "valid")
+from simscaleai.storage.split_masks import SPLITS
 
 
 class ShardMasks:

@@ -13,9 +13,9 @@ from simscaleai.json_types import JsonDict
 from simscaleai.storage.episode import OBS
 from simscaleai.storage.episode_source import EpisodeSource
 from simscaleai.storage.lerobot import layout
+from simscaleai.storage.lerobot.checked_parquet import MIB
 from simscaleai.storage.lerobot.layout import Feature
 from simscaleai.storage.lerobot.lerobot_columns import LeRobotColumns
-from simscaleai.storage.lerobot.parquet_files import MIB
 from simscaleai.storage.video import write_video
 
 _VIDEO_RATIO = 20  # of raw and encoded bytes, at least; it decides when a new video is begun

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.lerobot import layout
+from simscaleai.storage.lerobot.checked_parquet import MIB
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
 
-MIB = 2**20
 _EPISODES_AT_ONCE = 1000  # lines of meta/episodes that are written together
 
 
