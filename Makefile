@@ -5,7 +5,7 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet -c con
 .PHONY: demo test test-all lint format bench docs clean
 
 demo: .venv/.installed  ## the whole loop on pick_place: demonstrations, training, 100 unseen episodes
-	.venv/bin/python -m simscaleai.tools.demo
+	.venv/bin/python -m simscaleai.tools.cli demo
 
 test: lint  ## linters, types and the fast tests
 	.venv/bin/python -m pytest -n 2 -m "not slow"

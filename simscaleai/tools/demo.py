@@ -1,4 +1,4 @@
-"""The whole loop on one task, as `make demo` runs it: `python -m simscaleai.tools.demo`.
+"""The whole loop on one task, as `make demo` and `simscale demo` run it.
 
 It generates demonstrations with the scripted expert, trains a policy on them by behavior cloning, evaluates
 the policy in 100 episodes that are not in the data, records a contact sheet and a video, and writes a report,
@@ -13,8 +13,6 @@ import shlex
 import time
 from pathlib import Path
 from typing import TypedDict
-
-import torch
 
 from simscaleai.datagen import generate_dataset
 from simscaleai.errors import UserError
@@ -155,10 +153,3 @@ def film(folder: Path, n_episodes: int, size: int) -> str:
     except UserError as error:
         return f"none: {error}"
     return f"{SHEET}, {VIDEO}"
-
-
-if __name__ == "__main__":
-    # With two threads, a network this small trains a third faster on an idle machine, but many times slower
-    # while another program uses one of two cores: the threads wait for each other at every layer.
-    torch.set_num_threads(1)
-    run_demo()

@@ -20,20 +20,20 @@ def episodes(
     message: Mapping[str, object], max_envs: int
 ) -> tuple[np.ndarray, list[int], list[str] | None]:
     """Return the mask (n,), seeds and instructions of a message "reset"."""
-    mask, seeds, told = (message.get(key) for key in ("mask", "seeds", "instructions"))
+    mask, seeds, instructions = (message.get(key) for key in ("mask", "seeds", "instructions"))
     if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.ndim != 1:
         raise ValueError("mask must be an array (n,) of bool")
     _check_count(len(mask), max_envs)
     if not isinstance(seeds, list) or any(type(s) is not int or s < 0 for s in seeds):
         raise ValueError("seeds must be a list of n whole numbers")
-    texts = told if isinstance(told, list) else []
-    if not (told is None or isinstance(told, list)) or not all(
+    texts = instructions if isinstance(instructions, list) else []
+    if not (instructions is None or isinstance(instructions, list)) or not all(
         isinstance(text, str) and len(text) <= _LONGEST_INSTRUCTION for text in texts
     ):
         raise ValueError("instructions must be a list of n texts, or nil")
-    if len(seeds) != len(mask) or (told is not None and len(texts) != len(mask)):
+    if len(seeds) != len(mask) or (instructions is not None and len(texts) != len(mask)):
         raise ValueError("mask, seeds and instructions must be of the same length")
-    return mask, seeds, None if told is None else texts
+    return mask, seeds, None if instructions is None else texts
 
 
 def observations(message: Mapping[str, object], max_envs: int) -> dict[str, np.ndarray]:

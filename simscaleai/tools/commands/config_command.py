@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from simscaleai.tools.app import app, echo, examples
+from simscaleai.tools.commands.options import Config
 
 
 @app.command(
@@ -25,13 +25,7 @@ def config(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Change settings before they are shown."),
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE|RECIPE",
-            help="YAML file of settings, or a recipe; see `simscale recipes`.",
-        ),
-    ] = None,
+    config: Config = None,
     as_yaml: Annotated[
         bool, typer.Option("--yaml", help="Print them as a file for --config.")
     ] = False,

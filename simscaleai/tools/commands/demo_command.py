@@ -28,6 +28,7 @@ def demo(
 
     from simscaleai.tools.demo import run_demo
 
-    # A network this small is slower with two threads wherever another program uses a core.
+    # With two threads, a network this small trains a third faster on an idle machine, but many times slower
+    # while another program uses one of two cores: the threads wait for each other at every layer.
     torch.set_num_threads(1)
     run_demo(output, env_name, n_demonstrations, max_steps, n_episodes)

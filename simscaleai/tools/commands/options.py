@@ -21,6 +21,12 @@ RobotName = Annotated[
         help="Robot: panda, ur5e, or one of your own; default: that of the checkpoint, or panda.",
     ),
 ]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE|RECIPE", help="YAML file of settings, or a recipe; see `simscale recipes`."
+    ),
+]
 Dataset = Annotated[
     Path,
     typer.Argument(metavar="DATASET", help="HDF5 file of episodes, or folder of shards."),

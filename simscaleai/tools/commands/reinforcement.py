@@ -10,6 +10,7 @@ import typer
 from simscaleai.tools.app import app, examples
 from simscaleai.tools.commands.options import (
     CameraPoses,
+    Config,
     EnvSettings,
     RobotName,
     env_settings,
@@ -31,13 +32,7 @@ def rl(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Any setting, such as agent.lr=3e-4."),
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE|RECIPE",
-            help="YAML file of settings, or a recipe; see `simscale recipes`.",
-        ),
-    ] = None,
+    config: Config = None,
     name: Annotated[
         str | None, typer.Option(help="Write to runs/NAME; without it, to checkpoints/AGENT_ENV.")
     ] = None,

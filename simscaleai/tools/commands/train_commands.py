@@ -8,17 +8,11 @@ from typing import Annotated
 import typer
 
 from simscaleai.tools.app import app, examples
-from simscaleai.tools.commands.options import given
+from simscaleai.tools.commands.options import Config, given
 
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Any setting, such as optimizer.lr=3e-4."),
-]
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE|RECIPE", help="YAML file of settings, or a recipe; see `simscale recipes`."
-    ),
 ]
 Model = Annotated[str | None, typer.Option(help="Model; see `simscale list-models`.")]
 Dataset = Annotated[Path | None, typer.Option(help="HDF5 file of episodes, or folder of shards.")]
