@@ -1,14 +1,16 @@
 """Imitation: each recipe's training, and its success in unseen episodes.
 
-    python benchmarks/imitation.py [RECIPE ...] [--seeds 1] [--threads 2] [--data-seed 42]
+    python benchmarks/imitation.py [RECIPE[:VARIANT] ...] [--seeds 1] [--threads 2] [--data-seed 42]
 
 A recipe is a file in configs/train; the command in its first lines generates the demonstrations, with the
 seed of the run, or all with --data-seed. No demonstration and no other evaluation has the seeds of the
-evaluated episodes. Models that read instructions get phrasings that no demonstration contains, and every
-scene is run once for every instruction: the table shows how often the right object was approached first, and
-in how many scenes for all instructions (strict). For tasks with categories of episodes, the last column shows
-the successes of each: the named color, or, in reach_around, the side on which the post was passed.
-RECIPE:no_relabel is the control, the same training without counterfactual instructions.
+evaluated episodes. On a GPU (--device cuda) training has single precision, as on a CPU. Models that read
+instructions get phrasings that no demonstration contains, and every scene is run once for every instruction:
+the table shows how often the right object was approached first, and in how many scenes for all instructions
+(strict). For tasks with categories of episodes, the last column shows the successes of each: the named color,
+or, in reach_around, the side on which the post was passed.
+A variant changes a recipe in what its name says (`VARIANTS`): RECIPE:no_relabel is the control, the same
+training without counterfactual instructions; RECIPE:small has them, and layers over tokens in place of FiLM.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import platform
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -27,6 +29,7 @@ from rich.table import Table
 from simscaleai.datagen import generate_dataset
 from simscaleai.evaluation import evaluate_checkpoint
 from simscaleai.evaluation.following import Fraction
+from simscaleai.evaluation.summary import Metrics
 from simscaleai.storage.episodes import open_dataset
 from simscaleai.tools.train import train_run
 from simscaleai.training.run_config import load_run
@@ -35,13 +38,28 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Demonstrations(NamedTuple):
-    """Demonstrations of the expert: `noise` is the standard deviation of noise on executed actions."""
+    """Demonstrations of the expert, and how what has learned from them is evaluated.
+
+    Attributes:
+      noise: standard deviation of noise on executed actions.
+      randomize: level of domain randomization, of the demonstrations and of the evaluated episodes.
+      phrasings: of instructions in evaluated episodes, one line of the table for each.
+    """
 
     task: str
     count: int
     noise: float
     cameras: tuple[str, ...] = ()
     robot: str = "panda"
+    randomize: str | None = None
+    phrasings: tuple[str, ...] = ("train",)
+
+
+class Variant(NamedTuple):
+    """What a variant changes: settings of the recipe, and demonstrations."""
+
+    settings: dict[str, Any] = {}
+    data: dict[str, Any] = {}
 
 
 TWO_CAMERAS = ("wrist_cam", "front_cam")
@@ -57,24 +75,57 @@ RECIPES = {
     "around_bc": Demonstrations("reach_around", 200, 0.1),
     "around_diffusion": Demonstrations("reach_around", 200, 0.1),
     "around_flow": Demonstrations("reach_around", 200, 0.1),
+    "bc_image_50": Demonstrations("pick_place", 50, 0.2, THREE_CAMERAS),
     "bc_image_200": Demonstrations("pick_place", 200, 0.1, THREE_CAMERAS),
     "bc_image_500": Demonstrations("pick_place", 500, 0.1, THREE_CAMERAS),
-    "vla_reach_color": Demonstrations("reach_color", 1000, 0.1, ("wrist_cam",)),
-    "vla_pick_place_color": Demonstrations("pick_place_color", 1600, 0.1, TWO_CAMERAS),
-    "vla_sort": Demonstrations("sort", 1000, 0.1, TWO_CAMERAS),
+    "act_image": Demonstrations("pick_place", 500, 0.1, THREE_CAMERAS),
+    "flow_image": Demonstrations("pick_place", 500, 0.1, THREE_CAMERAS),
+    "bc_image_randomized": Demonstrations(
+        "pick_place", 1000, 0.1, THREE_CAMERAS, randomize="default"
+    ),
+    "vla_reach_color": Demonstrations(
+        "reach_color", 1000, 0.1, ("wrist_cam",), phrasings=("held_out",)
+    ),
+    "vla_pick_place_color": Demonstrations(
+        "pick_place_color", 1600, 0.1, TWO_CAMERAS, phrasings=("held_out",)
+    ),
+    "vla_sort": Demonstrations(
+        "sort", 1000, 0.1, TWO_CAMERAS, phrasings=("held_out", "new_combination")
+    ),
 }
-CONTROL = "no_relabel"
+OVERHEAD = {"model.cameras": list(THREE_CAMERAS)}
+VARIANTS = {
+    "no_relabel": Variant({"data.relabel": 0.0}),
+    "half_relabel": Variant({"data.relabel": 0.5}),
+    "small": Variant({"model.name": "vla:small", "model.auxiliary": None}),
+    "overhead": Variant(OVERHEAD, {"cameras": THREE_CAMERAS}),
+    "overhead_half": Variant({**OVERHEAD, "data.relabel": 0.5}, {"cameras": THREE_CAMERAS}),
+    "more": Variant(OVERHEAD, {"cameras": THREE_CAMERAS, "count": 2000}),
+    "resnet": Variant({"model.backbone": "resnet"}),
+}
 EPISODES = 100
 ASKED_EPISODES = 600  # for models of language: scenes times instructions
 FOLLOWING = ("approached_right", "strict")
 SUITE = 2000  # no seed of a recipe's own evaluations
 
 
-def recorded(wanted: Demonstrations, seed: int, folder: Path) -> Path:
+def chosen(named: str) -> tuple[str, Demonstrations, dict[str, Any]]:
+    """Return recipe, demonstrations and changed settings of RECIPE or RECIPE:VARIANT."""
+    recipe, _, variant = named.partition(":")
+    if recipe not in RECIPES or (variant and variant not in VARIANTS):
+        raise SystemExit(
+            f"{named} is none of the recipes {', '.join(RECIPES)} with one of the variants"
+            f" {', '.join(VARIANTS)} or none."
+        )
+    settings, data = VARIANTS[variant] if variant else Variant()
+    return recipe, RECIPES[recipe]._replace(**data), settings
+
+
+def recorded(wanted: Demonstrations, seed: int, folder: Path, workers: int) -> Path:
     """Return the dataset of a master seed, made once."""
-    task, count, noise, cameras, robot = wanted
-    name = "_".join([task, str(count), str(noise), str(seed), *cameras, robot])
-    path = folder / f"{name}.h5"
+    task, count, noise, cameras, robot, randomize, _ = wanted
+    name = "_".join([task, str(count), str(noise), str(seed), *cameras, robot, randomize or ""])
+    path = folder / f"{name.rstrip('_')}.h5"
     if not path.exists():
         generate_dataset(
             task,
@@ -83,8 +134,10 @@ def recorded(wanted: Demonstrations, seed: int, folder: Path) -> Path:
             "scripted",
             domain_randomization=False,
             seed=seed,
+            randomize=randomize,
             noise=noise,
             only_success=True,
+            workers=workers,
             cameras=cameras,
             robot=robot,
             show_progress=False,
@@ -92,38 +145,49 @@ def recorded(wanted: Demonstrations, seed: int, folder: Path) -> Path:
     return path
 
 
-def run(named: str, seed: int, folder: Path, data_seed: int | None) -> tuple[str, ...]:
-    """Train and evaluate; return one line of the table."""
-    recipe, _, variant = named.partition(":")
-    data = recorded(RECIPES[recipe], 42 + seed if data_seed is None else data_seed, folder)
-    flags = {"data.path": str(data), "seed": seed, "trainer.show_progress": False}
-    if variant == CONTROL:
-        flags["data.relabel"] = 0.0
-    settings = load_run(ROOT / "configs/train" / f"{recipe}.yaml", flags=flags)
-    settings = replace(settings, name=f"imitation/{named.replace(':', '_')}_{seed}")
+def run(named: str, seed: int, data: Path, options: argparse.Namespace) -> list[tuple[str, ...]]:
+    """Train on `data` and evaluate; return lines of the table, one for each kind of phrasings."""
+    recipe, wanted, changes = chosen(named)
+    flags = {
+        "data.path": str(data),
+        "seed": seed,
+        "trainer.show_progress": False,
+        "hardware.device": options.device,
+        "hardware.use_amp": False,
+        **changes,
+    }
+    path = ROOT / "configs/train" / f"{recipe}.yaml"
+    settings = load_run(path, overrides=options.set, flags=flags)
+    name = "_".join([named.replace(":", "_"), str(seed), *(word for word in [options.tag] if word)])
+    settings = replace(settings, name=f"imitation/{name}")
     start, busy = time.perf_counter(), time.process_time()
     train_run(settings)
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
-    asks = recipe.startswith("vla")
-    found = evaluate_checkpoint(
-        settings.train_config().checkpoint_folder / "final.pt",
-        n_episodes=_scenes(data) if asks else EPISODES,
-        seed=SUITE + seed,
-        device="cpu",
-        phrasings="held_out" if asks else "train",
-        show_progress=False,
-        every_instruction=asks,
-    )
+    lines = []
+    for phrasings in wanted.phrasings:
+        asks = phrasings == "held_out"
+        found = evaluate_checkpoint(
+            settings.train_config().checkpoint_folder / "final.pt",
+            n_episodes=_scenes(data) if asks else options.episodes,
+            seed=SUITE + seed,
+            device=options.device,
+            randomize=wanted.randomize,
+            phrasings=phrasings,
+            show_progress=False,
+            every_instruction=asks,
+        )
+        label = f"{named}, {phrasings}" if len(wanted.phrasings) > 1 else named
+        training = (f"{settings.trainer.max_steps:,}", f"{seconds:.0f}", f"{busy:.0f}")
+        lines.append((label, str(seed), str(wanted.count), *training, *_measured(found)))
+    return lines
+
+
+def _measured(found: Metrics) -> tuple[str, ...]:
+    """Return the columns of an evaluation."""
     low, high = found["success_ci"]
     failures = ", ".join(f"{k} {v}" for k, v in found["failure_stages"].items())
     following = found.get("following", {})
     return (
-        named,
-        str(seed),
-        str(RECIPES[recipe].count),
-        f"{settings.train_config().max_steps:,}",
-        f"{seconds:.0f}",
-        f"{busy:.0f}",
         str(found["n_episodes"]),
         f"{100 * found['success_rate']:.1f}",
         f"{100 * low:.1f} to {100 * high:.1f}",
@@ -154,16 +218,29 @@ def _fraction(counted: Fraction | None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help=", ".join(RECIPES))
+    parser.add_argument(
+        "recipes",
+        nargs="*",
+        metavar="RECIPE[:VARIANT]",
+        help=f"{', '.join(RECIPES)}; variants: {', '.join(VARIANTS)}",
+    )
     parser.add_argument("--seeds", type=int, default=1, help="how many")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--data-seed", type=int, help="of all datasets; by default 42 + seed")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"))
+    parser.add_argument("--device", default="cpu", help="to train and act on: cpu, cuda, mps")
+    parser.add_argument("--episodes", type=int, default=EPISODES, help="of an evaluation")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make a dataset")
+    parser.add_argument("--only-data", action="store_true", help="make the datasets and stop")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="setting of all recipes"
+    )
+    parser.add_argument("--tag", default="", help="after the names of the runs' folders")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     table = Table(
-        title=f"{platform.machine()}, {args.threads} threads, PyTorch {torch.__version__}"
+        title=f"{platform.machine()}, {args.device}, {args.threads} threads, PyTorch {torch.__version__}"
     )
     for column in ("recipe", "seed", "demonstrations", "steps", "training (s)", "CPU (s)"):
         table.add_column(column)
@@ -175,9 +252,11 @@ def main() -> None:
     console = Console(width=160)
     for recipe in args.recipes or RECIPES:
         for seed in range(args.first_seed, args.first_seed + args.seeds):
-            line = run(recipe, seed, args.output, args.data_seed)
-            console.print(" | ".join(line), highlight=False)
-            table.add_row(*line)
+            master = 42 + seed if args.data_seed is None else args.data_seed
+            data = recorded(chosen(recipe)[1], master, args.output, args.workers)
+            for line in [] if args.only_data else run(recipe, seed, data, args):
+                console.print(" | ".join(line), highlight=False)
+                table.add_row(*line)
     console.print(table)
 
 
