@@ -3,10 +3,11 @@
     python scripts/generate_reference.py            # write docs/cli-reference.md
     python scripts/generate_reference.py --check    # exit code 1 if that page is out of date
 
-`cli-reference.md` is kept in git. `api-reference.md` is not: the build of the site adds it (`site_hooks.py`).
-To change a sentence, change the docstring or help text. `tests/test_reference.py` checks that the first page
-is up to date and that the second one documents every public name. Models, heads and environments that are
-added to the package appear by themselves; another module is one line in `MODULES`.
+`cli-reference.md` is kept in git. The Python reference, `api-reference.md` and one page for each package in
+`reference/`, is not: the build of the site adds it (`site_hooks.py`). To change a sentence, change the
+docstring or help text. `tests/test_reference.py` checks that the first page is up to date and that the others
+document every public name. Models, heads, tasks and environments that are added to the package appear by
+themselves; another module is one word in `MODULES`.
 """
 
 from __future__ import annotations
@@ -33,23 +34,33 @@ from simscaleai.models.overview import RECORDED, record
 from simscaleai.tools.cli import app
 
 CLI_PAGE, API_PAGE = "cli-reference.md", "api-reference.md"
+FOLDER = "reference"  # of the pages of the packages
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 COMMAND = "python scripts/generate_reference.py"
 
-# Package: its modules that a user imports from. `x.*` is every module of x, `registered` the models' modules.
+# Page: its modules that a user imports from. `x.*` is every module of x, `registered` the models' modules.
 MODULES = {
-    "sim": "base_env factory envs.* task task_env vector_env vector_attributes autoreset goals randomization",
-    "models": "registry registered policy_heads.* policy declarations normalization language vision towers"
-    " vision_transformer",
-    "training": "trainer training_run component_settings data.dataset data.loader",
-    "rollout": "loop outcomes frame_recorder policy_adapter",
+    "sim": "base_env factory envs.* task arrays physics task_env vector_env vector_attributes autoreset goals"
+    " randomization parameters scene camera_poses",
+    "sim.robots": "robot controllers kinematics arm panda ur5e",
+    "sim.tasks": "reach pick_place instructed reach_color pick_place_color sort reach_around latent"
+    " goal_tasks",
+    "rendering": "renderer render_camera render_state engine viewer_window",
+    "rollout": "loop outcomes frame_recorder policies policy_source policy_adapter policy_client",
+    "datagen": "generator executors relabel rerender validate dataset_hash dataset_info drawn_images edit"
+    " exchange filter merge repair split unfinished attempts",
+    "storage": "episodes checkpoint find_checkpoint disk",
+    "models": "registry registered policy_heads.* policy declarations inference export normalization"
+    " observation_encoder backbones language vision towers vision_transformer",
+    "training": "trainer training_run component_settings optimizers schedules run_config data.dataset"
+    " data.loader",
+    "tracking": "log run_info trackers",
     "evaluation": "evaluate evaluate_source compare comparison confidence_sequence stress stress_axes"
     " stress_core",
-    "rl": "training runner settings agents.agent agents.ppo agents.pixel_ppo agents.cem"
-    " rewards.rewards adapters.*",
-    "datagen": "generator relabel rerender validate",
-    "storage": "episodes checkpoint",
-    "": "config contract observations policy seeding errors",
+    "rl": "training runner settings agents.agent agents.mlp_agent agents.ppo agents.pixel_ppo agents.cem"
+    " agents.ppo_config agents.pixel_ppo_config rewards.rewards adapters.*",
+    "tools": "visualize scaffold policy_server",
+    "": "config contract observations policy plugins recipes seeding errors",
 }
 # Methods that users override, although an underscore hides them from callers.
 HOOKS = {"BaseRobotEnv": ("_apply_action", "_get_info", "_apply_domain_randomization")}
@@ -60,6 +71,7 @@ SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields):$", re.MULTILINE
 Info = ArgumentInfo | OptionInfo
 Row = tuple[inspect.Parameter, Info, Any]
 
+BASE = "What every part stands on: settings, contracts, observations, errors."
 NOTE = "<!-- Made by scripts/generate_reference.py from the code: change it there. -->"
 
 
@@ -190,21 +202,35 @@ def cell(text: str | None) -> str:
 # --- Python ---------------------------------------------------------------------------------------------
 
 
-def api_page() -> str:
-    intro = (
-        "Public modules, classes and functions. Modules that are not listed and names that start with an\n"
-        "underscore are internal. A `UserError` is a `ValueError`."
-    )
-    parts = ["# Python reference", NOTE, intro]
-    documented: set[int] = set()
+def api_pages() -> dict[str, str]:
+    """The pages of the Python reference by their path in docs/: an overview, and one for each package."""
+    documented: dict[int, str] = {}  # id of a class or function: the link to its section
+    pages, rows = {}, []
     for package, modules in MODULES.items():
-        name = ".".join(filter(None, ["simscaleai", package]))
-        parts.append(f"## {name}")
-        about = sentence(importlib.import_module(name)) if package else "What every part stands on."
-        parts.append(about)
-        for module in expand(name, modules):
-            parts += module_section(module, documented)
-    return page(parts)
+        name, path = dotted(package), page_of(package)
+        about = sentence(importlib.import_module(name)) if package else BASE
+        sections = [
+            part
+            for module in expand(name, modules)
+            for part in module_section(module, path, documented)
+        ]
+        pages[path] = page([f"# {name}", NOTE, about, *sections])
+        rows.append(f"| [{name}]({path}) | {about} |")
+    names = sorted(set(documented.values()), key=str.lower)
+    intro = (
+        "Public modules, classes and functions, one page for each package. Modules that are not listed and\n"
+        "names that start with an underscore are internal. A `UserError` is a `ValueError`."
+    )
+    parts = ["# Python reference", NOTE, intro, table("package | contents", rows)]
+    return {API_PAGE: page([*parts, "## All names", " · ".join(names)]), **pages}
+
+
+def dotted(package: str) -> str:
+    return ".".join(filter(None, ["simscaleai", package]))
+
+
+def page_of(package: str) -> str:
+    return f"{FOLDER}/{package or 'base'}.md"
 
 
 def expand(package: str, names: str) -> Iterator[Any]:
@@ -221,15 +247,16 @@ def expand(package: str, names: str) -> Iterator[Any]:
         yield from map(importlib.import_module, found)
 
 
-def module_section(module: Any, documented: set[int]) -> Iterator[str]:
+def module_section(module: Any, path: str, documented: dict[int, str]) -> Iterator[str]:
     things = [(name, thing) for name, thing in public(module) if id(thing) not in documented]
     if not things:
         return
-    yield f"### {module.__name__}"
+    yield f"## {module.__name__}"
     yield docs(module)
     for name, thing in things:
-        documented.add(id(thing))
-        yield f"#### {name}"
+        documented[id(thing)] = f"[`{name}`]({path}#{name.lower()})"
+        yield f"### {name}"
+        yield shorter_import(name, thing, module.__name__)
         if inspect.isclass(thing):
             yield from class_section(thing)
         else:
@@ -237,10 +264,20 @@ def module_section(module: Any, documented: set[int]) -> Iterator[str]:
             yield docs(thing)
 
 
+def shorter_import(name: str, thing: Any, module: str) -> str:
+    """The package that exports a thing of one of its modules, as a line of code."""
+    for package in ["simscaleai." + key for key in ("sim", *MODULES)]:
+        exported = getattr(sys.modules.get(package), "__all__", ())
+        if package != module and name in exported and getattr(sys.modules[package], name) is thing:
+            return fence(f"from {package} import {name}")
+    return ""
+
+
 def public(module: Any) -> list[tuple[str, Any]]:
     """The module's public classes and functions: `__all__`, or what is defined in it."""
     if hasattr(module, "__all__"):
-        return [(name, getattr(module, name)) for name in module.__all__]
+        exported = [(name, getattr(module, name)) for name in module.__all__]
+        return [(k, v) for k, v in exported if inspect.isclass(v) or inspect.isfunction(v)]
     return [
         (name, thing)
         for name, thing in vars(module).items()

@@ -1,6 +1,7 @@
 """MkDocs hooks: add the Python reference to the site, and adapt pages that are written for a code host.
 
-- `api-reference.md` is generated from the docstrings when the site is built; it is not kept in git.
+- The pages of the Python reference are generated from the docstrings when the site is built, and added to the
+  menu; they are not kept in git.
 - Links out of docs/, such as `../benchmarks/results/core-loop.md`, have no page on the site; they are changed
   to links to the file on GitHub. `tests/test_docs.py` checks that the files exist.
 - The mark `no-run` of code blocks is removed, since MkDocs would not recognize the language; it is for
@@ -18,14 +19,26 @@ from mkdocs.structure.files import File, Files
 
 FILES = "https://github.com/rk-edge/SimScaleAI/blob/main/"
 _OUTSIDE = re.compile(r"\]\(\.\./")
+_pages: dict[str, str] = {}  # of the Python reference, by their path in docs/
 _MARK = re.compile(r"^(```\w+) no-run$", re.MULTILINE)
 
 
-def on_files(files: Files, config: Any) -> Files:
-    """Add the generated page to the files of the site."""
+def on_config(config: Any) -> Any:
+    """Generate the Python reference, and put its pages where the menu says `Python: api-reference.md`."""
     generator = runpy.run_path(str(Path(__file__).parent / "generate_reference.py"))
-    page = File.generated(config, generator["API_PAGE"], content=generator["api_page"]())
-    files.append(page)
+    _pages.update(generator["api_pages"]())
+    overview, *packages = _pages
+    reference = next(section["Reference"] for section in config.nav if "Reference" in section)
+    place = reference.index({"Python": overview})
+    titled = [{Path(path).stem: path} for path in packages]
+    reference[place] = {"Python": [overview, *titled]}
+    return config
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the generated pages to the files of the site."""
+    for path, text in _pages.items():
+        files.append(File.generated(config, path, content=text))
     return files
 
 

@@ -128,24 +128,22 @@ def test_shortened_counts() -> None:
 
 
 @pytest.fixture(scope="module")
-def api_page() -> str:
-    """The page that is added when the site is built."""
+def added() -> dict[Path, str]:
+    """The pages that are added when the site is built."""
     generator = runpy.run_path(str(ROOT / "scripts" / "generate_reference.py"))
-    page: str = generator["api_page"]()
-    return page
+    return {ROOT / "docs" / path: text for path, text in generator["api_pages"]().items()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_links_lead_somewhere(page: Path, api_page: str) -> None:
+def test_links_lead_somewhere(page: Path, added: dict[Path, str]) -> None:
     for match in LINK.finditer(FENCE.sub("", page.read_text())):
         target, _, anchor = match["target"].partition("#")
         if "://" in target:
             continue
         goal = (page.parent / target).resolve() if target else page
-        made = page.parent == ROOT / "docs" and target == "api-reference.md"
-        assert made or goal.exists(), f"{page.name} links to {target}, which is not there"
+        assert goal in added or goal.exists(), f"{page.name} links to {target}, which is not there"
         if anchor:
-            assert anchor in anchors(api_page if made else goal.read_text()), (
+            assert anchor in anchors(added.get(goal) or goal.read_text()), (
                 f"{page.name} links to {target}#{anchor}: no such heading"
             )
 
