@@ -169,10 +169,12 @@ class WorkerPool:
         After Ctrl-C, until finished ones are saved.
         """
         with _ctrl_c() as pressed:
-            for k, (_, pipe) in enumerate(self._members):
+            # a later round can have fewer episodes than workers: those without one are left alone
+            members = self._members[: len(indices)]
+            for k, (_, pipe) in enumerate(members):
                 # every n-th: shares that differ by one episode at most
-                _send(pipe, list(indices[k :: len(self._members)]))
-            self._busy = {pipe: process for process, pipe in self._members}
+                _send(pipe, list(indices[k :: len(members)]))
+            self._busy = {pipe: process for process, pipe in members}
             self._listen(report, pressed)
         if pressed.is_set():
             raise KeyboardInterrupt
