@@ -1,6 +1,6 @@
 """Imitation: each recipe's training, and its success in unseen episodes.
 
-    python benchmarks/imitation.py [RECIPE[:VARIANT] ...] [--seeds 1] [--threads 2] [--data-seed 42]
+    python benchmarks/imitation.py [RECIPE[:VARIANT ...] ...] [--seeds 1] [--threads 2] [--data-seed 42]
 
 A recipe is a file in configs/train; the command in its first lines generates the demonstrations, with the
 seed of the run, or all with --data-seed. No demonstration and no other evaluation has the seeds of the
@@ -9,8 +9,9 @@ instructions get phrasings that no demonstration contains, and every scene is ru
 the table shows how often the right object was approached first, and in how many scenes for all instructions
 (strict). For tasks with categories of episodes, the last column shows the successes of each: the named color,
 or, in reach_around, the side on which the post was passed.
-A variant changes a recipe in what its name says (`VARIANTS`): RECIPE:no_relabel is the control, the same
-training without counterfactual instructions; RECIPE:small has them, and layers over tokens in place of FiLM.
+A variant changes a recipe in what its name says (`VARIANTS`), and several may follow one another:
+RECIPE:no_relabel is the control, the same training without counterfactual instructions, and
+RECIPE:no_relabel:no_auxiliary has no positions of the simulator either.
 """
 
 from __future__ import annotations
@@ -55,13 +56,6 @@ class Demonstrations(NamedTuple):
     phrasings: tuple[str, ...] = ("train",)
 
 
-class Variant(NamedTuple):
-    """What a variant changes: settings of the recipe, and demonstrations."""
-
-    settings: dict[str, Any] = {}
-    data: dict[str, Any] = {}
-
-
 TWO_CAMERAS = ("wrist_cam", "front_cam")
 THREE_CAMERAS = (*TWO_CAMERAS, "overhead_cam")
 RECIPES = {
@@ -93,15 +87,11 @@ RECIPES = {
         "sort", 1000, 0.1, TWO_CAMERAS, phrasings=("held_out", "new_combination")
     ),
 }
-OVERHEAD = {"model.cameras": list(THREE_CAMERAS)}
-VARIANTS = {
-    "no_relabel": Variant({"data.relabel": 0.0}),
-    "half_relabel": Variant({"data.relabel": 0.5}),
-    "small": Variant({"model.name": "vla:small", "model.auxiliary": None}),
-    "overhead": Variant(OVERHEAD, {"cameras": THREE_CAMERAS}),
-    "overhead_half": Variant({**OVERHEAD, "data.relabel": 0.5}, {"cameras": THREE_CAMERAS}),
-    "more": Variant(OVERHEAD, {"cameras": THREE_CAMERAS, "count": 2000}),
-    "resnet": Variant({"model.backbone": "resnet"}),
+VARIANTS: dict[str, dict[str, Any]] = {
+    "no_relabel": {"data.relabel": 0.0},
+    "half_relabel": {"data.relabel": 0.5},
+    "no_auxiliary": {"model.auxiliary": None},
+    "small": {"model.name": "vla:small", "model.auxiliary": None, "optimizer.lr": 5e-4},
 }
 EPISODES = 100
 ASKED_EPISODES = 600  # for models of language: scenes times instructions
@@ -109,16 +99,16 @@ FOLLOWING = ("approached_right", "strict")
 SUITE = 2000  # no seed of a recipe's own evaluations
 
 
-def chosen(named: str) -> tuple[str, Demonstrations, dict[str, Any]]:
-    """Return recipe, demonstrations and changed settings of RECIPE or RECIPE:VARIANT."""
-    recipe, _, variant = named.partition(":")
-    if recipe not in RECIPES or (variant and variant not in VARIANTS):
+def chosen(named: str) -> tuple[Demonstrations, Path, dict[str, Any]]:
+    """Return demonstrations, settings file and changed settings of RECIPE:VARIANT:..."""
+    recipe, *variants = named.split(":")
+    if recipe not in RECIPES or not set(variants) <= VARIANTS.keys():
         raise SystemExit(
-            f"{named} is none of the recipes {', '.join(RECIPES)} with one of the variants"
-            f" {', '.join(VARIANTS)} or none."
+            f"{named} is none of the recipes {', '.join(RECIPES)}, or one with variants other than"
+            f" {', '.join(VARIANTS)}."
         )
-    settings, data = VARIANTS[variant] if variant else Variant()
-    return recipe, RECIPES[recipe]._replace(**data), settings
+    changes = {key: value for name in variants for key, value in VARIANTS[name].items()}
+    return RECIPES[recipe], ROOT / "configs/train" / f"{recipe}.yaml", changes
 
 
 def recorded(wanted: Demonstrations, seed: int, folder: Path, workers: int) -> Path:
@@ -147,7 +137,7 @@ def recorded(wanted: Demonstrations, seed: int, folder: Path, workers: int) -> P
 
 def run(named: str, seed: int, data: Path, options: argparse.Namespace) -> list[tuple[str, ...]]:
     """Train on `data` and evaluate; return lines of the table, one for each kind of phrasings."""
-    recipe, wanted, changes = chosen(named)
+    wanted, path, changes = chosen(named)
     flags = {
         "data.path": str(data),
         "seed": seed,
@@ -156,7 +146,6 @@ def run(named: str, seed: int, data: Path, options: argparse.Namespace) -> list[
         "hardware.use_amp": False,
         **changes,
     }
-    path = ROOT / "configs/train" / f"{recipe}.yaml"
     settings = load_run(path, overrides=options.set, flags=flags)
     name = "_".join([named.replace(":", "_"), str(seed), *(word for word in [options.tag] if word)])
     settings = replace(settings, name=f"imitation/{name}")
@@ -253,7 +242,7 @@ def main() -> None:
     for recipe in args.recipes or RECIPES:
         for seed in range(args.first_seed, args.first_seed + args.seeds):
             master = 42 + seed if args.data_seed is None else args.data_seed
-            data = recorded(chosen(recipe)[1], master, args.output, args.workers)
+            data = recorded(chosen(recipe)[0], master, args.output, args.workers)
             for line in [] if args.only_data else run(recipe, seed, data, args):
                 console.print(" | ".join(line), highlight=False)
                 table.add_row(*line)
