@@ -31,6 +31,7 @@ _OPTIONAL = (
     "max_episodes",
     "robot",
     "env_kwargs",
+    "instruction",
 )  # are there if they hold
 
 
@@ -91,6 +92,7 @@ class EvalFiles:
         words += [about["randomize"]] if about["randomize"] else []
         words += [about["phrasings"]] if about["phrasings"] != "train" else []
         words += ["every-instruction"] if about.get("every_instruction") else []
+        words += [str(about["instruction"])[:40]] if about.get("instruction") else []
         # short: a value may be a path or a pose, and names of files have a limit
         words += [f"{key}-{value}"[:30] for key, value in (about.get("env_kwargs") or {}).items()]
         name = "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", str(word)) for word in words)

@@ -43,7 +43,8 @@ class SourceEvaluation(Converted):
 
     Attributes:
       n_episodes: how many episodes, or with `until_interval` at most; of scenes with `every_instruction`.
-      seed, env_name, randomize, phrasings, every_instruction, robot, env_kwargs: see `EvalSpec`.
+      seed, env_name, randomize, phrasings, every_instruction, robot, env_kwargs, instruction: see
+        `EvalSpec`.
       num_envs: how many episodes run at once; by default at most `suite.MAX_ENVS`.
       until_interval: stop once the 95 % interval of the success rate is this narrow (high minus low).
       output_dir: where the results go; by default beside the checkpoint, and nowhere for other policies.
@@ -70,6 +71,7 @@ class SourceEvaluation(Converted):
     max_videos: int = 5
     robot: str | None = None
     env_kwargs: JsonDict = field(default_factory=dict)
+    instruction: str | None = None
 
     @property
     def spec(self) -> EvalSpec:
@@ -130,6 +132,12 @@ def _check(settings: SourceEvaluation) -> None:
     suite(settings.seed, settings.n_episodes)
     if settings.videos is not None and settings.videos not in VIDEOS:
         raise unknown_name("choice of videos", settings.videos, VIDEOS)
+    if settings.instruction is not None and (
+        settings.every_instruction or settings.phrasings != "train"
+    ):
+        raise UserError(
+            "instruction is one sentence for all episodes; leave out every_instruction and phrasings."
+        )
     width = settings.until_interval
     if width is not None and not 0 < width < 1:
         raise UserError(f"until_interval is {width}; it must be between 0 and 1, such as 0.02.")
@@ -157,6 +165,8 @@ def _about(runner: PolicyRunner, settings: SourceEvaluation) -> Metrics:
         about["robot"] = settings.robot
     if settings.env_kwargs:
         about["env_kwargs"] = settings.env_kwargs
+    if settings.instruction is not None:
+        about["instruction"] = settings.instruction
     if settings.every_instruction:
         about |= {"n_scenes": settings.n_episodes, "every_instruction": True}
     if settings.until_interval is not None:

@@ -83,6 +83,24 @@ def fraction(flags: Sequence[bool]) -> Fraction:
     return {"count": count, "n": n, "rate": count / n, "ci": wilson_interval(count, n)}
 
 
+def fix_instruction(env: GymEnv, sentence: str) -> None:
+    """Give all episodes of an environment one instruction, so that success is success at what it says.
+
+    Raises:
+      UserError: its task takes no instruction, or the sentence leaves open which of its requests is meant.
+    """
+    task = task_of(env)
+    if task is None:
+        raise UserError(
+            f"The environment {name_of(env)!r} has no Task, and takes no instruction; leave it out."
+        )
+    if not task.say(sentence):
+        raise UserError(
+            f"The instruction {sentence!r} does not name exactly one of {', '.join(task.requests)}, so that no"
+            " episode could be called a success; name one."
+        )
+
+
 def check_requests(env: GymEnv) -> tuple[str, ...]:
     """Return the requests of the environment's task; UserError if it has less than two."""
     task = task_of(env)

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from simscaleai import __version__
-from simscaleai.evaluation.following import check_requests
+from simscaleai.evaluation.following import check_requests, fix_instruction
 from simscaleai.evaluation.suite import episode_seed, run_suite
 from simscaleai.evaluation.summary import Metrics
 from simscaleai.json_types import JsonDict
@@ -38,6 +38,7 @@ class EvalSpec:
       seed: which suite.
       randomize: randomization level; None for none, whatever the data had.
       phrasings: "train" for instructions as in training data, or "held_out".
+      instruction: of every episode, which is asked for what the sentence says; None for the task's own.
       every_instruction: each scene is run once for every request of its task; episode m * scene + k is
         asked for request k of m.
       robot: name of a robot; None is the checkpoint's own, or the Panda for policies without one.
@@ -51,6 +52,7 @@ class EvalSpec:
     every_instruction: bool = False
     robot: str | None = None
     env_kwargs: JsonDict = field(default_factory=dict)
+    instruction: str | None = None
 
     @classmethod
     def of(cls, settings: object) -> Self:
@@ -95,6 +97,8 @@ class PolicyRunner:
         # the expert of a task is made from its environment, and so after it
         self._policy = source.policy(self.env)
         self.env.task.use_phrasings(spec.phrasings)
+        if spec.instruction is not None:
+            fix_instruction(self.env, spec.instruction)
         self._requests: Sequence[str | None] = (None,)  # as each seed draws it
         if spec.every_instruction:
             self._requests = check_requests(self.env)

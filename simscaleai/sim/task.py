@@ -95,6 +95,7 @@ class Task(ABC):
         self.controller = controller
         self._reward: RewardTerms | None = None
         self._phrasings = self.instructions
+        self._said: str | None = None  # by `say`
 
     @abstractmethod
     def initial_state(self, u: Array) -> dict[str, Array]:
@@ -151,6 +152,8 @@ class Task(ABC):
 
     def instruct(self, sim: Sim, env_id: int, seed: int, episode: int) -> str:
         """Return the instruction of `env_id`, where `episode` of `seed` runs: one of several sentences."""
+        if self._said is not None:
+            return self._said
         choices = self._phrasings
         if len(choices) < 2:
             return choices[0] if choices else ""
@@ -169,6 +172,25 @@ class Task(ABC):
                 f"The task {self.name!r} has no requests: its instruction does not choose among objects;"
                 " use a task that does, such as 'pick_place_color'."
             )
+
+    def say(self, sentence: str | None) -> bool:
+        """Let all episodes that begin from now on have this instruction; None for one of the task's own.
+
+        Returns:
+          Whether it is clear what the sentence asks for. If it is not, success of an episode means nothing.
+
+        Raises:
+          UserError: the task asks for the same thing in every episode, or the sentence has no words.
+        """
+        if len(self.instructions) < 2:
+            raise UserError(
+                f"The task {self.name!r} asks for the same thing in every episode, so it takes no"
+                " instruction; use a task that does, such as 'pick_place_color'."
+            )
+        if sentence is not None and not sentence.strip():
+            raise UserError("The instruction is empty; give a sentence.")
+        self._said = sentence
+        return True
 
     def use_phrasings(self, name: str) -> None:
         """Use the instructions of training data ("train", the default), or the "held_out" ones.

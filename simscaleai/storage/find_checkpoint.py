@@ -84,7 +84,7 @@ def _in_run(folder: Path, resume: bool) -> Path:
         found = ends + others if resume else ends or others  # an unfinished run has no ends
         if found:
             return max(found, key=lambda path: (path.stat().st_mtime_ns, path in others))
-    runs = [str(path) for path in _runs_in(folder)]
+    runs = [str(path) for path in runs_in(folder)]
     if runs:
         more = ", ..." if len(runs) > _LISTED else ""
         raise MissingFileError(
@@ -97,7 +97,7 @@ def _in_run(folder: Path, resume: bool) -> Path:
     )
 
 
-def _runs_in(folder: Path) -> Iterator[Path]:
+def runs_in(folder: Path) -> Iterator[Path]:
     """Yield the runs one or two levels below a folder, such as those of a sweep."""
     for level in ("*", "*/*"):
         places = {

@@ -76,6 +76,7 @@ def record_video(
     only: str | None = None,
     speed: float = 1.0,
     env_kwargs: Mapping[str, object] | None = None,
+    instruction: str | None = None,
 ) -> VideoSummary:
     """Record a video of a policy: episodes side by side, each marked with its number and outcome.
 
@@ -95,6 +96,7 @@ def record_video(
       only: "failures" or "successes", to show the first `n_episodes` that ended so.
       speed: simulated seconds per second of the video.
       env_kwargs: further fields of `SimConfig`.
+      instruction: one sentence for every episode; None for the task's own.
 
     Returns:
       {"output_path", "frames", "n_episodes", "successes"}.
@@ -109,7 +111,7 @@ def record_video(
         raise UserError("episodes names the episodes to show; leave out only.")
     source = find_policy_source(policy, env_name, randomize, robot=robot, env_kwargs=env_kwargs)
     if only is not None:
-        episodes = find_episodes(source, only, n_episodes, seed)
+        episodes = find_episodes(source, only, n_episodes, seed, instruction)
     snapshots = record(
         source,
         n_episodes,
@@ -118,6 +120,7 @@ def record_video(
         seed=seed,
         n_steps=n_steps,
         episodes=episodes or None,
+        instruction=instruction,
     )
     return write_rollout(path, snapshots, source.config.control_dt, speed)
 

@@ -55,6 +55,26 @@ def test_the_expert_by_name_is_the_expert() -> None:
     assert found["output_path"] is None and found["success_rate"] == 1.0
 
 
+def test_one_instruction_for_every_episode(tmp_path: Path, refused: Callable[..., str]) -> None:
+    given = settings(env_name="reach_color", n_episodes=6, output_dir=str(tmp_path))
+    asked = evaluate_source("scripted", replace(given, instruction="go to {the} BLUE thing"))
+    assert list(asked["categories"]) == ["blue"] and asked["success_rate"] == 1.0
+    other = evaluate_source("scripted", replace(given, instruction="red"))
+    assert list(other["categories"]) == ["red"]
+    assert asked["output_path"] != other["output_path"]  # and neither replaced the other
+    vague = replace(given, instruction="red or blue")
+    refused(lambda: evaluate_source("scripted", vague), "'red or blue'", "red, green, blue")
+    plain = settings(instruction="go", n_episodes=1)
+    refused(lambda: evaluate_source("scripted", plain), "'reach'", "asks for the same thing")
+    both = replace(given, instruction="red", every_instruction=True)
+    refused(lambda: evaluate_source("scripted", both), "leave out every_instruction")
+
+
+def test_a_combination_in_the_words_of_the_user() -> None:
+    given = settings(env_name="sort", n_episodes=3, instruction="blue to the middle")
+    assert list(evaluate_source("scripted", given)["categories"]) == ["blue_middle"]
+
+
 def test_episodes_do_not_depend_on_which_others_run(short: PolicySource) -> None:
     with PolicyRunner(short, EvalSpec(seed=1), 4) as runner:
         every = {r.index: r for r in runner.run(range(12))}

@@ -5,6 +5,7 @@ its request, which no observation shows. So one scene can be asked for each of i
 
     envs.task.ask("red")      # all episodes that begin from now on ask for this one
     envs.task.ask(None)       # each asks for the one that its seed draws
+    envs.task.say("grasp the red one")   # the same as "red", in words of the caller
 
 `info` says which object is meant, "wanted", and which one the hand came near to first, "approached" (-1 for
 none yet). Both are (n,) and count in the order of `objects`. Evaluation reads following from these two; an
@@ -13,12 +14,14 @@ environment of another package may report them as well.
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
 import mujoco
 
+from simscaleai.array_types import EnvIds
 from simscaleai.errors import unknown_name
 from simscaleai.sim.arrays import Array, array_namespace, norm
 from simscaleai.sim.physics import Sim
@@ -71,6 +74,27 @@ class InstructedTask(LatentTask):
             raise unknown_name(f"request of the task {self.name!r}", request, self.all_requests)
         self._asked = request
 
+    def say(self, sentence: str | None) -> bool:
+        """Fix the instruction, as `Task.say`; episodes ask for the request that the sentence names."""
+        super().say(sentence)
+        request = None if sentence is None else self.request_in(sentence)
+        self.ask(request)
+        return sentence is None or request is not None
+
+    def request_in(self, sentence: str) -> str | None:
+        """Return the request whose words are in a sentence; None if it is none, or more than one."""
+        said = _words(sentence)
+        found = [r for r in self.all_requests if _words(*self.words[r].values()) <= said]
+        return found[0] if len(found) == 1 else None
+
+    def ask_now(self, sim: Sim, env_ids: EnvIds) -> None:
+        """Let the present episodes of `env_ids` ask for what `ask` says; as if nothing was touched yet."""
+        if self._asked is None:  # they keep what they have drawn
+            return
+        sim.mocap_pos[env_ids, self._latent_id, 0] = self.all_requests.index(self._asked)
+        for name in InstructedTask.task_state:
+            sim.task_state[name][env_ids] = 0
+
     def drawn_request(self, u: Array) -> Array:
         """Return the latents (k,) for uniform numbers u (k,): what `ask` says, else one at random."""
         if self._asked is not None:
@@ -103,8 +127,11 @@ class InstructedTask(LatentTask):
         return super()._phrasing_choices() | new
 
     def instruct(self, sim: Sim, env_id: int, seed: int, episode: int) -> str:
+        sentence = super().instruct(sim, env_id, seed, episode)
+        if self._said is not None:  # it has no fields, and may have braces
+            return sentence
         request = self.all_requests[int(self.latent(sim)[env_id])]
-        return super().instruct(sim, env_id, seed, episode).format(**self.words[request])
+        return sentence.format(**self.words[request])
 
     def post_step(self, sim: Sim) -> None:
         super().post_step(sim)
@@ -119,3 +146,7 @@ class InstructedTask(LatentTask):
         measured = super().info(sim)  # type: ignore[safe-super] # that of the next base
         approached = sim.task_state["approached"] - 1  # a new array; -1 for none
         return {**measured, "wanted": self.wanted(sim), "approached": approached}
+
+
+def _words(*texts: str) -> set[str]:
+    return set(re.findall(r"\w+", " ".join(texts).lower()))

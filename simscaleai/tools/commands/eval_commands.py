@@ -13,6 +13,7 @@ from simscaleai.tools.app import RandomizeCommand, app, echo, examples
 from simscaleai.tools.commands.options import (
     CameraPoses,
     EnvSettings,
+    Instruction,
     Randomize,
     RobotName,
     env_settings,
@@ -32,6 +33,7 @@ MANY = 10_000  # episodes at most with --until-interval
         "simscale eval checkpoints/final.pt --n-episodes 1000 --seed 7",
         "simscale eval checkpoints/final.pt --randomize heavy --output runs/heavy",
         "simscale eval checkpoints/final.pt --phrasings held_out --every-instruction",
+        "simscale eval runs/vla_pick_place_color --instruction 'pick up the red cube'",
         "simscale eval checkpoints/final.pt --until-interval 0.05 --videos failures",
         "simscale eval runs/*/final.pt --resume --report --output runs/all",
         "simscale eval scripted --env-name pick_place",
@@ -71,6 +73,7 @@ def evaluate(
             " hold combinations of words out (sort), new_combination."
         ),
     ] = "train",
+    instruction: Instruction = None,
     every_instruction: Annotated[
         bool,
         typer.Option(
@@ -127,6 +130,7 @@ def evaluate(
         num_envs=num_envs,
         randomize=randomize,
         phrasings=phrasings,
+        instruction=instruction,
         every_instruction=every_instruction,
         until_interval=until_interval,
         videos=videos,

@@ -15,6 +15,7 @@ from simscaleai.tools.commands.options import (
     Dataset,
     Env,
     EnvSettings,
+    Instruction,
     Randomize,
     RobotName,
     env_settings,
@@ -80,6 +81,7 @@ def viz_env(
         typer.Option(min=0, help="Number of the episode, as in the results of `simscale eval`."),
     ] = 0,
     randomize: Randomize = None,
+    instruction: Instruction = None,
     size: Size = 256,
 ) -> None:
     """Draw a rollout as a grid of images over time."""
@@ -98,6 +100,7 @@ def viz_env(
             robot=robot,
             episode=episode,
             env_kwargs=env_settings(env, camera_pose),
+            instruction=instruction,
         ),
     )
 
@@ -222,6 +225,7 @@ def viz_video(
     camera: Camera = None,
     seed: Seed = 0,
     randomize: Randomize = None,
+    instruction: Instruction = None,
     n_steps: Steps = None,
     size: Size = 256,
 ) -> None:
@@ -244,6 +248,7 @@ def viz_video(
         only=only,
         speed=speed,
         env_kwargs=env_settings(env, camera_pose),
+        instruction=instruction,
     )
     echo(f"{done['successes']} of {done['n_episodes']} episodes succeeded: {done['output_path']}")
 

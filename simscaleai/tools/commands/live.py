@@ -15,7 +15,8 @@ from simscaleai.tools.commands.options import CameraPoses, EnvSettings, RobotNam
     epilog=examples(
         "simscale viz-live --env-name pick_place",
         "simscale viz-live --policy checkpoints/final.pt --web",
-        "simscale viz-live --web --port 0 --speed 0.25",
+        "simscale viz-live --policy runs/vla_pick_place_color --policy scripted --web",
+        "simscale viz-live --policy runs --web --port 0 --speed 0.25",
     ),
 )
 def viz_live(
@@ -24,11 +25,12 @@ def viz_live(
         typer.Option(help="Environment; default: that of the checkpoint, or reach."),
     ] = None,
     policy: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            help="scripted (the expert), random, a checkpoint, a run, module:function or ws://HOST:PORT."
+            help="scripted (the default, the expert), random, a checkpoint, a run, module:function or"
+            " ws://HOST:PORT. With --web, may be repeated, or be a folder of runs: a menu switches."
         ),
-    ] = "scripted",
+    ] = None,
     robot: RobotName = None,
     env: EnvSettings = None,
     camera_pose: CameraPoses = None,
@@ -47,13 +49,13 @@ def viz_live(
         int, typer.Option(min=0, max=65535, help="Port to serve at; 0 selects a free one.")
     ] = 8080,
 ) -> None:
-    """Watch a policy control the arm, in a window or a browser."""
+    """Watch a policy control the arm, in a window or a browser, where it can be told what to do."""
     # viewers are optional, and are imported by the command alone
     from simscaleai.tools.live import view_live
 
     player = view_live(
         env_name,
-        policy,
+        policy or "scripted",
         seed=seed,
         speed=speed,
         web=web,

@@ -31,6 +31,14 @@ Dataset = Annotated[
     Path,
     typer.Argument(metavar="DATASET", help="HDF5 file of episodes, or folder of shards."),
 ]
+Instruction = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SENTENCE",
+        help="One instruction for every episode, such as 'pick up the red cube'; what it names is what counts"
+        " as success.",
+    ),
+]
 EnvSettings = Annotated[
     list[str] | None,
     typer.Option(

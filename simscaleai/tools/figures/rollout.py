@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from simscaleai.array_types import BoolArray, IntArray
 from simscaleai.errors import UserError, unknown_name
+from simscaleai.evaluation.following import fix_instruction
 from simscaleai.evaluation.policy_runner import EvalSpec, PolicyRunner
 from simscaleai.evaluation.suite import episode_seed
 from simscaleai.policy import Policy
@@ -75,6 +76,7 @@ def record(
     shown: Container[int] | None = None,
     samples: int = 1,
     episodes: Sequence[int] | None = None,
+    instruction: str | None = None,
 ) -> Iterator[RolloutFrame]:
     """Run a policy in n episodes at once, by default the first ones of `simscale eval --seed`.
 
@@ -88,6 +90,7 @@ def record(
       shown: numbers of steps after which to render; None renders the start and every step.
       samples: rays per pixel along each side; 2 smooths edges at four times the cost.
       episodes: numbers of the episodes of `simscale eval --seed`, in place of `n_episodes`.
+      instruction: one sentence for every episode; None for the task's own.
 
     Yields:
       Snapshots in order of time.
@@ -96,7 +99,7 @@ def record(
       UserError: environment, policy and camera are incompatible, or no render engine works here.
     """
     numbers = tuple(range(n_episodes)) if episodes is None else tuple(episodes)
-    with closing(_env(source, len(numbers))) as env, ExitStack() as stack:
+    with closing(_env(source, len(numbers), instruction)) as env, ExitStack() as stack:
         policy = source.policy(env)
         if camera is None:  # look at the beginning of the episodes, and then start them anew
             beginning = _run(env, policy, seed, numbers, n_steps)
@@ -128,16 +131,23 @@ def episode_lengths(
     seed: int = 0,
     n_steps: int | None = None,
     episodes: Sequence[int] | None = None,
+    instruction: str | None = None,
 ) -> IntArray:
     """Return the numbers of steps, (n,), of the episodes of `record`, without rendering them."""
     numbers = tuple(range(n_episodes)) if episodes is None else tuple(episodes)
     # the generator reuses its arrays: the last item has the final numbers
-    with closing(_env(source, len(numbers))) as env:
+    with closing(_env(source, len(numbers), instruction)) as env:
         *_, (steps, *_) = _run(env, source.policy(env), seed, numbers, n_steps)
     return steps
 
 
-def find_episodes(source: PolicySource, only: str, count: int, seed: int = 0) -> list[int]:
+def find_episodes(
+    source: PolicySource,
+    only: str,
+    count: int,
+    seed: int = 0,
+    instruction: str | None = None,
+) -> list[int]:
     """Return the numbers of the first `count` episodes of a suite that ended in one way, perhaps fewer.
 
     Args:
@@ -145,6 +155,7 @@ def find_episodes(source: PolicySource, only: str, count: int, seed: int = 0) ->
       only: "failures" or "successes".
       count: how many are wanted.
       seed: the suite, as in `simscale eval --seed`.
+      instruction: one sentence for every episode; None for the task's own.
 
     Raises:
       UserError: another word, or the first `SEARCHED` episodes have none.
@@ -152,7 +163,7 @@ def find_episodes(source: PolicySource, only: str, count: int, seed: int = 0) ->
     if only not in OUTCOMES:
         raise unknown_name("outcome", only, OUTCOMES)
     found: list[int] = []
-    with PolicyRunner(source, EvalSpec(seed=seed), BATCH) as runner:
+    with PolicyRunner(source, EvalSpec(seed=seed, instruction=instruction), BATCH) as runner:
         for first in range(0, SEARCHED, BATCH):
             # sorted: the numbers shall not depend on which episode ended first
             results = sorted(runner.run(range(first, first + BATCH)), key=lambda e: e.index)
@@ -167,12 +178,15 @@ def find_episodes(source: PolicySource, only: str, count: int, seed: int = 0) ->
     return found[:count]
 
 
-def _env(source: PolicySource, n_episodes: int) -> TaskVectorEnv:
+def _env(source: PolicySource, n_episodes: int, instruction: str | None) -> TaskVectorEnv:
     if n_episodes < 1:
         raise UserError(f"n_episodes is {n_episodes}; it must be at least 1.")
-    return make_vec_env(
+    env = make_vec_env(
         source.env_name, n_episodes, autoreset_mode="disabled", config=source.config
     )
+    if instruction is not None:
+        fix_instruction(env, instruction)
+    return env
 
 
 Progress = tuple[IntArray, BoolArray, BoolArray, tuple[str, ...]]

@@ -37,6 +37,7 @@ def plot_env(
     robot: str | None = None,
     episode: int = 0,
     env_kwargs: Mapping[str, object] | None = None,
+    instruction: str | None = None,
 ) -> Figure:
     """Draw a rollout as a grid of images, evenly spaced in time.
 
@@ -52,6 +53,7 @@ def plot_env(
       robot: name of a robot; None for that of the checkpoint, or the Panda for other policies.
       episode: number of the episode, as in the results of `simscale eval`.
       env_kwargs: further fields of `SimConfig`.
+      instruction: one sentence for every episode; None for the task's own.
 
     Raises:
       UserError: a name is unknown, the arguments are incompatible, or no render engine works here.
@@ -59,7 +61,10 @@ def plot_env(
     source = find_policy_source(policy, env_name, randomize, robot=robot, env_kwargs=env_kwargs)
     seconds = source.config.control_dt
     # the length must be known to space the images evenly; a run without rendering is cheap
-    length = int(episode_lengths(source, seed=seed, n_steps=n_steps, episodes=[episode])[0])
+    lengths = episode_lengths(
+        source, seed=seed, n_steps=n_steps, episodes=[episode], instruction=instruction
+    )
+    length = int(lengths[0])
     shown = evenly_spaced(length + 1, GRID)
     snapshots = list(
         record(
@@ -71,6 +76,7 @@ def plot_env(
             shown=shown,
             samples=2,
             episodes=[episode],
+            instruction=instruction,
         )
     )
     rows = math.ceil(len(shown) / COLUMNS)

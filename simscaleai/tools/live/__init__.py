@@ -1,20 +1,17 @@
 """`viz-live`: watch a policy control the robot, in a window or in a browser.
 
 view_live("pick_place", "scripted")
-view_live(policy="checkpoints/final.pt", web=True)
+view_live(policy=["runs/a", "runs/b"], web=True)      # a page where instructions are typed and policies chosen
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from simscaleai.convert import converted
 from simscaleai.errors import UserError
-from simscaleai.rollout.policy_source import PolicySource, find_policy_source
-from simscaleai.sim.base_env import SimConfig
-from simscaleai.sim.factory import make_env
-from simscaleai.sim.task_env import TaskEnv
 from simscaleai.tools.live.player import Player
+from simscaleai.tools.live.policy_menu import Policies
 
 __all__ = ["Player", "load_player", "view_live"]
 
@@ -22,7 +19,7 @@ __all__ = ["Player", "load_player", "view_live"]
 @converted
 def view_live(
     env_name: str | None = None,
-    policy: str = "scripted",
+    policy: str | Sequence[str] = "scripted",
     *,
     seed: int = 0,
     speed: float = 1.0,
@@ -36,10 +33,11 @@ def view_live(
 
     Args:
       env_name: name of the environment; None for that of the checkpoint, or "reach" for other policies.
-      policy: "scripted" (the expert), "random", a checkpoint, a run, or a function "module:function".
+      policy: "scripted" (the expert), "random", a checkpoint, a run, a function "module:function" or a server.
+        With `web`, also several of them, and folders of several runs: a menu on the page switches between them.
       seed: seed of the episodes, as in `simscale eval --seed`.
       speed: simulated seconds per second.
-      web: serve MuJoCo's browser viewer instead of opening a window.
+      web: serve MuJoCo's browser viewer instead of opening a window, below a field for instructions.
       host: address of this machine to listen at; other machines can reach any except a loopback address.
       port: port to listen at; 0 for any free one.
       robot: name of a robot; None for that of the checkpoint, or the Panda for other policies.
@@ -54,41 +52,30 @@ def view_live(
     """
     if not 0.01 <= speed <= 100:
         raise UserError(f"speed is {speed}; it must be between 0.01 and 100.")
-    source = find_policy_source(policy, env_name, robot=robot, env_kwargs=env_kwargs)
-    player = _player(source, seed, speed)
-    title = f"{player.env.task.name} | {source.title}"
+    names = [policy] if isinstance(policy, str) else list(policy)
+    policies = Policies(names, env_name, robot, env_kwargs)
+    if len(policies.names) > 1 and not web:
+        raise UserError(
+            f"A window shows one policy, and there are {len(policies.names)}; give --web for a page with a menu."
+        )
+    player = Player(*policies.load(0), seed, speed)
     try:
         # either viewer imports libraries that the other does not need
         if web:
             from simscaleai.tools.live.web import serve
 
-            serve(player, title, host, port)
+            serve(player, policies, host, port)
         else:
             from simscaleai.tools.live.native_viewer import show_in_window
 
-            show_in_window(player, title)
+            show_in_window(player, policies.title)
     except KeyboardInterrupt:  # the usual way to stop it
         pass
     finally:
-        player.env.close()  # releases the renderer of a policy that reads images
+        policies.close()
     return player
 
 
 def load_player(env_name: str | None, policy: str, seed: int = 0, speed: float = 1.0) -> Player:
     """Return the player of a policy source in a compatible environment."""
-    return _player(find_policy_source(policy, env_name), seed, speed)
-
-
-def _player(source: PolicySource, seed: int, speed: float) -> Player:
-    env = _task_env(source.env_name, source.config)
-    return Player(env, source.policy(env), seed, speed)
-
-
-def _task_env(name: str, config: SimConfig) -> TaskEnv:
-    env = make_env(name, config=config)
-    if not isinstance(env, TaskEnv):
-        raise UserError(
-            f"The environment {name!r} has no Task, and so no expert and no contract with a policy; show"
-            " it with make_env(name, render_mode='human')."
-        )
-    return env
+    return Player(*Policies([policy], env_name).load(0), seed, speed)

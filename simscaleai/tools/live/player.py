@@ -20,10 +20,13 @@ from collections.abc import Callable
 import mujoco
 import numpy as np
 
+from simscaleai.errors import UserError
 from simscaleai.evaluation.suite import episode_seed
 from simscaleai.policy import Policy
+from simscaleai.rollout.env_checks import name_of, task_of
 from simscaleai.rollout.loop import run_episodes
-from simscaleai.sim.task_env import TaskEnv
+from simscaleai.sim.base_env import BaseRobotEnv
+from simscaleai.sim.tasks.instructed import InstructedTask
 
 FRAME = 1 / 60  # s
 REST = 0.5  # s for which the end of an episode is shown
@@ -38,33 +41,100 @@ class Player:
       model, data: model and state to draw.
       speed: simulated seconds per second.
       paused: whether time stands still.
-      finished, successes: numbers of ended and of successful episodes.
+      finished, successes: numbers of ended and of successful episodes of this policy and instruction, without
+        those whose instruction does not say what it asks for.
     """
 
-    def __init__(self, env: TaskEnv, policy: Policy, seed: int = 0, speed: float = 1.0) -> None:
-        self.env = env
-        self.policy = policy
-        self.model = copy.copy(env.model)
-        self.data = mujoco.MjData(self.model)
+    def __init__(
+        self, env: BaseRobotEnv, policy: Policy, seed: int = 0, speed: float = 1.0
+    ) -> None:
         self.speed = speed
         self.paused = False
+        self._seed = seed
+        self._episode = 0
+        self._said: str | None = None  # by `say`
+        self._counts = True  # whether success of the present episode means something
+        self._clock = time.perf_counter()
+        self.play(env, policy)
+
+    def play(self, env: BaseRobotEnv, policy: Policy) -> None:
+        """Start the present episode anew, with another policy and perhaps another environment.
+
+        `model` and `data` are new ones if the environment is. An instruction of the user's stays, if the task
+        takes one.
+        """
+        if not hasattr(self, "env") or env is not self.env:
+            self.model = copy.copy(env.model)
+            self.data = mujoco.MjData(self.model)
+        self.env = env
+        self.policy = policy
         self.finished = 0
         self.successes = 0
         self._dt = env.config.control_dt
         self._velocity = np.zeros(self.model.nv)
-        self._seed = seed
-        self._episode = -1
-        self._clock = time.perf_counter()
-        self.begin()
+        if not self.listens:
+            self._said, self._counts = None, True
+        elif self._said is not None:
+            self._fix_instruction()
+        self._start()
 
     @property
     def status(self) -> str:
         """Number of this episode, and the successes so far."""
         return f"Episode {self._episode + 1} | {self.successes} of {self.finished} succeeded"
 
+    @property
+    def instruction(self) -> str:
+        """Instruction of the present episode; "" if it has none."""
+        instructions = self._rollout.instructions
+        return instructions[0] if instructions else ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether episodes are counted: not if nobody knows what the user's instruction asks for."""
+        return self._counts
+
+    @property
+    def listens(self) -> bool:
+        """Whether the task takes instructions."""
+        task = task_of(self.env)
+        return task is not None and len(task.instructions) > 1
+
+    def say(self, sentence: str | None) -> None:
+        """Give the present and all further episodes an instruction; None for the task's own, from the next one on.
+
+        The policy is told at once, and the scene stays as it is.
+
+        Raises:
+          UserError: the task takes no instruction.
+        """
+        if not self.listens:
+            raise UserError(
+                f"{name_of(self.env)} asks for the same thing in every episode, and takes no instruction."
+            )
+        self._said = sentence
+        self._fix_instruction()
+        self.finished = self.successes = 0
+        if sentence is None or self._rollout.instructions is None:
+            return
+        task = task_of(self.env)
+        if isinstance(task, InstructedTask):
+            task.ask_now(self.env.core.sim, np.zeros(1, dtype=np.intp))
+            self.data.mocap_pos[:] = self.env.data.mocap_pos  # or the old request would come back
+        self._rollout.instructions[0] = sentence
+        # what was planned for the old instruction is dropped
+        self.policy.reset(np.ones(1, dtype=bool), self._rollout.seeds, [sentence])
+
+    def _fix_instruction(self) -> None:
+        task = task_of(self.env)
+        self._counts = True if task is None else task.say(self._said)
+
     def begin(self) -> None:
         """Start the next episode."""
         self._episode += 1
+        self._start()
+
+    def _start(self) -> None:
         seed = episode_seed(self._seed, self._episode)
         self._steps = run_episodes(self.env, self.policy, [seed])
         self._rollout = next(self._steps)  # the reset
@@ -101,8 +171,9 @@ class Player:
         next(self._steps)
         if len(self._rollout.ended):
             self._rest = REST
-            self.finished += 1
-            self.successes += bool(self._rollout.info["success"])
+            if self._counts:
+                self.finished += 1
+                self.successes += bool(self._rollout.info.get("success", False))
 
     def _show(self) -> None:
         live, shown = self.env.data, self.data

@@ -9,17 +9,20 @@ from __future__ import annotations
 import threading
 import time
 
+import mujoco
 import typer
 from mujoco.studio import app, launch_web, messages, plugin, sim, ux, viewer_handle, viewer_protocol
 
 from simscaleai.tools.live.guard import exposure, guarded, listen, url
 from simscaleai.tools.live.player import Player, play
+from simscaleai.tools.live.policy_menu import Policies
+from simscaleai.tools.live.talk import MAX_BYTES, Panel
 
 START = 20.0  # s within which the server must be running
 
 
-def serve(player: Player, title: str, host: str, port: int) -> None:
-    """Serve the viewer at `host`:`port` until it is closed in the browser.
+def serve(player: Player, policies: Policies, host: str, port: int) -> None:
+    """Serve the viewer, and a panel for instructions and the choice of policies, at `host`:`port` until it is closed in the browser.
 
     Raises:
       UserError: this address cannot be used.
@@ -28,18 +31,16 @@ def serve(player: Player, title: str, host: str, port: int) -> None:
     warning = exposure(listening)
     if warning:
         typer.echo(warning, err=True)
-    # Its toolbars hide a part of the scene, and its physically based renderer draws our lights too dark.
-    player.model.stat.extent *= 1.25
-    player.model.vis.headlight.diffuse[:] = 0.7
-    player.model.light_diffuse[:] *= 2
+    _suit(player.model)
     # closed panels leave the robot visible; the View menu opens them
     panels = _Panels(app.Config(show_options=False, show_inspector=False, show_toolbar=True))
-    config = viewer_protocol.ViewerConfig(gfx="web", title=f"SimScaleAI | {title}")
+    config = viewer_protocol.ViewerConfig(gfx="web", title="SimScaleAI")
     controls = _Controls(player)
+    panel = Panel(player, policies)
     up = threading.Event()
     with (
         listening,
-        guarded(listening, host, up),
+        guarded(listening, host, up, panel.handle, MAX_BYTES),
         launch_web.launch(config, plugins=[panels, controls]) as handle,
     ):
         handle.set_model(player.model, data=player.data)
@@ -48,12 +49,25 @@ def serve(player: Player, title: str, host: str, port: int) -> None:
         typer.echo(f"Open {url(listening)} in a browser; Ctrl-C stops.")
 
         def draw() -> bool:
-            panels.status = f"{title} | {player.status}"
+            shown = player.model
+            panel.update()
+            if player.model is not shown:  # a policy of another task
+                _suit(player.model)
+                handle.set_model(player.model, data=player.data)
+            panels.status = f"{policies.title} | {player.status}"
             handle.sync()
             running: bool = handle.is_running()
             return running
 
         play(player, draw)
+
+
+def _suit(model: mujoco.MjModel) -> None:
+    """Change a model to look right in this viewer."""
+    # Its toolbars hide a part of the scene, and its physically based renderer draws our lights too dark.
+    model.stat.extent *= 1.25
+    model.vis.headlight.diffuse[:] = 0.7
+    model.light_diffuse[:] *= 2
 
 
 class _Panels(app.App):

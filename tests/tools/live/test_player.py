@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from simscaleai.errors import UserError
 from simscaleai.evaluation.suite import episode_seed
 from simscaleai.policy import RandomPolicy
 from simscaleai.sim import make_env
@@ -53,6 +54,68 @@ def test_a_policy_gets_the_instruction_of_each_episode() -> None:
         assert given[-1] == env.instruction()
         live.advance(DT + REST + DT)
     assert len(set(given)) > 2
+
+
+def finish(live: Player) -> None:
+    """Advance to the end of the present episode."""
+    count = live.finished
+    for _ in range(300):
+        live.advance(DT)
+        if live.finished > count:
+            return
+    raise AssertionError("the episode has no end")
+
+
+@pytest.mark.parametrize("color", ["red", "green", "blue"])
+def test_the_present_episode_asks_for_what_the_user_says(color: str) -> None:
+    live = player("reach_color")
+    live.advance(DT)
+    before = live.env.data.qpos.copy()
+    live.say(f"now go to the {color} thing")
+    np.testing.assert_array_equal(live.env.data.qpos, before)  # the scene stays
+    assert live.instruction == f"now go to the {color} thing" and live.counts
+    for _ in range(2):  # the next episode as well
+        finish(live)
+        wanted = live._rollout.info["wanted"]
+        assert ("red", "green", "blue")[int(wanted)] == color
+        assert live.instruction == f"now go to the {color} thing"
+        live.advance(REST + DT)
+    assert live.successes == live.finished >= 2
+
+
+def test_a_sentence_that_names_nothing_is_told_and_not_counted() -> None:
+    live = player("reach_color")
+    live.say("do as you like")
+    for _ in range(40):
+        live.advance(DT)
+    assert live.instruction == "do as you like" and not live.counts
+    assert (live.finished, live.successes) == (0, 0)
+    live.say(None)
+    live.begin()
+    assert live.counts and "{" not in live.instruction != "do as you like"
+
+
+def test_a_task_without_language_says_so() -> None:
+    live = player("reach")
+    assert not live.listens
+    with pytest.raises(UserError, match="takes no instruction"):
+        live.say("up")
+
+
+def test_another_policy_starts_the_same_episode_anew() -> None:
+    live = player("reach_color")
+    live.say("the red one")
+    start = live.env.data.qpos.copy()
+    live.advance(4 * DT)
+    model = live.model
+    live.play(live.env, RandomPolicy(4))
+    np.testing.assert_array_equal(live.env.data.qpos, start)
+    assert live.model is model and live.instruction == "the red one"
+    other: Any = make_env("reach", cameras=[])
+    live.play(other, other.task.expert())  # a task without language
+    assert live.model is not model and live.instruction == "reach the green target"
+    finish(live)
+    assert live.successes == 1
 
 
 def test_the_copy_moves_evenly_one_step_behind() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -21,7 +22,7 @@ import numpy as np
 import pytest
 from mujoco.studio import messages, sim
 from numpy.typing import NDArray
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect
 
 from simscaleai.sim import make_env
@@ -40,6 +41,7 @@ def server(
     command = [sys.executable, "-m", "simscaleai.tools.cli", "viz-live", "--web", "--port", "0"]
     home = tmp_path_factory.mktemp("home")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    command += ["--env-name", "pick_place_color", "--policy", "scripted", "--policy", "random"]
     with running([*command, "--speed", "0.5"], home, **pipes) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -80,10 +82,66 @@ def test_the_page_comes_from_here_and_goes_to_its_own_alone(server: Any) -> None
 
 def test_nothing_on_the_page_comes_from_elsewhere(server: Any) -> None:
     _, url = server
-    for file in ("", "web_client.js"):
+    for file in ("", "panel.js", "index.html", "web_client.js"):
         with urllib.request.urlopen(url + file, timeout=10) as response:
             addresses = re.findall(r"https?://[\w.-]+", response.read().decode())
         assert set(addresses) <= {"https://www.apache.org"}, file  # the licence
+
+
+def state(talk: Any, **wanted: Any) -> dict[str, Any]:
+    """The first state of the panel with these values."""
+    limit = time.monotonic() + PATIENCE
+    while True:
+        found: dict[str, Any] = json.loads(talk.recv(timeout=PATIENCE))
+        if all(found[key] == value for key, value in wanted.items()):
+            return found
+        assert time.monotonic() < limit, found
+
+
+def test_a_person_tells_the_policy_what_to_do_and_changes_it(server: Any) -> None:
+    _, url = server
+    with connect(url.replace("http", "ws") + "talk", origin=url.rstrip("/")) as talk:
+        first = state(talk)
+        assert first["policies"] == ["scripted", "random"] and first["listens"]
+        talk.send(json.dumps({"instruction": " pick up\tthe BLUE <b>cube</b> "}))
+        told = state(talk, instruction="pick up the BLUE <b>cube</b>")
+        assert told["note"] == ""
+        talk.send(json.dumps({"instruction": "have a cube"}))
+        assert "not counted" in state(talk, instruction="have a cube")["note"]
+        talk.send(json.dumps({"policy": 1}))
+        assert state(talk, policy=1)["title"] == "pick_place_color | random policy"
+        talk.send(json.dumps({"policy": 2}))
+        assert state(talk, note="There is no such policy.")["policy"] == 1
+        talk.send(json.dumps({"policy": 0}))
+        state(talk, policy=0)
+        talk.send(json.dumps({"instruction": ""}))  # back to the task's own, from the next episode on
+        state(talk, note="")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"{}", "{", "[]", '{"policy": true}', '{"policy": -1}', '{"instruction": 1}', '{"run": "x"}']
+    + [json.dumps({"instruction": "x" * 301}), '{"a":' * 500, "x" * 5000],
+)
+def test_other_messages_end_their_connection_and_nothing_else(server: Any, message: Any) -> None:
+    _, url = server
+    with connect(url.replace("http", "ws") + "talk") as talk:
+        talk.send(message)
+        with pytest.raises(ConnectionClosedError):
+            while True:
+                talk.recv(timeout=PATIENCE)
+    assert status(url) == 200
+
+
+def test_the_panel_answers_to_its_own_page_alone(server: Any) -> None:
+    _, url = server
+    with pytest.raises(InvalidStatus, match="403"):
+        connect(url.replace("http", "ws") + "talk", origin="http://evil.example")
+    assert status(url + "talk") == 426
+    with urllib.request.urlopen(url, timeout=10) as response:
+        rules = response.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in rules and "frame-ancestors 'none'" in rules
+        assert response.headers.get_all("Cross-Origin-Embedder-Policy") == ["require-corp"]
 
 
 def test_other_interfaces_are_closed(server: Any) -> None:
