@@ -96,8 +96,8 @@ def fix_instruction(env: GymEnv, sentence: str) -> None:
         )
     if not task.say(sentence):
         raise UserError(
-            f"The instruction {sentence!r} does not name exactly one of {', '.join(task.requests)}, so that no"
-            " episode could be called a success; name one."
+            f"The instruction {sentence!r} does not name exactly one of {', '.join(task.requests)}, so that"
+            " no episode could be called a success; name one."
         )
 
 

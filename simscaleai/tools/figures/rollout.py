@@ -181,9 +181,7 @@ def find_episodes(
 def _env(source: PolicySource, n_episodes: int, instruction: str | None) -> TaskVectorEnv:
     if n_episodes < 1:
         raise UserError(f"n_episodes is {n_episodes}; it must be at least 1.")
-    env = make_vec_env(
-        source.env_name, n_episodes, autoreset_mode="disabled", config=source.config
-    )
+    env = make_vec_env(source.env_name, n_episodes, autoreset_mode="disabled", config=source.config)
     if instruction is not None:
         fix_instruction(env, instruction)
     return env

@@ -1,7 +1,7 @@
 """`viz-live`: watch a policy control the robot, in a window or in a browser.
 
 view_live("pick_place", "scripted")
-view_live(policy=["runs/a", "runs/b"], web=True)      # a page where instructions are typed and policies chosen
+view_live(policy=["runs/a", "runs/b"], web=True)      # a page to type instructions and choose policies
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def view_live(
 
     Args:
       env_name: name of the environment; None for that of the checkpoint, or "reach" for other policies.
-      policy: "scripted" (the expert), "random", a checkpoint, a run, a function "module:function" or a server.
-        With `web`, also several of them, and folders of several runs: a menu on the page switches between them.
+      policy: "scripted" (the expert), "random", a checkpoint, a run, a function "module:function" or a
+        server. With `web`, also several of them, and folders of runs: a menu on the page switches.
       seed: seed of the episodes, as in `simscale eval --seed`.
       speed: simulated seconds per second.
       web: serve MuJoCo's browser viewer instead of opening a window, below a field for instructions.
@@ -56,7 +56,8 @@ def view_live(
     policies = Policies(names, env_name, robot, env_kwargs)
     if len(policies.names) > 1 and not web:
         raise UserError(
-            f"A window shows one policy, and there are {len(policies.names)}; give --web for a page with a menu."
+            f"A window shows one policy, and there are {len(policies.names)}; give --web for a page with a"
+            " menu."
         )
     player = Player(*policies.load(0), seed, speed)
     try:

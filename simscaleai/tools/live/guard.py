@@ -126,9 +126,7 @@ def guarded(
 
         up.set()
         options["max_size"] = _MAX_BYTES
-        return original(
-            handle, process_request=check, process_response=complete, **options
-        )
+        return original(handle, process_request=check, process_response=complete, **options)
 
     replaced: list[tuple[ModuleType, str, Callable[..., object]]] = [
         (web_server, "bind_public_socket", lambda host, port: listening),

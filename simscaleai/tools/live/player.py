@@ -101,9 +101,10 @@ class Player:
         return task is not None and len(task.instructions) > 1
 
     def say(self, sentence: str | None) -> None:
-        """Give the present and all further episodes an instruction; None for the task's own, from the next one on.
+        """Give the present and all further episodes an instruction.
 
-        The policy is told at once, and the scene stays as it is.
+        The policy is told at once, and the scene stays as it is. None is for the task's own instructions, from
+        the next episode on.
 
         Raises:
           UserError: the task takes no instruction.

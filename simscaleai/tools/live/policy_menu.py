@@ -1,8 +1,8 @@
 """The policies that a viewer can switch between, each loaded when it is chosen for the first time.
 
-    policies = Policies(["runs/a", "runs/b"])
-    policies.names                    # ["a", "b"]
-    env, policy = policies.load(1)
+policies = Policies(["runs/a", "runs/b"])
+policies.names                    # ["a", "b"]
+env, policy = policies.load(1)
 """
 
 from __future__ import annotations

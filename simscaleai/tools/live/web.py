@@ -22,7 +22,7 @@ START = 20.0  # s within which the server must be running
 
 
 def serve(player: Player, policies: Policies, host: str, port: int) -> None:
-    """Serve the viewer, and a panel for instructions and the choice of policies, at `host`:`port` until it is closed in the browser.
+    """Serve the viewer, and a panel for instructions and the choice of policies, until the viewer is closed.
 
     Raises:
       UserError: this address cannot be used.

@@ -114,14 +114,26 @@ def test_a_person_tells_the_policy_what_to_do_and_changes_it(server: Any) -> Non
         assert state(talk, note="There is no such policy.")["policy"] == 1
         talk.send(json.dumps({"policy": 0}))
         state(talk, policy=0)
-        talk.send(json.dumps({"instruction": ""}))  # back to the task's own, from the next episode on
+        talk.send(
+            json.dumps({"instruction": ""})
+        )  # back to the task's own, from the next episode on
         state(talk, note="")
 
 
 @pytest.mark.parametrize(
     "message",
-    [b"{}", "{", "[]", '{"policy": true}', '{"policy": -1}', '{"instruction": 1}', '{"run": "x"}']
-    + [json.dumps({"instruction": "x" * 301}), '{"a":' * 500, "x" * 5000],
+    [
+        b"{}",
+        "{",
+        "[]",
+        '{"policy": true}',
+        '{"policy": -1}',
+        '{"instruction": 1}',
+        '{"run": "x"}',
+        json.dumps({"instruction": "x" * 301}),
+        '{"a":' * 500,
+        "x" * 5000,
+    ],
 )
 def test_other_messages_end_their_connection_and_nothing_else(server: Any, message: Any) -> None:
     _, url = server
