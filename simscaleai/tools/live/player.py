@@ -103,8 +103,8 @@ class Player:
     def say(self, sentence: str | None) -> None:
         """Give the present and all further episodes an instruction.
 
-        The policy is told at once, and the scene stays as it is. None is for the task's own instructions, from
-        the next episode on.
+        The policy is told at once, and the scene stays as it is. None brings back the task's own instructions,
+        from the next episode on.
 
         Raises:
           UserError: the task takes no instruction.
