@@ -11,7 +11,9 @@ the table shows how often the right object was approached first, and in how many
 or, in reach_around, the side on which the post was passed.
 A variant changes a recipe in what its name says (`VARIANTS`), and several may follow one another:
 RECIPE:no_relabel is the control, the same training without counterfactual instructions, and
-RECIPE:no_relabel:no_auxiliary has no positions of the simulator either.
+RECIPE:no_relabel:no_auxiliary has no positions of the simulator either. RECIPE:dagger goes on from the trained
+policy with --rounds of DAgger, `simscale dagger`, with as many further episodes each as --driven says; training
+times are those of all policies together, and `demonstrations` counts all episodes.
 """
 
 from __future__ import annotations
@@ -27,13 +29,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from simscaleai.datagen import generate_dataset
+from simscaleai.datagen import dagger, generate_dataset
 from simscaleai.evaluation import evaluate_checkpoint
 from simscaleai.evaluation.following import Fraction
 from simscaleai.evaluation.summary import Metrics
 from simscaleai.storage.episodes import open_dataset
+from simscaleai.tools.retrain import Retraining
 from simscaleai.tools.train import train_run
-from simscaleai.training.run_config import load_run
+from simscaleai.training.run_config import RunConfig, load_run
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -87,11 +90,13 @@ RECIPES = {
         "sort", 1000, 0.1, TWO_CAMERAS, phrasings=("held_out", "new_combination")
     ),
 }
+DAGGER = "dagger"
 VARIANTS: dict[str, dict[str, Any]] = {
     "no_relabel": {"data.relabel": 0.0},
     "half_relabel": {"data.relabel": 0.5},
     "no_auxiliary": {"model.auxiliary": None},
     "small": {"model.name": "vla:small", "model.auxiliary": None, "optimizer.lr": 5e-4},
+    DAGGER: {},  # what follows the training
 }
 EPISODES = 100
 ASKED_EPISODES = 600  # for models of language: scenes times instructions
@@ -135,6 +140,26 @@ def recorded(wanted: Demonstrations, seed: int, folder: Path, workers: int) -> P
     return path
 
 
+def improved(settings: RunConfig, seed: int, options: argparse.Namespace) -> tuple[Path, int]:
+    """Run DAgger from a trained policy; return the last policy, and the number of all episodes."""
+    trained = settings.train_config().checkpoint_folder / "final.pt"
+    output = options.output / f"{settings.name}.h5"
+    found = dagger(
+        trained,
+        settings.data.path,
+        output,
+        Retraining.of(trained, ["log.show_progress=false"]),
+        rounds=options.rounds,
+        episodes=options.driven,
+        seed=seed,
+        overwrite=True,
+        show_progress=False,
+    )
+    for line in found["rounds"]:
+        print(f"round {line['round']}: success of the driver {100 * line['success_rate']:.1f} %")
+    return Path(found["policy"]), found["total_episodes"]
+
+
 def run(named: str, seed: int, data: Path, options: argparse.Namespace) -> list[tuple[str, ...]]:
     """Train on `data` and evaluate; return lines of the table, one for each kind of phrasings."""
     wanted, path, changes = chosen(named)
@@ -151,12 +176,16 @@ def run(named: str, seed: int, data: Path, options: argparse.Namespace) -> list[
     settings = replace(settings, name=f"imitation/{name}")
     start, busy = time.perf_counter(), time.process_time()
     train_run(settings)
+    policy: Path = settings.train_config().checkpoint_folder / "final.pt"
+    count = wanted.count
+    if DAGGER in named.split(":"):
+        policy, count = improved(settings, seed, options)
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
     lines = []
     for phrasings in wanted.phrasings:
         asks = phrasings == "held_out"
         found = evaluate_checkpoint(
-            settings.train_config().checkpoint_folder / "final.pt",
+            policy,
             n_episodes=_scenes(data) if asks else options.episodes,
             seed=SUITE + seed,
             device=options.device,
@@ -167,7 +196,7 @@ def run(named: str, seed: int, data: Path, options: argparse.Namespace) -> list[
         )
         label = f"{named}, {phrasings}" if len(wanted.phrasings) > 1 else named
         training = (f"{settings.trainer.max_steps:,}", f"{seconds:.0f}", f"{busy:.0f}")
-        lines.append((label, str(seed), str(wanted.count), *training, *_measured(found)))
+        lines.append((label, str(seed), str(count), *training, *_measured(found)))
     return lines
 
 
@@ -220,6 +249,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--device", default="cpu", help="to train and act on: cpu, cuda, mps")
     parser.add_argument("--episodes", type=int, default=EPISODES, help="of an evaluation")
+    parser.add_argument("--rounds", type=int, default=2, help="of RECIPE:dagger")
+    parser.add_argument("--driven", type=int, default=200, help="episodes of such a round")
     parser.add_argument("--workers", type=int, default=1, help="processes that make a dataset")
     parser.add_argument("--only-data", action="store_true", help="make the datasets and stop")
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from simscaleai.datagen.dagger_rounds import dagger
 from simscaleai.datagen.dataset_hash import content_hash
 from simscaleai.datagen.dataset_info import dataset_info
 from simscaleai.datagen.drawn_images import draw_images
@@ -21,6 +22,7 @@ __all__ = [
     "Interrupted",
     "Report",
     "content_hash",
+    "dagger",
     "dataset_info",
     "draw_images",
     "edit_dataset",

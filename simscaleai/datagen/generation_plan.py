@@ -29,6 +29,7 @@ def make_recipe(job: Job, n_episodes: int, valid_fraction: float) -> Recipe:
     # the contract and the hash of the model are known only of an env that was made
     env = make_env(job, 1)
     try:
+        _check_labels(job, env)
         return Recipe(
             n_episodes=n_episodes,
             seed=job.seed,
@@ -43,9 +44,29 @@ def make_recipe(job: Job, n_episodes: int, valid_fraction: float) -> Recipe:
             mujoco_version=mujoco.__version__,
             model_sha256=model_sha256(env.model),
             next_obs=job.next_obs,
+            expert_labels=job.expert_labels,
+            switch_instructions=job.switch_instructions,
         )
     finally:
         env.close()
+
+
+def _check_labels(job: Job, env: Any) -> None:
+    """Raise UserError if the expert cannot label what a policy does in `env`."""
+    name = env.contract.env_name
+    if job.expert_labels and not hasattr(env.task, "expert"):
+        raise UserError(
+            f"The task {name!r} has no scripted expert, which expert_labels needs; leave it out."
+        )
+    if job.switch_instructions and not job.expert_labels:
+        raise UserError(
+            "switch_instructions lets a policy begin with what its episode is not about; record the expert's"
+            " actions instead of its own with expert_labels."
+        )
+    if job.switch_instructions and len(env.contract.instructions) < 2:
+        raise UserError(
+            f"The task {name!r} has no instructions to switch between; leave out switch_instructions."
+        )
 
 
 def noted_cameras(cameras: Sequence[str], image_size: int, more: bool) -> JsonDict:

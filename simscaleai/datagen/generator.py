@@ -83,6 +83,8 @@ def generate_dataset(
     shard_episodes: int | None = None,
     executor: str | Executor | None = None,
     states_only: bool = False,
+    expert_labels: bool = False,
+    switch_instructions: bool = False,
 ) -> JsonDict:
     """Run episodes and write them to one HDF5 file, or to a folder of shards.
 
@@ -117,6 +119,9 @@ def generate_dataset(
       executor: what makes the shards: "processes", "slurm" or "ray", with options as in "ray:num_cpus=2", or
         an `executors.Executor`. By default this process, or `workers` processes.
       states_only: draw no images; `cameras` and `image_size` are noted, for training with `data.render`.
+      expert_labels: record what the task's expert would do in each state, while the policy acts (DAgger).
+      switch_instructions: with `expert_labels`, give the policy another instruction first, and that of the
+        episode from a random step on.
 
     Returns:
       {"total_episodes", "total_steps", "mean_episode_length", "mean_reward" (mean over episodes of
@@ -155,6 +160,8 @@ def generate_dataset(
         num_threads=0 if workers <= 1 else max(1, num_cpus() // workers),
         folder=folder.path,
         next_obs=next_obs,
+        expert_labels=expert_labels,
+        switch_instructions=switch_instructions,
     )
     # all that can be wrong is found before the first file is written, or an old one replaced
     check_arguments(job, n_episodes, valid_fraction, workers, shard_episodes)

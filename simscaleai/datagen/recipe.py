@@ -48,11 +48,13 @@ class Recipe:
     mujoco_version: str
     model_sha256: str
     next_obs: bool = False
+    expert_labels: bool = False
+    switch_instructions: bool = False
     render: JsonDict = field(default_factory=dict)
 
     def to_dict(self) -> JsonDict:
         """Return JSON values; fields of later versions only where they say something."""
-        later = ("next_obs", "render")
+        later = ("next_obs", "expert_labels", "switch_instructions", "render")
         return {k: v for k, v in asdict(self).items() if k not in later or v}
 
     def to_json(self) -> str:

@@ -60,11 +60,11 @@ def begin(
             folder.remove()
             return statistics
         if not overwrite:
-            raise _other_run(output, found)
+            raise other_run(output, found)
     unfinished = folder.recipe() if resume and folder.exists() else None
     if unfinished is not None and (found := differences(unfinished, recipe)):
         if not overwrite:
-            raise _other_run(folder.path, found)
+            raise other_run(folder.path, found)
         unfinished = None
     try:
         with name_disk_errors(folder.path):
@@ -137,7 +137,8 @@ def _refuse_existing(folder: ShardFolder) -> None:
         )
 
 
-def _other_run(path: Path, found: list[str]) -> UserError:
+def other_run(path: Path, found: list[str]) -> UserError:
+    """Return the error for `path`, made with other settings: the `found` differences."""
     return UserError(
         f"{path} was made with other settings ({'; '.join(found)}); give the same ones or"
         " start again with --overwrite."

@@ -30,6 +30,7 @@ from simscaleai.json_types import JsonDict
 from simscaleai.rollout.episode_recorder import EpisodeRecorder
 from simscaleai.rollout.loop import ExplorationNoise, run_episodes
 from simscaleai.rollout.policies import make_policy
+from simscaleai.rollout.switched_instructions import SwitchedInstructions
 from simscaleai.storage.episode import Episode
 
 _REPORT_SECONDS = 0.1  # the bar looks smooth, and pipes carry few messages
@@ -47,6 +48,7 @@ class Job:
       num_threads: physics threads of one worker; 0: all cores.
       folder: where shards are written.
       next_obs: whether to record the observation after each action, too.
+      expert_labels, switch_instructions: see `generate_dataset`.
     """
 
     env_name: str
@@ -61,6 +63,8 @@ class Job:
     folder: Path
     env_kwargs: JsonDict = field(default_factory=dict)
     next_obs: bool = False
+    expert_labels: bool = False
+    switch_instructions: bool = False
 
     def wants(self, episode: Episode) -> bool:
         """Return whether an episode belongs in the dataset; never if its physics became unstable."""
@@ -125,7 +129,7 @@ class Worker:
         """Run the episodes `indices` on `seeds`; yield those that ended after every step, often none."""
         job = self.job
         self._prepare(len(indices))
-        recorder = EpisodeRecorder(job.max_steps, job.next_obs)
+        recorder = EpisodeRecorder(job.max_steps, job.next_obs, job.expert_labels)
         noise = ExplorationNoise(job.noise, job.max_steps) if job.noise > 0 else None
         for _ in run_episodes(self._env, self._policy, seeds, [recorder], noise=noise):
             for episode in recorder.finished:
@@ -144,6 +148,9 @@ class Worker:
         self.close()
         self._env = make_env(self.job, batch_width(count, self.job.num_envs))
         self._policy = make_policy(self.job.policy_type, self._env)
+        if self.job.switch_instructions:
+            sentences = self._env.contract.instructions
+            self._policy = SwitchedInstructions(self._policy, sentences, self.job.max_steps)
 
 
 def batch_width(count: int, limit: int) -> int:

@@ -24,26 +24,28 @@ class EpisodeRecorder(Recorder):
     Args:
       max_steps: the most steps of an episode.
       next_obs: also record the observation after each action, that after the last one included.
+      expert_labels: record as actions what the task's expert would do, whichever policy acts.
 
     Attributes:
       finished: the episodes that ended with the newest step; `index` is their position in the seeds.
     """
 
-    def __init__(self, max_steps: int, next_obs: bool = False) -> None:
+    def __init__(self, max_steps: int, next_obs: bool = False, expert_labels: bool = False) -> None:
         self.finished: list[Episode] = []
         self._max_steps, self._next_obs = max_steps, next_obs
+        self._expert_labels = expert_labels
         self._buffers: ArrayDict = {}  # (max_steps, n, ...)
         self._step = 0  # of all envs
         self._start = np.zeros(0, dtype=np.int64)  # (n,) the step at which each env's episode began
         self._randomization: list[JsonDict] = []  # n: the draws of each env's episode
-        self._expert: Policy | None = None  # labels every instruction, whichever policy acts
+        self._expert: Policy | None = None  # labels states, whichever policy acts
 
     def begin(self, rollout: Rollout) -> None:
         self.finished = []
         if not self._randomization:
             self._start = np.zeros(rollout.num_envs, dtype=np.int64)
             self._randomization = [{} for _ in range(rollout.num_envs)]
-            if rollout.env.env.contract.instructions:
+            if self._expert_labels or rollout.env.env.contract.instructions:
                 self._expert = rollout.env.env.task.expert()
         if self._expert is not None:
             self._expert.reset(rollout.begun, rollout.seeds, rollout.instructions)
@@ -56,11 +58,15 @@ class EpisodeRecorder(Recorder):
     def before_step(self, rollout: Rollout) -> None:
         for key, value in rollout.obs.items():
             self._store(OBS + key, value)
-        self._store("actions", rollout.action)
         self._store("states", rollout.env.env.states())
+        action = rollout.action
         if self._expert is not None:
-            task = rollout.env.env.task
-            self._store(LABELS, task.actions_by_instruction(self._expert, rollout.obs))
+            env = rollout.env.env
+            if self._expert_labels:
+                action = np.asarray(self._expert.act(rollout.obs), np.float32)
+            if env.contract.instructions:
+                self._store(LABELS, env.task.actions_by_instruction(self._expert, rollout.obs))
+        self._store("actions", action)
 
     def after_step(self, rollout: Rollout) -> None:
         self._store("rewards", rollout.reward.astype(np.float32))

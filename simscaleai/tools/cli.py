@@ -23,6 +23,7 @@ import simscaleai.tools.commands.data_group
 import simscaleai.tools.commands.exchange_commands
 import simscaleai.tools.commands.bench_loader
 import simscaleai.tools.commands.train_commands
+import simscaleai.tools.commands.dagger_command
 import simscaleai.tools.commands.reinforcement
 import simscaleai.tools.commands.eval_commands
 import simscaleai.tools.commands.compare_commands

@@ -30,6 +30,13 @@ Executor = Annotated[
         help="What makes the shards: processes, slurm or ray, as in slurm:partition=cpu,timeout_min=240.",
     ),
 ]
+SwitchInstructions = Annotated[
+    bool,
+    typer.Option(
+        "--switch-instructions",
+        help="With the expert's labels: give the policy another instruction at the start of each episode.",
+    ),
+]
 # Other commands that write datasets have these too.
 Resume = Annotated[bool, typer.Option("--resume", help="Finish an interrupted run.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
@@ -102,6 +109,14 @@ def datagen(
             help="Draw no images; note --cameras, which training draws (data.render).",
         ),
     ] = False,
+    expert_labels: Annotated[
+        bool,
+        typer.Option(
+            "--expert-labels",
+            help="Record what the expert would do in each state, while --policy acts; see `simscale dagger`.",
+        ),
+    ] = False,
+    switch_instructions: SwitchInstructions = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -136,6 +151,8 @@ def datagen(
         shard_episodes=shard_episodes,
         executor=executor,
         states_only=states_only,
+        expert_labels=expert_labels,
+        switch_instructions=switch_instructions,
     )
     results("Dataset", result)
     # what was written is read back at once: an error shows before hours of training
