@@ -11,9 +11,9 @@ the table shows how often the right object was approached first, and in how many
 or, in reach_around, the side on which the post was passed.
 A variant changes a recipe in what its name says (`VARIANTS`), and several may follow one another:
 RECIPE:no_relabel is the control, the same training without counterfactual instructions, and
-RECIPE:no_relabel:no_auxiliary has no positions of the simulator either. RECIPE:dagger goes on from the trained
-policy with --rounds of DAgger, `simscale dagger`, with as many further episodes each as --driven says; training
-times are those of all policies together, and `demonstrations` counts all episodes.
+RECIPE:no_relabel:no_auxiliary has no positions of the simulator either. RECIPE:dagger goes on from the
+trained policy with --rounds of DAgger, `simscale dagger`, of --driven further episodes each; training times are
+then those of all policies together, and `demonstrations` counts all episodes.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -131,11 +130,3 @@ def affordable_envs(num_envs: int, environment: EnvContract, max_steps: int) -> 
         "choose fewer steps or smaller images",
     )
     return max(1, min(num_envs, RECORDER_BYTES // (step_nbytes * max_steps)))
-
-
-def num_cpus() -> int:
-    """Return how many CPUs this process may use."""
-    # a container or a SLURM job has fewer than the machine; macOS and Windows have no such call
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -27,7 +27,6 @@ from typing import Any
 from simscaleai.contract import EnvContract
 from simscaleai.convert import converted
 from simscaleai.datagen.episode_rounds import run_rounds
-from simscaleai.datagen.executors import Executor, InProcess, Processes, executor_from_text
 from simscaleai.datagen.finalize import finalize
 from simscaleai.datagen.generation_plan import (
     affordable_envs,
@@ -35,7 +34,6 @@ from simscaleai.datagen.generation_plan import (
     env_settings,
     make_recipe,
     noted_cameras,
-    num_cpus,
 )
 from simscaleai.datagen.progress_bar import ProgressBar
 from simscaleai.datagen.recipe import Recipe
@@ -46,6 +44,8 @@ from simscaleai.datagen.spawn import Order, end_if_imported_by_worker, order
 from simscaleai.datagen.unfinished import begin, keep_finished
 from simscaleai.datagen.worker_pool import Job
 from simscaleai.errors import UserError
+from simscaleai.executors import Executor, choose_executor
+from simscaleai.executors.executor import num_cpus
 from simscaleai.json_types import JsonDict
 from simscaleai.memory import require_memory
 from simscaleai.rollout.policies import resolve_policy
@@ -176,7 +176,9 @@ def generate_dataset(
     job = replace(job, num_envs=affordable_envs(num_envs, environment, max_steps))
     if shard_episodes is not None:
         task = ShardTask(replace(ordered, job=job), recipe, output.absolute(), shard_episodes)
-        engine = _executor(executor, workers, task)
+        engine = choose_executor(
+            executor, workers, task.count, task.folder, needs_main=task.order.needs_main
+        )
         statistics = generate_shards(
             task, engine, resume=resume, overwrite=overwrite, show=show_progress
         )
@@ -220,16 +222,3 @@ def _output(path: str | Path, shard_episodes: int | None, executor: str | Execut
                 " --executor: --workers alone divides the episodes of one file."
             )
     return output
-
-
-def _executor(executor: str | Executor | None, workers: int, task: ShardTask) -> Executor:
-    """Return what makes the shards."""
-    if executor is None:
-        if min(workers, task.count) <= 1:
-            return InProcess()
-        return Processes(min(workers, task.count), needs_main=task.order.needs_main)
-    if isinstance(executor, str):
-        # beside the folder of shards, which holds nothing but the dataset
-        logs = task.folder.with_name(f"{task.folder.name}.{executor.partition(':')[0]}")
-        return executor_from_text(executor, workers, logs)
-    return executor

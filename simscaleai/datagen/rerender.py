@@ -21,17 +21,19 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from simscaleai.convert import converted
 from simscaleai.datagen.episode_renderer import EpisodeRenderer
 from simscaleai.datagen.progress_bar import ProgressBar
 from simscaleai.datagen.recorded_states import check_states, recorded_contract
+from simscaleai.datagen.render_task import RenderTask
 from simscaleai.datagen.shards import ShardFolder, ShardWriter
 from simscaleai.datagen.unfinished import begin, keep_finished, publish
 from simscaleai.datagen.worker_pool import Progress
 from simscaleai.errors import UserError
+from simscaleai.executors import Executor, choose_executor
 from simscaleai.json_types import JsonDict
 from simscaleai.sim.factory import gym_id
 from simscaleai.sim.scene_cameras import scene_cameras
@@ -57,6 +59,8 @@ def render_dataset(
     resume: bool = False,
     overwrite: bool = False,
     show_progress: bool = True,
+    workers: int = 1,
+    executor: str | Executor | None = None,
 ) -> JsonDict:
     """Write `dataset` again, with images of `cameras` in place of its own.
 
@@ -74,6 +78,9 @@ def render_dataset(
       resume: resume an unfinished run of the same arguments; nothing is done if the output is complete.
       overwrite: replace an existing output, or drop an unfinished run of other arguments.
       show_progress: draw a progress bar on stderr, if that is a terminal.
+      workers: processes, or tasks of the executor that run at once; 1 draws in this process.
+      executor: what draws: "processes", "slurm" or "ray", with options as in "ray:num_cpus=2", or an
+        `executors.Executor`. The content is the same.
 
     Returns:
       {"total_episodes", "total_steps", "frames" (images that this run drew, of one camera each),
@@ -92,6 +99,8 @@ def render_dataset(
         raise UserError(f"{output} is the dataset itself; give another path for the output.")
     if not cameras:
         raise UserError("No camera to render is named; give at least one, such as front_cam.")
+    if workers < 1:
+        raise UserError(f"workers is {workers}; it must be at least 1.")
     folder = ShardFolder(output)
     with open_dataset(dataset) as data:
         contract = recorded_contract(data, "rendered again")
@@ -113,7 +122,11 @@ def render_dataset(
                 bool(name) and renderer.drawn_model(name) != name for name in _models(data)
             )
             if made is None:
-                made, todo = _make(data, renderer, folder, recipe, show_progress)
+                task = RenderTask(
+                    Path(dataset).absolute(), settings, randomize, seed, folder.path.absolute()
+                )
+                crew = _Crew(task, output.absolute(), workers, executor)
+                made, todo = _make(data, renderer, folder, recipe, show_progress, crew)
         frames = len(cameras) * sum(data.episodes[i].length for i in todo)
         steps = sum(episode.length for episode in data.episodes)
         count = len(data)
@@ -138,6 +151,7 @@ def _make(
     folder: ShardFolder,
     recipe: JsonDict,
     show: bool,
+    crew: _Crew,
 ) -> tuple[JsonDict, list[int]]:
     """Draw what is missing and write the dataset.
 
@@ -147,7 +161,10 @@ def _make(
         finished = folder.finished()
         todo = [i for i in range(len(data)) if i not in finished]
         bar.start(finished.values())
-        _draw(data, renderer, folder, todo, bar)
+        if crew.executor is None and crew.workers == 1:
+            _draw(data, renderer, folder, todo, bar)
+        else:
+            crew.draw(todo, bar)
         bar.writing()
         return _finalize(data, renderer, folder, recipe), todo
 
@@ -168,6 +185,27 @@ def _draw(
             bar.add(Progress(1, int(episode.success), 1, len(episode)))
     finally:
         pending.flush()
+
+
+@dataclass(frozen=True)
+class _Crew:
+    """What draws the episodes; logs of a cluster go beside `output`."""
+
+    task: RenderTask
+    output: Path
+    workers: int
+    executor: str | Executor | None
+
+    def draw(self, todo: Sequence[int], bar: ProgressBar) -> None:
+        """Have the episodes `todo` written to shards by workers."""
+        task = self.task.divided(todo, self.workers)
+        items = range(len(task.chunks))
+        executor = choose_executor(self.executor, self.workers, len(items), self.output)
+        try:
+            for progress in executor.run(task, items):
+                bar.add(progress)
+        finally:  # after Ctrl-C too: workers must not write to a folder that is unlocked
+            executor.close()
 
 
 def _finalize(

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from simscaleai.datagen.executors import Executor
 from simscaleai.datagen.progress_bar import ProgressBar
 from simscaleai.datagen.shard_maker import close_worker, make_shard
 from simscaleai.datagen.shard_task import ShardTask
 from simscaleai.datagen.shards_in_progress import ShardsInProgress
 from simscaleai.datagen.worker_pool import Progress
+from simscaleai.executors import Executor
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.disk import name_disk_errors
 from simscaleai.storage.lock import FolderLock

@@ -13,14 +13,13 @@ import importlib
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from types import ModuleType
 from typing import Any
 
 from simscaleai.errors import UserError
+from simscaleai.executors.main_module import without_main
 from simscaleai.json_types import JsonDict
 from simscaleai.rollout.policies import NAMES
 from simscaleai.sim.factory import added_envs, register_env
@@ -141,17 +140,3 @@ def _can_import_main() -> bool:
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)
     return getattr(main, "__spec__", None) is not None or bool(file and os.path.isfile(file))
-
-
-@contextmanager
-def without_main(*, unless: bool = False) -> Iterator[None]:
-    """Replace the main program by an empty module, so that a spawned process does not import it."""
-    if unless:
-        yield
-        return
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main

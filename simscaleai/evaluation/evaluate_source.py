@@ -22,9 +22,11 @@ from simscaleai.evaluation.episode_videos import film_episodes
 from simscaleai.evaluation.eval_files import EvalFiles
 from simscaleai.evaluation.policy_runner import EvalSpec, PolicyRunner
 from simscaleai.evaluation.progress_track import tracked
+from simscaleai.evaluation.spread_episodes import EpisodeTask, spread
 from simscaleai.evaluation.statistics import wilson_interval
 from simscaleai.evaluation.suite import MAX_ENVS, suite
 from simscaleai.evaluation.summary import Metrics, summarize
+from simscaleai.executors import Executor, choose_executor
 from simscaleai.json_types import JsonDict
 from simscaleai.rollout.loop import Recorder
 from simscaleai.rollout.outcomes import EpisodeResult
@@ -53,6 +55,9 @@ class SourceEvaluation(Converted):
       resume: take the results of the same evaluation from their file if it was finished before.
       videos: "failures" or "all", to film the first `max_videos` of them.
       max_videos: how many.
+      workers: processes, or tasks of the executor that run at once; 1 runs in this process.
+      executor: what runs the episodes: "processes", "slurm" or "ray", with options as in "ray:num_cpus=2", or
+        an `executors.Executor`. The results are the same; `recorders` see no episode.
     """
 
     n_episodes: int = 100
@@ -72,6 +77,8 @@ class SourceEvaluation(Converted):
     robot: str | None = None
     env_kwargs: JsonDict = field(default_factory=dict)
     instruction: str | None = None
+    workers: int = 1
+    executor: str | Executor | None = None
 
     @property
     def spec(self) -> EvalSpec:
@@ -130,6 +137,8 @@ def evaluate_source(
 
 def _check(settings: SourceEvaluation) -> None:
     suite(settings.seed, settings.n_episodes)
+    if settings.workers < 1:
+        raise UserError(f"workers is {settings.workers}; it must be at least 1.")
     if settings.videos is not None and settings.videos not in VIDEOS:
         raise unknown_name("choice of videos", settings.videos, VIDEOS)
     if settings.instruction is not None and (
@@ -208,12 +217,27 @@ def _episodes(
         logger.warning("Resuming the evaluation: %d of %d episodes are recorded.", len(recorded), n)
     # lazy: with `until_interval` most of them are never begun
     missing = (i for i in range(n) if i not in recorded)
-    running = itertools.chain(recorded.values(), _logged(runner.run(missing, recorders), log))
+    if settings.executor is None and settings.workers == 1:
+        results = runner.run(missing, recorders)
+    else:
+        place = log.path.parent if log is not None else Path()
+        results = _spread(runner, settings, list(missing), place)
+    running = itertools.chain(recorded.values(), _logged(results, log))
     # the bar counts recorded episodes as well, and so starts where the last run ended
     shown = tracked(running, "Evaluating", n, settings.show_progress)
     if settings.until_interval is None:
         return list(shown)
     return until_narrow(shown, settings.until_interval)
+
+
+def _spread(
+    runner: PolicyRunner, settings: SourceEvaluation, missing: Sequence[int], place: Path
+) -> Iterator[EpisodeResult]:
+    """Run episodes on the executor of the settings; logs of a cluster go into the folder `place`."""
+    size = settings.num_envs or max(1, min(-(-len(missing) // settings.workers), MAX_ENVS))
+    task = EpisodeTask.of(runner.source, runner.spec, settings.device, size, missing)
+    count, folder = len(task.chunks), place.absolute() / "eval"
+    return spread(task, choose_executor(settings.executor, settings.workers, count, folder))
 
 
 def _logged(results: Iterable[EpisodeResult], log: EpisodeLog | None) -> Iterator[EpisodeResult]:

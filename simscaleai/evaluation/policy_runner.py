@@ -73,6 +73,7 @@ class PolicyRunner:
       spec: which episodes.
       num_envs: number of episodes that run at once.
       prepare: called with the new environment, to change what happens in it.
+      num_threads: of the physics; 0 for all cores.
 
     Attributes:
       env: the environment, without autoreset.
@@ -87,10 +88,15 @@ class PolicyRunner:
         spec: EvalSpec,
         num_envs: int,
         prepare: Callable[[TaskVectorEnv], None] | None = None,
+        num_threads: int = 0,
     ) -> None:
         self.source, self.spec = source, spec
         self.env = make_vec_env(
-            source.env_name, num_envs, autoreset_mode="disabled", config=source.config
+            source.env_name,
+            num_envs,
+            autoreset_mode="disabled",
+            num_threads=num_threads,
+            config=source.config,
         )
         if prepare is not None:
             prepare(self.env)

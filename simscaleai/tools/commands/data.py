@@ -15,21 +15,16 @@ from simscaleai.tools.commands.options import (
     Depth,
     Env,
     EnvSettings,
+    Executor,
     ImageSize,
     Randomize,
     RobotName,
     Segmentation,
+    Workers,
     env_settings,
     names,
 )
 
-Executor = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME[:OPTIONS]",
-        help="What makes the shards: processes, slurm or ray, as in slurm:partition=cpu,timeout_min=240.",
-    ),
-]
 SwitchInstructions = Annotated[
     bool,
     typer.Option(
@@ -84,9 +79,7 @@ def datagen(
         int, typer.Option(min=1, help="Steps after which an episode is truncated.")
     ] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every episode.")] = 42,
-    workers: Annotated[
-        int, typer.Option(min=1, help="Number of processes, or of tasks that run at once.")
-    ] = 1,
+    workers: Workers = 1,
     shard_episodes: Annotated[
         int | None,
         typer.Option(min=1, help="Write a folder of shards with so many episodes each."),
@@ -180,6 +173,8 @@ def render(
     randomize: Randomize = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the randomized appearance.")] = 0,
     engine: Annotated[str, typer.Option(help="Render engine: auto, warp or gl.")] = "auto",
+    workers: Workers = 1,
+    executor: Executor = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -200,6 +195,8 @@ def render(
         randomize=randomize,
         seed=seed,
         engine=engine,
+        workers=workers,
+        executor=executor,
         resume=resume,
         overwrite=overwrite,
     )

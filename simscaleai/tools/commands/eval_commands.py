@@ -13,9 +13,11 @@ from simscaleai.tools.app import RandomizeCommand, app, echo, examples
 from simscaleai.tools.commands.options import (
     CameraPoses,
     EnvSettings,
+    Executor,
     Instruction,
     Randomize,
     RobotName,
+    Workers,
     env_settings,
 )
 
@@ -36,6 +38,7 @@ MANY = 10_000  # episodes at most with --until-interval
         "simscale eval runs/vla_pick_place_color --instruction 'pick up the red cube'",
         "simscale eval checkpoints/final.pt --until-interval 0.05 --videos failures",
         "simscale eval runs/*/final.pt --resume --report --output runs/all",
+        "simscale eval checkpoints/final.pt --n-episodes 10000 --workers 8 --executor ray",
         "simscale eval scripted --env-name pick_place",
     ),
 )
@@ -116,6 +119,8 @@ def evaluate(
             help="Folder of the results; default: that of the checkpoint, and none for other policies.",
         ),
     ] = None,
+    workers: Workers = 1,
+    executor: Executor = None,
 ) -> None:
     """Measure the success rate of policies in closed loop."""
     from simscaleai.evaluation.evaluate_source import SourceEvaluation, evaluate_source
@@ -139,6 +144,8 @@ def evaluate(
         output_dir=None if output is None else str(output),
         robot=robot,
         env_kwargs=env_settings(env, camera_pose),
+        workers=workers,
+        executor=executor,
     )
     if report and output is not None:
         from simscaleai.tools.report.report_page import REPORT, check_report_path

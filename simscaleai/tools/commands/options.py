@@ -78,7 +78,16 @@ Randomize = Annotated[
         help="Domain randomization: light, default or heavy; `default` if no level is given.",
     ),
 ]
-
+Workers = Annotated[
+    int, typer.Option(min=1, help="Number of processes, or of tasks that run at once.")
+]
+Executor = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME[:OPTIONS]",
+        help="What runs the work: processes, slurm or ray, as in slurm:partition=cpu,timeout_min=240.",
+    ),
+]
 
 # {setting of the environment: the flag that gives it}
 _FLAGS = {

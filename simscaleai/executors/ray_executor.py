@@ -6,11 +6,12 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from simscaleai import plugins
-from simscaleai.datagen.executor import MAX_TRIES, Option, T, import_engine, killed_too_often
 from simscaleai.errors import UserError
+from simscaleai.executors.executor import MAX_TRIES, Option, T, import_engine, killed_too_often
 from simscaleai.guards import reason
 
 
@@ -34,11 +35,12 @@ class Ray:
         self._start()
         remote = ray.remote(**self._options)(_call)
         shared = ray.put(task)  # once, and not with each task
+        place = os.getcwd()
         waiting, running = deque(items), dict[Any, int]()
         while waiting or running:
             while waiting and len(running) < self.workers:
                 item = waiting.popleft()
-                running[remote.remote(shared, item)] = item
+                running[remote.remote(shared, item, place)] = item
             for reference in ray.wait(list(running), num_returns=1)[0]:
                 # Ray has tried a killed task again itself, `max_retries` times
                 item = running.pop(reference)
@@ -85,6 +87,8 @@ class Ray:
         self._started = True
 
 
-def _call(task: Callable[[int], T], item: int) -> T:
-    """Run a task in a Ray worker."""
+def _call(task: Callable[[int], T], item: int, place: str) -> T:
+    """Run a task in a Ray worker, in the working directory `place` if its machine has that."""
+    with suppress(OSError):
+        os.chdir(place)
     return task(item)

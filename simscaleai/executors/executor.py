@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Protocol, TypeVar
@@ -49,6 +50,14 @@ def import_engine(package: str, extra: str) -> ModuleType:
 def killed_too_often(item: int) -> UserError:
     """Return the error for an item whose worker was killed `MAX_TRIES` times."""
     return UserError(
-        f"The worker processes for shard {item} were killed {MAX_TRIES} times, perhaps for lack of memory or"
-        " time; run again with --resume and fewer --workers or smaller shards."
+        f"The worker processes for part {item} were killed {MAX_TRIES} times, perhaps for lack of memory or"
+        " time; run again with --resume and fewer --workers or smaller parts."
     )
+
+
+def num_cpus() -> int:
+    """Return how many CPUs this process may use."""
+    # a container or a SLURM job has fewer than the machine; macOS and Windows have no such call
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

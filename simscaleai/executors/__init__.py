@@ -13,7 +13,7 @@ A task is a function of one item that any process may run, more than once: it le
 returns something small. A worker that is killed costs the item that it was at, which another one does
 again. An error that a task itself raises ends the run.
 
-`executor_from_text` makes one of "slurm:partition=cpu,timeout_min=240". submitit and Ray are optional.
+`choose_executor` makes one of "slurm:partition=cpu,timeout_min=240". submitit and Ray are optional.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from simscaleai.datagen.executor import MAX_TRIES, Executor, InProcess, Option
-from simscaleai.datagen.process_executor import Processes
-from simscaleai.datagen.ray_executor import Ray
-from simscaleai.datagen.slurm_executor import Slurm
 from simscaleai.errors import UserError, unknown_name
+from simscaleai.executors.executor import MAX_TRIES, Executor, InProcess, Option
+from simscaleai.executors.process_executor import Processes
+from simscaleai.executors.ray_executor import Ray
+from simscaleai.executors.slurm_executor import Slurm
 
 __all__ = [
     "EXECUTORS",
@@ -36,6 +36,7 @@ __all__ = [
     "Processes",
     "Ray",
     "Slurm",
+    "choose_executor",
     "executor_from_text",
 ]
 
@@ -84,6 +85,35 @@ def executor_from_text(text: str, workers: int, folder: Path) -> Executor:
             )
         options[key] = _number(value)
     return EXECUTORS[name](workers, folder, **options)
+
+
+def choose_executor(
+    named: str | Executor | None,
+    workers: int,
+    items: int,
+    folder: Path,
+    *,
+    needs_main: bool = False,
+) -> Executor:
+    """Return what runs the tasks of a command.
+
+    Args:
+      named: an executor, or a text for `executor_from_text`; by default this process for one worker, and
+        processes for several.
+      workers: the most tasks that run at once.
+      items: number of tasks.
+      folder: that every worker sees; logs go beside it.
+      needs_main: see `Processes`.
+    """
+    if named is None:
+        if min(workers, items) <= 1:
+            return InProcess()
+        return Processes(min(workers, items), needs_main=needs_main)
+    if isinstance(named, str):
+        # beside the folder, which holds nothing but what it is for
+        logs = folder.with_name(f"{folder.name}.{named.partition(':')[0]}")
+        return executor_from_text(named, workers, logs)
+    return named
 
 
 def _number(text: str) -> Option:

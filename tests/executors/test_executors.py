@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from simscaleai.datagen import generate_dataset
-from simscaleai.datagen.executors import (
+from simscaleai.datagen import generate_dataset, render_dataset
+from simscaleai.errors import MissingPackageError, UserError
+from simscaleai.evaluation.evaluate_source import SourceEvaluation, evaluate_source
+from simscaleai.executors import (
     MAX_TRIES,
     InProcess,
     Processes,
@@ -22,7 +24,6 @@ from simscaleai.datagen.executors import (
     Slurm,
     executor_from_text,
 )
-from simscaleai.errors import MissingPackageError, UserError
 
 slow = pytest.mark.slow
 
@@ -88,7 +89,7 @@ def test_killed_workers_cost_one_item(tmp_path, name):
 def test_an_item_that_kills_every_worker_is_named():
     executor = Processes(1)
     try:
-        with pytest.raises(UserError, match=rf"for shard 7 were killed {MAX_TRIES} times"):
+        with pytest.raises(UserError, match=rf"for part 7 were killed {MAX_TRIES} times"):
             list(executor.run(die, [7]))
     finally:
         executor.close()
@@ -232,3 +233,42 @@ def test_killed_at_random_moments_loses_nothing(tmp_path, expected, name):
         stop.set()
         thread.join()
     assert kills[0] == 20
+
+
+SPREAD = [
+    {"executor": InProcess()},
+    pytest.param({"workers": 2}, marks=slow),
+    pytest.param({"workers": 2, "executor": "slurm:cluster=local"}, marks=slow),
+    pytest.param({"workers": 2, "executor": "ray"}, marks=slow),
+]
+SPREAD_IDS = ["process", "processes", "slurm", "ray"]
+
+
+@pytest.mark.parametrize("how", SPREAD, ids=SPREAD_IDS)
+def test_an_evaluation_has_the_same_results_from_every_engine(tmp_path, monkeypatch, how):
+    monkeypatch.chdir(tmp_path)
+    settings = {"n_episodes": 5, "seed": 3, "show_progress": False, "env_kwargs": {"dt": 0.01}}
+
+    def evaluate(folder: str, **changes):
+        made = SourceEvaluation(output_dir=folder, **{**settings, **changes})
+        results = evaluate_source("random", made)
+        assert not list(Path(folder).glob("*.partial.jsonl"))
+        return {k: v for k, v in results.items() if k != "output_path"}
+
+    whole = evaluate("whole")
+    assert evaluate("spread", num_envs=2, **how) == whole
+    # two chunks are enough: the interval is as narrow after the first episodes of the suite
+    narrow = {"until_interval": 0.9, "n_episodes": 50}
+    assert evaluate("spread", **narrow, **how) == evaluate("whole", **narrow)
+
+
+@pytest.mark.parametrize("how", SPREAD, ids=SPREAD_IDS)
+def test_images_are_the_same_from_every_engine(tmp_path, monkeypatch, how):
+    monkeypatch.chdir(tmp_path)
+    few = {**SETTINGS, "n_episodes": 4, "max_steps": 3}
+    generate_dataset(output_path="data.h5", **few)
+    how = {"show_progress": False, **how}
+    whole = render_dataset("data.h5", "whole.h5", ["front_cam"], 16, show_progress=False)
+    spread = render_dataset("data.h5", "spread.h5", ["front_cam"], 16, **how)
+    assert spread["content_hash"] == whole["content_hash"]
+    assert not list(tmp_path.glob("*.parts"))

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
-from simscaleai.datagen.executor import MAX_TRIES, T, killed_too_often
-from simscaleai.datagen.spawn import without_main
+from simscaleai.executors.executor import MAX_TRIES, T, killed_too_often, num_cpus
+from simscaleai.executors.main_module import without_main
 
 
 class Processes:
@@ -70,14 +70,18 @@ class Processes:
     def _submit(self, worker: int, task: Callable[[int], T], item: int) -> Future[T]:
         if worker not in self._pools:
             self._pools[worker] = ProcessPoolExecutor(
-                1, multiprocessing.get_context("spawn"), initializer=_begin_worker
+                1,
+                multiprocessing.get_context("spawn"),
+                initializer=_begin_worker,
+                initargs=(max(1, num_cpus() // self.workers),),
             )
         with without_main(unless=self._needs_main):  # the first task starts the process
             return self._pools[worker].submit(task, item)
 
 
-def _begin_worker() -> None:
-    """Leave Ctrl-C to the main process, and end with it."""
+def _begin_worker(threads: int) -> None:
+    """Leave Ctrl-C to the main process, and end with it; libraries use `threads` threads."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # before they are imported
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

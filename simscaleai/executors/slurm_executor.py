@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from simscaleai.datagen.executor import MAX_TRIES, Option, T, import_engine, killed_too_often
 from simscaleai.errors import UserError, unknown_name
+from simscaleai.executors.executor import MAX_TRIES, Option, T, import_engine, killed_too_often
 
 _POLL_SECONDS = 0.2  # the end of a job can only be polled
 

@@ -1,0 +1,71 @@
+"""Draw episodes of a dataset on an executor: chunks of them, written to shards where they are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from simscaleai.datagen.episode_renderer import EpisodeRenderer
+from simscaleai.datagen.recorded_states import recorded_contract
+from simscaleai.datagen.shards import ShardWriter
+from simscaleai.datagen.worker_pool import Progress
+from simscaleai.json_types import JsonDict
+from simscaleai.storage.episodes import EpisodeSource, open_dataset
+
+_PER_WORKER = (
+    4  # chunks of each worker: a killed one costs little, and all end at about the same time
+)
+_CHUNK_EPISODES = 64
+
+_open: tuple[RenderTask, EpisodeSource, EpisodeRenderer] | None = None  # of this process
+
+
+@dataclass(frozen=True)
+class RenderTask:
+    """Draws the chunks of a dataset; it travels to workers.
+
+    Attributes:
+      dataset: absolute path.
+      settings: of the environment that differ from the recorded ones: cameras, engine.
+      randomize, seed: see `render_dataset`.
+      folder: where shards are written, an absolute path.
+      chunks: positions of the episodes of each item.
+    """
+
+    dataset: Path
+    settings: JsonDict
+    randomize: str | None
+    seed: int
+    folder: Path
+    chunks: tuple[tuple[int, ...], ...] = ()
+
+    def divided(self, episodes: Sequence[int], workers: int) -> RenderTask:
+        """Return the task whose items are chunks of these episodes."""
+        size = max(1, min(len(episodes) // (workers * _PER_WORKER), _CHUNK_EPISODES))
+        starts = range(0, len(episodes), size)
+        return replace(self, chunks=tuple(tuple(episodes[i : i + size]) for i in starts))
+
+    def __call__(self, item: int) -> Progress:
+        """Draw a chunk in this process; an episode that two workers have drawn counts once."""
+        data, renderer = _opened(replace(self, chunks=()))
+        pending = ShardWriter(self.folder)
+        successes = steps = 0
+        for i in self.chunks[item]:
+            episode = renderer.episode(data, i)
+            pending.add(episode)
+            successes, steps = successes + int(episode.success), steps + len(episode)
+        pending.flush()
+        count = len(self.chunks[item])
+        return Progress(count, successes, count, steps)
+
+
+def _opened(task: RenderTask) -> tuple[EpisodeSource, EpisodeRenderer]:
+    """Return dataset and renderer of this process, which serve all chunks of a task."""
+    global _open
+    if _open is None or _open[0] != task:
+        data = open_dataset(task.dataset)
+        contract = recorded_contract(data, "rendered again")
+        renderer = EpisodeRenderer(contract, task.settings, task.randomize, task.seed)
+        _open = task, data, renderer
+    return _open[1:]
