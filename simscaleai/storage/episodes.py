@@ -15,10 +15,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from simscaleai.errors import UserError
 from simscaleai.storage.episode import Episode, EpisodeMeta
 from simscaleai.storage.episode_file import EpisodeFile, open_file
 from simscaleai.storage.episode_source import EpisodeSource
 from simscaleai.storage.episode_writer import EpisodeWriter
+from simscaleai.storage.lerobot.layout import is_lerobot
 from simscaleai.storage.sharded_dataset import ShardedDataset
 
 __all__ = [
@@ -46,6 +48,11 @@ def open_dataset(
     Raises:
       UserError: there is no dataset, or it is damaged or refused.
     """
+    if is_lerobot(path):
+        raise UserError(
+            f"{path} is a LeRobot dataset, which only `simscale train` reads as it is; convert it with"
+            f" `simscale import {path} --output data/imported.h5`."
+        )
     if Path(path).is_dir():
         return ShardedDataset(path, images, use_index=use_index)
     return open_file(path, images, use_index=use_index)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from simscaleai.contract import EnvContract
+from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
 from simscaleai.evaluation.suite import MAX_ENVS, episode_seeds, run_suite
 from simscaleai.evaluation.summary import summarize
@@ -14,9 +15,12 @@ from simscaleai.models.policy import ModelPolicy
 from simscaleai.rollout.policy_environment import policy_environment
 from simscaleai.sim.factory import make_vec_env
 from simscaleai.storage.episodes import EpisodeSource
+from simscaleai.storage.lerobot.layout import is_lerobot
+from simscaleai.tools.app import echo
 from simscaleai.training.component_settings import EvalSettings
 from simscaleai.training.data.drawn_frames import Drawer
 from simscaleai.training.run_config import RunConfig
+from simscaleai.training.train_config import TrainConfig
 from simscaleai.training.training_run import build_trainer, run_trainer
 
 EvalFunction = Callable[[ModelPolicy], dict[str, float]]
@@ -25,10 +29,15 @@ EvalFunction = Callable[[ModelPolicy], dict[str, float]]
 def train_run(run: RunConfig) -> dict[str, float]:
     """Train with the settings `run`; return the last metrics.
 
+    The dataset may be a LeRobot folder, which is imported once; see `datagen.imported_dataset`.
+
     Raises:
       UserError: settings, model, dataset and environment are incompatible; raised before the first step.
     """
-    trainer = build_trainer(run.train_config(), draw=_draw)
+    config = run.train_config()
+    if is_lerobot(config.dataset_path):
+        config.dataset_path = _imported(config)
+    trainer = build_trainer(config, draw=_draw)
     # given from here, because the layer of training does not import the simulator
     if run.eval.env_episodes:
         trainer.eval_fn = closed_loop(run.eval, trainer.model)
@@ -56,6 +65,19 @@ def check_data(run: RunConfig, dummy: bool, trial: bool) -> None:
             " and then `simscale train --dataset data/reach.h5`, or add --dummy to try the model on random"
             " numbers."
         )
+
+
+def _imported(config: TrainConfig) -> str:
+    """Return the file that the LeRobot folder of a run is imported to."""
+    from simscaleai.datagen.imported_dataset import imported_dataset
+
+    is_main = Processes.from_environment().is_main
+    path, new = imported_dataset(
+        config.dataset_path, alone=is_main, show_progress=config.show_progress
+    )
+    if new:
+        echo(f"Imported {config.dataset_path} to {path}, which may be deleted later.", err=True)
+    return str(path)
 
 
 def _draw(data: EpisodeSource, cameras: Sequence[str], image_size: int) -> Drawer:

@@ -10,10 +10,11 @@ import h5py
 import numpy as np
 import pytest
 
-from simscaleai.datagen import generate_dataset
+from simscaleai.datagen import export_dataset, generate_dataset
 from simscaleai.errors import UserError
 from simscaleai.evaluation import evaluate_checkpoint
 from simscaleai.storage.checkpoint import load_checkpoint
+from simscaleai.storage.episodes import open_dataset
 from simscaleai.tools.train import closed_loop, train_run
 from simscaleai.training.component_settings import EvalSettings
 from simscaleai.training.run_config import RunConfig, load_run
@@ -112,3 +113,28 @@ def test_evaluating_twice_gives_the_same(dataset: Path, tmp_path: Path) -> None:
     policy: Any = build_trainer(run.train_config()).model
     evaluate = closed_loop(run.eval, policy)
     assert evaluate(policy) == evaluate(policy)
+
+
+def test_a_lerobot_folder_is_imported_once(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    export_dataset(dataset, "lerobot", show_progress=False)
+    few = {"eval.env_episodes": 0, "trainer.max_steps": 2}
+    direct = train_run(settings(dataset, name="direct", **few))
+    assert train_run(settings(Path("lerobot"), **few))["loss"] == direct["loss"]
+    (cached,) = Path("cache/simscale/lerobot").iterdir()
+    assert f"Imported lerobot to {tmp_path / cached}" in capsys.readouterr().err
+    made = cached.stat().st_mtime_ns
+    train_run(settings(Path("lerobot"), name="b", **few))
+    assert cached.stat().st_mtime_ns == made
+    assert "path: lerobot" in Path("runs/a/config.yaml").read_text()  # and not the cache
+    with pytest.raises(UserError, match=r"simscale import lerobot --output"):
+        open_dataset("lerobot")
+    # another folder, whose files are no dataset: nothing is left in the cache
+    info = Path("lerobot/meta/info.json")
+    info.write_text(info.read_text().replace("v3.0", "v2.1"))
+    with pytest.raises(UserError, match=r"2\.1"):
+        train_run(settings(Path("lerobot"), name="c", **few))
+    assert list(Path("cache/simscale/lerobot").iterdir()) == [cached]

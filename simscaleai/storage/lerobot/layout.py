@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +37,12 @@ ACTION, REWARD, DONE = "action", "next.reward", "next.done"
 SUBTASKS, EVENTS = "language_persistent", "language_events"
 PRIVATE = "simscale."
 """Prefix of arrays that LeRobot has no name for; its policies do not read them."""
+
+
+def is_lerobot(path: str | Path) -> bool:
+    """Return whether a path looks like the folder of a LeRobot dataset, of any version."""
+    return (Path(path) / INFO).is_file()
+
 
 DEFAULT_FEATURES = {
     "timestamp": "float32",

@@ -15,7 +15,10 @@ Overrides = Annotated[
     typer.Argument(metavar="KEY=VALUE", help="Any setting, such as optimizer.lr=3e-4."),
 ]
 Model = Annotated[str | None, typer.Option(help="Model; see `simscale list-models`.")]
-Dataset = Annotated[Path | None, typer.Option(help="HDF5 file of episodes, or folder of shards.")]
+Dataset = Annotated[
+    Path | None,
+    typer.Option(help="HDF5 file of episodes, folder of shards, or LeRobot dataset."),
+]
 MaxSteps = Annotated[int | None, typer.Option(min=1, help="Optimizer steps.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Samples per optimizer step.")]
 LearningRate = Annotated[float | None, typer.Option(min=0, help="Peak learning rate.")]
