@@ -234,7 +234,7 @@ class _Rounds:
         driver, labeled = self.policy(number - 1), self._labeled(number)
         announce(f"{title}: {driver} drives, the expert labels.")
         made = generate_dataset(
-            output_path=labeled,
+            output_path=str(labeled),
             policy_type=str(find_checkpoint(driver)),
             seed=seeding.derive_seed(self.seed, "dagger", number),
             expert_labels=True,

@@ -17,7 +17,7 @@ from simscaleai.datagen.progress_bar import ProgressBar
 from simscaleai.datagen.rewriting import check_output
 from simscaleai.datagen.subtasks import SubtaskFinder
 from simscaleai.datagen.worker_pool import Progress
-from simscaleai.errors import unknown_name
+from simscaleai.errors import UserError, unknown_name
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.atomic_folder import atomic_folder
@@ -28,8 +28,10 @@ from simscaleai.storage.lerobot import layout
 from simscaleai.storage.lerobot.lerobot_folder import LeRobotFolder
 from simscaleai.storage.lerobot.lerobot_reader import LeRobotReader
 from simscaleai.storage.lerobot.lerobot_writer import LeRobotWriter
+from simscaleai.storage.zarr_writer import MARKER, ZarrWriter
 
-FORMATS = ("lerobot",)
+_MARKERS = {"lerobot": layout.INFO, "zarr": MARKER}  # a file by which the folder is recognized
+FORMATS = tuple(_MARKERS)
 
 
 @converted
@@ -49,7 +51,7 @@ def export_dataset(
     Args:
       dataset: a file of episodes, or a folder of shards.
       output_path: the folder to write; its parent is created.
-      format: "lerobot" (version 3.0).
+      format: "lerobot" (version 3.0), or "zarr" (the layout of diffusion_policy, see `storage.zarr_writer`).
       video: store images as H.264 and not as PNG: smaller, but pixels change.
       subtasks: write which stage of the task comes next as LeRobot's language columns, which lerobot 0.6 and
         later reads; the task has to be registered here.
@@ -58,7 +60,7 @@ def export_dataset(
       show_progress: draw a progress bar on stderr, if that is a terminal.
 
     Returns:
-      {"total_episodes", "total_steps", "fps", "output_path", "file_size_mb", "seconds"}.
+      {"total_episodes", "total_steps", "fps" (LeRobot), "output_path", "file_size_mb", "seconds"}.
 
     Raises:
       ExistingFileError: the output is there.
@@ -66,20 +68,26 @@ def export_dataset(
     """
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
+    if format == "zarr" and (video or subtasks or fps is not None):
+        raise UserError("video, subtasks and fps are of the format lerobot; leave them out.")
     began = time.perf_counter()
     output = Path(output_path)
     with (
         open_dataset(dataset) as data,
-        atomic_folder(output, marker=layout.INFO, overwrite=overwrite) as temporary,
+        atomic_folder(output, marker=_MARKERS[format], overwrite=overwrite) as temporary,
         ProgressBar(len(data), show=show_progress) as bar,
     ):
         bar.start(())
         # subtasks need the simulator, which other exports do without
         finder = SubtaskFinder(data) if subtasks else None
+        writer: LeRobotWriter | ZarrWriter
         try:
-            writer = LeRobotWriter(
-                data, temporary, video=video, fps=fps, subtasks=finder.find if finder else None
-            )
+            if format == "zarr":
+                writer = ZarrWriter(data, temporary)
+            else:
+                writer = LeRobotWriter(
+                    data, temporary, video=video, fps=fps, subtasks=finder.find if finder else None
+                )
             writer.write(lambda steps: bar.add(Progress(1, 0, 1, steps)))
         finally:
             if finder is not None:
@@ -88,7 +96,7 @@ def export_dataset(
     return {
         "total_episodes": count,
         "total_steps": writer.steps,
-        "fps": writer.fps,
+        **({"fps": writer.fps} if isinstance(writer, LeRobotWriter) else {}),
         "output_path": str(output),
         "file_size_mb": sum(p.stat().st_size for p in output.rglob("*") if p.is_file()) / 1e6,
         "seconds": time.perf_counter() - began,

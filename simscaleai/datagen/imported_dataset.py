@@ -55,8 +55,8 @@ def _place(folder: Path) -> Path:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             about = path.stat()
-            name = path.relative_to(folder)
-            digest.update(f"{name} {about.st_size} {about.st_mtime_ns}\n".encode())
+            line = f"{path.relative_to(folder)} {about.st_size} {about.st_mtime_ns}\n"
+            digest.update(line.encode())
     root = Path(os.environ.get(CACHE) or Path.home() / ".cache")
     name = f"{folder.resolve().name}-{digest.hexdigest()[:16]}.h5"
     return root / "simscale" / "lerobot" / name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import h5py
@@ -166,3 +167,47 @@ def test_the_commands(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     app(["import", folder, "--output", again], standalone_mode=False)
     assert "good" in capsys.readouterr().out
     assert content_hash(again) == content_hash(dataset)
+
+
+def test_zarr_has_the_layout_of_diffusion_policy(dataset: Path, tmp_path: Path) -> None:
+    """A reader that knows `data/` and `meta/episode_ends` alone finds every step of every episode."""
+    zarr = pytest.importorskip("zarr")
+    output = tmp_path / "data.zarr"
+    found = export_dataset(dataset, output, "zarr", show_progress=False)
+    group = zarr.open_group(output, mode="r")
+    ends = group["meta/episode_ends"][:]
+    assert ends.dtype == np.int64 and ends[-1] == found["total_steps"]
+    with open_dataset(dataset) as data:
+        names = {
+            "action": "actions",
+            "ee_pos": "obs/ee_pos",
+            "wrist_cam_image": "obs/images/wrist_cam",
+            "front_cam_depth": "obs/depth/front_cam",
+            "reward": "rewards",
+        }
+        for i, (start, stop) in enumerate(zip([0, *ends], ends, strict=False)):
+            for name, key in names.items():
+                stored = group[f"data/{name}"]
+                assert stored.shape[0] == ends[-1] and stored.dtype == data.dtype(i, key)
+                np.testing.assert_array_equal(stored[start:stop], data.read(i, key))
+            sentence = group.attrs["instructions"][int(group["meta/instruction"][i])]
+            assert sentence == data.episodes[i].language
+            assert group["meta/seed"][i] == data.episodes[i].seed
+        vectors = [f"obs/{k}" for k in sorted(data.obs_keys) if data.read(0, f"obs/{k}").ndim == 2]
+        state = np.concatenate([data.read(0, key) for key in vectors], axis=1)
+    np.testing.assert_array_equal(group["data/state"][: ends[0]], state)
+    assert group["data/wrist_cam_image"].chunks[0] == 1
+    with pytest.raises(ExistingFileError, match="--overwrite"):
+        export_dataset(dataset, output, "zarr", show_progress=False)
+    export_dataset(dataset, output, "zarr", overwrite=True, show_progress=False)
+
+
+def test_zarr_without_the_package_and_with_other_options(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="are of the format lerobot"):
+        export_dataset(dataset, tmp_path / "a", "zarr", video=True, show_progress=False)
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(UserError, match=r"pip install 'simscaleai\[zarr\]'"):
+        export_dataset(dataset, tmp_path / "a", "zarr", show_progress=False)
+    assert not list(tmp_path.iterdir())

@@ -19,6 +19,7 @@ POLICY_FORMATS = ("onnx", "torch-export")
     epilog=examples(
         "simscale export data/reach.h5 --format lerobot --output data/reach_lerobot",
         "simscale export data/images.h5 --format lerobot --video --output data/videos",
+        "simscale export data/reach.h5 --format zarr --output data/reach.zarr",
         "simscale export runs/a/final.pt --format onnx --output a.onnx",
         "simscale export runs/a --format torch-export --output a.pt2",
     ),
@@ -38,7 +39,7 @@ def export(
         str | None,
         typer.Option(
             "--format",
-            help="Of a dataset lerobot (version 3.0, the default), of a policy onnx (the default) or"
+            help="Of a dataset lerobot (version 3.0, the default) or zarr, of a policy onnx (the default) or"
             " torch-export.",
         ),
     ] = None,
