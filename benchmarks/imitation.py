@@ -12,8 +12,8 @@ or, in reach_around, the side on which the post was passed.
 A variant changes a recipe in what its name says (`VARIANTS`), and several may follow one another:
 RECIPE:no_relabel is the control, the same training without counterfactual instructions, and
 RECIPE:no_relabel:no_auxiliary has no positions of the simulator either. RECIPE:dagger goes on from the
-trained policy with --rounds of DAgger, `simscale dagger`, of --driven further episodes each; training times are
-then those of all policies together, and `demonstrations` counts all episodes.
+trained policy with --rounds of DAgger, `simscale dagger`, of --driven further episodes each; training times
+are then those of all policies together, and `demonstrations` counts all episodes.
 """
 
 from __future__ import annotations
