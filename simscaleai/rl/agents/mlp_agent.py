@@ -39,7 +39,6 @@ class MLPAgent(ABC):
     Attributes:
       obs_rms: running statistics of observations; with `normalize_obs` the policy reads
         (obs - mean) / std.
-      imitates: whether a warm start can fit the actor to a cloned policy.
       generator: source of all random numbers of training; on the CPU, with a different seed in each process.
     """
 
@@ -47,7 +46,6 @@ class MLPAgent(ABC):
     config_class: ClassVar[type[AgentConfig]]
     run_defaults: ClassVar[State] = {}
     metric_groups: ClassVar[tuple[MetricGroup, ...]] = ()
-    imitates: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -197,7 +195,7 @@ class MLPAgent(ABC):
         scale: torch.Tensor = normalizer.actions_std  # type: ignore[assignment]
         # `Normalizer` bounds a scale from below; the range of actions is exact, however narrow it is
         scale.copy_((high - low) / 2)
-        return ModelPolicy(
+        policy = ModelPolicy(
             self.actor,
             spec,
             normalizer,
@@ -205,6 +203,7 @@ class MLPAgent(ABC):
             self.config.relative_positions,
             self.actions,
         )
+        return policy.to(self.device)
 
     def normalizer(self, obs_rms: RunningMeanStd | None = None) -> Normalizer:
         """Return the normalization by the running statistics, or by others."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from simscaleai.distributed import Processes
 from simscaleai.errors import UserError
+from simscaleai.models.bc import BehaviorCloning
 from simscaleai.models.features import HAND
 from simscaleai.models.normalization import Normalizer, Statistics
 from simscaleai.models.policy import ModelPolicy
@@ -40,7 +41,6 @@ class PixelPPOAgent(PPOAgent):
     """
 
     config_class = PixelPPOConfig
-    imitates = False  # a warm start knows actors of vectors
     config: PixelPPOConfig
     network: PixelActorCritic
 
@@ -80,6 +80,10 @@ class PixelPPOAgent(PPOAgent):
                 f"obs_dim is {obs_dim}, and the observations have {layout.width} entries."
             )
         return PixelActorCritic(layout, action_dim, cast(PixelPPOConfig, config))
+
+    @property
+    def actor(self) -> BehaviorCloning:  # type: ignore[override] # it has an encoder and a head
+        return self.network.actor
 
     @property
     def layout(self) -> PixelLayout:
@@ -127,7 +131,10 @@ class PixelPPOAgent(PPOAgent):
         normalizer = Normalizer(statistics, {"actions": "min_max"})
         scale: torch.Tensor = normalizer.actions_std  # type: ignore[assignment]
         scale.copy_((high - low) / 2)  # exact, however narrow the range is
-        return ModelPolicy(self.network.actor, spec, normalizer, self.contract, False, self.actions)
+        policy = ModelPolicy(
+            self.network.actor, spec, normalizer, self.contract, False, self.actions
+        )
+        return policy.to(self.device)
 
 
 def _layout(config: AgentConfig) -> PixelLayout:

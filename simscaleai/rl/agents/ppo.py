@@ -227,10 +227,10 @@ class PPOAgent(MLPAgent):
 
         # L = L_pi + c_v L_V - c_e H[pi]
         loss = config.value_loss_coef * value_loss
+        auxiliary = self.network.take_auxiliary_loss()  # of the actor
         if self.updates >= config.critic_warmup:
             loss = loss + policy_loss - config.entropy_coef * mean_entropy
-        if (auxiliary := self.network.take_auxiliary_loss()) is not None:
-            loss = loss + auxiliary
+            loss = loss if auxiliary is None else loss + auxiliary
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         all_reduce_gradients(self.network, self.processes)

@@ -4,6 +4,8 @@ In the first round the clone, a model of any architecture, acts, and the agent's
 actions. In the other rounds the actor acts, and is fitted to the clone's actions in all states so far.
 Every other environment adds the agent's exploration noise, as reinforcement learning will; the others do
 not, so that the data also contain states near the end of a task.
+
+An agent that reads images takes the weights of the clone instead, see `pixel_warm_start`.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from simscaleai.errors import UserError
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.rl.agents.agent import Agent
 from simscaleai.rl.agents.mlp_agent import MLPAgent
+from simscaleai.rl.agents.pixel_ppo import PixelPPOAgent
+from simscaleai.rl.agents.pixel_warm_start import continue_clone
 from simscaleai.rl.collector import take_action_range
 from simscaleai.rollout.gym_types import GymEnv
 from simscaleai.rollout.loop import run_episodes
@@ -48,7 +52,7 @@ def warm_start(agent: Agent, path: str | Path, env: GymEnv) -> str:
     Raises:
       UserError: the checkpoint contains no policy, or one for another environment.
     """
-    if not isinstance(agent, MLPAgent) or not agent.imitates:
+    if not isinstance(agent, MLPAgent):
         raise UserError(
             f"The agent {agent.name!r} cannot start from a policy; leave init_from out, or use another agent."
         )
@@ -57,10 +61,12 @@ def warm_start(agent: Agent, path: str | Path, env: GymEnv) -> str:
         policy.contract.require(env.contract)
     actions = ActionRange.of(getattr(env, "single_action_space", env.action_space))
     take_action_range(agent, actions)
-    dagger = _DAggerPolicy(policy, agent, actions)
     # 31 bits: environments of other packages accept no larger seeds
     seed = agent.config.seed
     seeds = (seeding.derive_seed(seed, "warm-start", i) % 2**31 for i in count())
+    if isinstance(agent, PixelPPOAgent):
+        return continue_clone(agent, policy, env, seeds, STEPS, str(path))
+    dagger = _DAggerPolicy(policy, agent, actions)
     episodes = run_episodes(env, dagger, seeds)
     parameters = list(agent.actor.parameters())
     optimizer = torch.optim.Adam(parameters, lr=LR)

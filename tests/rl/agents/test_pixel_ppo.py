@@ -12,13 +12,17 @@ import pytest
 import torch
 
 from simscaleai.errors import UserError
+from simscaleai.models import create_model
+from simscaleai.models.normalization import Normalizer, Statistics
 from simscaleai.models.policy import ModelPolicy
+from simscaleai.observations import ObsSpec
 from simscaleai.rl.agents.pixel_actor_critic import PixelLayout
 from simscaleai.rl.agents.pixel_ppo import PixelPPOAgent
 from simscaleai.rl.agents.pixel_ppo_config import PixelPPOConfig
 from simscaleai.rl.agents.warm_start import warm_start
 from simscaleai.sim import make_vec_env
 from simscaleai.sim.base_env import CameraConfig
+from simscaleai.storage.checkpoint import save_checkpoint
 
 SIZE = 16  # pixels a side
 CONFIG = PixelPPOConfig(
@@ -132,6 +136,61 @@ def test_a_checkpoint_acts_by_images_alone_and_resumes(envs: Any, tmp_path: Path
     assert again.timesteps == 24
 
 
+def cloned(agent: PixelPPOAgent, **changed: Any) -> ModelPolicy:
+    """Return a policy as cloning from images gives, for what the actor of `agent` reads."""
+    kwargs = {**agent.actor.registered[1], "cameras": ["front_cam", "observer_cam"], **changed}
+    torch.manual_seed(0)
+    spec = agent.layout.actor_spec
+    states = torch.tensor([[0.4, 0.1, 0.2]]) + 0.1 * torch.randn(50, 3)
+    return ModelPolicy(
+        create_model("bc", **kwargs), spec, Normalizer({"state": Statistics.of(states)})
+    ).eval()
+
+
+def save(policy: ModelPolicy, path: Path) -> Path:
+    save_checkpoint(path, {"policy": policy.description(), "weights": dict(policy.state_dict())})
+    return path
+
+
+def test_it_starts_as_a_cloned_policy_acts(envs: Any, tmp_path: Path) -> None:
+    agent = make(envs)
+    clone = cloned(agent)
+    path = save(clone, tmp_path / "clone.pt")
+    before = [p.clone() for p in agent.network.critic.parameters()]
+    assert "120 steps" in warm_start(agent, path, envs)
+    obs, _ = envs.reset(seed=3)
+    np.testing.assert_allclose(agent.predict(obs), clone.act(obs), atol=1e-5)
+    assert all(map(torch.equal, before, agent.network.critic.parameters()))
+    # and while only the critic learns, it goes on like that
+    agent.config = replace(agent.config, critic_warmup=2, normalize_obs=True)
+    weights = [p.clone() for p in agent.actor.parameters()]
+    agent.train(envs)
+    assert agent.updates == 2 and all(map(torch.equal, weights, agent.actor.parameters()))
+    assert not all(map(torch.equal, before, agent.network.critic.parameters()))
+
+
+def test_a_policy_that_does_not_fit_is_refused(envs: Any, tmp_path: Path) -> None:
+    agent, path = make(envs), tmp_path / "clone.pt"
+    with pytest.raises(UserError, match=r"encoder\.images.* has shape"):
+        warm_start(agent, save(cloned(agent, backbone_width=16), path), envs)
+    with pytest.raises(UserError, match="model bc with single actions"):
+        warm_start(agent, save(cloned(agent, action_horizon=4), path), envs)
+    clone = cloned(agent)
+    assert clone.spec is not None
+    shapes = {k: v for k, v in clone.spec.shapes.items() if k != "ee_pos"} | {"hand": (3,)}
+    dtypes = {k: "uint8" if len(v) == 3 else "float32" for k, v in shapes.items()}
+    other = ModelPolicy(clone.model, ObsSpec(shapes, dtypes), clone.normalizer)
+    with pytest.raises(UserError, match=r"reads hand \(3,\).* the actor ee_pos \(3,\)"):
+        warm_start(agent, save(other, path), envs)
+
+
+def test_the_policy_is_on_the_device_of_the_agent(envs: Any) -> None:
+    agent = make(envs)
+    agent.network.to("meta")
+    agent.device = torch.device("meta")  # stands for a GPU
+    assert {value.device.type for value in agent.policy().state_dict().values()} == {"meta"}
+
+
 def test_what_it_cannot_learn_from_is_refused(envs: Any) -> None:
     blind = make_vec_env("reach", 1, autoreset_mode="same_step", dt=0.005)
     with pytest.raises(UserError, match=r"reads images.*env\.cameras"):
@@ -140,8 +199,6 @@ def test_what_it_cannot_learn_from_is_refused(envs: Any) -> None:
         make(envs, actor_keys=["hand"])
     with pytest.raises(UserError, match="does not observe goal"):
         make(envs, state_keys=["ee_pos", "goal"])
-    with pytest.raises(UserError, match="'pixel_ppo' cannot start from a policy"):
-        warm_start(make(envs), "runs/any", envs)
     assert PixelPPOConfig(relative_positions=True).problems() == [
         "relative_positions is true, and pixel_ppo finds positions in images"
     ]
