@@ -17,11 +17,6 @@ class ForkSafePool:
         self._executor: ThreadPoolExecutor | None = None
         self._pid = 0  # of the process that started the threads
 
-    @property
-    def started(self) -> bool:
-        """Whether this process has started the threads."""
-        return self._executor is not None and self._pid == os.getpid()
-
     def executor(self) -> ThreadPoolExecutor:
         """Return the executor, with its threads started."""
         if self._executor is None or self._pid != os.getpid():

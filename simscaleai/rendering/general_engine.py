@@ -21,7 +21,7 @@ from simscaleai.array_types import Array, ArrayDict, EnvIds
 from simscaleai.errors import UserError
 from simscaleai.rendering.engine_settings import EngineSettings
 from simscaleai.rendering.fork_safe_pool import ForkSafePool
-from simscaleai.rendering.loading import DEVICE, import_warp
+from simscaleai.rendering.loading import DEVICE, import_warp, tell_compiling
 from simscaleai.rendering.render_camera import RenderCamera, blank, model_with
 from simscaleai.rendering.render_state import POSE_FIELDS, RenderState
 
@@ -69,6 +69,8 @@ class GeneralEngine:
         with warp.ScopedDevice(DEVICE):
             # The first draw compiles the kernel. Do it once, here, before threads ask for it at a time.
             uncompiled = [block for block in self._blocks if block.kernel is None]
+            if uncompiled:
+                tell_compiling(["wp_mujoco_warp*"])
             for block in uncompiled:
                 block.reuse_kernel(self._blocks[0])
                 block.draw(state, chosen, out)

@@ -5,6 +5,7 @@ Trap: an OpenGL context belongs to the thread that made it and does not survive 
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Sequence
 
@@ -12,7 +13,7 @@ import mujoco
 import numpy as np
 
 from simscaleai.array_types import ArrayDict, EnvIds
-from simscaleai.errors import UserError
+from simscaleai.errors import MissingPackageError, UserError
 from simscaleai.rendering.engine_settings import EngineSettings
 from simscaleai.rendering.render_camera import RenderCamera, blank, model_with
 from simscaleai.rendering.render_state import RenderState
@@ -22,15 +23,25 @@ _NO_OPENGL = (
     " install libegl1 and libgl1 (or libosmesa6) and set MUJOCO_GL=egl (or osmesa), or do without"
     " images: cameras=[]."
 )
+_NOT_INSTALLED = (
+    "Rendering needs a package that is not installed: pip install 'simscaleai[render]' for rendering without"
+    " OpenGL, or pip install 'simscaleai[gl]' for OpenGL; or do without images: cameras=[]."
+)
 # Fraction of the far plane's distance from which on a pixel counts as empty: OpenGL returns the far plane's
 # depth where there is nothing.
 _FARTHEST = 0.999
+
+
+def gl_packages() -> bool:
+    """Return whether the Python packages of OpenGL, which `mujoco-core` does not require, are installed."""
+    return all(importlib.util.find_spec(name) is not None for name in ("glfw", "OpenGL"))
 
 
 class GlEngine:
     """Draws simulations of `model`, one after the other.
 
     Raises:
+      MissingPackageError: the Python packages of OpenGL are not installed.
       UserError: there is no OpenGL here.
     """
 
@@ -103,6 +114,8 @@ class GlEngine:
             try:
                 self._renderers[size] = mujoco.Renderer(self._model, *size)
             except Exception as error:  # each OpenGL platform raises exceptions of its own
+                if isinstance(error, ImportError) and not gl_packages():
+                    raise MissingPackageError(_NOT_INSTALLED) from error
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
                 # MuJoCo lacks this class where MUJOCO_GL rules OpenGL out
                 if "GLContext" in reason:

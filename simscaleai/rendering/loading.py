@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Protocol
@@ -24,6 +26,7 @@ from simscaleai.array_types import Array, ArrayDict, FloatArray
 from simscaleai.errors import UserError, printable
 
 DEVICE = "cpu"
+COMPILE_SECONDS = 15  # of all our kernels, on one core
 TILE = 8  # pixels of a side of a tile
 PIXELS = TILE * TILE  # pixels, or faces, that are processed together
 MAX_GEOMS = 64  # length of the array in which a tile lists the geoms that it may show
@@ -254,6 +257,20 @@ def _initialize(warp: ModuleType) -> str:
     with contextlib.suppress(OSError):  # reuse kernels that the read-only cache has
         shutil.copytree(place, warp.config.kernel_cache_dir, dirs_exist_ok=True)
     return problem
+
+
+def tell_compiling(folders: Iterable[str]) -> None:
+    """Print on stderr that kernels are about to be compiled, unless Warp's cache has all of `folders`.
+
+    Otherwise the first image of a newcomer is a quarter of a minute of silence. Worker processes say nothing.
+    """
+    cache = Path(import_warp().config.kernel_cache_dir)
+    if multiprocessing.parent_process() is None and not all(any(cache.glob(f)) for f in folders):
+        print(
+            f"Compiling the renderer: about {COMPILE_SECONDS} s, once for each version (kept in {cache}).",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 @contextlib.contextmanager

@@ -8,7 +8,11 @@ from typing import Protocol
 
 import mujoco
 
-from simscaleai.errors import UserError
+from simscaleai.errors import MissingPackageError, UserError
+
+NO_WINDOWS = (
+    "MuJoCo's viewer window needs a package that is not installed: pip install 'simscaleai[gl]'"
+)
 
 
 class Window(Protocol):
@@ -29,7 +33,10 @@ def open_window(model: mujoco.MjModel, data: mujoco.MjData) -> Window:
         raise UserError(
             "render_mode='human' needs a display and there is none; use render_mode='rgb_array'."
         )
-    import mujoco.viewer
+    try:
+        import mujoco.viewer
+    except ImportError as error:  # glfw
+        raise MissingPackageError(f"{NO_WINDOWS}.") from error
 
     window: Window = mujoco.viewer.launch_passive(model, data)
     return window

@@ -33,6 +33,7 @@ from simscaleai.rendering.loading import (
     import_warp,
     mesh_layout,
     scene_constants,
+    tell_compiling,
 )
 from simscaleai.rendering.render_camera import RenderCamera, blank
 from simscaleai.rendering.render_state import POSE_FIELDS, VISUAL_FIELDS, RenderState
@@ -83,6 +84,7 @@ class WarpEngine:
         # averaged and are drawn at the image's size.
         self._scales = sorted({1, self._samples})
         self._kernels = render_shadow_maps, render_tiles
+        self._loaded = False
         self._other_threads = ForkSafePool(self._threads - 1)  # the calling thread draws as well
         with warp.ScopedDevice(DEVICE):
             self._scene = RenderScene()
@@ -183,9 +185,9 @@ class WarpEngine:
                     device=DEVICE,
                 )
 
+        self._load_kernels()
         others = []
         if len(launches) > 1 and self._threads > 1:
-            self._load_kernels()
             executor = self._other_threads.executor()
             others = [executor.submit(work, s) for s in self._scratch[1 : len(launches)]]
         try:
@@ -198,9 +200,15 @@ class WarpEngine:
 
     def _load_kernels(self) -> None:
         """Compile the kernels before several threads ask for them at the same time."""
-        if not self._other_threads.started:
-            for kernel in self._kernels:
-                kernel.module.load(DEVICE, block_dim=1)  # the block size of launches on a CPU
+        if self._loaded:
+            return
+        block_dim = 1  # of launches on a CPU
+        modules = [kernel.module for kernel in self._kernels]
+        # the folders that the kernels have in the cache
+        tell_compiling([module.get_module_identifier(block_dim) for module in modules])
+        for module in modules:
+            module.load(DEVICE, block_dim=block_dim)
+        self._loaded = True
 
     def _set_constants(self, values: Mapping[str, object]) -> None:
         """Set constants of the scene; arrays are copied to the device."""

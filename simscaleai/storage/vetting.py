@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import resource
 import select
 import signal
 import sys
@@ -106,6 +105,8 @@ def _problem(read: Callable[[int], object]) -> str:
 
 def _child(read: Callable[[int], object], writer: int) -> None:
     """Do everything that the parent may do with the file, within limits."""
+    import resource  # Windows has no such module
+
     faulthandler.disable()  # the parent reports a crash
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)

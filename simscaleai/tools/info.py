@@ -85,16 +85,21 @@ def _built_for_devices() -> bool:
 
 def render_engines() -> dict[str, str]:
     """Return {engine: "works" or the reason why not}; takes seconds, as every engine renders an image."""
+    if not gl_packages():
+        return {"gl": "not installed: pip install 'simscaleai[gl]'", "warp": _warp()}
     with ThreadPoolExecutor() as pool:  # each waits for a process of its own
         gl = {
             f"gl ({backend})": pool.submit(_runs, _DRAW_GL, MUJOCO_GL=backend)
             for backend in GL_BACKENDS
         }
-        if importlib.util.find_spec("mujoco_warp") is None:
-            warp = "not installed: pip install 'simscaleai[render]'"
-        else:
-            warp = _runs(_DRAW_WARP, COMPILE_SECONDS)
+        warp = _warp()
         return {name: future.result() for name, future in gl.items()} | {"warp": warp}
+
+
+def _warp() -> str:
+    if importlib.util.find_spec("mujoco_warp") is None:
+        return "not installed: pip install 'simscaleai[render]'"
+    return _runs(_DRAW_WARP, COMPILE_SECONDS)
 
 
 def assets() -> Path:

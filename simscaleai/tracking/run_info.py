@@ -20,7 +20,10 @@ from simscaleai.storage.atomic import atomic_path
 
 CONFIG_FILE = "config.yaml"
 INFO_FILE = "run_info.json"
-LIBRARIES = ("mujoco", "torch", "numpy", "gymnasium", "h5py", "omegaconf")
+# {library: package}; the package `mujoco` adds only a viewer to the engine, and need not be installed
+LIBRARIES = {"mujoco": "mujoco-core"} | {
+    name: name for name in ("torch", "numpy", "gymnasium", "h5py", "omegaconf")
+}
 _GIT_SECONDS = 10  # a network file system may hang
 
 
@@ -70,9 +73,9 @@ def write_run_info(
 def versions() -> dict[str, str]:
     """Return {library: version}, including Python and the operating system."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in ("simscaleai", *LIBRARIES):
+    for name, package in {"simscaleai": "simscaleai", **LIBRARIES}.items():
         try:
-            found[name] = metadata.version(name)
+            found[name] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found

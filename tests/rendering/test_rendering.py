@@ -173,6 +173,44 @@ def test_mistakes_are_named(
     refused(lambda: loading.import_warp(), "mujoco-warp", "pip install", "gl")
 
 
+def test_the_first_image_says_that_kernels_compile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading.import_warp().config, "kernel_cache_dir", str(tmp_path))
+    loading.tell_compiling(["wp_a", "wp_b"])
+    said = capsys.readouterr().err
+    assert "15 s" in said and str(tmp_path) in said and said.count("\n") == 1
+    (tmp_path / "wp_a").mkdir()
+    loading.tell_compiling(["wp_a"])
+    assert capsys.readouterr().err == ""
+    loading.tell_compiling(["wp_a", "wp_b*"])
+    assert "15 s" in capsys.readouterr().err
+
+
+# as after `pip install simscaleai`: the engine alone
+BASE = """
+import sys
+for name in ("glfw", "OpenGL", "warp", "mujoco_warp", "imageio", "matplotlib", "PIL"):
+    sys.modules[name] = None
+from simscaleai.errors import MissingPackageError
+from simscaleai.sim import make_env, make_vec_env
+env = make_env("reach", cameras=[])
+env.reset(seed=0), env.step(env.action_space.sample())
+envs = make_vec_env("reach", 4)
+envs.reset(seed=0), envs.step(envs.action_space.sample())
+try:
+    make_env("reach", "rgb_array").reset(seed=0)
+except MissingPackageError as error:
+    print(error)
+"""
+
+
+def test_the_simulator_needs_no_package_of_images() -> None:
+    run = _python(BASE)
+    assert run.returncode == 0, run.stderr
+    assert "simscaleai[render]" in run.stdout and "simscaleai[gl]" in run.stdout
+
+
 HIDDEN = """
 import sys
 from simscaleai.errors import UserError
@@ -195,7 +233,8 @@ else:
 def test_without_opengl_everything_is_drawn() -> None:
     run = _python(HIDDEN, MUJOCO_GL="disable")
     assert run.returncode == 0, run.stderr
-    assert run.stdout == run.stderr == "", "the tracer talks"
+    said = [line for line in run.stderr.splitlines() if not line.startswith("Compiling the ")]
+    assert run.stdout == "" and not said, "the tracer talks"
 
 
 AGREE = """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import threading
 import warnings
 
-from simscaleai.errors import UserError
+from simscaleai.errors import MissingPackageError, UserError
+from simscaleai.rendering.viewer_window import NO_WINDOWS
 from simscaleai.tools.live.player import Player, play
 
 CLOSE = 5.0  # s; longest time to wait for the window to close
@@ -51,6 +53,8 @@ def require_display() -> None:
 
     It must be checked beforehand because a failure in the viewer's thread ends the whole process.
     """
+    if importlib.util.find_spec("glfw") is None:
+        raise MissingPackageError(f"{NO_WINDOWS}, or give --web to watch in a browser.")
     if sys.platform == "darwin":
         return
     try:
