@@ -92,6 +92,8 @@ class EpisodeLog:
 
     def delete(self) -> None:
         """Remove the file."""
+        if self._file is not None:
+            self._file.close()  # Windows cannot remove an open file
         self.path.unlink(missing_ok=True)
 
     def _write_line(self, values: Mapping[str, object]) -> None:

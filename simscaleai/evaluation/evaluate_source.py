@@ -119,7 +119,11 @@ def evaluate_source(
         if found is not None:
             return found
         with _log(files) as log:
-            episodes = _episodes(runner, settings, about["n_episodes"], log, recorders)
+            ended: list[EpisodeResult] = []  # so far
+            try:
+                episodes = _episodes(runner, settings, about["n_episodes"], log, recorders, ended)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(_stopped(ended, about["n_episodes"], log)) from None
             results = {**about, **summarize(episodes)}
             results["output_path"] = str(files.path) if files is not None else None
             if files is not None:
@@ -208,8 +212,12 @@ def _episodes(
     n: int,
     log: EpisodeLog | None,
     recorders: Sequence[Recorder],
+    ended: list[EpisodeResult],
 ) -> list[EpisodeResult]:
-    """Return all episodes of the evaluation: those of the log, and the others, which are run now."""
+    """Return all episodes of the evaluation: those of the log, and the others, which are run now.
+
+    `ended` gets each of them as it ends.
+    """
     # a copy, as the log grows while episodes are run; of other numbers there are none in a log of ours
     logged = dict(log.finished) if log is not None else {}
     recorded = {i: result for i, result in logged.items() if 0 <= i < n}
@@ -222,7 +230,7 @@ def _episodes(
     else:
         place = log.path.parent if log is not None else Path()
         results = _spread(runner, settings, list(missing), place)
-    running = itertools.chain(recorded.values(), _logged(results, log))
+    running = _noted(itertools.chain(recorded.values(), _logged(results, log)), ended)
     # the bar counts recorded episodes as well, and so starts where the last run ended
     shown = tracked(running, "Evaluating", n, settings.show_progress)
     if settings.until_interval is None:
@@ -245,6 +253,27 @@ def _logged(results: Iterable[EpisodeResult], log: EpisodeLog | None) -> Iterato
         if log is not None:
             log.append(result)
         yield result
+
+
+def _noted(results: Iterable[EpisodeResult], ended: list[EpisodeResult]) -> Iterator[EpisodeResult]:
+    for result in results:
+        ended.append(result)
+        yield result
+
+
+def _stopped(ended: Sequence[EpisodeResult], n: int, log: EpisodeLog | None) -> str:
+    """Return what Ctrl-C leaves of an evaluation: what was counted, and how it resumes."""
+    sentence = f"Stopped after {len(ended)} of {n} episodes"
+    if any(episode.success is not None for episode in ended):
+        found = summarize(ended)
+        low, high = found["success_ci"]
+        sentence += (
+            f": {100 * found['success_rate']:.1f} % success (95 % interval {100 * low:.1f} to"
+            f" {100 * high:.1f} %; episodes that end early count first)"
+        )
+    if log is None:
+        return f"{sentence}. They are not kept: give --output to keep them."
+    return f"{sentence}. They are kept; run the same command again to resume."
 
 
 def until_narrow(results: Iterable[EpisodeResult], width: float) -> list[EpisodeResult]:

@@ -35,8 +35,9 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
     rate, weight = successes / trials, z * z / trials
     center = (rate + weight / 2) / (1 + weight)
     half = z / (1 + weight) * math.sqrt(rate * (1 - rate) / trials + weight / trials / 4)
-    # at 0 and 1 the bound is exact, up to rounding
-    return max(0.0, center - half), min(1.0, center + half)
+    # the bound of a rate of 0 or 1 is exact; rounding would make it 0.9999999999999999
+    low = 0.0 if successes == 0 else center - half
+    return low, 1.0 if successes == trials else center + half
 
 
 @dataclass

@@ -152,6 +152,11 @@ class Runner:
         if config.eval_every and (agent.updates % config.eval_every == 0 or over):
             self._evaluate()
             if self.evaluation["success_rate"] >= config.stop_at_success:
+                if not over:
+                    self.progress.say(
+                        f"Ended at {agent.timesteps:,} of {self.agent_config.total_timesteps:,} steps: the"
+                        f" success rate has reached stop_at_success={config.stop_at_success:g}."
+                    )
                 return True
         # A signal may reach one process alone; all must stop after the same update.
         return self.run.all_stop()

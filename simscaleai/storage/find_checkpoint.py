@@ -38,13 +38,14 @@ def find_checkpoint(path: str | Path, *, resume: bool = False) -> Path:
     """
     path = regular_file(path, "checkpoint", folder=True)
     with guarded(f"The checkpoint {str(path)!r}", "check the path"):
-        if not path.exists():
-            # ".." could leave runs/
-            named = not path.is_absolute() and ".." not in path.parts
-            if not named or not (RUNS / path).is_dir():
-                raise MissingFileError(
-                    f"There is no checkpoint {str(path)!r}, and no run of this name; check the path."
-                )
+        # ".." could leave runs/
+        named = not path.is_absolute() and ".." not in path.parts and (RUNS / path).is_dir()
+        if not path.exists() and not named:
+            raise MissingFileError(
+                f"There is no checkpoint {str(path)!r}, and no run of this name; check the path."
+            )
+        # a package of one's own may have the name of its run
+        if named and (not path.exists() or (path.is_dir() and not _has_checkpoint(path))):
             path = RUNS / path
         if path.is_symlink():
             path = path.resolve()
@@ -75,6 +76,14 @@ def _sha256(path: Path) -> str:
 
 def _is_checkpoint(folder: Path) -> bool:
     return (folder / _SHARDED).is_file() or (folder / _PRETRAINED).is_file()
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    return _is_checkpoint(folder) or any(
+        any(place.glob(pattern))
+        for place in (folder / "checkpoints", folder)
+        for pattern in (*_ENDS, *_OTHERS)
+    )
 
 
 def _in_run(folder: Path, resume: bool) -> Path:

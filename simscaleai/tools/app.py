@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from simscaleai.errors import UserError, printable
 from simscaleai.memory import out_of_memory
@@ -13,6 +15,18 @@ from simscaleai.storage.disk import cannot_write
 
 RANDOMIZE = "--randomize"
 IMPORT = "--import"
+
+# {type as Typer shows it: what the help shows}; of an option that takes no value, nothing
+_TYPES = {
+    "<int>": "INT",
+    "<int range>": "INT",
+    "<float>": "NUMBER",
+    "<float range>": "NUMBER",
+    "<str>": "TEXT",
+    "<list[str]>": "TEXT",
+    "<path>": "PATH",
+    "<bool>": "",
+}
 
 
 def echo(text: str, *, err: bool = False) -> None:
@@ -23,7 +37,7 @@ def echo(text: str, *, err: bool = False) -> None:
 class Group(TyperGroup):
     """Group of commands that end with one sentence and exit code 2 after a mistake of the user.
 
-    Every command also has the group's option `--import`.
+    Every command also has the group's option `--import`, also those of groups in it.
     """
 
     def __init__(self, **settings: Any) -> None:  # those of TyperGroup
@@ -34,14 +48,29 @@ class Group(TyperGroup):
             for each in inner:  # of a group such as `data`, its commands take the option
                 each.params += shared
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            _show_types(command.get_params(ctx))
+        return command
+
+    def get_params(self, ctx: Any) -> Any:
+        params = super().get_params(ctx)
+        _show_types(params)
+        return params
+
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # its name is private
         try:
             return super().invoke(ctx)
         except UserError as error:
-            message = str(error)
+            command = self.commands.get(ctx.invoked_subcommand or "")
+            message = with_flags(str(error), command.params if command is not None else ())
         except typer.TyperException as error:  # an unknown command, option or argument
-            command = getattr(error, "ctx", None) or ctx
-            message = f"{error.format_message().rstrip('.')}; see {command.command_path} --help."
+            place = (getattr(error, "ctx", None) or ctx).command_path
+            message = error.format_message().rstrip(".")
+            message += (
+                f" See {place} --help." if message.endswith("?") else f"; see {place} --help."
+            )
         except (OSError, MemoryError, RuntimeError, ValueError) as error:
             if (found := _limit(error)) is None:
                 raise  # a defect: the traceback is needed
@@ -51,6 +80,33 @@ class Group(TyperGroup):
             raise typer.Exit(130) from None
         echo(f"Error: {' '.join(message.splitlines())}", err=True)
         raise typer.Exit(2)
+
+
+def _show_types(params: Iterable[object]) -> None:
+    """Show the types of options as PATH, INT, ...; an argument's type would only repeat its name."""
+    for param in params:
+        if isinstance(param, TyperArgument):
+            setattr(param, "display_type_rich", lambda ctx: None)  # noqa: B010  # a method to mypy
+        elif isinstance(param, TyperOption) and param.metavar is None:
+            param.metavar = _TYPES.get(param.display_type(None))  # type: ignore[arg-type]
+
+
+def with_flags(message: str, params: Iterable[Any]) -> str:
+    """Return an error's sentence with the flags of a command in place of the names of settings.
+
+    Errors name settings as Python does: for `env_name`, who typed `--env-name` would look in vain. Commands
+    that take KEY=VALUE use both.
+    """
+    flags = {param.name: param.opts[0] for param in params if param.opts[0].startswith("--")}
+    if any(param.metavar == "KEY=VALUE" and param.name not in flags for param in params):
+        return message
+    names = "|".join(sorted(name for name in flags if "_" in name))
+    # not in quotes, dotted names or paths
+    return (
+        re.sub(rf"(?<![\w.'\"/`-])({names})(?![\w.'\"/`-])", lambda m: flags[m[1]], message)
+        if names
+        else message
+    )
 
 
 def _limit(error: Exception) -> str | None:

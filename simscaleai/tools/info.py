@@ -85,6 +85,8 @@ def _built_for_devices() -> bool:
 
 def render_engines() -> dict[str, str]:
     """Return {engine: "works" or the reason why not}; takes seconds, as every engine renders an image."""
+    from simscaleai.rendering.gl_engine import gl_packages
+
     if not gl_packages():
         return {"gl": "not installed: pip install 'simscaleai[gl]'", "warp": _warp()}
     with ThreadPoolExecutor() as pool:  # each waits for a process of its own

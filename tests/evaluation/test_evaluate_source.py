@@ -283,3 +283,29 @@ def test_videos_of_failures(short: PolicySource, tmp_path: Path) -> None:
     assert [Path(path).name for path in found["videos"]] == names
     assert all(Path(path).parent.parent == tmp_path for path in found["videos"])
     assert json.loads(Path(found["output_path"]).read_text())["videos"] == found["videos"]
+
+
+class PressCtrlC:
+    """A recorder that interrupts the evaluation when the first episode has ended."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def __getattr__(self, name: str) -> Any:
+        def note(*args: Any, **kwargs: Any) -> None:
+            self.steps += 1
+            if self.steps > 40:
+                raise KeyboardInterrupt
+
+        return note
+
+
+def test_ctrl_c_tells_what_was_counted(short: PolicySource, tmp_path: Path) -> None:
+    few = settings(n_episodes=6, num_envs=1)
+    with pytest.raises(KeyboardInterrupt, match=r"after [1-5] of 6 episodes: 0.0 % .* --output"):
+        evaluate_source("random", few, [PressCtrlC()])
+    kept = replace(few, output_dir=str(tmp_path))
+    with pytest.raises(KeyboardInterrupt, match="run the same command again to resume"):
+        evaluate_source("random", kept, [PressCtrlC()])
+    found = evaluate_source("random", kept)
+    assert found["episodes"] == evaluate_source("random", few)["episodes"]

@@ -113,3 +113,9 @@ def test_bootstrap_interval() -> None:
     # of a mean of 400: 1.96 standard errors of 3 / 20 on each side
     assert (low, high) == pytest.approx((values.mean() - 0.294, values.mean() + 0.294), abs=0.04)
     assert bootstrap_interval(np.full(7, 0.25)) == (0.25, 0.25)
+
+
+def test_the_interval_of_every_number_of_successes_ends_where_it_must() -> None:
+    for trials in range(1, 300):
+        assert wilson_interval(trials, trials)[1] == 1.0  # and not 0.9999999999999999
+        assert wilson_interval(0, trials)[0] == 0.0

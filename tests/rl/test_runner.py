@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -210,3 +210,14 @@ def test_settings_of_ppo_may_stand_under_its_own_name(tmp_path: Path) -> None:
         RLConfig(ppo=3)
     with pytest.raises(UserError, match="widht"):
         RLConfig(ppo={"widht": 3}).resolve_agent()
+
+
+def test_an_early_end_is_explained(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    scores(monkeypatch, (1.0, 3.0))
+    shown = replace(config(stop_at_success=0.9), show_progress=True)
+    assert train_agent(shown)["timesteps"] == 64
+    said = capsys.readouterr()
+    assert "Ended at 64 of 96 steps: the success rate has reached stop_at_success=0.9." in (
+        said.out + said.err
+    )

@@ -36,6 +36,14 @@ def test_a_run_means_the_newer_one_of_its_ends(run: Path) -> None:
     assert find_checkpoint("a").name == "final.pt"
 
 
+def test_a_folder_of_ones_own_does_not_hide_a_run_of_its_name(run: Path) -> None:
+    Path("a").mkdir()
+    Path("a", "task.py").touch()
+    assert find_checkpoint("a") == Path("runs/a/checkpoints/final.pt")
+    save_checkpoint(Path("a/last.pt"), {})
+    assert find_checkpoint("a") == Path("a/last.pt")
+
+
 def test_a_run_that_was_stopped_means_its_last_step(run: Path) -> None:
     for name in ("final.pt", "best.pt"):
         (run / "checkpoints" / name).unlink()

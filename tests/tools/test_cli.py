@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import h5py
 import pytest
+import typer
 
 from simscaleai import __version__
 from simscaleai.errors import UserError
+from simscaleai.rl.settings import RLConfig
 from simscaleai.tools import cli
+from simscaleai.tools.app import app, with_flags
 from simscaleai.tools.commands import data
 from simscaleai.training import TrainConfig
 from simscaleai.training.run_config import RunConfig
@@ -65,11 +69,41 @@ def test_every_help_shows_examples(command: str, capsys: pytest.CaptureFixture[s
     assert f"simscale {command}" in out.partition("Examples")[2]
 
 
+@pytest.mark.parametrize("words", [[], ["train"], ["datagen"], ["data", "merge"]])
+def test_help_is_brief_about_types(words: list[str], capsys) -> None:
+    code, out, _ = run(capsys, *words, "-h")
+    assert code == 0 and "--help" in out
+    assert "<" not in out  # Typer shows <bool> and <int range>
+
+
+def test_help_shows_defaults_and_where_all_settings_are(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # of Rich, which wraps
+    train, rl = RunConfig(), RLConfig().complete()
+    values = [train.model["name"], train.trainer.max_steps, train.trainer.batch_size]
+    values += [train.optimizer.lr, train.seed, train.hardware.device, train.checkpoints.folder]
+    out = run(capsys, "train", "--help")[1]
+    values.append(train.eval.env_episodes)
+    assert re.findall(r"default: \((.*?)\)", out) == [*map(str, values)]
+    assert "simscale config train" in out
+    out = run(capsys, "rl", "--help")[1]
+    values = [rl.env_name, rl.agent["name"], rl.agent["total_timesteps"], rl.num_envs, rl.seed]
+    assert re.findall(r"default: \((.*?)\)", out) == [*map(str, [*values, rl.device])]
+    assert "simscale config rl" in out
+
+
+def test_errors_name_flags_where_a_command_has_no_settings() -> None:
+    params = typer.main.get_command(app).commands["eval"].params
+    told = with_flags("env_name is 'x' and n_episodes=3; not env_name.y or 'env_name'.", params)
+    assert told == "--env-name is 'x' and --n-episodes=3; not env_name.y or 'env_name'."
+    params = typer.main.get_command(app).commands["train"].params
+    assert with_flags("max_steps is 0.", params) == "max_steps is 0."
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["trian"], "No such command 'trian'"),
-        (["eval"], "Missing argument 'CHECKPOINT...'; see simscale eval --help."),
+        (["eval"], "Missing argument 'CHECKPOINT'; see simscale eval --help."),
         (["datagen", "--n-episodes", "0"], "'--n-episodes'"),
         (["datagen", "--env-name", "rech", "--output", "x.h5"], "Did you mean 'reach'?"),
         (["datagen", "--policy", "none.pt", "--output", "x.h5"], "none.pt"),
@@ -84,6 +118,9 @@ def test_every_help_shows_examples(command: str, capsys: pytest.CaptureFixture[s
         (["sweep", "seed=0,1", "--launcher", "jobli"], "Did you mean 'joblib'?"),
         (["train", "--dataset", "none.h5"], "none.h5"),
         (["train", "--config", "none.yaml"], "none.yaml"),
+        (["datagn"], "Did you mean 'datagen', 'data'? See simscale --help."),
+        (["train", "seed", "1"], "'seed' is not a setting; write KEY=VALUE"),
+        (["eval", "scripted", "--until-interval", "2"], "Error: --until-interval is 2.0"),
         (["eval", "none.pt"], "none.pt"),
         (["eval", "text.pt"], "text.pt"),
         (["validate", "none.h5"], "none.h5"),

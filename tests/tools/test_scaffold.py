@@ -64,10 +64,13 @@ def test_a_new_task_works_in_every_command(tmp_path: Path) -> None:
         "eval --import push5 scripted --env-name push5 --n-episodes 2",
         "rl --import push5 --env-name push5 --num-envs 4 --total-steps 64 agent.n_steps=8 eval_episodes=2",
         "viz-cameras --import push5 --env-name push5 --save cameras.png",
+        "viz-env --import push5 --env-name push5 --n-steps 4 --size 64 --save rollout.png",
+        "viz-env --import push5 --policy a --n-steps 4 --size 64 --save policy.png",
         "viz-dataset --import push5 d.h5 --save dataset.png",
     ):
         run(project, *simscale, *words.split())
-    assert (project / "cameras.png").stat().st_size > 1_000
+    for image in ("cameras.png", "rollout.png", "policy.png"):
+        assert (project / image).stat().st_size > 1_000
 
 
 def test_names_that_cannot_be_a_package_are_refused(tmp_path: Path) -> None:

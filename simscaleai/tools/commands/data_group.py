@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from simscaleai.errors import UserError
-from simscaleai.tools.app import app, examples
+from simscaleai.tools.app import Group, app, examples
 from simscaleai.tools.commands.data import Overwrite, check
 from simscaleai.tools.commands.options import Dataset, names
 
 data = typer.Typer(
     name="data",
+    cls=Group,
     help="Examine and change datasets; every change is a new file.",
     no_args_is_help=True,
 )
@@ -54,7 +55,7 @@ def info(dataset: Dataset) -> None:
 
 @data.command(epilog=examples("simscale data merge data/a.h5 data/b.h5 --output data/both.h5"))
 def merge(
-    datasets: Annotated[list[Path], typer.Argument(metavar="DATASET...", help="Two or more.")],
+    datasets: Annotated[list[Path], typer.Argument(metavar="DATASET", help="Two or more.")],
     output: Output,
     overwrite: Overwrite = False,
 ) -> None:

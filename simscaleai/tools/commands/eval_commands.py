@@ -46,7 +46,7 @@ def evaluate(
     policies: Annotated[
         list[str],
         typer.Argument(
-            metavar="CHECKPOINT...",
+            metavar="CHECKPOINT",
             help="Checkpoint, or the folder or name of a run; also scripted, random, module:function or"
             " ws://HOST:PORT. May be several.",
         ),

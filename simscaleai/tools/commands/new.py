@@ -20,7 +20,8 @@ from simscaleai.tools.app import app, echo, examples
 def new(
     kind: Annotated[str, typer.Argument(metavar="task|robot|model", help="What to begin with.")],
     name: Annotated[
-        str, typer.Argument(help="Name of the package and of the task, robot or model.")
+        str,
+        typer.Argument(metavar="NAME", help="Name of the package and of the task, robot or model."),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder in which the package's folder is made.")

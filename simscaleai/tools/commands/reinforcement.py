@@ -37,21 +37,29 @@ def rl(
         str | None, typer.Option(help="Write to runs/NAME; without it, to checkpoints/AGENT_ENV.")
     ] = None,
     env_name: Annotated[
-        str | None, typer.Option(help="Environment; see `simscale list-envs`.")
+        str | None,
+        typer.Option(help="Environment; see `simscale list-envs`.", show_default="reach"),
     ] = None,
     robot: RobotName = None,
     env: EnvSettings = None,
     camera_pose: CameraPoses = None,
-    agent: Annotated[str | None, typer.Option(help="Algorithm: ppo, cem.")] = None,
+    agent: Annotated[
+        str | None, typer.Option(help="Algorithm: ppo, cem.", show_default="ppo")
+    ] = None,
     total_steps: Annotated[
-        int | None, typer.Option(min=1, help="Total steps of all environments.")
+        int | None,
+        typer.Option(min=1, help="Total steps of all environments.", show_default="1000000"),
     ] = None,
     num_envs: Annotated[
-        int | None, typer.Option(min=1, help="Number of parallel environments.")
+        int | None,
+        typer.Option(min=1, help="Number of parallel environments.", show_default="128"),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the whole run.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of the whole run.", show_default="0")
+    ] = None,
     device: Annotated[
-        str | None, typer.Option(help="Device of the networks: auto, cpu or cuda.")
+        str | None,
+        typer.Option(help="Device of the networks: auto, cpu or cuda.", show_default="cpu"),
     ] = None,
     init_from: Annotated[
         Path | None,
@@ -74,6 +82,8 @@ def rl(
     """Train an agent by reinforcement learning, by default with PPO.
 
     Settings come from the defaults, then --config, then KEY=VALUE arguments, then the flags.
+
+    `simscale config rl` lists every KEY with its default and meaning.
     """
     from simscaleai.recipes import find_config
     from simscaleai.rl.settings import load_rl

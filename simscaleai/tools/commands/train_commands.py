@@ -14,17 +14,29 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Any setting, such as optimizer.lr=3e-4."),
 ]
-Model = Annotated[str | None, typer.Option(help="Model; see `simscale list-models`.")]
+# Defaults are those of `RunConfig`, which imports PyTorch and would make --help slow; a test compares them.
+Model = Annotated[
+    str | None, typer.Option(help="Model; see `simscale list-models`.", show_default="bc")
+]
 Dataset = Annotated[
     Path | None,
     typer.Option(help="HDF5 file of episodes, folder of shards, or LeRobot dataset."),
 ]
-MaxSteps = Annotated[int | None, typer.Option(min=1, help="Optimizer steps.")]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Samples per optimizer step.")]
-LearningRate = Annotated[float | None, typer.Option(min=0, help="Peak learning rate.")]
-Device = Annotated[str | None, typer.Option(help="Device: auto, cpu, cuda or mps.")]
+MaxSteps = Annotated[
+    int | None, typer.Option(min=1, help="Optimizer steps.", show_default="100000")
+]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, help="Samples per optimizer step.", show_default="32")
+]
+LearningRate = Annotated[
+    float | None, typer.Option(min=0, help="Peak learning rate.", show_default="0.0001")
+]
+Device = Annotated[
+    str | None, typer.Option(help="Device: auto, cpu, cuda or mps.", show_default="auto")
+]
 EvalEpisodes = Annotated[
-    int | None, typer.Option(min=0, help="Closed-loop episodes of each evaluation.")
+    int | None,
+    typer.Option(min=0, help="Closed-loop episodes of each evaluation.", show_default="0"),
 ]
 UseWandb = Annotated[bool, typer.Option("--use-wandb", help="Log to Weights & Biases.")]
 
@@ -49,9 +61,13 @@ def train(
     max_steps: MaxSteps = None,
     batch_size: BatchSize = None,
     lr: LearningRate = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of weights and data order.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of weights and data order.", show_default="0")
+    ] = None,
     device: Device = None,
-    checkpoint_dir: Annotated[Path | None, typer.Option(help="Folder of checkpoints.")] = None,
+    checkpoint_dir: Annotated[
+        Path | None, typer.Option(help="Folder of checkpoints.", show_default="checkpoints")
+    ] = None,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -67,6 +83,8 @@ def train(
     """Train a model on a dataset.
 
     Settings come from the defaults, then --config, then KEY=VALUE arguments, then the flags.
+
+    `simscale config train` lists every KEY with its default and meaning.
     """
     from simscaleai.distributed import Processes
     from simscaleai.recipes import find_config
@@ -134,6 +152,8 @@ def sweep(
 
     Several values are separated by commas; choice(...) and range(...) work as in Hydra. Run the same
     command again to resume: finished runs are kept, failed and interrupted ones are run.
+
+    `simscale config train` lists every KEY with its default and meaning.
     """
     from simscaleai.recipes import find_config
     from simscaleai.tools.sweep import run_sweep
