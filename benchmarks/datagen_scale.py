@@ -37,7 +37,7 @@ from simscaleai.datagen.shard_maker import read_row
 from simscaleai.sim import make_vec_env
 from simscaleai.storage.env_args import env_args_text
 from simscaleai.storage.episode import Episode
-from simscaleai.storage.episode_writer import EpisodeWriter
+from simscaleai.storage.episode_writer import EpisodeWriter, fits_raw
 from simscaleai.storage.manifest import Manifest, write_manifest
 from simscaleai.storage.shard_row import shard_name
 
@@ -67,7 +67,8 @@ def write_shards(folder: Path, shards: int, episodes: int, steps: int) -> None:
     """Write a folder of `shards` copies of a shard of synthetic episodes."""
     folder.mkdir(parents=True)
     first = folder / shard_name(0)
-    with EpisodeWriter(first, CONTRACT) as writer:
+    # as data generation writes shards of states
+    with EpisodeWriter(first, CONTRACT, raw=fits_raw(CONTRACT, episodes, steps)) as writer:
         writer.add_all((i, synthetic(i, steps)) for i in range(episodes))
     row = read_row(first)
     rng = np.random.default_rng(0)  # copies with the seeds and digests of different episodes

@@ -52,6 +52,9 @@ class Watched:
         self._network.reset(mask, seeds, instructions)
         self._expert.reset(mask, seeds, instructions)
 
+    def rest(self, mask: np.ndarray) -> None:
+        self._network.rest(mask)
+
     def act(self, obs: Mapping[str, Any]) -> np.ndarray:
         start = time.process_time()
         self._network.act(obs)
@@ -71,7 +74,8 @@ def network_for(env: TaskVectorEnv) -> ModelPolicy:
     )
     cameras = [c.name for c in env.config.cameras] if len(env.config.cameras) > 1 else None
     given: dict[str, Any] = {"cameras": cameras} if cameras else {"use_image": True}
-    model = create_model("bc", state_dim=spec.state_dim, action_dim=4, image_size=64, **given)
+    size = {"image_size": 64, "backbone_width": 16}  # those of the recipe
+    model = create_model("bc", state_dim=spec.state_dim, action_dim=4, **size, **given)
     statistics = {"state": Statistics.of(torch.randn(50, spec.state_dim))}
     return ModelPolicy(model, spec, Normalizer(statistics))
 

@@ -31,7 +31,8 @@ class ShardContents:
 
     def add_array(self, position: int, key: str, values: Array) -> None:
         """Note the shape of an array of an episode, and its values if training normalizes them."""
-        self.arrays[key] = list(values.shape[1:]), values.dtype.name
+        if key not in self.arrays:  # the same in all episodes; a dtype's name is slow to make
+            self.arrays[key] = list(values.shape[1:]), values.dtype.name
         name = key.removeprefix(OBS)
         vector = key.startswith(OBS) and not is_image(name, values.shape[1:], values.dtype)
         if vector or key in ("actions", LABELS):

@@ -106,6 +106,7 @@ class Worker:
         self.job = job
         self._env: Any = None
         self._policy: Any = None
+        self._recorder = _recorder(job)
 
     def run(
         self, indices: Sequence[int], report: Report, stop: Callable[[], bool] = lambda: False
@@ -129,12 +130,11 @@ class Worker:
         """Run the episodes `indices` on `seeds`; yield those that ended after every step, often none."""
         job = self.job
         self._prepare(len(indices))
-        recorder = EpisodeRecorder(job.max_steps, job.next_obs, job.expert_labels)
         noise = ExplorationNoise(job.noise, job.max_steps) if job.noise > 0 else None
-        for _ in run_episodes(self._env, self._policy, seeds, [recorder], noise=noise):
-            for episode in recorder.finished:
+        for _ in run_episodes(self._env, self._policy, seeds, [self._recorder], noise=noise):
+            for episode in self._recorder.finished:
                 episode.index = indices[episode.index]  # its number in the dataset
-            yield recorder.finished
+            yield self._recorder.finished
 
     def close(self) -> None:
         if self._env is not None:
@@ -151,6 +151,12 @@ class Worker:
         if self.job.switch_instructions:
             sentences = self._env.contract.instructions
             self._policy = SwitchedInstructions(self._policy, sentences, self.job.max_steps)
+        # kept for all calls: its buffers are large, and new memory is slow to touch
+        self._recorder = _recorder(self.job)
+
+
+def _recorder(job: Job) -> EpisodeRecorder:
+    return EpisodeRecorder(job.max_steps, job.next_obs, job.expert_labels)
 
 
 def batch_width(count: int, limit: int) -> int:

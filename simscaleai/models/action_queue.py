@@ -17,6 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+_NEVER = -(
+    2**62
+)  # actions executed of the chunk of an env without an episode, which is not due for a new one
+
 
 class ActionQueue:
     """See the module docstring.
@@ -60,6 +64,10 @@ class ActionQueue:
         self.steps[mask] = 0
         self._executed[mask] = self.n_action_steps
         self._counts[mask] = 0
+
+    def rest(self, mask: NDArray[np.bool_]) -> None:
+        """Predict no more chunks for the envs where `mask` (n,) is True, until they are reset."""
+        self._executed[mask] = _NEVER
 
     def window(self, obs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return {key: (n, n_obs_steps, ...)} that ends with `obs` {key: (n, ...)}; `obs` for one step.

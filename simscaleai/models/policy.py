@@ -145,6 +145,10 @@ class ModelPolicy(nn.Module):
             self._instructions = list(instructions)
         self._queue_of(len(mask)).reset(np.asarray(mask, dtype=bool), seeds)
 
+    def rest(self, mask: BoolArray) -> None:
+        """Spend no time on the envs in `mask` (n,), which have no episode, until they are reset."""
+        self._queue_of(len(mask)).rest(mask)
+
     def act(self, obs: Mapping[str, Array]) -> NDArray[np.float32]:
         """Return actions (n, action_dim) for raw observations {key: (n, ...)}.
 

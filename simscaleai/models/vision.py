@@ -152,7 +152,7 @@ class ImageEncoder(nn.Module):
 
     def forward(self, images: torch.Tensor, cond: torch.Tensor | None = None) -> torch.Tensor:
         """Images (B, C, H, W) in [0, 1], and `cond` (B, cond_dim) if there is FiLM -> (B, embed_dim)."""
-        maps = self.maps(images * 2 - 1)  # (B, channels, h, w)
+        maps = self.maps(images.mul(2).sub_(1))  # (B, channels, h, w)
         if self.film is not None:
             assert cond is not None
             maps = self.film(maps, cond)

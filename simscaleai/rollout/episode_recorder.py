@@ -35,6 +35,7 @@ class EpisodeRecorder(Recorder):
         self._max_steps, self._next_obs = max_steps, next_obs
         self._expert_labels = expert_labels
         self._buffers: ArrayDict = {}  # (max_steps, n, ...)
+        self._same: dict[str, str] = {}  # {key: the key of the buffer that has its images}
         self._step = 0  # of all envs
         self._start = np.zeros(0, dtype=np.int64)  # (n,) the step at which each env's episode began
         self._randomization: list[JsonDict] = []  # n: the draws of each env's episode
@@ -56,8 +57,7 @@ class EpisodeRecorder(Recorder):
             self._randomization[env_id] = _json_values(drawn, env_id)
 
     def before_step(self, rollout: Rollout) -> None:
-        for key, value in rollout.obs.items():
-            self._store(OBS + key, value)
+        self._store_obs(OBS, rollout.obs)
         self._store("states", rollout.env.env.states())
         action = rollout.action
         if self._expert is not None:
@@ -71,8 +71,7 @@ class EpisodeRecorder(Recorder):
     def after_step(self, rollout: Rollout) -> None:
         self._store("rewards", rollout.reward.astype(np.float32))
         if self._next_obs:
-            for key, value in rollout.obs.items():
-                self._store(NEXT_OBS + key, value)
+            self._store_obs(NEXT_OBS, rollout.obs)
         self._step += 1
         self.finished = [self._cut(rollout, env_id) for env_id in map(int, rollout.ended)]
 
@@ -84,6 +83,7 @@ class EpisodeRecorder(Recorder):
         slots = (self._start[env_id] + np.arange(length)) % self._max_steps
         # fancy indexing copies, so that later steps may overwrite the ring
         columns = {key: buffer[slots, env_id] for key, buffer in self._buffers.items()}
+        columns |= {key: columns[same] for key, same in self._same.items()}
         return Episode(
             obs=_below(OBS, columns),
             next_obs=_below(NEXT_OBS, columns),
@@ -99,6 +99,15 @@ class EpisodeRecorder(Recorder):
             language=rollout.instructions[env_id] if rollout.instructions else "",
             randomization=self._randomization[env_id],
         )
+
+    def _store_obs(self, prefix: str, obs: Mapping[str, Array]) -> None:
+        """Copy the observations of this step; an image that has two names, such as `image`, once."""
+        for key, value in obs.items():
+            same = next(k for k, v in obs.items() if v is value)
+            if same == key or value.ndim < 4:
+                self._store(prefix + key, value)
+            else:
+                self._same[prefix + key] = prefix + same
 
     def _store(self, key: str, value: Array) -> None:
         """Copy the values (n, ...) of this step into their ring buffer."""

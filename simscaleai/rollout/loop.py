@@ -204,6 +204,8 @@ def run_episodes(
             for recorder in recorders:
                 recorder.begin(rollout)
             yield rollout
+        if (idle := rollout.episode < 0).any():
+            actor.rest(idle)
         rollout.check_finite()
         rollout.action = actor.act(rollout.obs)
         for recorder in recorders:

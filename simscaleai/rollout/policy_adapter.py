@@ -46,6 +46,7 @@ class PolicyAdapter:
         owner = getattr(self._predict, "__self__", None)
         acts = getattr(self._predict, "__name__", "") in ("act", "select_action")
         self._reset = getattr(owner, "reset", None) if acts else None
+        self._rest = getattr(owner, "rest", None) if acts else None
         self._takes_instructions = _takes(self._reset, 3)
         self._is_policy = self._takes_instructions or _takes(self._reset, 2)
         self._add_axis = self._single and self._is_policy
@@ -71,6 +72,11 @@ class PolicyAdapter:
             self._reset(mask, seeds)
         elif self._single and _takes(self._reset, 0):
             self._reset()
+
+    def rest(self, mask: BoolArray) -> None:
+        """Tell a policy that wants to know that the envs in `mask` (n,) have no episode, until a reset."""
+        if self._rest is not None:
+            self._rest(mask)
 
     def act(self, obs: Obs) -> Action:
         """Return the action for an observation, or those of all envs.

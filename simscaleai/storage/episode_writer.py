@@ -18,10 +18,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -109,26 +108,35 @@ class EpisodeWriter:
 
     def add(self, position: int, episode: Episode) -> None:
         """Write /data/demo_<position>; positions come in any order, each once and without gaps."""
-        self._write(position, pack_episode(episode, self._names, self._raw is not None))
+        self._add_block([(position, episode)])
 
     def add_all(self, episodes: Iterable[tuple[int, Episode]]) -> None:
         """`add` many (position, episode), compressing on all cores.
 
-        Compressing and writing take turns, block by block: HDF5 calls hold the GIL, and compressing threads
-        would starve beside them.
+        A thread compresses and writes a block while `episodes` makes the next one.
         """
-        # in blocks: episodes may be made while they are written, and all at once would not fit in memory
+        # in blocks: all episodes at once would not fit in memory
         remaining = iter(episodes)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool, ThreadPoolExecutor(1) as writer:
+            writing: Future[None] | None = None
             while block := list(itertools.islice(remaining, _BLOCK)):
-                packed = pool.map(
-                    pack_episode,
-                    [episode for _, episode in block],
-                    repeat(self._names),
-                    repeat(self._raw is not None),
-                )
-                for (position, _), result in zip(block, list(packed), strict=True):
-                    self._write(position, result)
+                if writing is not None:
+                    writing.result()  # raises what went wrong
+                writing = writer.submit(self._add_block, block, pool)
+            if writing is not None:
+                writing.result()
+
+    def _add_block(
+        self, block: Sequence[tuple[int, Episode]], pool: ThreadPoolExecutor | None = None
+    ) -> None:
+        """Compress and write some episodes; on all threads of `pool`."""
+        # without images it is so little work that threads would only take turns with the GIL
+        several = map if pool is None or self._raw is not None else pool.map
+        whole = self._raw is not None
+        packed = several(lambda item: pack_episode(item[1], self._names, whole), block)
+        # all first: HDF5 calls hold the GIL, and compressing threads would starve beside them
+        for (position, _), result in zip(block, list(packed), strict=True):
+            self._write(position, result)
 
     def set_attribute(self, name: str, value: str | float) -> None:
         """Add an attribute of /data that is known only when the episodes are written."""

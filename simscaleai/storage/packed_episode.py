@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from simscaleai.array_types import Array
+from simscaleai.array_types import Array, ArrayDict
 from simscaleai.errors import UserError
 from simscaleai.storage.episode import (
     NEXT_OBS,
@@ -19,6 +19,9 @@ from simscaleai.storage.obs_names import has_channel
 
 GZIP_LEVEL = 1  # higher levels save 1 % of a file of floats
 _VECTOR_CHUNK_BYTES = 64 * 1024
+_SMALL_BYTES = (
+    1024  # for so few, gzip takes longest to start, and saves less than an array's header takes
+)
 Packed = tuple[Episode, str, dict[str, tuple[Array, list[bytes]]]]
 """An episode, its checksum and {path in the file: (values, filtered chunks)}."""
 
@@ -38,6 +41,7 @@ def pack_episode(episode: Episode, names: Mapping[str, str], whole: bool = False
     """Return an episode as it is stored; `whole` makes each array one chunk."""
     arrays = episode.arrays()
     packed: dict[str, tuple[Array, list[bytes]]] = {}
+    originals: ArrayDict = {}
     for name, value in arrays.items():
         assert len(value) == len(episode) > 0, (name, value.shape, len(episode))
         assert not name.endswith("/") and name != OBS
@@ -47,8 +51,9 @@ def pack_episode(episode: Episode, names: Mapping[str, str], whole: bool = False
         # (T, H, W) -> (T, H, W, 1), as tools expect of images
         stored = value[..., None] if prefix and value.ndim == 3 and has_channel(key) else value
         if path not in packed:
-            packed[path] = stored, _filter(stored, whole)
-        elif not np.array_equal(packed[path][0], stored):  # `image` and that of the first camera
+            originals[path], packed[path] = value, (stored, _filter(stored, whole))
+        elif originals[path] is not value and not np.array_equal(packed[path][0], stored):
+            # `image` has to be that of the first camera
             raise UserError(
                 f"The observation {key!r} is not what its camera sees; give it another name."
             )
@@ -75,5 +80,6 @@ def _filter(value: Array, whole: bool = False) -> list[bytes]:
         if block.itemsize > 1:
             # byte shuffle: first bytes of all values, then all second bytes, ...
             raw = np.ascontiguousarray(raw.reshape(-1, block.itemsize).T)
-        chunks.append(zlib.compress(raw.data, GZIP_LEVEL))
+        # stored in gzip's format all the same: the header of the array names its filters once for all chunks
+        chunks.append(zlib.compress(raw.data, GZIP_LEVEL if raw.nbytes > _SMALL_BYTES else 0))
     return chunks

@@ -22,8 +22,8 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -45,10 +45,12 @@ _SUPERBLOCK_BYTES = 48
 _ALIGNMENT = 8
 _HEAP_OBJECTS = 60_000  # of 65535 that an index of 16 bits can name
 _MIN_HEAP_BYTES = 4096
+_REFERENCE = np.dtype(
+    [("size", "<u4"), ("address", "<u8"), ("index", "<u4")]
+)  # to an object of a heap
 
 
-@dataclass(frozen=True)
-class RawArray:
+class RawArray(NamedTuple):
     """An array of an episode: its shape and dtype, and the chunk as the filters leave it."""
 
     shape: tuple[int, ...]
@@ -66,7 +68,8 @@ class RawEpisodes:
 
     def __init__(self, path: str | os.PathLike[str], deflate: int) -> None:
         self._file = Path(path).open("wb")  # noqa: SIM115, open until `finish` or `close`
-        self._file.write(bytes(_SUPERBLOCK_BYTES))  # which is written last
+        self._end = 0  # bytes written so far
+        self._put(bytes(_SUPERBLOCK_BYTES))  # which is written last
         self._deflate = deflate
         self._attributes: dict[int, Mapping[str, object]] = {}
         self._arrays: dict[int, dict[str, StoredChunk]] = {}
@@ -75,12 +78,12 @@ class RawEpisodes:
         self, position: int, attributes: Mapping[str, object], arrays: Mapping[str, RawArray]
     ) -> dict[str, int]:
         """Write the chunks of an episode; return {path: first byte of its chunk}."""
-        stored = self._arrays[position] = {}
+        stored, offset = {}, self._end
         for path, array in arrays.items():
-            offset = self._file.tell()
-            self._file.write(array.chunk)
             stored[path] = StoredChunk(array.shape, array.dtype, offset, len(array.chunk))
-        self._attributes[position] = attributes
+            offset += len(array.chunk)
+        self._put(b"".join([array.chunk for array in arrays.values()]))
+        self._arrays[position], self._attributes[position] = stored, attributes
         return {path: array.offset for path, array in stored.items()}
 
     def finish(self) -> None:
@@ -103,9 +106,8 @@ class RawEpisodes:
         named = {f"demo_{i}": address for i, address in zip(order, demos.tolist(), strict=True)}
         data = self._append(group_header(named))
         root = self._append(group_header({"data": int(data[0])}))
-        end = self._file.tell()
         self._file.seek(0)
-        self._file.write(superblock(int(root[0]), end))
+        self._file.write(superblock(int(root[0]), self._end))
         self._file.close()
 
     def close(self) -> None:
@@ -125,12 +127,16 @@ class RawEpisodes:
     def _append(self, headers: Bytes) -> IntArray:
         """Write headers (n, bytes); return the address of each."""
         self._align()
-        first, count, size = self._file.tell(), *headers.shape
-        self._file.write(headers.tobytes())
+        first, count, size = self._end, *headers.shape
+        self._put(headers.tobytes())
         return first + size * np.arange(count, dtype=np.int64)
 
     def _align(self) -> None:
-        self._file.write(bytes(-self._file.tell() % _ALIGNMENT))
+        self._put(bytes(-self._end % _ALIGNMENT))
+
+    def _put(self, raw: bytes) -> None:
+        self._file.write(raw)
+        self._end += len(raw)
 
     def _attribute_messages(self, episodes: Sequence[Mapping[str, object]]) -> list[HeaderColumns]:
         """Return the messages of each attribute; strings are written to heaps."""
@@ -147,20 +153,21 @@ class RawEpisodes:
 
     def _heap(self, texts: Sequence[str]) -> Bytes:
         """Write texts to global heaps; return the references (n, 16) that attributes hold."""
-        references = np.zeros((len(texts), 16), np.uint8)
+        encoded = [text.encode() for text in texts]
+        references = np.zeros(len(texts), _REFERENCE)
+        references["size"] = list(map(len, encoded))
         for start in range(0, len(texts), _HEAP_OBJECTS):
             self._align()
-            address, parts, index = self._file.tell(), [], 0
-            for i, text in enumerate(texts[start : start + _HEAP_OBJECTS], start):
-                raw = text.encode()
-                if raw:  # an empty one has no object
-                    index += 1
-                    parts.append(struct.pack("<HHIQ", index, 0, 0, len(raw)))
-                    parts.append(raw + bytes(-len(raw) % 8))
-                    reference = struct.pack("<IQI", len(raw), address, index)
-                    references[i] = np.frombuffer(reference, np.uint8)
-            body = b"".join(parts)
+            part = references[start : start + _HEAP_OBJECTS]  # a view
+            there = part["size"] > 0  # an empty one has no object
+            part["address"][there] = self._end
+            part["index"][there] = 1 + np.arange(np.count_nonzero(there))
+            raws = filter(None, encoded[start : start + _HEAP_OBJECTS])
+            body = b"".join(
+                struct.pack("<HHIQ", index, 0, 0, len(raw)) + raw + bytes(-len(raw) % 8)
+                for index, raw in enumerate(raws, 1)
+            )
             free = max(_MIN_HEAP_BYTES - 16 - len(body), 16)
             body += struct.pack("<HHIQ", 0, 0, 0, free) + bytes(free - 16)
-            self._file.write(b"GCOL\x01\0\0\0" + struct.pack("<Q", 16 + len(body)) + body)
-        return references
+            self._put(b"GCOL\x01\0\0\0" + struct.pack("<Q", 16 + len(body)) + body)
+        return references.view(np.uint8).reshape(len(texts), -1)

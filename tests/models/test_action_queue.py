@@ -69,3 +69,13 @@ def test_a_plan_does_not_depend_on_what_was_there_before() -> None:
             queue.reset(np.array([True]), [0])
             queue.push(queue.due, new)
             assert queue.pop({})[0, 0] == new[0, 0, 0]
+
+
+def test_an_env_at_rest_is_not_due_until_it_is_reset() -> None:
+    queue = ActionQueue(2)
+    assert step(queue, {0: 1, 1: 2}) == [1, 2]
+    queue.rest(np.array([True, False]))
+    for value in (3, 4):
+        assert step(queue, {1: value})[1] == value
+    queue.reset(np.array([True, False]), [0, 0])
+    assert step(queue, {0: 5, 1: 6}) == [5, 6]

@@ -155,3 +155,29 @@ def test_a_loop_that_is_left_takes_no_further_step() -> None:
     env = Counting()
     list(islice(run_episodes(env, still, [9]), 4))
     assert env.t == 3
+
+
+class Resting:
+    """Notes which envs it acts for: those that it was not told to rest."""
+
+    def __init__(self) -> None:
+        self.awake: list[int] = []
+
+    def reset(self, mask: Any, seeds: Any, instructions: Any = None) -> None:
+        self._awake = self._awake | mask if self.awake else mask.copy()
+
+    def rest(self, mask: Any) -> None:
+        self._awake = self._awake & ~mask
+
+    def act(self, obs: Any) -> Any:
+        self.awake.append(int(self._awake.sum()))
+        return np.zeros((2, 1), np.float32)
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_a_policy_may_rest_where_no_episode_is_left(mode: AutoresetMode) -> None:
+    policy = Resting()
+    env = SyncVectorEnv([Counting] * 2, autoreset_mode=mode)
+    lengths = [r.length for r in results(env, policy)]
+    assert lengths == SEEDS
+    assert sum(policy.awake) == sum(SEEDS)  # an act for each step of each episode, and no others
