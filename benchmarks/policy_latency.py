@@ -1,6 +1,6 @@
 """How long a policy takes to act: for one robot, and for 64 simulations in step.
 
-    python benchmarks/policy_latency.py [--threads 1] [--served]
+    python benchmarks/policy_latency.py [--threads 1] [--served] [--only "flow, 1 step"]
 
 Weights are random: time does not depend on them. Of policies that execute several actions of a plan, most
 steps cost next to nothing and one in a few costs a plan: p50 is of all steps, p99 shows the plans, and the
@@ -112,6 +112,8 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=int, default=200, help="calls for one row; a quarter for 64"
     )
+    titles = [title for title, _, _ in CASES]
+    parser.add_argument("--only", nargs="+", choices=titles, default=titles, metavar="POLICY")
     parser.add_argument("--served", action="store_true", help="through a server on this machine")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -121,7 +123,7 @@ def main() -> None:
     )
     for column in ("policy", "n=1 p50", "n=1 p99", "n=1 mean", "n=64 step p50", "n=64 step mean"):
         table.add_column(column)
-    for title, name, kwargs in CASES:
+    for title, name, kwargs in (case for case in CASES if case[0] in args.only):
         policy, image = make_policy(name, kwargs)
         with served(policy) if args.served else nullcontext(policy) as actor:
             one = 1e3 * seconds(actor, image, 1, args.steps)
