@@ -182,6 +182,10 @@ class ShardsInProgress:
             if isinstance(error, KeyboardInterrupt):
                 raise Interrupted(f"Stopped: {found}") from None
             raise
+        except Exception:  # a defect, perhaps in a task of the user's
+            if not self.rows:  # nothing shall be in the way of the next try
+                (self.folder / NAME).unlink(missing_ok=True)
+            raise
 
     def _names(self) -> list[str]:
         return sorted(path.name for path in self.folder.iterdir())

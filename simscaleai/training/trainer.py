@@ -354,6 +354,8 @@ class Trainer:
                 f"Shortened the warmup of {config.warmup_steps} steps to"
                 f" {warmup}: the run has {config.max_steps}."
             )
+        if shortfall := self.stream.shortfall:
+            self.run.notes.append(shortfall)
         for text in self.run.notes:
             report.say(text)
         for text in self._warnings:

@@ -216,3 +216,20 @@ def test_a_damaged_part_is_named_and_made_again(output, killed, damage, capfd):
     assert f"{part.name} is damaged" in capfd.readouterr().err.replace("\n", "")
     whole = generate(output.with_name("whole.h5"), 40)
     assert made["content_hash"] == whole["content_hash"]
+
+
+@pytest.mark.parametrize("shard_episodes", [None, 4])
+def test_a_defect_in_the_first_step_leaves_nothing_in_the_way(output, monkeypatch, shard_episodes):
+    place = output if shard_episodes is None else output.with_suffix("")
+    make_env = worker_pool.make_env
+
+    def broken(job, n):
+        env = make_env(job, n)
+        env.step = lambda action: 1 / 0
+        return env
+
+    monkeypatch.setattr(worker_pool, "make_env", broken)
+    with pytest.raises(ZeroDivisionError):
+        generate(place, 8, shard_episodes=shard_episodes)
+    monkeypatch.setattr(worker_pool, "make_env", make_env)
+    assert generate(place, 8, shard_episodes=shard_episodes)["total_episodes"] == 8

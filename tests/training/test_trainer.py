@@ -309,6 +309,13 @@ def test_short_run_says_that_its_warmup_shrinks(
     assert "warmup of 500 steps to 1" in capsys.readouterr().err
 
 
+def test_a_batch_of_the_whole_dataset_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer(config(tmp_path, show_progress=True, batch_size=1_000_000)).train()
+    assert "fewer than batch_size=1,000,000" in capsys.readouterr().err
+
+
 def test_misfits_of_a_checkpoint_are_all_named(tmp_path: Path) -> None:
     trainer(config(tmp_path)).train()
     cfg = config(tmp_path, resume_from=str(tmp_path / "ck/final.pt"))

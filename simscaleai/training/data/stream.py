@@ -112,6 +112,17 @@ class BatchStream:
         if sentence is not None:
             raise sentence from error
 
+    @property
+    def shortfall(self) -> str:
+        """Return a sentence if the dataset has fewer samples than a batch should have; else ""."""
+        order = self._order
+        if order is None or order.num_samples >= order.global_batch:
+            return ""
+        return (
+            f"A batch is all {order.num_samples:,} samples of the dataset, fewer than"
+            f" batch_size={order.batch_size:,}."
+        )
+
     def __iter__(self) -> Iterator[LocalBatch]:
         while True:
             yield from self.rest_of_epoch()

@@ -27,6 +27,12 @@ def loaders() -> dict[str, DataLoader[Any]]:
     }
 
 
+def test_a_batch_larger_than_the_dataset_is_told() -> None:
+    assert "all 20 samples of the dataset" in BatchStream(make_loader(DATA, 1000)).shortfall
+    assert not BatchStream(make_loader(DATA, 20)).shortfall
+    assert not BatchStream(loaders()["plain"]).shortfall
+
+
 @pytest.mark.parametrize("name", ["ours", "plain", "workers"])
 def test_stream_goes_on_where_it_was(name: str) -> None:
     loader = loaders()[name]
