@@ -66,7 +66,7 @@ MODULES = {
 HOOKS = {"BaseRobotEnv": ("_apply_action", "_get_info", "_apply_domain_randomization")}
 SPECIAL = ("__len__", "__getitem__", "__call__")
 
-WIDTH = 88  # of a signature, before it is broken into one parameter a line
+WIDTH = 88  # of a line of code, before it is broken
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields):$", re.MULTILINE)
 Info = ArgumentInfo | OptionInfo
 Row = tuple[inspect.Parameter, Info, Any]
@@ -142,7 +142,18 @@ def command_section(name: str, command: Any) -> Iterator[str]:
     if command.epilog:
         _, *lines = command.epilog.split("\n\n")  # the first one is the heading
         yield "Examples:"
-        yield fence("\n".join(lines), "bash")
+        yield fence("\n".join(map(wrapped, lines)), "bash")
+
+
+def wrapped(command: str) -> str:
+    """A command that is no wider than a page, continued with a backslash before an option."""
+    lines, rest = [], command
+    while len(rest) > WIDTH:
+        end = rest.rfind(" --", 0, WIDTH - 1)
+        end = rest.rfind(" ", 0, WIDTH - 1) if end <= 4 else end
+        lines.append(rest[:end] + " \\")
+        rest = "    " + rest[end:].lstrip()
+    return "\n".join([*lines, rest])
 
 
 def parameters(callback: Callable[..., Any]) -> list[Row]:
@@ -333,6 +344,7 @@ def fields(cls: type) -> list[str]:
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(tree, ast.ClassDef)
     lines = [line for line in tree.body if isinstance(line, ast.AnnAssign)]
+    lines = [line for line in lines if "ClassVar" not in ast.unparse(line.annotation)]
     for line in lines:
         if isinstance(
             line.value, ast.Attribute | ast.Name

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from pathlib import Path
 
 import imageio.v3 as iio
 from PIL import Image
 
 from simscaleai.tools.cli import main
+from simscaleai.tools.scaffold import write_package
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS, IMAGES = Path("runs/images"), Path("docs/images")
@@ -39,6 +41,8 @@ INGREDIENTS = {
     RUNS / "reach/config.yaml": "rl --config configs/rl/reach.yaml --name images/reach"
     " agent.log_every=2",
 }
+# packages of `simscale new` that commands below import, {name: kind}
+PACKAGES = {"push_puck": "task", "my_arm": "robot"}
 CLONE = RUNS / "pick_place/checkpoints/final.pt"
 COMMANDS = {
     "env_grid.png": "viz-env --env-name pick_place --n-steps 40",
@@ -49,6 +53,8 @@ COMMANDS = {
     "trajectory.png": "viz-trajectory runs/images/images.h5 --episode 0",
     "training.png": "viz-training runs/images/pick_place",
     "rl_training.png": "viz-rl runs/images/reach",
+    "push_puck.png": "viz-env --import push_puck --env-name push_puck",
+    "my_arm.png": "viz-env --import my_arm --env-name reach --robot my_arm",
     "instructions.mp4": "viz-video --policy runs/images/reach_color/checkpoints/final.pt"
     " --n-episodes 6 --n-steps 30 --seed 3 --size 208",
     "rollout.mp4": f"viz-video --policy {CLONE} --n-episodes 6 --randomize --n-steps 100 --size 208",
@@ -60,6 +66,10 @@ def make() -> None:
     for made, command in INGREDIENTS.items():
         if not made.exists():
             simscale(command.format(made))
+    for name, kind in PACKAGES.items():
+        if not (RUNS / name).exists():
+            write_package(kind, name, RUNS)
+        sys.path.append(str(RUNS / name))
     for name, command in COMMANDS.items():
         path = IMAGES / name
         simscale(f"{command} --save {path}")

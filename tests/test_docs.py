@@ -4,16 +4,23 @@ The blocks of a page run in order in one folder that holds nothing but `configs`
 them, except that episode and step counts are cut down. A YAML block that starts with `# name.yaml` is that
 file; in a `console` block, what follows a command is what it prints. A block marked `no-run` is left out: it
 installs something, or needs what a test machine may not have.
+
+The tutorials build on each other and therefore run one after the other in one empty folder; so does the whole
+site in the order of its menu, which shows that no page needs a file to be absent that an earlier one writes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import runpy
 import shlex
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,16 +29,25 @@ import pytest
 from simscaleai.tools.cli import main
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+NAV = [
+    ROOT / "docs" / path
+    for path in re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    if (ROOT / "docs" / path).exists()
+]
+TUTORIALS = [page for page in NAV if page.parent.name == "tutorials"]
+
+WIDTH = 88  # characters of a line of code on the site at 1280 pixels
 
 FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 COUNT = re.compile(
-    r"(?P<name>(?:n|env|eval)[-_]episodes|n-steps|max[-_]steps|total[-_](?:time)?steps)"
+    r"(?P<name>(?:n|env|eval|max)[-_]episodes|n-steps|max[-_]steps|total[-_](?:time)?steps)"
     r"(?P<gap>[ =:]+)(?P<number>[\d_]+)"
 )
 LIMITS = {
     "n_episodes": 6,
+    "max_episodes": 6,
     "env_episodes": 2,
     "eval_episodes": 2,
     "n_steps": 4,
@@ -76,11 +92,52 @@ def commands(code: str) -> list[list[str]]:
 
 
 def run_command(block: Block, words: list[str], may_fail: bool = False) -> None:
-    assert words[0] == "simscale", f"{block}: {words[0]!r} is not run here; mark the block no-run"
+    """Run `simscale` in this process, `cd`, and other programs beside it."""
+    if words[0] == "cd":
+        os.chdir(words[1])
+    elif words[0] in ("python", "torchrun"):
+        done = subprocess.run(program(words), env=surroundings(), capture_output=True, text=True)
+        assert done.returncode == 0, f"{block}: {shlex.join(words)}: {done.stdout}{done.stderr}"
+    else:
+        assert words[0] == "simscale", (
+            f"{block}: {words[0]!r} is not run here; mark the block no-run"
+        )
+        try:
+            main(words[1:])
+        except SystemExit as end:
+            assert may_fail or not end.code, f"{block}: {shlex.join(words)} ended with {end.code}"
+        finally:
+            os.environ.pop("SIMSCALE_IMPORT", None)  # of this command alone
+
+
+def program(words: list[str]) -> list[str]:
+    return [str(Path(sys.executable).parent / words[0]), *words[1:]]
+
+
+def surroundings() -> dict[str, str]:
+    """The environment of another process: this package and its commands can be found."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path, "OMP_NUM_THREADS": "1"}
+
+
+@contextlib.contextmanager
+def server(words: list[str]) -> Iterator[None]:
+    """A `simscale serve ... --port N &` of a page, until the session ends."""
+    port = int(words[words.index("--port") + 1])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "simscaleai.tools.cli", *words[1:]], env=surroundings()
+    )
     try:
-        main(words[1:])
-    except SystemExit as end:
-        assert may_fail or not end.code, f"{block}: {shlex.join(words)} ended with {end.code}"
+        deadline = time.monotonic() + 120
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            assert process.poll() is None and time.monotonic() < deadline, "no server"
+            time.sleep(0.2)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def run_session(block: Block, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,9 +150,31 @@ def run_session(block: Block, capsys: pytest.CaptureFixture[str]) -> None:
         assert " ".join(expected.split()) in printed, f"{block}: {command} prints {printed}"
 
 
-@pytest.mark.parametrize(
-    "page", [p for p in PAGES if blocks(p)], ids=lambda p: str(p.relative_to(ROOT))
-)
+def run_page(
+    page: Path, folder: Path, capsys: pytest.CaptureFixture[str], stack: contextlib.ExitStack
+) -> None:
+    names: dict[str, object] = {"__name__": "page"}
+    for block in blocks(page):
+        if block.language == "python":
+            exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec"), names)
+        elif block.language == "bash":
+            for words in commands(block.code):
+                if words[-1] == "&":
+                    stack.enter_context(server(words[:-1]))
+                else:
+                    run_command(block, words)
+        elif block.language == "console":
+            run_session(block, capsys)
+        else:
+            file = FILE.match(block.code)
+            assert file, f"{block}: a YAML block starts with `# name.yaml`, or is marked no-run"
+            (folder / file["name"]).write_text(block.code)
+
+
+ALONE = [page for page in PAGES if blocks(page) and page not in TUTORIALS[1:]]
+
+
+@pytest.mark.parametrize("page", ALONE, ids=lambda p: str(p.relative_to(ROOT)))
 def test_blocks_run(
     page: Path,
     tmp_path: Path,
@@ -104,19 +183,34 @@ def test_blocks_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    names: dict[str, object] = {"__name__": "page"}
-    for block in blocks(page):
-        if block.language == "python":
-            exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec"), names)
-        elif block.language == "bash":
-            for words in commands(block.code):
-                run_command(block, words)
-        elif block.language == "console":
-            run_session(block, capsys)
-        else:
-            file = FILE.match(block.code)
-            assert file, f"{block}: a YAML block starts with `# name.yaml`, or is marked no-run"
-            (tmp_path / file["name"]).write_text(block.code)
+    with contextlib.ExitStack() as stack:
+        run_page(page, tmp_path, capsys, stack)
+
+
+@pytest.mark.slow
+def test_the_tutorials_run_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In an empty folder, as someone would who has installed the package."""
+    assert len(TUTORIALS) == 9
+    monkeypatch.chdir(tmp_path)
+    with contextlib.ExitStack() as stack:
+        for page in TUTORIALS:
+            run_page(page, tmp_path, capsys, stack)
+            assert Path.cwd() == tmp_path, f"{page.name} ends in another folder"
+
+
+@pytest.mark.slow
+def test_the_other_pages_run_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one folder and in the order of the menu: no file of an earlier page is in the way."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    with contextlib.ExitStack() as stack:
+        for page in [ROOT / "README.md", *NAV]:
+            if page not in TUTORIALS and page.name not in ("index.md", "cli-reference.md"):
+                run_page(page, tmp_path, capsys, stack)
 
 
 def test_shortened_counts() -> None:
@@ -172,6 +266,15 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
             r'<(?:script|link|img)[^>]+(?:src|href)="?((?:https?:)?//[^" >]+)', text
         )
         assert not loaded, f"{page.name} loads {loaded} from elsewhere"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_is_no_wider_than_the_page(page: Path) -> None:
+    """A reader at 1280 pixels sees whole lines, without scrolling in a block."""
+    lines = [
+        line for match in FENCE.finditer(page.read_text()) for line in match["code"].split("\n")
+    ]
+    assert [line for line in lines if len(line) > WIDTH] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

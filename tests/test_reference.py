@@ -84,6 +84,21 @@ def test_what_packages_export_is_documented(api_pages: dict[str, str]) -> None:
         assert [name for name in things if name not in documented] == [], package
 
 
+def test_every_error_text_has_an_anchor_in_troubleshooting() -> None:
+    """Also those of code that is written tomorrow: each has a section, or this fails."""
+    texts = runpy.run_path(str(ROOT / "scripts" / "error_texts.py"))
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    made = texts["with_texts"](page)
+    anchors = re.findall(r'^- <span id="([^"]+)"></span>', made, re.MULTILINE)
+    assert len(set(anchors)) == len(anchors) > 300
+    assert "is not a setting; write KEY=VALUE, for example seed=1." in made
+    found = texts["sections"](page, texts["error_texts"]())
+    assert all(found.values()), "a section without an error: the code has moved"
+    stranger = texts["ErrorText"]("UserError", "nowhere.at_all", "A new sentence.")
+    with pytest.raises(ValueError, match="A new sentence"):
+        texts["sections"](page, [stranger])
+
+
 def test_no_heading_stands_twice_on_a_page(api_pages: dict[str, str]) -> None:
     """Otherwise links to the second one would lead to the first."""
     for path, text in api_pages.items():
