@@ -44,8 +44,9 @@ def dead_links(site: Path) -> Iterator[str]:
             goal = goal / "index.html" if goal.is_dir() else goal
             if not goal.exists():
                 yield f"{path.name}: {link} is not there"
-            elif parts.fragment and goal in pages:
-                if unquote(parts.fragment) not in pages[goal].anchors:
+            elif goal in pages and parts.fragment:
+                known = pages[goal].anchors
+                if unquote(parts.fragment) not in known:
                     yield f"{path.name}: {link} has no such anchor"
 
 

@@ -38,7 +38,8 @@ FOLDER = "reference"  # of the pages of the packages
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 COMMAND = "python scripts/generate_reference.py"
 
-# Page: its modules that a user imports from. `x.*` is every module of x, `registered` the models' modules.
+# Page: its modules that a user imports from. `x.*` is every module of x, "." the package itself,
+# `registered` the models' modules.
 MODULES = {
     "sim": "base_env factory envs.* task arrays physics task_env vector_env vector_attributes autoreset goals"
     " randomization parameters scene camera_poses",
@@ -47,7 +48,8 @@ MODULES = {
     " goal_tasks",
     "rendering": "renderer render_camera render_state engine viewer_window",
     "rollout": "loop outcomes frame_recorder policies policy_source policy_adapter policy_client",
-    "datagen": "generator executors relabel rerender validate dataset_hash dataset_info drawn_images edit"
+    "executors": ". executor process_executor slurm_executor ray_executor",
+    "datagen": "generator dagger_rounds relabel rerender validate dataset_hash dataset_info drawn_images edit"
     " exchange filter merge repair split unfinished attempts",
     "storage": "episodes checkpoint find_checkpoint disk",
     "models": "registry registered policy_heads.* policy declarations inference export normalization"
@@ -59,7 +61,7 @@ MODULES = {
     " stress_core",
     "rl": "training runner settings agents.agent agents.mlp_agent agents.ppo agents.pixel_ppo agents.cem"
     " agents.ppo_config agents.pixel_ppo_config rewards.rewards adapters.*",
-    "tools": "visualize scaffold policy_server",
+    "tools": "visualize retrain scaffold policy_server",
     "": "config contract observations policy plugins recipes seeding errors",
 }
 # Methods that users override, although an underscore hides them from callers.
@@ -254,7 +256,7 @@ def expand(package: str, names: str) -> Iterator[Any]:
             folder = importlib.import_module(f"{package}.{name[:-2]}")
             found = [f"{folder.__name__}.{m.name}" for m in pkgutil.iter_modules(folder.__path__)]
         else:
-            found = [f"{package}.{name}"]
+            found = [package if name == "." else f"{package}.{name}"]
         yield from map(importlib.import_module, found)
 
 

@@ -3,7 +3,6 @@
 - The pages of the Python reference are generated from the docstrings when the site is built, and added to the
   menu; they are not kept in git. So are the error texts of `troubleshooting.md` (`error_texts.py`).
 - The front page shows the table of results of `README.md`, which is kept in one place.
-- `llms.txt` is copied to the top of the site.
 - Links out of docs/, such as `../benchmarks/results/core-loop.md`, have no page on the site; they are changed
   to links to the file on GitHub. `tests/test_docs.py` checks that the files exist.
 - The mark `no-run` of code blocks is removed, since MkDocs would not recognize the language; it is for

@@ -22,11 +22,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+import typer
 
-from simscaleai.tools.cli import main
+from simscaleai.tools.cli import app, main
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -37,6 +38,7 @@ NAV = [
 ]
 TUTORIALS = [page for page in NAV if page.parent.name == "tutorials"]
 
+NOTEBOOK = ROOT / "notebooks" / "first_policy.ipynb"
 WIDTH = 88  # characters of a line of code on the site at 1280 pixels
 
 FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -171,7 +173,7 @@ def run_page(
             (folder / file["name"]).write_text(block.code)
 
 
-ALONE = [page for page in PAGES if blocks(page) and page not in TUTORIALS[1:]]
+ALONE = [page for page in PAGES if blocks(page) and page not in TUTORIALS]
 
 
 @pytest.mark.parametrize("page", ALONE, ids=lambda p: str(p.relative_to(ROOT)))
@@ -185,6 +187,24 @@ def test_blocks_run(
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     with contextlib.ExitStack() as stack:
         run_page(page, tmp_path, capsys, stack)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_have_only_options_that_there_are(page: Path) -> None:
+    """Also in blocks that are not run; what the tutorials do is tested by running them, which is slow."""
+    for match in FENCE.finditer(page.read_text()):
+        for words in commands(match["code"]) if match["info"].startswith("bash") else ():
+            if words[0] != "simscale" or "..." in words or words[1].startswith("-"):
+                continue
+            group: Any = typer.main.get_command(app)
+            depth = 1
+            while hasattr(group := group.commands[words[depth]], "commands"):
+                depth += 1
+            arguments = [word for word in words[depth + 1 :] if word != "&"]
+            try:
+                group.make_context(shlex.join(words[: depth + 1]), arguments)
+            finally:
+                os.environ.pop("SIMSCALE_IMPORT", None)
 
 
 @pytest.mark.slow
@@ -248,6 +268,15 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
 
 
+def test_llms_txt_names_every_page_and_no_other() -> None:
+    text = (ROOT / "docs" / "llms.txt").read_text()
+    base = "https://raw.githubusercontent.com/rk-edge/SimScaleAI/main/"
+    links = [link.removeprefix(base) for link in re.findall(r"\]\((\S+)\)", text)]
+    assert sorted(links) == sorted(str(page.relative_to(ROOT)) for page in NAV[1:])
+    assert text.startswith("# ") and "\n> " in text
+
+
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     """Dead links, pages that no menu leads to and unknown anchors are warnings."""
     run = subprocess.run(
@@ -259,7 +288,10 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stderr
     assert "WARNING" not in run.stderr
-    for page in tmp_path.glob("*.html"):
+    checks = runpy.run_path(str(ROOT / "scripts" / "check_site.py"))
+    assert list(checks["dead_links"](tmp_path)) == []
+    assert (tmp_path / "llms.txt").exists()
+    for page in tmp_path.rglob("*.html"):
         text = page.read_text()
         assert "```" not in text, f"{page.name} shows a code block as text"
         loaded = re.findall(
@@ -284,3 +316,35 @@ def test_files_that_a_page_names_are_there(page: Path) -> None:
     folders = ("simscaleai", "tests", "benchmarks", "scripts")
     files = [path.as_posix() for folder in folders for path in (ROOT / folder).rglob("*.*")]
     assert [name for name in named if not any(file.endswith(f"/{name}") for file in files)] == []
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With shortened counts, as the pages."""
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    import nbformat
+
+    book = nbformat.read(NOTEBOOK, as_version=4)
+    for cell in book.cells:
+        cell.source = COUNT.sub(shorten, cell.source)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    resources = {"metadata": {"path": str(tmp_path)}}
+    done = nbclient.NotebookClient(book, timeout=300, resources=resources).execute()
+    shown = [
+        kind for cell in done.cells for o in cell.get("outputs", []) for kind in o.get("data", {})
+    ]
+    assert shown.count("image/png") == 2 and shown.count("image/gif") == 1
+
+
+def test_the_notebook_is_kept_without_outputs_and_opens_in_colab() -> None:
+    nbformat = pytest.importorskip("nbformat")
+    book = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(book)
+    assert not any(cell.get("outputs") for cell in book.cells)
+    where = (
+        f"colab.research.google.com/github/rk-edge/SimScaleAI/blob/main/notebooks/{NOTEBOOK.name}"
+    )
+    assert where in book.cells[0].source
