@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from simscaleai.array_types import Array, BoolArray
+from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.models.bc import BehaviorCloning
 from simscaleai.models.fitting import check_fit
@@ -42,7 +43,7 @@ def continue_clone(
     Raises:
       UserError: the clone is no such model, or its weights do not fit the actor.
     """
-    _check(agent, clone, source)
+    _check(agent, clone, env, source)
     visited = _Visited(clone, agent)
     for _ in run_episodes(env, visited, seeds):
         if len(visited.states) >= steps:
@@ -84,7 +85,7 @@ def _fold(layer: nn.Linear, scale: torch.Tensor, shift: torch.Tensor) -> None:
     weight *= scale
 
 
-def _check(agent: PixelPPOAgent, clone: ModelPolicy, source: str) -> None:
+def _check(agent: PixelPPOAgent, clone: ModelPolicy, env: GymEnv, source: str) -> None:
     spec, wanted = clone.spec, agent.layout.actor_spec
     if not isinstance(clone.model, BehaviorCloning) or clone.declared.action_horizon > 1:
         raise UserError(
@@ -100,7 +101,24 @@ def _check(agent: PixelPPOAgent, clone: ModelPolicy, source: str) -> None:
             f"The policy in {source!r} reads {_listed(spec.shapes)}, and the actor"
             f" {_listed(wanted.shapes)}; set env.cameras and agent.actor_keys to what the policy reads."
         )
+    seen, shown = _cameras(clone), _cameras(env)
+    if wrong := {name: view for name, view in seen.items() if shown.get(name, view) != view}:
+        views = " and ".join(f"{name} of {view}" for name, view in wrong.items())
+        raise UserError(
+            f"The policy in {source!r} has learned from {views}; give env.cameras the same sizes and"
+            " fields of view."
+        )
     check_fit(agent.actor.state_dict(), clone.model.state_dict(), source)
+
+
+def _cameras(source: ModelPolicy | GymEnv) -> dict[str, str]:
+    """Return {camera: its size and vertical field of view} of a contract; {} where there is none."""
+    contract: EnvContract | None = getattr(source, "contract", None)
+    configs = [] if contract is None else contract.env_config.get("cameras") or []
+    return {
+        str(c.get("name")): f"{c.get('width')}x{c.get('height')} pixels and {c.get('fov')} degrees"
+        for c in configs
+    }
 
 
 def _listed(shapes: Mapping[str, Sequence[int]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from simscaleai.sim.base_env import CameraConfig
 from simscaleai.storage.checkpoint import save_checkpoint
 
 SIZE = 16  # pixels a side
+CAMERAS = [CameraConfig(name, SIZE, SIZE) for name in ("front_cam", "observer_cam")]
 CONFIG = PixelPPOConfig(
     n_steps=4,
     batch_size=4,
@@ -38,8 +39,7 @@ CONFIG = PixelPPOConfig(
 
 @pytest.fixture(scope="module")
 def envs() -> Iterator[Any]:
-    cameras = [CameraConfig(name, SIZE, SIZE) for name in ("front_cam", "observer_cam")]
-    made = make_vec_env("reach", 2, autoreset_mode="same_step", dt=0.005, cameras=cameras)
+    made = make_vec_env("reach", 2, autoreset_mode="same_step", dt=0.005, cameras=CAMERAS)
     yield made
     made.close()
 
@@ -181,6 +181,13 @@ def test_a_policy_that_does_not_fit_is_refused(envs: Any, tmp_path: Path) -> Non
     dtypes = {k: "uint8" if len(v) == 3 else "float32" for k, v in shapes.items()}
     other = ModelPolicy(clone.model, ObsSpec(shapes, dtypes), clone.normalizer)
     with pytest.raises(UserError, match=r"reads hand \(3,\).* the actor ee_pos \(3,\)"):
+        warm_start(agent, save(other, path), envs)
+    cameras = [{**asdict(c), "fov": 30.0} for c in CAMERAS]
+    narrow = replace(envs.contract, env_config={"cameras": cameras})
+    other = ModelPolicy(clone.model, clone.spec, clone.normalizer, narrow)
+    with pytest.raises(
+        UserError, match=r"from front_cam of 16x16 pixels and 30\.0 degrees and obs"
+    ):
         warm_start(agent, save(other, path), envs)
 
 
