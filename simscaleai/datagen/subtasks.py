@@ -11,6 +11,7 @@ import numpy as np
 
 from simscaleai.datagen.recorded_states import check_states, recorded_contract
 from simscaleai.errors import UserError
+from simscaleai.rollout.env_checks import task_of
 from simscaleai.rollout.outcomes import InfoSummary
 from simscaleai.sim.factory import make_vec_env
 from simscaleai.storage.episodes import EpisodeSource
@@ -41,11 +42,12 @@ class SubtaskFinder:
         contract = recorded_contract(data, "exported with subtasks")
         settings = {**contract.env_config, "cameras": []}
         self._env = make_vec_env(contract.env_name, 1, **settings)
-        self.stages = self._env.task.stages
+        task = task_of(self._env)
+        self.stages = () if task is None else task.stages
         if len(self.stages) < 2:
             self.close()
             raise UserError(
-                f"The task {contract.env_name!r} of {data.path} has one stage only; do without stages."
+                f"The task {contract.env_name!r} of {data.path} has no two stages; do without stages."
             )
         check_states(data, self._env)
 

@@ -21,11 +21,13 @@ from simscaleai.evaluation.following import check_requests, fix_instruction
 from simscaleai.evaluation.suite import episode_seed, run_suite
 from simscaleai.evaluation.summary import Metrics
 from simscaleai.json_types import JsonDict
+from simscaleai.rollout.env_checks import task_of
 from simscaleai.rollout.loop import Recorder
 from simscaleai.rollout.outcomes import EpisodeResult
 from simscaleai.rollout.policies import policy_sha256
 from simscaleai.rollout.policy_source import PolicySource
 from simscaleai.sim.factory import make_vec_env
+from simscaleai.sim.task import Task
 from simscaleai.sim.vector_env import TaskVectorEnv
 
 
@@ -102,7 +104,8 @@ class PolicyRunner:
             prepare(self.env)
         # the expert of a task is made from its environment, and so after it
         self._policy = source.policy(self.env)
-        self.env.task.use_phrasings(spec.phrasings)
+        if self.task is not None:
+            self.task.use_phrasings(spec.phrasings)
         if spec.instruction is not None:
             fix_instruction(self.env, spec.instruction)
         self._requests: Sequence[str | None] = (None,)  # as each seed draws it
@@ -121,6 +124,11 @@ class PolicyRunner:
         self.env.close()
 
     @property
+    def task(self) -> Task | None:
+        """Task of the environment; None for a `BaseRobotEnv` of the user's."""
+        return task_of(self.env)
+
+    @property
     def episodes_per_scene(self) -> int:
         """Number of episodes that begin in the same scene."""
         return len(self._requests)
@@ -128,7 +136,7 @@ class PolicyRunner:
     @property
     def stages(self) -> tuple[str, ...]:
         """Failure stages of the task, from the first that an episode can miss to the last."""
-        return self.env.task.stages
+        return () if self.task is None else self.task.stages
 
     def identity(self) -> Metrics:
         """Return what the episodes depend on, as plain values."""
@@ -147,13 +155,14 @@ class PolicyRunner:
         if not self.spec.every_instruction:
             yield from self._run(indices, 1, recorders)
             return
+        assert self.task is not None  # it has requests
         # the whole list at once, as each request goes through it
         wanted, m = list(indices), len(self._requests)
         # all envs that begin an episode are asked for the same, so one request follows the other
         for k, request in enumerate(self._requests):
-            self.env.task.ask(request)
+            self.task.ask(request)
             yield from self._run([i for i in wanted if i % m == k], m, recorders)
-        self.env.task.ask(None)
+        self.task.ask(None)
 
     def _run(
         self, indices: Iterable[int], m: int, recorders: Sequence[Recorder]

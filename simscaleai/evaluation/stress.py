@@ -196,6 +196,11 @@ def plan(
         )
     # what an axis means depends on the task and the scene, which an environment knows
     env = make_vec_env(source.env_name, 1, config=source.config)
+    if env.task is None:
+        raise UserError(
+            f"The environment {source.env_name!r} has no Task, in which stress could change anything; use"
+            " one that is made from a Task."
+        )
     planned = []
     for axis in axes:
         excluded = axis.excluded(source, env.core)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from simscaleai.array_types import Array, ArrayDict
+from simscaleai.infos import read_success
 from simscaleai.json_types import JsonDict
 from simscaleai.policy import Policy
 from simscaleai.rollout.loop import Recorder, Rollout
@@ -94,7 +95,7 @@ class EpisodeRecorder(Recorder):
             actions_by_instruction=columns.get(LABELS),
             index=int(rollout.episode[env_id]),
             seed=rollout.seeds[env_id],
-            success=bool(rollout.info["success"][env_id]),
+            success=bool(read_success(rollout.info, rollout.num_envs)[0][env_id]),
             diverged=bool(rollout.info["diverged"][env_id]),
             language=rollout.instructions[env_id] if rollout.instructions else "",
             randomization=self._randomization[env_id],
@@ -123,4 +124,6 @@ def _below(prefix: str, columns: Mapping[str, Array]) -> ArrayDict:
 
 def _json_values(values: Mapping[str, Array], env_id: int) -> JsonDict:
     """Return the values of one env from {name: (n, ...)}, as JSON values."""
-    return {name: np.asarray(value)[env_id].tolist() for name, value in values.items()}
+    # Gymnasium's vector environments add a mask of the envs that have a value, as "_<name>"
+    names = [name for name in values if not name.startswith("_")]
+    return {name: np.asarray(values[name])[env_id].tolist() for name in names}

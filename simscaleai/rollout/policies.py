@@ -114,11 +114,13 @@ def make_policy(name: str, env: GymEnv) -> Policy:
     if name == "random":
         return RandomPolicy(env.contract.action_dim)
     if name == "scripted":
-        expert: Callable[[], Policy] | None = getattr(env.task, "expert", None)
+        # of the task, or a method of a user's environment class
+        owner = env if env.task is None else env.task
+        expert: Callable[[], Policy] | None = getattr(owner, "expert", None)
         if expert is None:
             raise UserError(
-                f"The task {env.contract.env_name!r} has no scripted expert; choose the policy"
-                " 'random' or a checkpoint."
+                f"The environment {env.contract.env_name!r} has no scripted expert; choose the policy"
+                " 'random' or a checkpoint, or give its class a method expert() that returns a Policy."
             )
         return expert()
     if is_function(name):

@@ -9,7 +9,7 @@ from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.observations import is_image_key
 from simscaleai.sim.base_env import CameraConfig, SimConfig
-from simscaleai.sim.factory import make_vec_env, sim_config
+from simscaleai.sim.factory import env_config, make_vec_env
 from simscaleai.sim.scene_cameras import scene_cameras
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def policy_environment(
         settings["robot"] = robot
     if contract is not None and name != contract.env_name:
         settings.pop("xml_path", None)  # the scene belongs to the other task
-    return name, sim_config(None, **{"cameras": [], **settings, **(env_kwargs or {})})
+    return name, env_config(name, **{"cameras": [], **settings, **(env_kwargs or {})})
 
 
 def image_shapes(policy: ModelPolicy) -> dict[str, tuple[int, ...]]:

@@ -13,7 +13,7 @@ from simscaleai.rollout.policies import NAMES, is_function, make_policy, resolve
 from simscaleai.rollout.policy_environment import image_shapes, policy_environment
 from simscaleai.rollout.served_policy import ServedPolicy, is_server
 from simscaleai.sim.base_env import SimConfig
-from simscaleai.sim.factory import sim_config
+from simscaleai.sim.factory import env_config
 
 if TYPE_CHECKING:
     from simscaleai.models.policy import ModelPolicy
@@ -84,7 +84,7 @@ def find_policy_source(
         given = {key: value for key, value in given.items() if value is not None}
         settings = {"cameras": [], **given, **(env_kwargs or {})}
         settings["domain_randomization"] = randomize is not None
-        config = sim_config(None, **settings)
+        config = env_config(env_name or ENV, **settings)
         return PolicySource(env_name or ENV, config, TITLES.get(name, name), name)
     if is_server(name):
         return _served(name, env_name, randomize, robot)

@@ -10,6 +10,8 @@ After `import simscaleai.sim` also `gymnasium.make("simscaleai/PickPlace-v0")` a
 from __future__ import annotations
 
 import inspect
+import logging
+import multiprocessing
 import re
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,16 @@ import gymnasium
 from simscaleai.convert import converted
 from simscaleai.errors import UserError
 from simscaleai.registry import Registry
-from simscaleai.sim.autoreset import AutoresetMode
+from simscaleai.sim.autoreset import AutoresetMode, find_autoreset_mode
 from simscaleai.sim.base_env import BaseRobotEnv, SimConfig
 from simscaleai.sim.class_config import class_config, sim_config
+from simscaleai.sim.policy_env import PolicyEnv, SerialVectorEnv
 from simscaleai.sim.task import Task
 from simscaleai.sim.task_env import TaskEnv
 from simscaleai.sim.vector_env import TaskVectorEnv
 
+logger = logging.getLogger(__name__)
+_WARNED: set[str] = set()  # environments whose slowness this process has mentioned
 _NO_LIMIT = 2**31 - 1  # steps; three years of simulated time at the default control_dt
 
 _ENVS: Registry[Any] = Registry(
@@ -92,8 +97,10 @@ def make_vec_env(
 ) -> TaskVectorEnv:
     """Make `num_envs` environments that step together; without cameras unless asked.
 
+    A class without a `Task` gives a `SerialVectorEnv`, in which they run one after the other.
+
     Args:
-      env_name: one of `list_envs()` that is made from a `Task`.
+      env_name: one of `list_envs()`.
       num_envs: number of parallel environments.
       render_mode: None or "rgb_array".
       autoreset_mode: "next_step", "same_step" or "disabled", in any case, or Gymnasium's enum; see
@@ -105,16 +112,18 @@ def make_vec_env(
 
     Raises:
       UserError: an unknown name, field or value (for an unknown keyword it is a TypeError as well), or an
-        environment that has no `Task`.
+        environment that is neither made from a `Task` nor a `BaseRobotEnv`.
     """
     if config is None:
         kwargs.setdefault("cameras", [])
     task_class = _task_class(env_name)
     if task_class is None:
-        raise UserError(
-            f"The environment {env_name!r} has no Task and cannot run in a batch; use"
-            " gymnasium.vector.SyncVectorEnv with make_env instead."
-        )
+        if reward not in (None, "default"):
+            raise UserError(
+                f"The environment {env_name!r} has no Task and rewards by itself; leave reward out."
+            )
+        # it has what callers use of a TaskVectorEnv, with None for the task
+        return _serial_envs(env_name, num_envs, render_mode, autoreset_mode, config, kwargs)  # type: ignore[return-value]
     env = TaskVectorEnv(
         task_class,
         num_envs,
@@ -124,6 +133,64 @@ def make_vec_env(
         num_threads=num_threads,
     )
     env.task.set_reward(reward)
+    return env
+
+
+def make_policy_env(env_name: str, config: SimConfig) -> TaskEnv | PolicyEnv:
+    """Make a single environment that any policy of this package can act in.
+
+    Raises:
+      UserError: as of `make_vec_env`.
+    """
+    env = make_env(env_name, config=config)
+    if isinstance(env, TaskEnv):
+        return env
+    return PolicyEnv(env_name, _base_env(env_name, env))
+
+
+def env_config(env_name: str, **values: Any) -> SimConfig:
+    """Return the settings of an environment: those of its class, changed by `values`.
+
+    Raises:
+      UserError: an unknown name, field or value.
+    """
+    entry = _ENVS.get(env_name)
+    own = None if _task_class(env_name) is not None else class_config(entry, None, **values)
+    return sim_config(None, **values) if own is None else own
+
+
+def _serial_envs(
+    env_name: str,
+    num_envs: int,
+    render_mode: str | None,
+    autoreset_mode: str | AutoresetMode,
+    config: SimConfig | str | Path | None,
+    kwargs: dict[str, Any],
+) -> SerialVectorEnv:
+    if num_envs < 1:
+        raise UserError(f"num_envs is {num_envs}; it must be at least 1.")
+
+    def make() -> BaseRobotEnv:
+        return _base_env(env_name, make_env(env_name, render_mode, config=config, **kwargs))
+
+    envs = SerialVectorEnv(env_name, make, num_envs, find_autoreset_mode(autoreset_mode))
+    if num_envs > 1 and env_name not in _WARNED and multiprocessing.parent_process() is None:
+        _WARNED.add(env_name)
+        logger.warning(
+            "The environment %r has no Task, so its %d simulations run one after the other, which is slower;"
+            " a Task runs them as one batch.",
+            env_name,
+            num_envs,
+        )
+    return envs
+
+
+def _base_env(env_name: str, env: gymnasium.Env) -> BaseRobotEnv:
+    if not isinstance(env, BaseRobotEnv):
+        raise UserError(
+            f"The environment {env_name!r} is neither made from a Task nor a BaseRobotEnv; use"
+            " gymnasium.vector.SyncVectorEnv with make_env, which evaluate_policy and agents take."
+        )
     return env
 
 

@@ -16,7 +16,7 @@ from simscaleai.rendering import Renderer
 from simscaleai.rollout.gym_types import GymEnv
 from simscaleai.rollout.loop import run_episodes
 from simscaleai.rollout.policy_source import find_policy_source
-from simscaleai.sim.factory import make_env
+from simscaleai.sim.factory import make_policy_env
 from simscaleai.sim.scene_cameras import view_of
 from simscaleai.tools.figures.style import (
     BLUE,
@@ -69,7 +69,7 @@ def plot_cameras(
       UserError: the environment or a camera is unknown, or no render engine works here.
     """
     source = find_policy_source("scripted", env_name, randomize, robot=robot, env_kwargs=env_kwargs)
-    env: GymEnv = make_env(env_name, config=source.config)
+    env: GymEnv = make_policy_env(source.env_name, source.config)
     try:
         steps = run_episodes(env, source.policy(env), [episode_seed(seed, 0)])
         for _ in islice(steps, 1 + n_steps):  # the first item is the reset

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from simscaleai.rendering import Renderer
 from simscaleai.rendering.loading import visible
+from simscaleai.rollout.env_checks import task_of
 from simscaleai.sim.base_env import CameraConfig
 from simscaleai.sim.scene_cameras import OBSERVER, view_of
 from simscaleai.sim.vector_env import TaskVectorEnv
@@ -47,7 +48,9 @@ def clear_view(env: TaskVectorEnv, times: Iterable[object], size: tuple[int, int
 
 def _things(env: TaskVectorEnv) -> list[NDArray[np.intp]]:
     """Return the visible geoms of the hand, and of each object and goal."""
-    task, model = env.task, env.model
+    task, model = task_of(env), env.model
+    if task is None:  # which things matter, only a task says
+        return []
     hand = int(model.site_bodyid[task.controller.site])
     named = [model.body(name).id for name in (*task.mocap_bodies, *task.free_bodies)]
     geoms = visible(model)

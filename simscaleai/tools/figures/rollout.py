@@ -15,6 +15,7 @@ from simscaleai.errors import UserError, unknown_name
 from simscaleai.evaluation.following import fix_instruction
 from simscaleai.evaluation.policy_runner import EvalSpec, PolicyRunner
 from simscaleai.evaluation.suite import episode_seed
+from simscaleai.infos import read_success
 from simscaleai.policy import Policy
 from simscaleai.rendering import Renderer
 from simscaleai.rollout.loop import run_episodes
@@ -205,7 +206,7 @@ def _run(
         run_episodes(env, policy, seeds), None if n_steps is None else 1 + n_steps
     ):
         # physics goes on in ended envs, and must not count
-        success |= rollout.info["success"] & ~over
+        success |= read_success(rollout.info, n)[0] & ~over
         steps[~over] = rollout.length[~over]
         over[rollout.ended] = True
         yield steps, over, success, tuple(rollout.instructions or ())

@@ -22,11 +22,15 @@ import numpy as np
 
 from simscaleai.errors import UserError
 from simscaleai.evaluation.suite import episode_seed
+from simscaleai.infos import read_success
 from simscaleai.policy import Policy
 from simscaleai.rollout.env_checks import name_of, task_of
 from simscaleai.rollout.loop import run_episodes
-from simscaleai.sim.base_env import BaseRobotEnv
+from simscaleai.sim.policy_env import PolicyEnv
+from simscaleai.sim.task_env import TaskEnv
 from simscaleai.sim.tasks.instructed import InstructedTask
+
+LiveEnv = TaskEnv | PolicyEnv
 
 FRAME = 1 / 60  # s
 REST = 0.5  # s for which the end of an episode is shown
@@ -45,9 +49,7 @@ class Player:
         those whose instruction does not say what it asks for.
     """
 
-    def __init__(
-        self, env: BaseRobotEnv, policy: Policy, seed: int = 0, speed: float = 1.0
-    ) -> None:
+    def __init__(self, env: LiveEnv, policy: Policy, seed: int = 0, speed: float = 1.0) -> None:
         self.speed = speed
         self.paused = False
         self._seed = seed
@@ -57,7 +59,7 @@ class Player:
         self._clock = time.perf_counter()
         self.play(env, policy)
 
-    def play(self, env: BaseRobotEnv, policy: Policy) -> None:
+    def play(self, env: LiveEnv, policy: Policy) -> None:
         """Start the present episode anew, with another policy and perhaps another environment.
 
         `model` and `data` are new ones if the environment is. An instruction of the user's stays, if the task
@@ -120,7 +122,7 @@ class Player:
             return
         task = task_of(self.env)
         if isinstance(task, InstructedTask):
-            task.ask_now(self.env.core.sim, np.zeros(1, dtype=np.intp))
+            task.ask_now(self.env.sim, np.zeros(1, dtype=np.intp))
             self.data.mocap_pos[:] = self.env.data.mocap_pos  # or the old request would come back
         self._rollout.instructions[0] = sentence
         # what was planned for the old instruction is dropped
@@ -174,7 +176,7 @@ class Player:
             self._rest = REST
             if self._counts:
                 self.finished += 1
-                self.successes += bool(self._rollout.info.get("success", False))
+                self.successes += bool(read_success(self._rollout.info)[0][0])
 
     def _show(self) -> None:
         live, shown = self.env.data, self.data

@@ -15,9 +15,9 @@ from simscaleai.evaluation.report_folder import short_names
 from simscaleai.policy import Policy
 from simscaleai.rollout.policies import resolve_policy
 from simscaleai.rollout.policy_source import find_policy_source
-from simscaleai.sim.base_env import BaseRobotEnv
-from simscaleai.sim.factory import make_env
+from simscaleai.sim.factory import make_policy_env
 from simscaleai.storage.find_checkpoint import runs_in
+from simscaleai.tools.live.player import LiveEnv
 
 MOST = 100  # policies in a menu
 
@@ -50,10 +50,10 @@ class Policies:
         self.names = short_names(self._policies)
         self.title = ""
         self._env_name, self._robot, self._env_kwargs = env_name, robot, env_kwargs
-        self._env: BaseRobotEnv | None = None
+        self._env: LiveEnv | None = None
         self._made: tuple[object, ...] = ()  # what `_env` was made from
 
-    def load(self, index: int) -> tuple[BaseRobotEnv, Policy]:
+    def load(self, index: int) -> tuple[LiveEnv, Policy]:
         """Return an environment and its policy; the environment of the last call where it fits this one too.
 
         Raises:
@@ -65,13 +65,7 @@ class Policies:
         wanted = (source.env_name, source.config)
         env = self._env if self._made == wanted else None
         if env is None:
-            made = make_env(source.env_name, config=source.config)
-            if not isinstance(made, BaseRobotEnv):
-                raise UserError(
-                    f"The environment {source.env_name!r} is no BaseRobotEnv, whose simulation a viewer could"
-                    " show; show it with make_env(name, render_mode='human')."
-                )
-            env = made
+            env = make_policy_env(source.env_name, source.config)
         policy = source.policy(env)
         if env is not self._env:
             self.close()
