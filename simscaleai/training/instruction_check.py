@@ -29,6 +29,14 @@ _FRAMES = 64
 _OTHERS = 8  # requests that are tried beside the recorded one
 _LEAST = 4  # episodes; of fewer, the distance between two says little
 _PATIENCE = 0.25  # part of the run after which a policy should listen
+_ADVICE = (
+    "Demonstrations alone often do not teach it, since the place of the hand says what to do; train with"
+    " data.relabel=1, on a dataset with labels for every instruction (`simscale data relabel` adds them)."
+)
+_OTHERWISE = (
+    "The data ask for everything already (data.relabel), so look at the model: vla:film chooses by the words"
+    " where to look, model.auxiliary teaches where things are, and a large learning rate may teach nothing."
+)
 
 
 class InstructionCheck:
@@ -39,6 +47,7 @@ class InstructionCheck:
       actions: (n, action_dim), the recorded ones of these steps.
       instructions: n sentences, what the episodes were asked for.
       others: lists of n sentences that ask for something else, another request in each list.
+      relabeled: whether training draws instructions anew (`data.relabel`), for the advice in the warning.
     """
 
     def __init__(
@@ -47,10 +56,11 @@ class InstructionCheck:
         actions: torch.Tensor,
         instructions: Sequence[str],
         others: Sequence[Sequence[str]],
+        relabeled: bool = False,
     ) -> None:
         self._obs = {key: value.numpy() for key, value in obs.items()}
         self._instructions, self._others = list(instructions), [list(texts) for texts in others]
-        self._warned = False
+        self._relabeled, self._warned = relabeled, False
         n = len(actions)
         # mean distance between the actions of two different episodes
         self._spread = torch.cdist(actions, actions).sum().item() / max(n * (n - 1), 1)
@@ -69,7 +79,7 @@ class InstructionCheck:
         others = other_instructions(recorded, sentences)
         if len(recorded) < _LEAST or not others:
             return None
-        check = cls(frames["observations"], frames["actions"], recorded, others)
+        check = cls(frames["observations"], frames["actions"], recorded, others, data.relabels)
         return check if check._spread > 0 else None
 
     def __call__(self, policy: ModelPolicy) -> dict[str, float]:
@@ -99,11 +109,10 @@ class InstructionCheck:
         if effect is None or effect >= LISTENS or early or self._warned:
             return None
         self._warned = True
+        advice = _OTHERWISE if self._relabeled else _ADVICE
         return (
             f"The policy ignores its instruction so far: another one changes its first action by {effect:.1%}"
-            f" of what those of two episodes differ by ({METRIC}). Demonstrations alone often do not"
-            " teach it, since the place of the hand says what to do; train with data.relabel=1, on a dataset"
-            " with labels for every instruction (`simscale data relabel` adds them)."
+            f" of what those of two episodes differ by ({METRIC}). {advice}"
         )
 
 

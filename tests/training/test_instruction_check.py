@@ -106,6 +106,11 @@ def test_the_warning_comes_once_and_not_before_a_quarter_of_the_run(colors: Path
     assert text is not None and "1.2%" in text and "data.relabel=1" in text
     assert check.warning(50, 100, {METRIC: 0.01}) is None
     assert check.warning(50, 100, {}) is None
+    # what is done already is no advice
+    other = InstructionCheck.of(TrajectoryDataset(colors, relabel=1.0))
+    assert other is not None
+    text = other.warning(25, 100, {METRIC: 0.012})
+    assert text is not None and "vla:film" in text and "data relabel" not in text
 
 
 @pytest.mark.parametrize("name", ["test-deaf", "test-talkative"])

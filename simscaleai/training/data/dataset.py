@@ -194,6 +194,11 @@ class TrajectoryDataset(BatchedDataset):
             array.reader.open_shards = max(OPEN_SHARDS, 2 * (least // largest + 1))
         return vectors, dict(frames)
 
+    @property
+    def relabels(self) -> bool:
+        """Whether samples get instructions drawn anew, beside those of their episodes."""
+        return self._relabeling is not None
+
     def __len__(self) -> int:
         return len(self._vectors) if self._relabeling is None else len(self._relabeling)
 
