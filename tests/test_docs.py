@@ -104,8 +104,10 @@ def run_command(block: Block, words: list[str], may_fail: bool = False) -> None:
         assert words[0] == "simscale", (
             f"{block}: {words[0]!r} is not run here; mark the block no-run"
         )
+        # the imitation that a warm start begins with has steps in proportion to its environments
+        fewer = ["num_envs=8"] if "--init-from" in words else []
         try:
-            main(words[1:])
+            main([*words[1:], *fewer])
         except SystemExit as end:
             assert may_fail or not end.code, f"{block}: {shlex.join(words)} ended with {end.code}"
         finally:
