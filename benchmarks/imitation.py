@@ -81,7 +81,7 @@ RECIPES = {
         "pick_place", 1000, 0.1, THREE_CAMERAS, randomize="default"
     ),
     "vla_reach_color": Demonstrations(
-        "reach_color", 1000, 0.1, ("wrist_cam",), phrasings=("held_out",)
+        "reach_color", 1000, 0.1, TWO_CAMERAS, phrasings=("held_out",)
     ),
     "vla_pick_place_color": Demonstrations(
         "pick_place_color", 1600, 0.1, TWO_CAMERAS, phrasings=("held_out",)
@@ -140,8 +140,13 @@ def recorded(wanted: Demonstrations, seed: int, folder: Path, workers: int) -> P
     return path
 
 
-def improved(settings: RunConfig, seed: int, options: argparse.Namespace) -> tuple[Path, int]:
-    """Run DAgger from a trained policy; return the last policy, and the number of all episodes."""
+def improved(
+    settings: RunConfig, seed: int, switch: bool, options: argparse.Namespace
+) -> tuple[Path, int]:
+    """Run DAgger from a trained policy; return the last policy, and the number of all episodes.
+
+    With `switch`, the policy drives by other instructions than those that its episodes began with.
+    """
     trained = settings.train_config().checkpoint_folder / "final.pt"
     output = options.output / f"{settings.name}.h5"
     found = dagger(
@@ -152,6 +157,7 @@ def improved(settings: RunConfig, seed: int, options: argparse.Namespace) -> tup
         rounds=options.rounds,
         episodes=options.driven,
         seed=seed,
+        switch_instructions=switch,
         overwrite=True,
         show_progress=False,
     )
@@ -179,7 +185,7 @@ def run(named: str, seed: int, data: Path, options: argparse.Namespace) -> list[
     policy: Path = settings.train_config().checkpoint_folder / "final.pt"
     count = wanted.count
     if DAGGER in named.split(":"):
-        policy, count = improved(settings, seed, options)
+        policy, count = improved(settings, seed, "held_out" in wanted.phrasings, options)
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
     lines = []
     for phrasings in wanted.phrasings:

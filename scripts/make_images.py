@@ -35,7 +35,7 @@ INGREDIENTS = {
     " log.log_every=20 trainer.eval_every=300 checkpoints.save_every=0",
     RUNS
     / "reach_color.h5": "datagen --env-name reach_color --n-episodes 1000 --noise 0.1 --only-success"
-    " --cameras wrist_cam --output {}",
+    " --cameras wrist_cam,front_cam --output {}",
     RUNS / "reach_color/config.yaml": "train --config configs/train/vla_reach_color.yaml"
     " --dataset runs/images/reach_color.h5 --name images/reach_color",
     RUNS / "reach/config.yaml": "rl --config configs/rl/reach.yaml --name images/reach"
