@@ -13,7 +13,8 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY configs configs
 COPY simscaleai simscaleai
 # of two builds of a version, pip takes the one with a suffix: +cpu
-RUN pip install --extra-index-url https://download.pytorch.org/whl/cpu -c constraints.txt ".[viz,serve]"
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN pip install --extra-index-url "$TORCH_INDEX" -c constraints.txt ".[viz,serve]"
 # compile the renderer once; any user may run the image and add to the cache
 RUN python -c "from simscaleai.sim import make_env; make_env('reach', 'rgb_array', render_engine='warp').reset(seed=0)"
 RUN chmod -R a+rwX /opt/kernels && rm -rf /src && mkdir -m 777 /work

@@ -62,7 +62,7 @@ def test_the_images_differ_in_the_build_of_torch_alone() -> None:
     def steps(name: str) -> list[str]:
         lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
         return [
-            line.replace(" --extra-index-url https://download.pytorch.org/whl/cpu", "")
+            line.replace(' --extra-index-url "$TORCH_INDEX"', "")
             for line in lines
             if line.startswith(("FROM", "WORKDIR", "COPY", "RUN", "ENTRYPOINT", "CMD"))
         ]

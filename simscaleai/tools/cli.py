@@ -5,6 +5,8 @@ Each command imports slow libraries itself, so that `simscale --help` answers at
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -65,6 +67,10 @@ def root(
 
 def main(args: list[str] | None = None) -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # redirected on Windows, output has the system's encoding, which lacks most characters
+            stream.reconfigure(errors="backslashreplace")
     app(args=args, prog_name="simscale")
 
 

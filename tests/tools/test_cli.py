@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -18,6 +19,7 @@ from simscaleai.rl.settings import RLConfig
 from simscaleai.tools import cli
 from simscaleai.tools.app import app, with_flags
 from simscaleai.tools.commands import data
+from simscaleai.tools.console import table
 from simscaleai.training import TrainConfig
 from simscaleai.training.run_config import RunConfig
 
@@ -56,6 +58,16 @@ def test_help_imports_no_heavy_library() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "imported []"
     assert all(command in done.stdout for command in COMMANDS)
+
+
+def test_output_of_another_encoding_loses_no_table(monkeypatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")  # redirected on Windows
+    monkeypatch.setattr(sys, "stdout", out)
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    table("\u00e4 \u2192 b", ["name"], [("\u2192",)])
+    out.flush()
+    assert b"\xe4 \\u2192 b" in out.buffer.getvalue()  # type: ignore[attr-defined]
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
