@@ -118,6 +118,8 @@ class ShardFolder:
             self._lock.take()  # refuses while another process generates
             shutil.rmtree(self.path, ignore_errors=True)
         self.close()
+        if os.name != "posix":  # where the open file of the lock was in the way
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def shards(self) -> list[Path]:
         return sorted(self.path.glob("*.npz"))

@@ -128,7 +128,9 @@ def _load_file(path: Path) -> Payload:
     with guarded(f"The file {str(path)!r}", "only checkpoints saved by this package can be loaded"):
         _check_archive(path)
         # mapped: the policy of a large training checkpoint is read without the optimizer's state
-        payload = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        # (Windows replaces no file that is mapped, such as the checkpoint that a resumed run writes again)
+        mapped = os.name == "posix"
+        payload = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         return _checked(payload, path)
 
 
