@@ -1,4 +1,4 @@
-"""Whether LeRobot reads our exports, and whether we read what LeRobot writes.
+"""Whether LeRobot reads our exports, whether we read what LeRobot writes, and whether it acts in our tasks.
 
     python3.12 -m venv /tmp/lerobot                 # lerobot 0.6 needs Python 3.12 and its own torch
     /tmp/lerobot/bin/pip install 'lerobot[dataset]'
@@ -6,7 +6,12 @@
 
 This process needs `simscaleai`, the other one `lerobot`; they share files only. Checked: frames, tasks,
 statistics, delta timestamps and batches of three exports (images, videos, subtasks) by `LeRobotDataset`, and
-two folders that `LeRobotDataset.create` wrote, imported. `docs/datasets.md` records versions and outcome.
+two folders that `LeRobotDataset.create` wrote, imported.
+
+--evaluate PYTHON names an interpreter that has both; there `lerobot-train` learns for a few steps from an
+export, `lerobot-eval` runs the policy in the environments of `simscaleai.tools.envhub`, and `make_env` of an
+`env.py` is called as by a Hub repository. --ray PYTHON names one that has Ray, whose `ray.data.read_parquet`
+reads an export and a manifest. `docs/datasets.md` records versions and outcome.
 """
 
 from __future__ import annotations
@@ -48,6 +53,8 @@ def write(folder: Path) -> None:
     export_dataset(path, folder / "videos", video=True, show_progress=False)
     export_dataset(path, folder / "subtasks", subtasks=True, show_progress=False)
     arrays = {}
+    shards = folder / "shards"
+    generate_dataset("reach", 6, str(shards), "scripted", shard_episodes=2, show_progress=False)
     with open_dataset(path) as data:
         assert data.contract is not None
         vectors = [k for k in data.obs_keys if len(data.contract.obs_shapes[k]) == 1]
@@ -173,26 +180,119 @@ def inside(folder: Path) -> None:
     print(json.dumps({name: version(name) for name in names}))
 
 
+HUB_ENV = """
+from functools import partial
+from simscaleai.tools import envhub
+make_env = partial(envhub.make_env, task="reach", cameras=("wrist_cam",))
+"""
+
+
+def evaluate(folder: Path) -> None:
+    """In a process with LeRobot and this package: train on an export, and act in our environments."""
+    from lerobot.envs.utils import _call_make_env, _import_hub_module, _normalize_hub_result
+
+    binaries = Path(sys.executable).parent
+    small = ("chunk_size=8", "n_action_steps=8", "dim_model=32", "n_heads=2", "dim_feedforward=32")
+    shape = [f"--policy.{word}" for word in (*small, "n_encoder_layers=1", "use_vae=false")]
+    dataset = ["--dataset.repo_id=local/check", f"--dataset.root={folder / 'images'}"]
+    quick = ["--steps=3", "--batch_size=2", "--num_workers=0", "--wandb.enable=false"]
+    policy = ["--policy.type=act", "--policy.device=cpu", "--policy.push_to_hub=false"]
+    policy += ["--policy.pretrained_backbone_weights=null", *shape]
+    trained = folder / "trained"
+    command = [
+        str(binaries / "lerobot-train"),
+        *dataset,
+        *quick,
+        *policy,
+        f"--output_dir={trained}",
+    ]
+    subprocess.run(command, check=True)
+    weights = trained / "checkpoints" / "last" / "pretrained_model"
+    ours = ["--env.discover_packages_path=simscaleai.tools.envhub", "--env.type=simscale"]
+    ours += [
+        "--env.task=pick_place",
+        f"--env.cameras=[{','.join(CAMERAS)}]",
+        "--env.episode_length=10",
+    ]
+    episodes = [
+        "--eval.n_episodes=2",
+        "--eval.batch_size=2",
+        f"--output_dir={folder / 'evaluated'}",
+    ]
+    command = [str(binaries / "lerobot-eval"), *ours, *episodes]
+    command += [f"--policy.path={weights}", "--policy.device=cpu"]
+    subprocess.run(command, check=True)
+    found = json.loads((folder / "evaluated" / "eval_info.json").read_text())
+    assert found["overall"]["n_episodes"] == 2 and 0 <= found["overall"]["pc_success"] <= 100
+    assert list((folder / "evaluated").rglob("*.mp4"))
+    # as `lerobot.envs.make_env("you/repo", trust_remote_code=True)`, after its download
+    (folder / "env.py").write_text(HUB_ENV)
+    module = _import_hub_module(str(folder / "env.py"), "you/repo")
+    result = _call_make_env(module, n_envs=2, use_async_envs=False, cfg=None)
+    ((env,),) = [suite.values() for suite in _normalize_hub_result(result).values()]
+    obs, _ = env.reset(seed=[1, 2])
+    assert obs["pixels"]["wrist_cam"].shape == (2, 64, 64, 3)
+    env.close()
+    print(json.dumps({name: version(name) for name in ("lerobot", "torch", "mujoco")}))
+
+
+def read_by_ray(folder: Path) -> None:
+    """In a process with Ray: read the frames of an export, and a manifest."""
+    # read when ray is imported; a busy machine takes longer than its half minute
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")
+    import ray
+
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    arrays = np.load(folder / "arrays.npz")
+    rows = ray.data.read_parquet(str(folder / "images" / "data")).sort("index").take_all()
+    actions = np.concatenate([arrays[f"action_{i}"] for i in range(3)])
+    assert np.array_equal(np.stack([row["action"] for row in rows]), actions)
+    shards = ray.data.read_parquet(str(folder / "shards" / "manifest.parquet")).take_all()
+    assert sorted(row["shard"] for row in shards) == [f"shard-0000{i}.h5" for i in range(3)]
+    assert sum(row["episodes"] for row in shards) == 6
+    ray.shutdown()
+    print(json.dumps({"ray": version("ray"), "pyarrow": version("pyarrow")}))
+
+
+PARTS = {"inside": inside, "evaluate": evaluate, "ray": read_by_ray}
+
+
+def run_part(part: str, python: str, folder: Path) -> None:
+    """Run a part in another interpreter and print which versions passed."""
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "cache")}
+    if part != "evaluate":  # the others have this package neither installed nor in reach
+        offline.pop("PYTHONPATH", None)
+    command = [python, __file__, "--part", part, "--folder", str(folder)]
+    run = subprocess.run(command, env=offline, capture_output=True, text=True, cwd=folder)
+    if run.returncode:
+        sys.exit(run.stdout + run.stderr)
+    found = json.loads(run.stdout.splitlines()[-1])
+    print(f"{part}: passed with " + ", ".join(f"{name} {number}" for name, number in found.items()))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--python", default=sys.executable, help="interpreter that has lerobot")
-    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--python", help="interpreter that has lerobot")
+    parser.add_argument("--evaluate", help="interpreter that has lerobot and this package")
+    parser.add_argument("--ray", help="interpreter that has Ray")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.inside is not None:
-        inside(arguments.inside)
+    if arguments.part is not None:
+        PARTS[arguments.part](arguments.folder)
         return
+    if not (arguments.python or arguments.evaluate or arguments.ray):
+        parser.error("name an interpreter: --python, --evaluate or --ray")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write(folder)
-        offline = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "cache")}
-        offline.pop("PYTHONPATH", None)
-        command = [arguments.python, __file__, "--inside", str(folder)]
-        run = subprocess.run(command, env=offline, capture_output=True, text=True)
-        if run.returncode:
-            sys.exit(run.stderr)
-        read_back(folder)
-        found = json.loads(run.stdout.splitlines()[-1])
-        print("passed with " + ", ".join(f"{name} {number}" for name, number in found.items()))
+        if arguments.python:
+            run_part("inside", arguments.python, folder)
+            read_back(folder)
+        if arguments.evaluate:
+            run_part("evaluate", arguments.evaluate, folder)
+        if arguments.ray:
+            run_part("ray", arguments.ray, folder)
 
 
 if __name__ == "__main__":
