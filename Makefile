@@ -8,7 +8,7 @@ demo: .venv/.installed  ## the whole loop on pick_place: demonstrations, trainin
 	.venv/bin/python -m simscaleai.tools.cli demo
 
 test: lint  ## linters, types and the fast tests
-	.venv/bin/python -m pytest -n 2 -m "not slow"
+	.venv/bin/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-all: lint  ## every test
 	.venv/bin/python -m pytest

@@ -29,7 +29,8 @@ from simscaleai.errors import UserError
 from simscaleai.storage.hdf5 import SafeFile
 
 MAX_BYTES = 32 * 2**20
-SECONDS = 5.0  # without progress
+SECONDS = 5.0  # of the child's processor time without progress: on a busy machine it takes longer
+_PATIENCE = 12  # times as long on the clock
 MEMORY = 2**30  # bytes beyond what this process has
 _MAX_DEPTH = 8
 _GOOD, _TOO_LARGE = b"+", b"!"
@@ -85,7 +86,7 @@ def _problem(read: Callable[[int], object]) -> str:
     os.close(writer)
     last = b""
     try:
-        while select.select([reader], [], [], SECONDS)[0]:
+        while _heard(reader, child):
             received = os.read(reader, 4096)
             if not received:
                 break
@@ -101,6 +102,26 @@ def _problem(read: Callable[[int], object]) -> str:
     if os.WIFSIGNALED(status):
         return f"ends the program (signal {os.WTERMSIG(status)})"
     return "" if last == _GOOD else "ends the program"
+
+
+def _heard(reader: int, child: int) -> bool:
+    """Wait for a heartbeat or the end of the child; False if it makes no progress."""
+    _, before = _state(child)
+    for _ in range(_PATIENCE):
+        if select.select([reader], [], [], SECONDS)[0]:
+            return True
+        state, busy = _state(child)
+        # asleep, it waits for something that will not come; else it may wait for a processor
+        if state == "S" or busy - before > 0.9 * SECONDS:
+            return False
+    return False
+
+
+def _state(process: int) -> tuple[str, float]:
+    """Return the state of a child that has not been waited for, and the seconds that it has run."""
+    # after the name, which may hold anything: the state, and in fields 11 and 12 user and system time
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return fields[0], (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _child(read: Callable[[int], object], writer: int) -> None:

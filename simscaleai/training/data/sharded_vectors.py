@@ -23,6 +23,7 @@ from simscaleai.training.data.vector_layout import Tables, VectorLayout, empty_t
 from simscaleai.training.data.vectors import Features, Vectors, take_rows
 
 _SAMPLED_SHARDS = 4  # from which quantiles are estimated
+_FEATURE_SHARDS = 8  # from which everything is estimated that the manifest does not have
 
 
 class ShardedVectors(Vectors):
@@ -78,15 +79,14 @@ class ShardedVectors(Vectors):
     def statistics(self, name: str, features: Features | None = None) -> Statistics:
         """Return statistics of a table: mean, deviation and range over every step.
 
-        They are merged from the manifest, or for `features` from one pass over all shards. Quantiles are
-        those of `_SAMPLED_SHARDS` shards, spread evenly.
+        They are merged from the manifest, but those of `features` are of `_FEATURE_SHARDS` shards: reading a
+        large dataset before the first step would take minutes. Quantiles are those of `_SAMPLED_SHARDS`
+        shards. Both are spread evenly.
         """
-        shards = range(len(self._reader.shard_steps))
         if features is not None:
             parts = [
                 ArrayStatistics.of(features(self._tables(j)[name]).numpy())
-                for j in shards
-                if self._reader.shard_steps[j]
+                for j in self._sampled(_FEATURE_SHARDS)
             ]
             found = ArrayStatistics.merge(parts)
         else:
@@ -95,14 +95,19 @@ class ShardedVectors(Vectors):
             if name == "actions" and self._layout.requests:
                 labels = self._recorded([LABELS])
                 found = ArrayStatistics.merge([found, *labels.split(self._layout.requests)])
-        sampled = np.unique(np.linspace(0, len(shards) - 1, _SAMPLED_SHARDS).round().astype(int))
-        tables = torch.cat([self._tables(j)[name] for j in sampled.tolist()])
+        tables = torch.cat([self._tables(j)[name] for j in self._sampled(_SAMPLED_SHARDS)])
         of_sample = Statistics.of(tables if features is None else features(tables))
         mean, std, low, high = (
             torch.from_numpy(v).float()
             for v in (found.mean, np.sqrt(found.variance), found.low, found.high)
         )
         return Statistics(mean, std, low, high, of_sample.low, of_sample.high)
+
+    def _sampled(self, count: int) -> list[int]:
+        """Return up to `count` of the shards that have steps of the split, spread evenly."""
+        filled = np.flatnonzero(self._reader.shard_steps)
+        which = np.unique(np.linspace(0, len(filled) - 1, count).round().astype(int))
+        return [int(j) for j in filled[which]]
 
     def digests(self) -> dict[str, str]:
         # of the files as the manifest has them: hashing every value would read the whole folder
