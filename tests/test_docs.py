@@ -134,7 +134,7 @@ def server(words: list[str]) -> Iterator[None]:
         [sys.executable, "-m", "simscaleai.tools.cli", *words[1:]], env=surroundings()
     )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break

@@ -203,7 +203,8 @@ def same_environment(sources: Sequence[PolicySource]) -> list[PolicySource]:
         if found:
             raise UserError(
                 f"{first.name} and {source.name} act in environments that differ: {'; '.join(found)}."
-                " Compare policies that were trained in the same one, or name one with env_name."
+                " Compare policies that were trained in the same one, or say what holds for both:"
+                " --env-name NAME, --env SETTING=VALUE."
             )
         fitted.append(source)
     return fitted
