@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 
 from simscaleai.array_types import Array
 from simscaleai.convert import converted
+from simscaleai.errors import UserError
 from simscaleai.observations import flatten_state
-from simscaleai.sim.base_env import BaseRobotEnv
 from simscaleai.sim.factory import make_env as make_single_env
 from simscaleai.sim.scene_cameras import scene_cameras
+from simscaleai.sim.task_env import TaskEnv
 
 Obs = dict[str, Any]
 """{"agent_pos": state (d,) float32, "pixels": {camera: (H, W, 3) uint8}}; without cameras no "pixels"."""
@@ -50,16 +51,20 @@ class LeRobotEnv(gym.Env[Obs, NDArray[np.float32]]):
       _max_episode_steps: longest episode, in steps; the name that `lerobot-eval` asks for.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}
     render_mode = "rgb_array"
 
     def __init__(
         self, task: str, cameras: Sequence[str] = (), image_size: int = 64, **settings: Any
     ) -> None:
         found = scene_cameras(task, cameras, image_size, **settings) if cameras else []
-        self._env: BaseRobotEnv = make_single_env(
-            task, render_mode="rgb_array", **{**settings, "cameras": found}
-        )
+        made = make_single_env(task, render_mode="rgb_array", **{**settings, "cameras": found})
+        if not isinstance(made, TaskEnv):
+            raise UserError(
+                f"The environment {task!r} is no `Task`, which LeRobot's names are taken from; register a"
+                " task instead."
+            )
+        self._env = made
         self.task = task
         self._cameras = [camera.name for camera in found]
         self._max_episode_steps = self._env.config.max_episode_steps
@@ -89,7 +94,7 @@ class LeRobotEnv(gym.Env[Obs, NDArray[np.float32]]):
         about = {**_plain(info), "is_success": success}
         return self._converted(obs), float(reward), bool(terminated), bool(truncated), about
 
-    def render(self) -> Array:  # type: ignore[override]  # one frame, (H, W, 3) uint8
+    def render(self) -> Array:  # one frame, (H, W, 3) uint8
         frame = self._env.render()
         assert frame is not None
         return frame

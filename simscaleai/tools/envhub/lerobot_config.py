@@ -31,11 +31,11 @@ class SimScaleEnv(EnvConfig):
     def __post_init__(self) -> None:
         env = LeRobotEnv(**self.gym_kwargs)
         self.fps = env.metadata["render_fps"]
-        state, action = env.observation_space["agent_pos"], env.action_space
+        obs, _ = env.reset(seed=0)
         env.close()
         self.features = {
-            ACTION: PolicyFeature(FeatureType.ACTION, action.shape),
-            "agent_pos": PolicyFeature(FeatureType.STATE, state.shape),
+            ACTION: PolicyFeature(FeatureType.ACTION, env.action_space.shape),
+            "agent_pos": PolicyFeature(FeatureType.STATE, obs["agent_pos"].shape),
         }
         self.features_map = {ACTION: ACTION, "agent_pos": OBS_STATE}
         shape = (self.image_size, self.image_size, 3)
