@@ -238,8 +238,6 @@ def evaluate(folder: Path) -> None:
 
 def read_by_ray(folder: Path) -> None:
     """In a process with Ray: read the frames of an export, and a manifest."""
-    # read when ray is imported; a busy machine takes longer than its half minute
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")
     import ray
 
     ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)

@@ -14,6 +14,8 @@ from simscaleai.errors import UserError
 from simscaleai.executors.executor import MAX_TRIES, Option, T, import_engine, killed_too_often
 from simscaleai.guards import reason
 
+_STARTS = 4  # attempts to start Ray, if it is too slow
+
 
 class Ray:
     """Runs tasks on Ray: on a Ray of this machine that is bound to loopback, unless a cluster is named.
@@ -80,10 +82,15 @@ class Ray:
                 "include_dashboard": False,
                 "_node_ip_address": "127.0.0.1",
             }
-        try:
-            self._ray.init(**settings, logging_level="ERROR")
-        except Exception as error:  # a slow start is a bare Exception in Ray
-            raise UserError(f"Ray cannot be started or joined: {reason(error)}.") from error
+        for further in reversed(range(_STARTS)):
+            try:
+                self._ray.init(**settings, logging_level="ERROR")
+                break
+            except Exception as error:  # a slow start is a bare Exception in Ray
+                self._ray.shutdown()
+                # Ray gives itself half a minute, which a machine that is busy with other things exceeds
+                if not (further and "timed out" in str(error)):
+                    raise UserError(f"Ray cannot be started or joined: {reason(error)}.") from error
         self._started = True
 
 

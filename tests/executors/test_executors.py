@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 import time
+import types
 from functools import partial
 from pathlib import Path
 
@@ -120,6 +121,30 @@ def test_a_package_that_is_not_installed(tmp_path, monkeypatch, name, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingPackageError, match=rf"needs {package}.*simscaleai\[{name}\]"):
         executor_from_text(name, 2, tmp_path)
+
+
+def test_ray_gets_further_attempts_to_start(monkeypatch):
+    """Ray gives itself half a minute, which is too short on a busy machine."""
+    failures = iter([Exception("The current node timed out during startup.")] * 2)
+    calls = []
+
+    def init(**settings):
+        calls.append("init")
+        if (error := next(failures, None)) is not None:
+            raise error
+
+    fake = types.SimpleNamespace(
+        init=init,
+        is_initialized=lambda: False,
+        shutdown=lambda: calls.append("shutdown"),
+    )
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    executor = Ray(2)
+    executor._start()
+    assert calls == ["init", "shutdown", "init", "shutdown", "init"]
+    failures = iter([ValueError("no such address")])
+    with pytest.raises(UserError, match=r"started or joined: no such address\.$"):
+        executor._start()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="needs submitit")
