@@ -81,8 +81,8 @@ def _readers(actor: BehaviorCloning) -> list[nn.Linear]:
 def _fold(layer: nn.Linear, scale: torch.Tensor, shift: torch.Tensor) -> None:
     """Make a layer do for x what it did for scale x + shift, of the first entries (d,) of its input."""
     weight = layer.weight[:, : len(scale)]  # (out, d), a view
-    layer.bias += weight @ shift
-    weight *= scale
+    layer.bias.add_(weight @ shift)
+    weight.mul_(scale)
 
 
 def _check(agent: PixelPPOAgent, clone: ModelPolicy, env: GymEnv, source: str) -> None:
