@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import cast
 
 import gymnasium
 import mujoco
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from simscaleai.array_types import Array, FloatArray
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
+from simscaleai.policy import Policy
 from simscaleai.rendering import Images, Renderer
 from simscaleai.rendering.render_state import POSE_FIELDS, VISUAL_FIELDS, RenderState
 from simscaleai.sim.base_env import BaseRobotEnv, SimConfig
@@ -36,7 +38,7 @@ OBSERVATION = "observation"
 """Key of an observation that is an array and no dict."""
 
 
-class PolicyEnv(gymnasium.Env[ObsDict, Array]):
+class PolicyEnv(gymnasium.Env):
     """One environment; see the module docstring.
 
     Args:
@@ -66,8 +68,9 @@ class PolicyEnv(gymnasium.Env[ObsDict, Array]):
         self.action_space = spaces.Box(-1.0, 1.0, (int(np.prod(space.shape)),), np.float32)
         self.contract = _contract(name, self)
         # a user's own scripted policy, if the class has one
-        if callable(getattr(env, "expert", None)):
-            self.expert = env.expert
+        expert: Callable[[], Policy] | None = getattr(env, "expert", None)
+        if callable(expert):
+            self.expert = expert
 
     @property
     def data(self) -> mujoco.MjData:
@@ -144,13 +147,16 @@ class SerialVectorEnv(SyncVectorEnv):
 
     @property
     def _first(self) -> PolicyEnv:
-        first: PolicyEnv = self.envs[0]
-        return first
+        return self._policy_envs[0]
+
+    @property
+    def _policy_envs(self) -> list[PolicyEnv]:
+        return cast(list[PolicyEnv], self.envs)
 
     @property
     def sim(self) -> SerialSims:
         """The simulations, to be drawn."""
-        return SerialSims([env.sim for env in self.envs])
+        return SerialSims([env.sim for env in self._policy_envs])
 
     def states(self) -> FloatArray:
         """Return the physics states for replay, (n, nstate); see `Sim.states`."""

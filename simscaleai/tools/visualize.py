@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,14 @@ from simscaleai.tools.figures.camera_figure import plot_cameras
 from simscaleai.tools.figures.curves import plot_rl, plot_training
 from simscaleai.tools.figures.dataset_figure import plot_dataset
 from simscaleai.tools.figures.rollout import RolloutFrame, find_episodes, record
+from simscaleai.tools.figures.run_groups import REINFORCEMENT, TRAINING, find_runs, plot_several
 from simscaleai.tools.figures.scenes import contact_sheet, plot_env
 from simscaleai.tools.figures.style import check_target, save_or_show
 from simscaleai.tools.figures.tiles import compose
 from simscaleai.tools.figures.trajectory import plot_trajectory
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "check_target",
@@ -40,8 +44,10 @@ __all__ = [
     "plot_dataset",
     "plot_env",
     "plot_rl",
+    "plot_rl_runs",
     "plot_trajectory",
     "plot_training",
+    "plot_training_runs",
     "record_video",
     "save_or_show",
     "write_rollout",
@@ -57,6 +63,36 @@ class VideoSummary(TypedDict):
     frames: int
     n_episodes: int
     successes: int
+
+
+def plot_training_runs(runs: Sequence[str | Path]) -> Figure:
+    """Draw one training run as `plot_training`, and several as means over their seeds, with a band.
+
+    Args:
+      runs: runs, and folders of runs such as a sweep.
+
+    Raises:
+      UserError: a run does not exist, or is one of reinforcement learning.
+    """
+    found = find_runs(runs)
+    if len(found) == 1:
+        return plot_training(found[0])
+    return plot_several(found, TRAINING, "optimizer steps")
+
+
+def plot_rl_runs(runs: Sequence[str | Path]) -> Figure:
+    """Draw one run of reinforcement learning as `plot_rl`, and several as `plot_training_runs` does.
+
+    Args:
+      runs: as of `plot_training_runs`.
+
+    Raises:
+      UserError: a run does not exist, or is one on a dataset.
+    """
+    found = find_runs(runs)
+    if len(found) == 1:
+        return plot_rl(found[0])
+    return plot_several(found, REINFORCEMENT, "environment steps")
 
 
 @converted

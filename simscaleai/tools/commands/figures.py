@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -53,7 +54,14 @@ Camera = Annotated[
         help="Camera, such as front_cam:640x360; default: one that shows hand, object and goal.",
     ),
 ]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or its name in runs/.")]
+Runs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN...",
+        help="Folder of a run, or its name in runs/; several, or a folder of runs such as a sweep, are drawn"
+        " as means over their seeds.",
+    ),
+]
 
 
 @app.command(
@@ -148,13 +156,37 @@ def viz_cameras(
 
 @app.command(
     "viz-dataset",
-    epilog=examples("simscale viz-dataset data/reach.h5 --save dataset_stats.png"),
+    epilog=examples(
+        "simscale viz-dataset data/reach.h5 --save dataset_stats.png",
+        "simscale viz-dataset data/reach.h5 --html --episodes 100 --save reach.html",
+    ),
 )
-def viz_dataset(dataset: Dataset, save: Save = None) -> None:
-    """Draw lengths, rewards and actions of a dataset."""
+def viz_dataset(
+    dataset: Dataset,
+    save: Save = None,
+    html: Annotated[
+        bool,
+        typer.Option(
+            "--html",
+            help="Write a page of episodes that play, with filters; default file: dataset.html.",
+        ),
+    ] = False,
+    episodes: Annotated[
+        int, typer.Option(min=1, max=1000, help="Number of episodes on the page of --html.")
+    ] = 48,
+) -> None:
+    """Draw lengths, rewards and actions of a dataset, or write a page to browse its episodes."""
     from simscaleai.tools import visualize
 
-    _make(save, lambda: visualize.plot_dataset(dataset))
+    if not html:
+        _make(save, lambda: visualize.plot_dataset(dataset))
+        return
+    from simscaleai.tools.report.dataset_page import write_dataset_page
+
+    path = save or Path("dataset.html")
+    words = ["simscale", "viz-dataset", str(dataset), "--html", "--episodes", str(episodes)]
+    count = write_dataset_page(dataset, path, episodes, shlex.join([*words, "--save", str(path)]))
+    echo(f"Wrote {path} with {count} episodes; open it in a browser.")
 
 
 @app.command(
@@ -173,21 +205,32 @@ def viz_trajectory(
 
 
 @app.command(
-    "viz-training", epilog=examples("simscale viz-training runs/pick_place --save training.png")
+    "viz-training",
+    epilog=examples(
+        "simscale viz-training runs/pick_place --save training.png",
+        "simscale viz-training runs/a runs/b --save both.png",
+        "simscale viz-training runs/sweep --save sweep.png",
+    ),
 )
-def viz_training(run: Run, save: Save = None) -> None:
-    """Draw the curves of a training run."""
+def viz_training(runs: Runs, save: Save = None) -> None:
+    """Draw the curves of training runs."""
     from simscaleai.tools import visualize
 
-    _make(save, lambda: visualize.plot_training(run))
+    _make(save, lambda: visualize.plot_training_runs(runs))
 
 
-@app.command("viz-rl", epilog=examples("simscale viz-rl checkpoints/ppo_reach --save rl.png"))
-def viz_rl(run: Run, save: Save = None) -> None:
-    """Draw the curves of a reinforcement learning run."""
+@app.command(
+    "viz-rl",
+    epilog=examples(
+        "simscale viz-rl checkpoints/ppo_reach --save rl.png",
+        "simscale viz-rl runs/ppo_0 runs/ppo_1 --save seeds.png",
+    ),
+)
+def viz_rl(runs: Runs, save: Save = None) -> None:
+    """Draw the curves of reinforcement learning runs."""
     from simscaleai.tools import visualize
 
-    _make(save, lambda: visualize.plot_rl(run))
+    _make(save, lambda: visualize.plot_rl_runs(runs))
 
 
 @app.command(

@@ -38,6 +38,8 @@ COLUMNS = 3
 def plot_training(run: str | Path) -> Figure:
     """Plot loss, success rate (or action error), learning rate and speed of a training run.
 
+    Several runs are drawn by `run_groups.plot_several`.
+
     Args:
       run: folder of the run, or its name in `runs/`.
 
@@ -75,7 +77,7 @@ def draw_loss(axes: Axes, metrics: Metrics) -> None:
     if "eval_loss" in metrics.series:
         _points(axes, metrics.series["eval_loss"], "validation", RED)
     axes.set(title="Loss", ylabel="loss per sample")
-    _log(axes, recorded)  # losses fall by orders of magnitude
+    log_axis(axes, recorded)  # losses fall by orders of magnitude
     axes.legend()
 
 
@@ -164,7 +166,7 @@ def _group(axes: Axes, metrics: Metrics, group: MetricGroup) -> None:
     for (name, label), color in zip(present, itertools.cycle((BLUE, ORANGE, *CYCLE)), strict=False):
         _smoothed(axes, metrics.series[name], label, color)
         if group.log:
-            _log(axes, metrics.series[name])
+            log_axis(axes, metrics.series[name])
     axes.set(title=group.title, ylabel=group.ylabel)
     if group.from_zero:
         axes.set_ylim(0, None)
@@ -225,8 +227,8 @@ def _success(axes: Axes, series: Series, episodes: int | None) -> None:
     axes.set(title=title, ylabel="episodes (%)", ylim=(-3, 103))
 
 
-def _log(axes: Axes, series: Series) -> None:
-    """Make the axis logarithmic, with plain numbers as labels, if all values are positive."""
+def log_axis(axes: Axes, series: Series) -> None:
+    """Make the y axis logarithmic, with plain numbers as labels, if all values are positive."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     if (series.values > 0).all():

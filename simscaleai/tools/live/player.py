@@ -49,6 +49,10 @@ class Player:
         those whose instruction does not say what it asks for.
     """
 
+    env: LiveEnv
+    model: mujoco.MjModel
+    data: mujoco.MjData
+
     def __init__(self, env: LiveEnv, policy: Policy, seed: int = 0, speed: float = 1.0) -> None:
         self.speed = speed
         self.paused = False

@@ -12,7 +12,8 @@ Promise: a file that is not a report of this module is never replaced.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -110,6 +111,56 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Card:
+    """One thing among many to look at.
+
+    Attributes:
+      source: data URI of a video; "" for none.
+      poster: data URI of an image that stands for it; "" for none.
+      caption: text below.
+      tags: {title of a filter: one of its choices}.
+    """
+
+    source: str
+    poster: str
+    caption: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Browser:
+    """Cards with filters, of which the reader takes one choice each; CSS does it, without a script.
+
+    Attributes:
+      title: heading.
+      cards: what is shown.
+      note: text above.
+    """
+
+    kind: ClassVar[str] = "browser"
+    title: str
+    cards: tuple[Card, ...]
+    note: str = ""
+
+    @property
+    def filters(self) -> list[tuple[str, list[str]]]:
+        """(title, choices) of the filters that tell cards apart, the most frequent choice first."""
+        titles = dict.fromkeys(title for card in self.cards for title in card.tags)
+        counted = {
+            title: Counter(card.tags.get(title, "") for card in self.cards) for title in titles
+        }
+        return [
+            (title, [choice for choice, _ in counts.most_common() if choice])
+            for title, counts in counted.items()
+            if len(counts) > 1
+        ]
+
+    def count(self, title: str, choice: str) -> int:
+        """Return how many cards have a choice."""
+        return sum(card.tags.get(title) == choice for card in self.cards)
+
+
+@dataclass(frozen=True)
 class Preformatted:
     """Text as it is: a command, or a file of settings."""
 
@@ -120,7 +171,7 @@ class Preformatted:
 
 
 # A closed union: the template has a branch for each, by `kind`.
-Section = Rates | Funnel | Table | Figures | Gallery | Preformatted
+Section = Rates | Funnel | Table | Figures | Gallery | Browser | Preformatted
 
 
 @dataclass(frozen=True)
@@ -139,14 +190,21 @@ class Report:
     sections: Sequence[Section]
 
 
-def write_report(path: Path, report: Report) -> None:
+def write_report(
+    path: Path, report: Report, remedy: str = "choose another folder with --output"
+) -> None:
     """Write a report, in place of an earlier report at the same path.
+
+    Args:
+      path: the file.
+      report: what it says.
+      remedy: what to do if the file cannot be written, for the error.
 
     Raises:
       ExistingFileError: another file is there.
       CannotWriteError: nothing can be written there.
     """
-    check_report_path(path)
+    check_report_path(path, remedy)
     environment = Environment(
         loader=PackageLoader("simscaleai.tools.report", "."),
         autoescape=True,  # names come from untrusted files
@@ -169,15 +227,15 @@ def write_report(path: Path, report: Report) -> None:
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
-def check_report_path(path: Path) -> None:
+def check_report_path(path: Path, remedy: str = "choose another folder with --output") -> None:
     """Raise the errors of `write_report`; for before a long computation."""
     # first: a folder that cannot be written is named whether or not a file is there
-    require_writable(path, "choose another folder with --output")
+    require_writable(path, remedy)
     if path.exists():
         with path.open("rb") as file:
             if GENERATOR.encode() not in file.read(_HEAD_BYTES):
                 raise ExistingFileError(
-                    f"{path} is not a report of simscale; move it, or choose another folder with --output."
+                    f"{path} is not a report of simscale; move it, or {remedy}."
                 )
 
 
@@ -192,6 +250,8 @@ def _has_content(section: Section) -> bool:
             return bool(section.text)
         case Funnel():
             return bool(section.steps)
+        case Browser():
+            return bool(section.cards)
         case Figures() | Gallery():
             return bool(section.media or section.note)
         case _:
