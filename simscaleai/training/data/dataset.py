@@ -60,6 +60,8 @@ __all__ = ["DataSpec", "DummyTrajectoryDataset", "TrajectoryDataset", "read_spec
 
 BLOCK_BYTES = 256 * 2**20
 """Decoded bytes of the samples of a folder that are shuffled together: whole shards, at least so many."""
+BLOCK_SAMPLES = 2**17
+"""A block of so many samples needs no more bytes."""
 _SAMPLED = 64  # images by which those of a camera are known again
 
 
@@ -182,7 +184,8 @@ class TrajectoryDataset(BatchedDataset):
             for key, path in images.items()
         }
         step_nbytes += sum(math.prod(a.shape) * a.dtype.itemsize for a in frames.values())
-        least = max(1, BLOCK_BYTES // step_nbytes)
+        # all shards of the first block are read before the first step
+        least = max(1, min(BLOCK_BYTES // step_nbytes, BLOCK_SAMPLES))
         largest = int(reader.shard_steps.max(initial=1))
         # the present block and the next one stay in memory whatever the budget is
         needed = 2 * (least + largest) * 4 * sum(self._layout.widths.values())
