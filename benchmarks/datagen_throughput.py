@@ -186,7 +186,13 @@ def main() -> None:
                 rate, length = datagen_rate(env_name, episodes, folder, args.shard_episodes)
                 datagen.append(rate)
         a, b = statistics.median(bare), statistics.median(datagen)
-        values = (f"{length:.1f}", f"{a:,.0f}/s", f"{b:,.0f}/s", f"{b / a:.2f}", f">= {BARS[env_name]}")
+        values = (
+            f"{length:.1f}",
+            f"{a:,.0f}/s",
+            f"{b:,.0f}/s",
+            f"{b / a:.2f}",
+            f">= {BARS[env_name]}",
+        )
         table.add_row(env_name, str(episodes), *values)
     Console().print(table)
 
