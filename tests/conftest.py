@@ -45,7 +45,7 @@ def launch() -> Callable[..., list[Any]]:
     launcher of its own would take as long again as the processes do.
     """
 
-    def run(size: int, script: Path, *arguments: Any, timeout: float = 120) -> list[Any]:
+    def run(size: int, script: Path, *arguments: Any, timeout: float = 600) -> list[Any]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]

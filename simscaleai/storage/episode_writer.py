@@ -16,9 +16,8 @@ two names is stored once. An index of all chunks follows in one table (`index`).
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -49,7 +48,8 @@ from simscaleai.storage.sealed_index import seal, sealed_size
 from simscaleai.storage.stored_array import StoredArray, index_of
 
 _RAW_STEPS = 1000  # an array of one chunk then has less than a megabyte
-_BLOCK = 32  # episodes that are compressed together
+_BLOCK = 32  # episodes that are compressed together, or fewer
+_BLOCK_BYTES = 2**28  # that their values may take, and those of the next block beside them
 _META_BLOCK_BYTES = 2**16  # HDF5 allocates its own structures in blocks of this size
 _FILTERS = (h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE)
 
@@ -115,11 +115,9 @@ class EpisodeWriter:
 
         A thread compresses and writes a block while `episodes` makes the next one.
         """
-        # in blocks: all episodes at once would not fit in memory
-        remaining = iter(episodes)
         with ThreadPoolExecutor(os.cpu_count()) as pool, ThreadPoolExecutor(1) as writer:
             writing: Future[None] | None = None
-            while block := list(itertools.islice(remaining, _BLOCK)):
+            for block in _blocks(episodes):
                 if writing is not None:
                     writing.result()  # raises what went wrong
                 writing = writer.submit(self._add_block, block, pool)
@@ -264,6 +262,20 @@ class EpisodeWriter:
             path: StoredArray(a.shape[1:], a.dtype, a.shape[0], [offsets[path]], [len(a.chunk)])
             for path, a in arrays.items()
         }
+
+
+def _blocks(episodes: Iterable[tuple[int, Episode]]) -> Iterator[list[tuple[int, Episode]]]:
+    """Divide episodes, which are made as they are asked for, into parts that fit in memory."""
+    block: list[tuple[int, Episode]] = []
+    nbytes = 0
+    for position, episode in episodes:
+        block.append((position, episode))
+        nbytes += sum(values.nbytes for values in episode.arrays().values())
+        if len(block) == _BLOCK or nbytes >= _BLOCK_BYTES:
+            yield block
+            block, nbytes = [], 0
+    if block:
+        yield block
 
 
 def fits_raw(contract: EnvContract, episodes: int, max_steps: int) -> bool:
