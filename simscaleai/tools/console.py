@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from simscaleai.errors import printable
+
+_DIGITS = 12  # of a hash: enough to tell two files apart
+# The recorded names are those of other libraries, in which the sum of an episode's rewards is "reward".
+_LABELS = {
+    "mean_reward": "mean return",
+    "std_reward": "standard deviation of returns",
+    "min_reward": "smallest return",
+    "max_reward": "largest return",
+    "success_ci": "95 % interval of the success rate",
+    "success_at_end": "success at the last step",
+    "diverged": "episodes with unstable physics",
+}
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
@@ -27,9 +40,31 @@ def _plain(text: str) -> Text:
     return Text(printable(text))
 
 
+def label(key: str) -> str:
+    """Return the name of a value for a reader; results in files and in Python keep their own names."""
+    prefix = "eval " if key.startswith("eval_") else ""
+    name = key.removeprefix("eval_")
+    return prefix + _LABELS.get(name, name.replace("_", " "))
+
+
+def finish(seconds: float, *commands: str) -> None:
+    """Print how long a command took, and the commands that come next."""
+    typer.echo(f"Took {duration(seconds)}.")
+    for command in commands:
+        typer.echo(printable(f"Next: {command}"))
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as a person says it."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def results(title: str, values: Mapping[str, object]) -> None:
     """Print the numbers and texts among `values`, one line each, without lists and other containers."""
-    rows = [(key.replace("_", " "), text(key, value)) for key, value in values.items()]
+    rows = [(label(key), text(key, value)) for key, value in values.items()]
     table(title, ["what", "value"], [row for row in rows if row[1]])
 
 
@@ -41,6 +76,8 @@ def text(key: str, value: object) -> str:
         if any(part != part for part in parts):  # NaN: the environment reports no success
             return "not reported"
         return " to ".join(f"{100 * part:.1f} %" for part in parts)
+    if key.endswith("_sha256") and isinstance(value, str):
+        return value[:_DIGITS]  # all 64 are in the file of the results
     if key.endswith("_per_second"):
         return f"{value:,.0f}"
     if key == "output_path" and value is None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from simscaleai.tools.console import results, table, text
+from simscaleai.tools.console import finish, results, table, text
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,26 @@ def test_lists_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     results("Title", {"eval_loss": 0.5, "episodes": [1], "note": "[bold]"})
     shown = capsys.readouterr().out
     assert "eval loss" in shown and "[bold]" in shown and "episodes" not in shown
+
+
+def test_names_mean_what_they_say(capsys: pytest.CaptureFixture[str]) -> None:
+    results(
+        "Title",
+        {"mean_reward": -64.4, "eval_success_ci": (0.1, 0.2), "checkpoint_sha256": "ab" * 32},
+    )
+    shown = capsys.readouterr().out
+    assert "mean return" in shown and "eval 95 % interval of the success rate" in shown
+    assert "abababababab " in shown and "reward" not in shown and "ab" * 7 not in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(3.14, "3.1 s"), (61.0, "1 min 1 s"), (7384.0, "2 h 3 min")]
+)
+def test_a_command_ends_with_its_time_and_what_comes_next(
+    seconds: float, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish(seconds, "simscale eval a")
+    assert capsys.readouterr().out == f"Took {said}.\nNext: simscale eval a\n"
 
 
 def test_names_are_neither_markup_nor_commands(capsys: pytest.CaptureFixture[str]) -> None:

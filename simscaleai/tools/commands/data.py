@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -115,7 +117,9 @@ def datagen(
 ) -> None:
     """Generate demonstrations."""
     from simscaleai.datagen import generate_dataset
-    from simscaleai.tools.console import results
+    from simscaleai.tools.console import finish, results
+
+    start = time.perf_counter()
 
     settings = env_settings(env, camera_pose)
     result = generate_dataset(
@@ -153,6 +157,7 @@ def datagen(
         check(Path(output))
     else:  # reading a large dataset takes long
         echo(f"Check it with: simscale validate {output}")
+    finish(time.perf_counter() - start, shlex.join(["simscale", "train", "--dataset", str(output)]))
 
 
 @app.command(

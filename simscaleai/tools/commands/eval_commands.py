@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -125,6 +127,9 @@ def evaluate(
     """Measure the success rate of policies in closed loop."""
     from simscaleai.evaluation.evaluate_source import SourceEvaluation, evaluate_source
     from simscaleai.evaluation.path_recorder import PathRecorder
+    from simscaleai.tools.console import finish
+
+    start = time.perf_counter()
 
     # with --until-interval, the interval decides, and the number is only a limit
     default = 100 if until_interval is None else MANY
@@ -180,20 +185,42 @@ def evaluate(
         path = report_path(found[0], settings)
         write_eval_report(path, found, settings, paths)
         echo(f"Report: {path}")
+    finish(time.perf_counter() - start, *_next(found))
     if problems:  # after the tables, so that no finished evaluation is lost
         raise UserError(" ".join(map(str, problems)))
+
+
+def _next(found: Sequence[Metrics]) -> list[str]:
+    """Return the command that shows what a single policy failed at."""
+    if len(found) != 1 or not found[0]["failure_stages"]:
+        return []
+    result = found[0]
+    words = ["simscale", "viz-video", "--policy", result["checkpoint"]]
+    if result["trained_on"] != result["env_name"]:
+        words += ["--env-name", result["env_name"]]
+    # as far as the episodes depend on them: others would end otherwise
+    for flag in ("seed", "robot", "randomize", "instruction"):
+        if result.get(flag):
+            words += [f"--{flag}", str(result[flag])]
+    if (
+        result.get("env_kwargs")
+        or result["phrasings"] != "train"
+        or result.get("every_instruction")
+    ):
+        return []
+    return [shlex.join([*words, "--only", "failures", "--save", "failures.mp4"])]
 
 
 def _print(result: Metrics) -> None:
     """Print the results of one evaluation."""
     from simscaleai.evaluation.following import LABELS
-    from simscaleai.tools.console import results, table, text
+    from simscaleai.tools.console import label, results, table, text
 
     categories, following = result.pop("categories", {}), result.pop("following", {})
     results("Evaluation", result)
     if categories:
         keys = ("n_episodes", "success_rate", "success_ci", "failure_stages")
-        columns = ("episodes of", *(key.replace("_", " ") for key in keys))
+        columns = ("episodes of", *map(label, keys))
         rows = [(name, *(text(k, found[k]) for k in keys)) for name, found in categories.items()]
         table("By kind of episode", columns, rows)
     if following:
@@ -213,9 +240,9 @@ def _print(result: Metrics) -> None:
 
 def _print_all(found: Sequence[Metrics]) -> None:
     """Print one line for each of several evaluations."""
-    from simscaleai.tools.console import table, text
+    from simscaleai.tools.console import label, table, text
 
     keys = ("n_episodes", "success_rate", "success_ci", "mean_length", "failure_stages")
-    columns = ("policy", *(key.replace("_", " ") for key in keys))
+    columns = ("policy", *map(label, keys))
     rows = [(r["checkpoint"], *(text(key, r[key]) for key in keys)) for r in found]
     table("Evaluations", columns, rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -88,7 +90,9 @@ def rl(
     from simscaleai.recipes import find_config
     from simscaleai.rl.settings import load_rl
     from simscaleai.rl.training import train_agent
-    from simscaleai.tools.console import results
+    from simscaleai.tools.console import finish, results
+
+    start = time.perf_counter()
 
     # --robot is a setting of the environment, and is stored with the others
     settings = env_settings(env, camera_pose) | ({} if robot is None else {"robot": robot})
@@ -111,6 +115,8 @@ def rl(
     done = train_agent(load_rl(path, overrides or (), **given(flags)))
     stopped = done.pop("stopped")
     results("Reinforcement learning", done)
+    following = [] if stopped else [shlex.join(["simscale", "eval", str(done["output_path"])])]
+    finish(time.perf_counter() - start, *following)
     if stopped:  # the exit code of a shell after Ctrl-C
         typer.echo("Stopped early; resume with --resume auto.", err=True)
         raise typer.Exit(130)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -88,9 +90,12 @@ def train(
     """
     from simscaleai.distributed import Processes
     from simscaleai.recipes import find_config
-    from simscaleai.tools.console import results
+    from simscaleai.storage.find_checkpoint import RUNS
+    from simscaleai.tools.console import finish, results
     from simscaleai.tools.train import check_data, train_run
     from simscaleai.training.run_config import load_run
+
+    start = time.perf_counter()
 
     # dotted names of `RunConfig`
     flags = given(
@@ -120,6 +125,9 @@ def train(
     metrics = train_run(run)
     if Processes.from_environment().is_main:  # under torchrun, one table is enough
         results("Training", metrics)
+        folder = RUNS / run.name if run.name else run.checkpoints.folder
+        following = [shlex.join(["simscale", "eval", str(folder)])] if run.data.path else []
+        finish(time.perf_counter() - start, *following)
 
 
 @app.command(
