@@ -87,7 +87,7 @@ def find_policy_source(
         config = env_config(env_name or ENV, **settings)
         return PolicySource(env_name or ENV, config, TITLES.get(name, name), name)
     if is_server(name):
-        return _served(name, env_name, randomize, robot)
+        return _served(name, env_name, randomize, robot, env_kwargs)
     from simscaleai.models.policy import ModelPolicy
 
     model = ModelPolicy.from_checkpoint(name, device)
@@ -98,7 +98,11 @@ def find_policy_source(
 
 
 def _served(
-    url: str, env_name: str | None, randomize: str | None, robot: str | None
+    url: str,
+    env_name: str | None,
+    randomize: str | None,
+    robot: str | None,
+    env_kwargs: Mapping[str, object] | None,
 ) -> PolicySource:
     """Ask a server which environment its policy is for."""
     served = ServedPolicy(url)
@@ -106,6 +110,6 @@ def _served(
     if served.contract is None and not served.images:
         env_name = env_name or ENV
     env_name, config = policy_environment(
-        served.contract, env_name, randomize, served.images, robot
+        served.contract, env_name, randomize, served.images, robot, env_kwargs
     )
     return PolicySource(env_name, config, f"server {url}", url, contract=served.contract)

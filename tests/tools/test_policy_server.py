@@ -26,6 +26,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from simscaleai.errors import UserError
+from simscaleai.evaluation.compare import CompareSettings, compare_policies
 from simscaleai.evaluation.evaluate_source import SourceEvaluation, evaluate_source
 from simscaleai.models import create_model
 from simscaleai.models.normalization import Normalizer, Statistics
@@ -33,6 +34,7 @@ from simscaleai.models.policy import ModelPolicy
 from simscaleai.observations import ObsSpec
 from simscaleai.rollout import policy_client
 from simscaleai.rollout.policy_client import PolicyClient, PolicyServerError, pack, unpack
+from simscaleai.rollout.policy_source import find_policy_source
 from simscaleai.sim import make_env
 from simscaleai.storage.checkpoint import save_checkpoint
 from simscaleai.tools import policy_server
@@ -116,6 +118,23 @@ def test_an_evaluation_through_the_server_is_the_same(address: str, checkpoint: 
         assert served[key] == local[key]
     # a server has no folder
     assert served["checkpoint"] == address and served["output_path"] is None
+
+
+def test_settings_of_the_environment_hold_for_a_served_policy_too(
+    address: str, tmp_path: Path
+) -> None:
+    source = find_policy_source(address, env_kwargs={"max_episode_steps": 7})
+    assert source.config.max_episode_steps == 7
+    settings = CompareSettings(
+        max_episodes=4,
+        num_envs=4,
+        show_progress=False,
+        env_kwargs={"max_episode_steps": 7},
+        output_dir=str(tmp_path / "compared"),
+    )
+    report = compare_policies([address, "scripted", "random"], settings)
+    assert [found.baseline for found in report.comparisons] == [address] * 2
+    assert [found.n_episodes for found in report.comparisons] == [4, 4]
 
 
 def test_a_function_is_served_as_well(tmp_path: Path, monkeypatch: Any) -> None:
