@@ -110,7 +110,7 @@ def test_until_an_interval(evaluate: Any) -> None:
     # a single failure has an interval of 79 %
     assert code == 0 and Path("runs/a/eval_info_final_reach_until0.9_seed0.json").exists()
     code, _, err = evaluate("--until-interval", "2")
-    assert code == 2 and "until_interval is 2.0" in err
+    assert code == 2 and "--until-interval is 2.0" in err
 
 
 def test_another_robot(evaluate: Any, capsys: pytest.CaptureFixture[str]) -> None:
