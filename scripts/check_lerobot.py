@@ -240,7 +240,8 @@ def read_by_ray(folder: Path) -> None:
     """In a process with Ray: read the frames of an export, and a manifest."""
     import ray
 
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    here = {"address": "local", "_node_ip_address": "127.0.0.1", "include_dashboard": False}
+    ray.init(**here, num_cpus=1, log_to_driver=False)
     arrays = np.load(folder / "arrays.npz")
     rows = ray.data.read_parquet(str(folder / "images" / "data")).sort("index").take_all()
     actions = np.concatenate([arrays[f"action_{i}"] for i in range(3)])
