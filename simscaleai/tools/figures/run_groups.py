@@ -25,6 +25,7 @@ from simscaleai.tools.figures.style import CYCLE, new_figure, styled
 from simscaleai.tracking.log import METRICS_FILE
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -142,7 +143,7 @@ def plot_several(names: Sequence[str | Path], panels: Sequence[Panel], xlabel: s
         drawn.set_xlabel(xlabel)
     finish(axes[: len(used)])
     handles = {label: line for drawn in axes[: len(used)] for line, label in _labelled(drawn)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower left", fontsize=8)
+    figure.legend(list(handles.values()), list(handles), loc="outside lower left", fontsize=8)
     return figure
 
 
@@ -164,7 +165,7 @@ def _draw(axes: Axes, panel: Panel, groups: dict[str, list[Metrics]]) -> None:
     axes.set(title=panel.title, ylabel=panel.ylabel)
     if panel.log:
         drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
-        log_axis(axes, Series(np.arange(len(drawn)), drawn))
+        log_axis(axes, Series(np.arange(len(drawn), dtype=float), drawn))
 
 
 def over_seeds(
@@ -209,5 +210,5 @@ def _names(runs: Sequence[Metrics]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _labelled(axes: Axes) -> list[tuple[object, str]]:
+def _labelled(axes: Axes) -> list[tuple[Artist, str]]:
     return list(zip(*axes.get_legend_handles_labels(), strict=True))
