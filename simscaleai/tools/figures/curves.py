@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 SMOOTH = 50  # a smoothed curve averages over 1/50 of the records on each side
 REWARD = "reward/"
 COLUMNS = 3
+_SHORT = 22  # letters of a label, of which two fit below a panel
 
 
 @styled
@@ -51,7 +53,7 @@ def plot_training(run: str | Path) -> Figure:
         raise UserError(f"{metrics.folder} is not a training run; see it with `simscale viz-rl`.")
     model = metrics.config.get("model")
     kind = f"{model['name']}: " if isinstance(model, dict) and "name" in model else ""
-    figure = new_figure(8.4, 5.4, f"Training of {kind}{metrics.folder.name}")
+    figure = new_figure(8.4, 5.7, f"Training of {kind}{metrics.folder.name}")
     (loss, second), (rate, speed) = figure.subplots(2, 2, sharex=True)
 
     draw_loss(loss, metrics)
@@ -59,7 +61,7 @@ def plot_training(run: str | Path) -> Figure:
     if (lr := metrics.get("lr")) is not None:
         rate.plot(lr.steps, lr.values, color=BLUE)
     rate.set(title="Learning rate", ylabel="learning rate", ylim=(0, None))
-    rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=True)
+    rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
 
     if (samples := metrics.get("samples_per_second")) is not None:
         _smoothed(speed, samples, "speed", BLUE)
@@ -67,6 +69,7 @@ def plot_training(run: str | Path) -> Figure:
     for axes in (rate, speed):
         axes.set_xlabel("optimizer steps")
     finish([loss, second, rate, speed])
+    legends_below([loss, second])
     return figure
 
 
@@ -117,7 +120,7 @@ def plot_rl(run: str | Path) -> Figure:
     title = f"{name} on {task}" if task else name
     groups = metric_groups(metrics)
     n_rows = -(-(len(groups) + 4) // COLUMNS)  # plus return, success, length and reward terms
-    figure = new_figure(10.6, 2.5 * n_rows, f"{title}: {metrics.folder.name}")
+    figure = new_figure(10.6, 2.75 * n_rows, f"{title}: {metrics.folder.name}")
     panels = list(figure.subplots(n_rows, COLUMNS, sharex=True, squeeze=False).flat)
     _episodes(panels, metrics)
     for axes, group in zip(panels[3:], groups, strict=False):
@@ -130,6 +133,7 @@ def plot_rl(run: str | Path) -> Figure:
         axes.set_xlabel("environment steps")
         axes.tick_params(labelbottom=True)
     finish(used)
+    legends_below(used)
     return figure
 
 
@@ -193,7 +197,10 @@ def _smoothed(axes: Axes, series: Series, label: str, color: str) -> None:
     width = len(series.values) // SMOOTH
     if width:
         axes.plot(series.steps, series.values, color=color, alpha=0.25, linewidth=0.9)
-    axes.plot(series.steps, smooth(series.values, width), color=color, label=label)
+    style = "-" if len(series.values) > 1 else "o"  # a line through one point shows nothing
+    axes.plot(
+        series.steps, smooth(series.values, width), style, color=color, label=label, markersize=3
+    )
 
 
 def _points(axes: Axes, series: Series, label: str, color: str) -> None:
@@ -223,7 +230,7 @@ def _success(axes: Axes, series: Series, episodes: int | None) -> None:
             series.steps, 100 * low, 100 * high, color=GREEN, alpha=0.18, linewidth=0, label=label
         )
         title = f"Success of {episodes} episodes in closed loop"
-        axes.legend(loc="lower right")
+        axes.legend()
     axes.set(title=title, ylabel="episodes (%)", ylim=(-3, 103))
 
 
@@ -246,7 +253,7 @@ def _reward_terms(axes: Axes, metrics: Metrics) -> None:
         _smoothed(axes, metrics.series[name], name.removeprefix(REWARD), CYCLE[i % len(CYCLE)])
     axes.set(title="Terms of the reward", ylabel="mean per step, unweighted")
     if terms:
-        axes.legend(ncols=2)
+        axes.legend()
 
 
 def _eval_episodes(metrics: Metrics) -> int | None:
@@ -267,3 +274,24 @@ def finish(panels: list[Axes]) -> None:
             axes.yaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set_xlim(0, None)
+
+
+def legends_below(panels: Sequence[Axes]) -> None:
+    """Move legends below their panels, where they cover no curve; for after labels are set."""
+    from matplotlib.transforms import ScaledTranslation
+
+    for axes in panels:
+        if axes.get_legend() is None:
+            continue
+        labels = axes.get_legend_handles_labels()[1]
+        # points; numbers and label of the axis come first, where a panel has them
+        down = 30 if axes.get_xlabel() else 7
+        shift = ScaledTranslation(0, -down / 72, axes.figure.dpi_scale_trans)
+        axes.legend(
+            loc="upper left",
+            bbox_to_anchor=(0, 0),
+            bbox_transform=axes.transAxes + shift,
+            ncols=2 if max(map(len, labels)) <= _SHORT else 1,
+            borderaxespad=0,
+            handlelength=1.5,
+        )

@@ -6,10 +6,11 @@ view_live(policy=["runs/a", "runs/b"], web=True)      # a page to type instructi
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 
 from simscaleai.convert import converted
-from simscaleai.errors import UserError
+from simscaleai.errors import MissingPackageError, UserError
 from simscaleai.tools.live.player import Player
 from simscaleai.tools.live.policy_menu import Policies
 
@@ -52,6 +53,11 @@ def view_live(
     """
     if not 0.01 <= speed <= 100:
         raise UserError(f"speed is {speed}; it must be between 0.01 and 100.")
+    if web and importlib.util.find_spec("mujoco.studio") is None:  # before a policy is loaded
+        raise MissingPackageError(
+            "viz-live --web needs MuJoCo's browser viewer, which is not installed: pip install"
+            " 'simscaleai[viz]'."
+        )
     names = [policy] if isinstance(policy, str) else list(policy)
     policies = Policies(names, env_name, robot, env_kwargs)
     if len(policies.names) > 1 and not web:

@@ -16,8 +16,14 @@ from simscaleai.evaluation.path_recorder import HandPath
 from simscaleai.evaluation.stress import StressedAxis
 from simscaleai.rollout.outcomes import EpisodeResult
 from simscaleai.storage.find_checkpoint import find_checkpoint
-from simscaleai.tools.figures.curves import draw_loss, draw_success_or_error, finish
-from simscaleai.tools.figures.metrics import Metrics, read_metrics
+from simscaleai.tools.figures.curves import (
+    draw_loss,
+    draw_success_or_error,
+    finish,
+    legends_below,
+    log_axis,
+)
+from simscaleai.tools.figures.metrics import Metrics, Series, read_metrics
 from simscaleai.tools.figures.stress_curves import draw_axis
 from simscaleai.tools.figures.style import CYCLE, GREEN, RED, new_figure, styled
 from simscaleai.tools.report.report_page import Medium, data_uri
@@ -115,8 +121,10 @@ def plot_runs(runs: Mapping[str, Metrics], name: str, label: str) -> Figure | No
     for (title, series), color in zip(recorded.items(), CYCLE * len(recorded), strict=False):
         axes.plot(series.steps, series.values, color=color, label=title)
     axes.set(xlabel="optimizer steps", ylabel=label)
-    if name == "loss" and all((series.values > 0).all() for series in recorded.values()):
-        axes.set_yscale("log")  # losses fall by orders of magnitude
+    if name == "loss":  # losses fall by orders of magnitude
+        every = [series.values for series in recorded.values()]
+        steps = [series.steps for series in recorded.values()]
+        log_axis(axes, Series(np.concatenate(steps), np.concatenate(every)))
     if len(recorded) <= len(CYCLE):  # beyond, colors repeat and a legend would cover the curves
         axes.legend()
     return figure
@@ -144,6 +152,7 @@ def _training_curves(metrics: Metrics) -> tuple[Medium, ...]:
         if axes.lines:  # else the run recorded nothing of this kind
             axes.set_xlabel("optimizer steps")
             finish([axes])
+            legends_below([axes])
             found.append(medium(figure, caption))
     return tuple(found)
 

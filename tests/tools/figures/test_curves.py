@@ -73,6 +73,18 @@ def lines(axes: Any) -> dict[str, Any]:
     return {line.get_label(): line for line in axes.lines}
 
 
+def check_texts(figure: Any) -> None:
+    """Legends are below their panels, and no number is written as a formula."""
+    figure.canvas.draw()
+    legends = [(axes, axes.get_legend()) for axes in figure.axes if axes.get_legend()]
+    assert legends
+    for axes, legend in legends:
+        assert legend.get_window_extent().y1 < axes.get_window_extent().y0
+    ticks = [t.get_text() for axes in figure.axes for t in axes.get_yticklabels()]
+    offsets = [axes.yaxis.get_offset_text().get_text() for axes in figure.axes]
+    assert not any("$" in text for text in ticks + offsets)
+
+
 def test_training(training: Path) -> None:
     figure = plot_training(training)
     assert figure.get_suptitle() == "Training of bc: a"
@@ -94,6 +106,7 @@ def test_training(training: Path) -> None:
             assert np.isclose(band, 100 * bound).any()
     assert all(axes.get_ylabel() for axes in found.values())
     assert found["Speed"].get_xlabel() == "optimizer steps"
+    check_texts(figure)
 
 
 def test_rl(rl: Path) -> None:
@@ -114,6 +127,7 @@ def test_rl(rl: Path) -> None:
     assert found["Change of the policy"].get_yscale() == "log"
     assert found["Noise of the actions"].get_ylim()[0] == 0
     assert found["Explained variance of the value"].lines[-1].get_ydata() == [1.0, 1.0]
+    check_texts(figure)
 
 
 def test_rl_of_another_agent(rl: Path) -> None:
@@ -135,6 +149,7 @@ def test_a_run_of_few_records(tmp_path: Path) -> None:
     found = panels(plot_training(tmp_path))
     assert found["Loss"].get_yscale() == "linear"
     assert lines(found["Error of the action"])["training"].get_ydata().tolist() == [1.0]
+    assert lines(found["Error of the action"])["training"].get_marker() == "o"  # else invisible
     (tmp_path / "metrics.jsonl").write_text('{"step": 5, "timesteps": 5, "success_rate": 0.5}')
     found = panels(plot_rl(tmp_path))
     assert lines(found["Success in training"])["training"].get_ydata().tolist() == [50.0]

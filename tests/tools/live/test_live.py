@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from simscaleai.errors import UserError
+from simscaleai.errors import MissingPackageError, UserError
 from simscaleai.models import create_model
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.observations import ObsSpec
@@ -59,6 +60,13 @@ def test_without_a_display_it_names_web(
 def test_a_mistake_is_one_sentence(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         view_live(**given)
+
+
+def test_a_page_without_the_browser_viewer_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an installation without extras."""
+    monkeypatch.setitem(sys.modules, "mujoco.studio", None)
+    with pytest.raises(MissingPackageError, match=r"simscaleai\[viz\]"):
+        view_live(web=True)
 
 
 def test_a_checkpoint_brings_its_environment(checkpoint: Path) -> None:
