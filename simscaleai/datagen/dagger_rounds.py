@@ -51,6 +51,7 @@ Train = Callable[[Path, Path], object]
 """A function (dataset, folder) that trains a policy into the folder, or resumes its training there."""
 
 _FINAL = "final.pt"  # of a run that is complete
+_SETTINGS = "dagger.json"
 
 
 @converted
@@ -70,6 +71,7 @@ def dagger(
     workers: int = 1,
     num_envs: int = 64,
     env_kwargs: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
     resume: bool = False,
     overwrite: bool = False,
     show_progress: bool = True,
@@ -90,6 +92,8 @@ def dagger(
       randomize: a level of domain randomization; by default that of the first dataset.
       switch_instructions: give the policy another instruction at the start of each episode.
       env_kwargs: settings of the environment (`SimConfig` fields) that differ from the first dataset.
+      training: what `train` does otherwise than the checkpoint's training did, as {setting: value}; it is
+        only noted, so that `resume` refuses another one.
       resume: resume an unfinished run of the same arguments; nothing is done if it is complete.
       overwrite: replace an existing output and its rounds.
       show_progress: draw progress bars on stderr, if that is a terminal.
@@ -118,7 +122,12 @@ def dagger(
         drive = _drive(data.contract, env_kwargs or {}, max_steps, randomize)
         content = source_hash(data)
     drive |= {"n_episodes": episodes, "noise": noise, "switch_instructions": switch_instructions}
-    settings = {"checkpoint": policy_sha256(checkpoint), "dataset": content, "rounds": rounds}
+    settings = {
+        "checkpoint": policy_sha256(checkpoint),
+        "dataset": content,
+        "rounds": rounds,
+        "training": plain(dict(training or {})),
+    }
     speed = {"workers": workers, "num_envs": num_envs, "show_progress": show_progress}
     run = _Rounds(Path(output_path), checkpoint, Path(dataset), train, drive, speed, seed, rounds)
     with run.at_work({**settings, "seed": seed, **drive}, resume=resume, overwrite=overwrite):
@@ -192,7 +201,7 @@ class _Rounds:
     def __post_init__(self) -> None:
         self.folder = self.output.with_name(self.output.name + ".rounds")
         self.lock = FolderLock(self.folder, "running DAgger in")
-        self._settings = self.folder / "dagger.json"
+        self._settings = self.folder / _SETTINGS
 
     def policy(self, number: int) -> Path:
         """Return the folder of the policy that round `number` trains; 0 is the given one."""
@@ -214,16 +223,22 @@ class _Rounds:
         try:
             self._begin(settings, resume=resume, overwrite=overwrite)
             yield
+        except Exception:
+            # nothing shall be in the way of the next try if the first step could not begin
+            if {path.name for path in self.folder.iterdir()} <= {_SETTINGS, self.lock.path.name}:
+                self._settings.unlink(missing_ok=True)
+            raise
         finally:
             self.lock.release()
 
     def _begin(self, settings: JsonDict, *, resume: bool, overwrite: bool) -> None:
         """Compare the settings with those of the rounds that are there, or write them."""
-        earlier = self._read()
+        earlier = self._read() if resume else None
         found = differences(earlier, settings) if earlier is not None else []
-        if resume and found and not overwrite:
+        if found and not overwrite:
             raise other_run(self.folder, found)
-        if earlier is not None and (found or not resume):
+        # without settings too: a kill may have left rounds of which nobody knows whose they are
+        if earlier is None or found:
             self._remove()
         with atomic_path(self._settings) as temporary:
             temporary.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
@@ -290,5 +305,5 @@ class _Rounds:
         for path in self.folder.iterdir():
             if path.name.startswith("policy_") and path.is_dir():
                 shutil.rmtree(path)
-            elif path.name.startswith(("round_", "merged.h5", self._settings.name)):
+            elif path.name.startswith(("round_", "merged.h5", _SETTINGS)):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

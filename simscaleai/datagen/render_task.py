@@ -13,9 +13,8 @@ from simscaleai.datagen.worker_pool import Progress
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.episodes import EpisodeSource, open_dataset
 
-_PER_WORKER = (
-    4  # chunks of each worker: a killed one costs little, and all end at about the same time
-)
+# Chunks of each worker: a killed one costs little, and all end at about the same time.
+_PER_WORKER = 4
 _CHUNK_EPISODES = 64
 
 _open: tuple[RenderTask, EpisodeSource, EpisodeRenderer] | None = None  # of this process
@@ -27,6 +26,7 @@ class RenderTask:
 
     Attributes:
       dataset: absolute path.
+      content: hash of its content; a worker may have an earlier dataset of this path open.
       settings: of the environment that differ from the recorded ones: cameras, engine.
       randomize, seed: see `render_dataset`.
       folder: where shards are written, an absolute path.
@@ -34,6 +34,7 @@ class RenderTask:
     """
 
     dataset: Path
+    content: str
     settings: JsonDict
     randomize: str | None
     seed: int
@@ -60,10 +61,20 @@ class RenderTask:
         return Progress(count, successes, count, steps)
 
 
+def close_renderer() -> None:
+    """Close the dataset and the renderer that this process has open, if any."""
+    global _open
+    if _open is not None:
+        _open[1].close()
+        _open[2].close()
+    _open = None
+
+
 def _opened(task: RenderTask) -> tuple[EpisodeSource, EpisodeRenderer]:
     """Return dataset and renderer of this process, which serve all chunks of a task."""
     global _open
     if _open is None or _open[0] != task:
+        close_renderer()
         data = open_dataset(task.dataset)
         contract = recorded_contract(data, "rendered again")
         renderer = EpisodeRenderer(contract, task.settings, task.randomize, task.seed)

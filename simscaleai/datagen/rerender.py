@@ -28,7 +28,8 @@ from simscaleai.convert import converted
 from simscaleai.datagen.episode_renderer import EpisodeRenderer
 from simscaleai.datagen.progress_bar import ProgressBar
 from simscaleai.datagen.recorded_states import check_states, recorded_contract
-from simscaleai.datagen.render_task import RenderTask
+from simscaleai.datagen.render_task import RenderTask, close_renderer
+from simscaleai.datagen.rewriting import source_hash
 from simscaleai.datagen.shards import ShardFolder, ShardWriter
 from simscaleai.datagen.unfinished import begin, keep_finished, publish
 from simscaleai.datagen.worker_pool import Progress
@@ -122,8 +123,9 @@ def render_dataset(
                 bool(name) and renderer.drawn_model(name) != name for name in _models(data)
             )
             if made is None:
+                place = folder.path.absolute()
                 task = RenderTask(
-                    Path(dataset).absolute(), settings, randomize, seed, folder.path.absolute()
+                    Path(dataset).absolute(), source_hash(data), settings, randomize, seed, place
                 )
                 crew = _Crew(task, output.absolute(), workers, executor)
                 made, todo = _make(data, renderer, folder, recipe, show_progress, crew)
@@ -206,6 +208,7 @@ class _Crew:
                 bar.add(progress)
         finally:  # after Ctrl-C too: workers must not write to a folder that is unlocked
             executor.close()
+            close_renderer()
 
 
 def _finalize(

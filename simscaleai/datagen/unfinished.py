@@ -93,9 +93,8 @@ def keep_finished(folder: ShardFolder) -> Iterator[None]:
         if folder.exists():
             found = f"{len(folder.finished())} finished episodes are kept in {folder.path}; {go_on}"
         raise error.with_sentence(found) from error
-    except (
-        Exception
-    ):  # a defect, perhaps in a task of the user's: nothing shall be in the way of the next try
+    except Exception:
+        # a defect, perhaps in a task of the user's: nothing shall be in the way of the next try
         _drop_empty(folder)
         raise
     except KeyboardInterrupt:

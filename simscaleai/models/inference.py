@@ -1,4 +1,4 @@
-"""Helpers to run any model: inference mode, devices and image conversion."""
+"""Functions to run any model: inference mode, devices and image conversion."""
 
 from __future__ import annotations
 

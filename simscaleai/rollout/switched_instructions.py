@@ -15,9 +15,8 @@ from simscaleai import seeding
 from simscaleai.array_types import Array, BoolArray
 from simscaleai.policy import Policy
 
-_EARLY = (
-    4  # of an episode's longest duration, the switch comes in the first quarter: few last longer
-)
+# The switch comes in the first quarter of the longest duration: few episodes last much longer than that.
+_EARLY = 4
 
 
 class SwitchedInstructions:

@@ -45,9 +45,8 @@ _SUPERBLOCK_BYTES = 48
 _ALIGNMENT = 8
 _HEAP_OBJECTS = 60_000  # of 65535 that an index of 16 bits can name
 _MIN_HEAP_BYTES = 4096
-_REFERENCE = np.dtype(
-    [("size", "<u4"), ("address", "<u8"), ("index", "<u4")]
-)  # to an object of a heap
+# To an object of a heap.
+_REFERENCE = np.dtype([("size", "<u4"), ("address", "<u8"), ("index", "<u4")])
 
 
 class RawArray(NamedTuple):

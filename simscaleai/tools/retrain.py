@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from simscaleai.config import change_config, parse_override
@@ -22,9 +22,11 @@ class Retraining:
 
     Attributes:
       run: the settings; dataset and folder are those of the call.
+      changes: {dotted name: value} of those that differ from the checkpoint's on request.
     """
 
     run: RunConfig
+    changes: JsonDict = field(default_factory=dict)
 
     @classmethod
     def of(cls, checkpoint: str | Path, overrides: Sequence[str] = ()) -> Retraining:
@@ -47,7 +49,7 @@ class Retraining:
             run = RunConfig.of(change_config(TrainConfig(), **config))
         changed = dict(map(parse_override, overrides))
         changed = {RunConfig.aliases.get(key, key): value for key, value in changed.items()}
-        return cls(load_run(flags=_settings(run) | changed))
+        return cls(load_run(flags=_settings(run) | changed), changed)
 
     @property
     def dataset(self) -> str:

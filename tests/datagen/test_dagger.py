@@ -120,7 +120,16 @@ def test_rounds_accumulate_in_a_dataset_like_any_other(work):
     assert improve(train, resume=True)["content_hash"] == whole
     assert improve(train, resume=True)["content_hash"] == whole  # it is complete
     assert train.episodes == [10]  # the first round was not trained again
+    with pytest.raises(UserError, match=r"training.*steps"):
+        improve(train, resume=True, training={"steps": 7})
+    # the new rounds take nothing from earlier ones, even if it was lost what those were of
+    Path("d.h5.rounds/dagger.json").write_text("{")
+    with pytest.raises(UserError, match=r"dagger\.json is damaged"):
+        improve(train, resume=True)
+    Path("d.h5.rounds/dagger.json").unlink()
+    train = CopyingTrainer()
     assert improve(train, overwrite=True, rounds=1, episodes=1)["total_episodes"] == 5
+    assert train.episodes == [5]
 
 
 def test_what_cannot_work_is_said_before_the_first_episode(work):
@@ -134,6 +143,7 @@ def test_what_cannot_work_is_said_before_the_first_episode(work):
     }.items():
         with pytest.raises(UserError, match=sentence):
             improve(CopyingTrainer(), **changes)
+        assert not Path("d.h5.rounds").exists()  # nothing is in the way of the next try
     with pytest.raises(UserError, match="'random' is no trained policy"):
         dagger("random", "first.h5", "d.h5", CopyingTrainer())
     assert Path("mine.h5").read_text() == "mine"
@@ -146,6 +156,7 @@ def test_the_command_trains_as_the_checkpoint_was_trained(work, capsys):
     printed = capsys.readouterr()
     assert "Next: simscale eval d.h5.rounds/policy_1" in printed.out
     assert "Round 1 of 1" in printed.err
+    assert '"trainer.max_steps": 3' in Path("d.h5.rounds/dagger.json").read_text()
     again = Retraining.of("d.h5.rounds/policy_1").run
     assert (again.model["hidden_dim"], again.trainer.max_steps) == (8, 3)
     assert again.data.path == "d.h5" and again.checkpoints.folder == "checkpoints"

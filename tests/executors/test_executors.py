@@ -297,3 +297,17 @@ def test_images_are_the_same_from_every_engine(tmp_path, monkeypatch, how):
     spread = render_dataset("data.h5", "spread.h5", ["front_cam"], 16, **how)
     assert spread["content_hash"] == whole["content_hash"]
     assert not list(tmp_path.glob("*.parts"))
+
+
+def test_a_dataset_that_was_replaced_is_drawn_anew(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = {**SETTINGS, "n_episodes": 1, "max_steps": 2}
+    found = []
+    for seed in (1, 2):
+        generate_dataset(output_path="data.h5", **{**few, "seed": seed}, overwrite=True)
+        how = {"show_progress": False, "overwrite": True, "executor": InProcess()}
+        made = render_dataset("data.h5", "drawn.h5", ["front_cam"], 16, **how)
+        whole = render_dataset("data.h5", "whole.h5", ["front_cam"], 16, overwrite=True)
+        found.append(made["content_hash"])
+        assert made["content_hash"] == whole["content_hash"]
+    assert found[0] != found[1]

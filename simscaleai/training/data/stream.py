@@ -120,7 +120,7 @@ class BatchStream:
             return ""
         return (
             f"A batch is all {order.num_samples:,} samples of the dataset, fewer than"
-            f" batch_size={order.batch_size:,}."
+            f" batch_size={order.global_batch:,}."
         )
 
     def __iter__(self) -> Iterator[LocalBatch]:

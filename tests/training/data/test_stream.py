@@ -29,6 +29,8 @@ def loaders() -> dict[str, DataLoader[Any]]:
 
 def test_a_batch_larger_than_the_dataset_is_told() -> None:
     assert "all 20 samples of the dataset" in BatchStream(make_loader(DATA, 1000)).shortfall
+    shared = make_loader(DATA, 16, rank=0, world_size=2)  # 32 in all
+    assert "fewer than batch_size=32." in BatchStream(shared, 0, Processes(0, 2)).shortfall
     assert not BatchStream(make_loader(DATA, 20)).shortfall
     assert not BatchStream(loaders()["plain"]).shortfall
 
