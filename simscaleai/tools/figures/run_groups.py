@@ -182,7 +182,8 @@ def over_seeds(
     if first >= last:  # no common time: the last values say most
         first = last
     same = all(np.array_equal(s, curves[0][0]) for s, _ in curves)
-    steps = curves[0][0] if same else np.linspace(first, last, _POINTS)
+    # one step, where there is no common time: of many equal ones, none would be seen
+    steps = curves[0][0] if same else np.unique(np.linspace(first, last, _POINTS))
     values = np.stack([np.interp(steps, s, v) for s, v in curves])  # (seeds, m)
     return steps, values.min(0), values.mean(0), values.max(0)
 

@@ -8,6 +8,7 @@ a report (`report_page`): one file that opens without a network and has no scrip
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import math
@@ -23,7 +24,7 @@ from simscaleai.contract import EnvContract
 from simscaleai.datagen.episode_renderer import EpisodeRenderer
 from simscaleai.datagen.recorded_states import BATCH
 from simscaleai.datagen.subtasks import SubtaskFinder
-from simscaleai.errors import UserError, printable
+from simscaleai.errors import MissingPackageError, UserError, printable
 from simscaleai.guards import guarded
 from simscaleai.observations import is_image
 from simscaleai.sim.factory import make_vec_env
@@ -69,10 +70,15 @@ def write_dataset_page(
       command: the command that makes the page again.
 
     Raises:
-      UserError: there is no such dataset, it has no episode, or the page cannot be written.
+      UserError: there is no such dataset, it has no episode, the page cannot be written, or the extra `viz`
+        is not installed.
     """
     if not 1 <= episodes <= MOST_EPISODES:
         raise UserError(f"episodes is {episodes}; a page shows 1 to {MOST_EPISODES}.")
+    if importlib.util.find_spec("imageio") is None:
+        raise MissingPackageError(
+            "A page of episodes needs imageio; install it with: pip install 'simscaleai[viz]'."
+        )
     check_report_path(path, _REMEDY)  # before minutes of drawing
     with (
         guarded(f"The dataset {dataset}", "run `simscale validate` on it"),

@@ -80,3 +80,6 @@ def test_seeds_of_different_length_end_together() -> None:
     assert (steps[0], steps[-1]) == (0.0, 10.0)
     np.testing.assert_allclose(mean, 1.0)
     assert (low[0], high[0]) == (0.0, 2.0)
+    apart = (np.array([30.0]), np.array([4.0]))
+    steps, low, mean, high = over_seeds([short, apart])  # one point, which has a marker
+    assert (steps, low, mean, high) == ([10.0], [1.0], [2.5], [4.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from simscaleai.datagen import generate_dataset
+from simscaleai.errors import MissingPackageError
 from simscaleai.tools.report import dataset_page
 from simscaleai.tools.report.dataset_page import choose, write_dataset_page
 from simscaleai.tools.report.report_page import Browser, Card, Report, write_report
@@ -48,6 +50,12 @@ def test_filters_are_text_and_css(tmp_path: Path) -> None:
     assert ".browser1:has(#f1-1-1:checked) .card:not(.c1-1) { display: none; }" in page
     assert page.count('type="radio"') == 6  # all and two choices, of two filters
     assert 'class="card c1-1 c2-1"' in page and 'class="card c1-2 c2-2"' in page
+
+
+def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "imageio", None)
+    with pytest.raises(MissingPackageError, match=r"simscaleai\[viz\]"):
+        write_dataset_page(tmp_path / "data.h5", tmp_path / "page.html")
 
 
 def test_a_page_of_a_dataset_of_states(
