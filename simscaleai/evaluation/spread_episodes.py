@@ -69,15 +69,25 @@ def spread(task: EpisodeTask, executor: Executor) -> Iterator[EpisodeResult]:
             yield from results
     finally:
         executor.close()
+        _close_runner()
 
 
 def _runner_for(task: EpisodeTask) -> PolicyRunner:
     """Return the runner of this process: policy and environment serve all chunks of a task."""
     global _runner
     if _runner is None or _runner[0] != task:
+        _close_runner()
         source = find_policy_source(task.policy, *task.spec.source_arguments(task.device))
         # the executor's limit holds for physics as for other libraries
         threads = os.environ.get("OMP_NUM_THREADS", "")
         num_threads = int(threads) if threads.isdecimal() else 0
         _runner = task, PolicyRunner(source, task.spec, task.num_envs, num_threads=num_threads)
     return _runner[1]
+
+
+def _close_runner() -> None:
+    """Forget the runner of this process: a later call may find another checkpoint at the same path."""
+    global _runner
+    if _runner is not None:
+        _runner[1].env.close()
+    _runner = None

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import torch
 from simscaleai.errors import UnsavedResults, UserError
 from simscaleai.evaluation import EvalConfig, evaluate_checkpoint, evaluate_policy
 from simscaleai.evaluation.eval_files import EvalFiles
+from simscaleai.evaluation.evaluate_source import SourceEvaluation, evaluate_source
+from simscaleai.executors import InProcess
 from simscaleai.models import create_model
 from simscaleai.models.normalization import Normalizer, Statistics
 from simscaleai.models.policy import ModelPolicy
@@ -72,6 +75,17 @@ def test_each_evaluation_has_its_own_file(trained: Any, tmp_path: Path) -> None:
     again = evaluate(first)
     assert again["output_path"] not in {r["output_path"] for r in runs}
     assert read(runs[0]["output_path"])["checkpoint_sha256"] == runs[0]["checkpoint_sha256"]
+
+
+def test_a_checkpoint_that_was_replaced_is_loaded_anew(trained: Any, tmp_path: Path) -> None:
+    path, rewards = tmp_path / "final.pt", []
+    for i in range(2):
+        shutil.copy(trained(i), path)
+        how = SourceEvaluation(n_episodes=2, device="cpu", show_progress=False, num_envs=2)
+        spread = evaluate_source(str(path), replace(how, executor=InProcess()))
+        assert spread["mean_reward"] == evaluate_source(str(path), how)["mean_reward"]
+        rewards.append(spread["mean_reward"])
+    assert rewards[0] != rewards[1]
 
 
 def test_checkpoints_of_one_name_in_one_folder_of_results(trained: Any, tmp_path: Path) -> None:
