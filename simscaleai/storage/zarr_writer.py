@@ -13,7 +13,7 @@ Arrays are of Zarr's format 2, which every version of the library reads; one fra
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ class ZarrWriter:
 
     Raises:
       MissingPackageError: zarr is not installed.
-      UserError: there are no steps, or episodes differ in their arrays.
+      UserError: there are no steps, an observation has a name that Zarr cannot have beside the others, or
+        episodes differ in their arrays.
     """
 
     def __init__(self, data: EpisodeSource, folder: Path) -> None:
@@ -49,14 +50,7 @@ class ZarrWriter:
             raise UserError(
                 f"{data.path} holds no episode with a step; there is nothing to export."
             )
-        names = file_names(data.contract) if data.contract is not None else {}
-        # {our key: its name there}; robomimic's names of images are no paths
-        self._names = {
-            OBS + key: names.get(key, key).replace("/", "_") for key in sorted(data.obs_keys)
-        }
-        self._names |= {"actions": "action", "rewards": "reward", "dones": "done"}
-        have = data.keys(self._episodes[0])
-        self._names = {key: name for key, name in self._names.items() if key in have}
+        self._names = _names(data, data.keys(self._episodes[0]))
 
     def write(self, on_episode: Callable[[int], None] = lambda length: None) -> None:
         """Write everything; `on_episode` is called with the length of each finished episode."""
@@ -115,6 +109,25 @@ class ZarrWriter:
         if (contract := self._data.contract) is not None:
             group.attrs["fps"] = 1 / contract.control_dt
             group.attrs["env_name"] = contract.env_name
+
+
+def _names(data: EpisodeSource, have: Collection[str]) -> dict[str, str]:
+    """Return {key: its name in Zarr} of the keys that an episode has."""
+    in_file = file_names(data.contract) if data.contract is not None else {}
+    paths = {OBS + key: OBS + in_file.get(key, key) for key in sorted(data.obs_keys)}
+    paths = {"actions": "action", "rewards": "reward", "dones": "done"} | paths
+    names: dict[str, str] = {}
+    taken: dict[str, str] = {}  # {name: path in our files}, which an image of two keys has once
+    for key, path in paths.items():
+        if key in have:
+            name = path.removeprefix(OBS).replace("/", "_")
+            if taken.setdefault(name, path) != path or name.startswith(".") or "\\" in name:
+                raise UserError(
+                    f"{data.path}: {key!r} would be {name!r} in Zarr, which another array has or no array can"
+                    " have; give the observation another name."
+                )
+            names[key] = name
+    return names
 
 
 def _zarr() -> Any:

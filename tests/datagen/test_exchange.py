@@ -19,6 +19,8 @@ from simscaleai.datagen import (
     validate_dataset,
 )
 from simscaleai.errors import ExistingFileError, UserError
+from simscaleai.storage.episode import Episode
+from simscaleai.storage.episode_writer import EpisodeWriter
 from simscaleai.storage.episodes import open_dataset
 from simscaleai.tools.cli import app
 
@@ -200,6 +202,18 @@ def test_zarr_has_the_layout_of_diffusion_policy(dataset: Path, tmp_path: Path) 
     with pytest.raises(ExistingFileError, match="--overwrite"):
         export_dataset(dataset, output, "zarr", show_progress=False)
     export_dataset(dataset, output, "zarr", overwrite=True, show_progress=False)
+
+
+@pytest.mark.parametrize("names", [("action",), ("arm_q", "arm/q"), (".zarray",)])
+def test_zarr_loses_no_array_to_another_name(names: tuple[str, ...], tmp_path: Path) -> None:
+    pytest.importorskip("zarr")
+    values = np.zeros((2, 3), np.float32)
+    episode = Episode(dict.fromkeys(names, values), values, values[:, 0], values[:, 0] > 0, None)
+    with EpisodeWriter(tmp_path / "a.h5", None) as writer:
+        writer.add(0, episode)
+    with pytest.raises(UserError, match="give the observation another name"):
+        export_dataset(tmp_path / "a.h5", tmp_path / "a.zarr", "zarr", show_progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
 
 
 def test_zarr_without_the_package_and_with_other_options(
