@@ -22,13 +22,13 @@ _POLL_SECONDS = 0.5
 
 
 def imported_dataset(
-    folder: str | Path, *, alone: bool = True, show_progress: bool = True
+    folder: str | Path, *, imports: bool = True, show_progress: bool = True
 ) -> tuple[Path, bool]:
     """Return the file that a LeRobot folder is imported to, and whether it was imported now.
 
     Args:
       folder: with `meta/info.json`.
-      alone: whether to import; another process of the same training waits for the one that does.
+      imports: whether to import the folder; False waits until another process of this machine has done it.
       show_progress: draw a progress bar on stderr, if that is a terminal.
 
     Raises:
@@ -36,7 +36,7 @@ def imported_dataset(
         written.
     """
     path = _place(Path(folder))
-    if not alone:
+    if not imports:
         while not path.exists():  # torchrun ends this process if the other one fails
             time.sleep(_POLL_SECONDS)
     if path.exists():

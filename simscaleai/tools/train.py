@@ -71,9 +71,10 @@ def _imported(config: TrainConfig) -> str:
     """Return the file that the LeRobot folder of a run is imported to."""
     from simscaleai.datagen.imported_dataset import imported_dataset
 
-    is_main = Processes.from_environment().is_main
+    # one process of each machine: machines need not share the cache
+    first = Processes.from_environment().local_rank == 0
     path, new = imported_dataset(
-        config.dataset_path, alone=is_main, show_progress=config.show_progress
+        config.dataset_path, imports=first, show_progress=config.show_progress
     )
     if new:
         echo(f"Imported {config.dataset_path} to {path}, which may be deleted later.", err=True)

@@ -15,7 +15,7 @@ from simscaleai.errors import UserError
 from simscaleai.evaluation import evaluate_checkpoint
 from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.storage.episodes import open_dataset
-from simscaleai.tools.train import closed_loop, train_run
+from simscaleai.tools.train import _imported, closed_loop, train_run
 from simscaleai.training.component_settings import EvalSettings
 from simscaleai.training.run_config import RunConfig, load_run
 
@@ -133,6 +133,15 @@ def test_a_lerobot_folder_is_imported_once(
     with pytest.raises(UserError, match=r"simscale import lerobot --output"):
         open_dataset("lerobot")
     # another folder, whose files are no dataset: nothing is left in the cache
+    with (
+        monkeypatch.context() as other
+    ):  # the first process of another machine, with a cache of its own
+        launched = {"RANK": 1, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1"}
+        for name, value in {"XDG_CACHE_HOME": tmp_path / "other", **launched}.items():
+            other.setenv(name, str(value))
+        other.setattr("simscaleai.datagen.imported_dataset._POLL_SECONDS", -1)  # it must not wait
+        found = _imported(settings(Path("lerobot")).train_config())
+        assert Path(found).is_file() and Path(found).is_relative_to(tmp_path / "other")
     info = Path("lerobot/meta/info.json")
     info.write_text(info.read_text().replace("v3.0", "v2.1"))
     with pytest.raises(UserError, match=r"2\.1"):
