@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from simscaleai.errors import UserError
 from simscaleai.tools.app import RandomizeCommand, app, echo, examples
 from simscaleai.tools.commands.options import (
     CameraPoses,
@@ -172,20 +173,26 @@ def viz_dataset(
         ),
     ] = False,
     episodes: Annotated[
-        int, typer.Option(min=1, max=1000, help="Number of episodes on the page of --html.")
-    ] = 48,
+        int | None,
+        typer.Option(
+            min=1, max=1000, help="Number of episodes on the page of --html; default: 48."
+        ),
+    ] = None,
 ) -> None:
     """Draw lengths, rewards and actions of a dataset, or write a page to browse its episodes."""
     from simscaleai.tools import visualize
 
     if not html:
+        if episodes is not None:
+            raise UserError("--episodes is the number of episodes on a page; give --html as well.")
         _make(save, lambda: visualize.plot_dataset(dataset))
         return
-    from simscaleai.tools.report.dataset_page import write_dataset_page
+    from simscaleai.tools.report.dataset_page import EPISODES, write_dataset_page
 
     path = save or Path("dataset.html")
-    words = ["simscale", "viz-dataset", str(dataset), "--html", "--episodes", str(episodes)]
-    count = write_dataset_page(dataset, path, episodes, shlex.join([*words, "--save", str(path)]))
+    number = episodes or EPISODES
+    words = ["simscale", "viz-dataset", str(dataset), "--html", "--episodes", str(number)]
+    count = write_dataset_page(dataset, path, number, shlex.join([*words, "--save", str(path)]))
     echo(f"Wrote {path} with {count} episodes; open it in a browser.")
 
 

@@ -119,8 +119,11 @@ class Player:
             raise UserError(
                 f"{name_of(self.env)} asks for the same thing in every episode, and takes no instruction."
             )
+        # the present episode goes on with the old sentence if there is no new one
+        counted = self._counts or sentence is not None
         self._said = sentence
         self._fix_instruction()
+        self._counts &= counted
         self.finished = self.successes = 0
         if sentence is None or self._rollout.instructions is None:
             return
@@ -142,6 +145,7 @@ class Player:
         self._start()
 
     def _start(self) -> None:
+        self._counts |= self._said is None
         seed = episode_seed(self._seed, self._episode)
         self._steps = run_episodes(self.env, self.policy, [seed])
         self._rollout = next(self._steps)  # the reset

@@ -51,7 +51,8 @@ Frames = NDArray[np.uint8]
 """(T, H, W, 3)."""
 
 SIZE = 160  # pixels of images that are drawn here
-MOST_EPISODES = 1000  # on one page
+EPISODES = 48  # on one page, unless another number is given
+MOST_EPISODES = 1000
 _VIDEO_BYTES = 12_000_000  # of all videos; beyond, episodes have a thumbnail only
 _MOST_FRAMES = 60  # of an episode; a longer one skips steps
 _INSTRUCTIONS = 12  # choices of the filter; the others are "other"
@@ -59,7 +60,7 @@ _REMEDY = "choose another file with --save"
 
 
 def write_dataset_page(
-    dataset: str | Path, path: Path, episodes: int = 48, command: str = ""
+    dataset: str | Path, path: Path, episodes: int = EPISODES, command: str = ""
 ) -> int:
     """Write the page and return the number of episodes on it.
 

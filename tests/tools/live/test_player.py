@@ -91,6 +91,7 @@ def test_a_sentence_that_names_nothing_is_told_and_not_counted() -> None:
     assert live.instruction == "do as you like" and not live.counts
     assert (live.finished, live.successes) == (0, 0)
     live.say(None)
+    assert not live.counts  # the present episode still has that sentence
     live.begin()
     assert live.counts and "{" not in live.instruction != "do as you like"
 
