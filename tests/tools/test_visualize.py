@@ -88,7 +88,7 @@ def test_other_commands_write_a_picture_too(
         ("viz-cameras --cameras eye --save a.png", "Unknown camera 'eye'"),
         ("viz-dataset nope.h5 --save a.png", "nope.h5 does not exist"),
         ("viz-trajectory {}/reach.h5 --episode 2 --save a.png", "has the episodes 0 to 1"),
-        ("viz-training {} --save a.png", "has no metrics.jsonl"),
+        ("viz-training . --save a.png", "has no metrics.jsonl"),
         ("viz-rl {}/a --save a.png", "viz-training"),
         ("viz-dataset {}/reach.h5 --save a.doc", "'.doc'; it may be"),
         ("viz-dataset {}/reach.h5", "--save"),
