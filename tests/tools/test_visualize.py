@@ -62,8 +62,8 @@ def check_picture(path: Path, width: float, height: float) -> None:
     [
         ("viz-dataset {}/reach.h5", 9.6, 5.0),
         ("viz-trajectory {}/reach.h5 --episode 1", 10.6, 6.5),
-        ("viz-training {}/a", 8.4, 5.4),
-        ("viz-rl {}/b", 10.6, 5.0),
+        ("viz-training {}/a", 8.4, 5.7),
+        ("viz-rl {}/b", 10.6, 5.5),
     ],
 )
 def test_other_commands_write_a_picture_too(
