@@ -170,10 +170,14 @@ def test_data_training_and_evaluation(simscale: Simscale, tmp_path: Path) -> Non
 
 
 def test_a_checkpoint_of_a_foreign_task_or_robot_names_it(refused: Callable[..., str]) -> None:
+    # names that the examples of no other test register
     known = make_env("reach", cameras=[]).contract.to_dict()
     for key, changed in {
-        "environment 'my_reach'": {**known, "env_name": "my_reach"},
-        "robot 'my_arm'": {**known, "env_config": {**known["env_config"], "robot": "my_arm"}},
+        "environment 'nobodys_reach'": {**known, "env_name": "nobodys_reach"},
+        "robot 'nobodys_arm'": {
+            **known,
+            "env_config": {**known["env_config"], "robot": "nobodys_arm"},
+        },
     }.items():
         contract = EnvContract.from_dict(changed)
 
