@@ -10,14 +10,13 @@ from simscaleai.datagen.episode_renderer import EpisodeRenderer
 from simscaleai.datagen.recorded_states import recorded_contract
 from simscaleai.datagen.shards import ShardWriter
 from simscaleai.datagen.worker_pool import Progress
+from simscaleai.executors.kept import Kept
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.episodes import EpisodeSource, open_dataset
 
 # Chunks of each worker: a killed one costs little, and all end at about the same time.
 _PER_WORKER = 4
 _CHUNK_EPISODES = 64
-
-_open: tuple[RenderTask, EpisodeSource, EpisodeRenderer] | None = None  # of this process
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class RenderTask:
 
     def __call__(self, item: int) -> Progress:
         """Draw a chunk in this process; an episode that two workers have drawn counts once."""
-        data, renderer = _opened(replace(self, chunks=()))
+        data, renderer = _open.get(replace(self, chunks=()))  # the same for all parts
         pending = ShardWriter(self.folder)
         successes = steps = 0
         for i in self.chunks[item]:
@@ -61,22 +60,18 @@ class RenderTask:
         return Progress(count, successes, count, steps)
 
 
-def close_renderer() -> None:
-    """Close the dataset and the renderer that this process has open, if any."""
-    global _open
-    if _open is not None:
-        _open[1].close()
-        _open[2].close()
-    _open = None
-
-
 def _opened(task: RenderTask) -> tuple[EpisodeSource, EpisodeRenderer]:
-    """Return dataset and renderer of this process, which serve all chunks of a task."""
-    global _open
-    if _open is None or _open[0] != task:
-        close_renderer()
-        data = open_dataset(task.dataset)
-        contract = recorded_contract(data, "rendered again")
-        renderer = EpisodeRenderer(contract, task.settings, task.randomize, task.seed)
-        _open = task, data, renderer
-    return _open[1:]
+    data = open_dataset(task.dataset)
+    contract = recorded_contract(data, "rendered again")
+    return data, EpisodeRenderer(contract, task.settings, task.randomize, task.seed)
+
+
+def _closed(opened: tuple[EpisodeSource, EpisodeRenderer]) -> None:
+    for each in opened:
+        each.close()
+
+
+# of this process: dataset and renderer serve all chunks of a task
+_open: Kept[RenderTask, tuple[EpisodeSource, EpisodeRenderer]] = Kept(_opened, _closed)
+close_renderer = _open.close
+"""Close the dataset and the renderer that this process has open, if any."""

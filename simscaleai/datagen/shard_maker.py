@@ -24,6 +24,7 @@ from simscaleai.datagen.shard_contents import ShardContents
 from simscaleai.datagen.shard_task import ShardTask
 from simscaleai.datagen.worker_pool import Job, Worker
 from simscaleai.errors import UserError
+from simscaleai.executors.kept import Kept
 from simscaleai.observations import is_image
 from simscaleai.sim.factory import gym_id
 from simscaleai.storage.atomic import atomic_path
@@ -34,7 +35,10 @@ from simscaleai.storage.shard_row import ShardRow, shard_name
 
 # In the file of each shard, so that its row can be made again by reading it.
 _COUNTS = ("attempts", "attempt_successes", "diverged")
-_worker: Worker | None = None  # of this process, with the environment of its last job
+# of this process: the environment of a job serves all its shards
+_worker: Kept[Job, Worker] = Kept(Worker, Worker.close)
+close_worker = _worker.close
+"""Close the environment that this process keeps between two shards."""
 
 
 def make_shard(task: ShardTask, number: int) -> ShardRow:
@@ -95,29 +99,12 @@ def read_row(path: Path, recipe: str | None = None) -> ShardRow:
         return _row(path, splits, contents, digests, counts, file.index_place)
 
 
-def close_worker() -> None:
-    """Close the environment that this process keeps between two shards."""
-    global _worker
-    if _worker is not None:
-        _worker.close()
-    _worker = None
-
-
-def _worker_for(job: Job) -> Worker:
-    """Return the worker of this process: the environment of a job serves all its shards."""
-    global _worker
-    if _worker is None or _worker.job != job:
-        close_worker()
-        _worker = Worker(job)
-    return _worker
-
-
 def _episodes(
     task: ShardTask, number: int, counts: dict[str, int]
 ) -> Iterator[tuple[int, Episode]]:
     """Run the episodes of a shard; yield (position in it, episode) as they end, and count attempts."""
     job: Job = task.order.job
-    recipe, worker = task.recipe, _worker_for(job)
+    recipe, worker = task.recipe, _worker.get(job)
     texts = {k: getattr(recipe, k) for k in ("policy", "mujoco_version", "model_sha256")}
     waiting: Sequence[int] = task.indices(number)
     wanted, attempt = len(waiting), 0

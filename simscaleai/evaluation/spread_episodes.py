@@ -15,10 +15,9 @@ from pathlib import Path
 
 from simscaleai.evaluation.policy_runner import EvalSpec, PolicyRunner
 from simscaleai.executors import Executor
+from simscaleai.executors.kept import Kept
 from simscaleai.rollout.outcomes import EpisodeResult
 from simscaleai.rollout.policy_source import PolicySource, find_policy_source
-
-_runner: tuple[EpisodeTask, PolicyRunner] | None = None  # of this process, for its last task
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class EpisodeTask:
 
     def __call__(self, item: int) -> list[EpisodeResult]:
         """Run a chunk in this process."""
-        runner = _runner_for(replace(self, chunks=()))  # the same for every part of the episodes
+        runner = _runner.get(replace(self, chunks=()))  # the same for all parts
         return list(runner.run(self.chunks[item]))
 
 
@@ -69,25 +68,16 @@ def spread(task: EpisodeTask, executor: Executor) -> Iterator[EpisodeResult]:
             yield from results
     finally:
         executor.close()
-        _close_runner()
+        _runner.close()  # a later call may find another checkpoint at the same path
 
 
-def _runner_for(task: EpisodeTask) -> PolicyRunner:
-    """Return the runner of this process: policy and environment serve all chunks of a task."""
-    global _runner
-    if _runner is None or _runner[0] != task:
-        _close_runner()
-        source = find_policy_source(task.policy, *task.spec.source_arguments(task.device))
-        # the executor's limit holds for physics as for other libraries
-        threads = os.environ.get("OMP_NUM_THREADS", "")
-        num_threads = int(threads) if threads.isdecimal() else 0
-        _runner = task, PolicyRunner(source, task.spec, task.num_envs, num_threads=num_threads)
-    return _runner[1]
+def _make_runner(task: EpisodeTask) -> PolicyRunner:
+    source = find_policy_source(task.policy, *task.spec.source_arguments(task.device))
+    # the executor's limit holds for physics as for other libraries
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    num_threads = int(threads) if threads.isdecimal() else 0
+    return PolicyRunner(source, task.spec, task.num_envs, num_threads=num_threads)
 
 
-def _close_runner() -> None:
-    """Forget the runner of this process: a later call may find another checkpoint at the same path."""
-    global _runner
-    if _runner is not None:
-        _runner[1].env.close()
-    _runner = None
+# of this process: policy and environment serve all chunks of a task
+_runner: Kept[EpisodeTask, PolicyRunner] = Kept(_make_runner, lambda runner: runner.env.close())
