@@ -21,7 +21,7 @@ import numpy as np
 
 from simscaleai.array_types import Array, ArrayDict, IntArray
 from simscaleai.datagen.episode_renderer import EpisodeRenderer
-from simscaleai.datagen.recorded_states import BATCH, check_states, recorded_contract
+from simscaleai.datagen.recorded_states import check_states, recorded_contract
 from simscaleai.json_types import JsonDict
 from simscaleai.observations import is_image_key
 from simscaleai.sim.scene_cameras import scene_cameras
@@ -62,7 +62,7 @@ def noted_cameras(data: EpisodeSource) -> JsonDict:
 
 
 class DrawnImages:
-    """Draws steps of a dataset, `BATCH` at a time, each in an env of its own.
+    """Draws steps of a dataset, many at a time, each in an env of its own.
 
     Args:
       data: an open dataset.
@@ -100,12 +100,9 @@ class DrawnImages:
         """Return {observation: (B, H, W, C)} of steps (B,), each of an episode (B,)."""
         renderer = self._renderer()
         states = self._read_states(self._starts[episodes] + steps)  # (B, nstate)
-        parts: list[ArrayDict] = []
-        for start in range(0, len(states), BATCH):
-            part = slice(start, start + BATCH)
-            looks = self._randomization(episodes[part]) if renderer.randomized else []
-            parts.append(renderer.draw(states[part], looks))
-        return {k: np.concatenate([images[k] for images in parts]) for k in self.shapes}
+        looks = self._randomization(episodes) if renderer.randomized else []
+        images = renderer.draw(states, looks)
+        return {k: images[k] for k in self.shapes}
 
     def _read_states(self, steps: IntArray) -> Array:
         if isinstance(self._states, ShardReader):

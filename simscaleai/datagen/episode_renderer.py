@@ -94,15 +94,19 @@ class EpisodeRenderer:
         return self._randomizer is not None
 
     def draw(self, states: FloatArray, drawn: Sequence[JsonDict]) -> ArrayDict:
-        """Return images (n, H, W, ...) of up to `BATCH` states (n, nstate), of any episodes.
+        """Return images (n, H, W, ...) of states (n, nstate), n > 0, of any episodes.
 
         `drawn` is what randomization drew for the episode of each; empty if nothing was randomized.
         """
-        if self._randomizer is not None:
+        if self._randomizer is None:
+            return self._images(states)
+        parts: list[ArrayDict] = []
+        for start in range(0, len(states), BATCH):
+            looks = [self._complete(recorded) for recorded in drawn[start : start + BATCH]]
             # the env always has `BATCH` envs; the rest of them repeats the last one
-            padded = [*drawn, *([drawn[-1]] * (BATCH - len(drawn)))]
-            self._apply([self._complete(recorded) for recorded in padded])
-        return self._images(states)
+            self._apply(looks + looks[-1:] * (BATCH - len(looks)))
+            parts.append(self._images(states[start : start + BATCH]))
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
     def close(self) -> None:
         self.env.close()

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from simscaleai.contract import EnvContract
 from simscaleai.datagen.episode_renderer import EpisodeRenderer
-from simscaleai.datagen.recorded_states import BATCH
 from simscaleai.datagen.subtasks import SubtaskFinder
 from simscaleai.errors import MissingPackageError, UserError, printable
 from simscaleai.guards import guarded
@@ -234,13 +233,10 @@ def _drawn(renderer: EpisodeRenderer, data: EpisodeSource, i: int) -> Frames | N
     states = states[_shown(len(states))]
     recorded = json.loads(data.episode_attribute(i, "randomization", "{}"))
     try:
-        parts = [
-            renderer.draw(states[k : k + BATCH], [recorded] * len(states[k : k + BATCH]))["image"]
-            for k in range(0, len(states), BATCH)
-        ]
+        frames: Frames = renderer.draw(states, [recorded] * len(states))["image"]
     except UserError:  # no render engine works here; the page has the numbers all the same
         return None
-    return np.concatenate(parts)
+    return frames
 
 
 def _shown(length: int) -> slice:
