@@ -14,7 +14,6 @@ slower than a `Task`, whose n simulations are one batch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import cast
 
 import gymnasium
@@ -33,6 +32,7 @@ from simscaleai.rendering.render_state import POSE_FIELDS, VISUAL_FIELDS, Render
 from simscaleai.sim.base_env import BaseRobotEnv, SimConfig
 from simscaleai.sim.env_types import InfoDict, ObsDict
 from simscaleai.sim.single_sim import SingleSim
+from simscaleai.sim.spaces import bare_contract
 
 OBSERVATION = "observation"
 """Key of an observation that is an array and no dict."""
@@ -66,7 +66,8 @@ class PolicyEnv(gymnasium.Env):
         # float64: the bounds of a narrow Box of float32 shall come back exactly
         self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
         self.action_space = spaces.Box(-1.0, 1.0, (int(np.prod(space.shape)),), np.float32)
-        self.contract = _contract(name, self)
+        dim = self.action_space.shape[0]
+        self.contract = bare_contract(name, self.config, self.observation_space, dim)
         # a user's own scripted policy, if the class has one
         expert: Callable[[], Policy] | None = getattr(env, "expert", None)
         if callable(expert):
@@ -213,16 +214,3 @@ def _observations(name: str, space: gymnasium.Space) -> spaces.Dict:
             " policies of this package read arrays; observe a Box, or a Dict of Boxes."
         )
     return spaces.Dict(parts)
-
-
-def _contract(name: str, env: PolicyEnv) -> EnvContract:
-    settings = asdict(env.config)
-    del settings["seed"], settings["render_engine"]  # a policy depends on neither
-    return EnvContract(
-        env_name=name,
-        env_config=settings,
-        obs_shapes={k: tuple(box.shape or ()) for k, box in sorted(env.observation_space.items())},
-        obs_dtypes={k: str(box.dtype) for k, box in sorted(env.observation_space.items())},
-        action_dim=env.action_space.shape[0],
-        control_dt=env.config.control_dt,
-    )

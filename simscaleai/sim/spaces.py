@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TypeVar
 
 import numpy as np
@@ -85,21 +85,27 @@ def action_space(task: Task) -> spaces.Box:
     return spaces.Box(-1.0, 1.0, (task.controller.action_dim,), np.float32)
 
 
-def env_contract(task: Task, config: SimConfig, space: spaces.Dict) -> EnvContract:
-    """Return what a policy relies on, for an environment made from `config`."""
+def bare_contract(name: str, config: SimConfig, space: spaces.Dict, action_dim: int) -> EnvContract:
+    """Return what a policy relies on in any environment made from `config`."""
     settings = asdict(config)
     del settings["seed"], settings["render_engine"]  # a policy depends on neither
-    if not settings[
-        "camera_poses"
-    ]:  # most datasets have none, and stay as those of earlier versions
+    # most datasets have none, and stay as those of earlier versions
+    if not settings["camera_poses"]:
         del settings["camera_poses"]
     return EnvContract(
-        env_name=task.name,
+        env_name=name,
         env_config=settings,
         obs_shapes={key: tuple(box.shape or ()) for key, box in sorted(space.items())},
         obs_dtypes={key: str(box.dtype) for key, box in sorted(space.items())},
-        action_dim=task.controller.action_dim,
+        action_dim=action_dim,
         control_dt=config.control_dt,
+    )
+
+
+def env_contract(task: Task, config: SimConfig, space: spaces.Dict) -> EnvContract:
+    """Return what a policy relies on, for an environment made from `config`."""
+    return replace(
+        bare_contract(task.name, config, space, task.controller.action_dim),
         action_names=task.controller.action_names,
         action_units=task.controller.action_units,
         instructions=task.phrasings(),
