@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -186,22 +186,23 @@ class MLPAgent(ABC):
         It shares its tensors with the agent.
         """
         spec = self.extractor.spec or ObsSpec({"state": (self.obs_dim,)}, {"state": "float32"})
+        observed = {"state": self._obs_statistics()}
+        return self._policy_of(spec, observed, self.config.relative_positions)
+
+    def _policy_of(
+        self, spec: ObsSpec, observed: Mapping[str, Statistics], relative_positions: bool
+    ) -> ModelPolicy:
+        """Return the actor as a policy, with statistics of what it observes."""
         # actions (B, action_dim) of the network are in [-1, 1], those of the policy in [low, high]
         low, high = (torch.from_numpy(b).float() for b in (self.actions.low, self.actions.high))
         normalizer = Normalizer(
-            {"state": self._obs_statistics(), "actions": Statistics(low, high, low, high)},
-            {"actions": "min_max"},
+            {**observed, "actions": Statistics(low, high, low, high)}, {"actions": "min_max"}
         )
         scale: torch.Tensor = normalizer.actions_std  # type: ignore[assignment]
         # `Normalizer` bounds a scale from below; the range of actions is exact, however narrow it is
         scale.copy_((high - low) / 2)
         policy = ModelPolicy(
-            self.actor,
-            spec,
-            normalizer,
-            self.contract,
-            self.config.relative_positions,
-            self.actions,
+            self.actor, spec, normalizer, self.contract, relative_positions, self.actions
         )
         return policy.to(self.device)
 

@@ -122,19 +122,12 @@ class PixelPPOAgent(PPOAgent):
 
     def policy(self) -> ModelPolicy:
         spec, columns = self.layout.actor_spec, self.layout.columns(self.layout.actor_keys)
-        low, high = (torch.from_numpy(b).float() for b in (self.actions.low, self.actions.high))
-        statistics = {"actions": Statistics(low, high, low, high)}
+        observed = {}
         if columns:  # the actor may read images alone
             full = self._obs_statistics()
             chosen = (part[columns] for part in (full.mean, full.std, full.min, full.max))
-            statistics["state"] = Statistics(*chosen)
-        normalizer = Normalizer(statistics, {"actions": "min_max"})
-        scale: torch.Tensor = normalizer.actions_std  # type: ignore[assignment]
-        scale.copy_((high - low) / 2)  # exact, however narrow the range is
-        policy = ModelPolicy(
-            self.network.actor, spec, normalizer, self.contract, False, self.actions
-        )
-        return policy.to(self.device)
+            observed["state"] = Statistics(*chosen)
+        return self._policy_of(spec, observed, relative_positions=False)
 
 
 def _layout(config: AgentConfig) -> PixelLayout:
