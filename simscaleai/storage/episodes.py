@@ -48,11 +48,11 @@ def open_dataset(
     Raises:
       UserError: there is no dataset, or it is damaged or refused.
     """
-    if is_lerobot(path):
-        raise UserError(
-            f"{path} is a LeRobot dataset, which only `simscale train` reads as it is; convert it with"
-            f" `simscale import {path} --output data/imported.h5`."
-        )
     if Path(path).is_dir():
+        if is_lerobot(path):
+            raise UserError(
+                f"{path} is a LeRobot dataset, which only `simscale train` reads as it is; convert it with"
+                f" `simscale import {path} --output data/imported.h5`."
+            )
         return ShardedDataset(path, images, use_index=use_index)
     return open_file(path, images, use_index=use_index)

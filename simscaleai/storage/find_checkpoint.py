@@ -79,17 +79,18 @@ def _is_checkpoint(folder: Path) -> bool:
 
 
 def _has_checkpoint(folder: Path) -> bool:
-    return _is_checkpoint(folder) or any(
-        any(place.glob(pattern))
-        for place in (folder / "checkpoints", folder)
-        for pattern in (*_ENDS, *_OTHERS)
-    )
+    return _is_checkpoint(folder) or any(ends or others for ends, others in _checkpoints(folder))
+
+
+def _checkpoints(run: Path) -> Iterator[tuple[list[Path], list[Path]]]:
+    """Yield (those of the end, others) of each folder in which a run may have its checkpoints."""
+    for place in (run / "checkpoints", run):
+        ends = [place / name for name in _ENDS if (place / name).exists()]
+        yield ends, [path for pattern in _OTHERS for path in sorted(place.glob(pattern))]
 
 
 def _in_run(folder: Path, resume: bool) -> Path:
-    for place in (folder / "checkpoints", folder):
-        ends = [place / name for name in _ENDS if (place / name).exists()]
-        others = [path for pattern in _OTHERS for path in sorted(place.glob(pattern))]
+    for ends, others in _checkpoints(folder):
         found = ends + others if resume else ends or others  # an unfinished run has no ends
         if found:
             return max(found, key=lambda path: (path.stat().st_mtime_ns, path in others))
