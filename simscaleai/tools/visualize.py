@@ -12,7 +12,7 @@ functions need the extra `viz`; it includes `mujoco_warp`, which renders without
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -28,7 +28,13 @@ from simscaleai.tools.figures.camera_figure import plot_cameras
 from simscaleai.tools.figures.curves import plot_rl, plot_training
 from simscaleai.tools.figures.dataset_figure import plot_dataset
 from simscaleai.tools.figures.rollout import RolloutFrame, find_episodes, record
-from simscaleai.tools.figures.run_groups import REINFORCEMENT, TRAINING, find_runs, plot_several
+from simscaleai.tools.figures.run_groups import (
+    REINFORCEMENT,
+    TRAINING,
+    Panel,
+    find_runs,
+    plot_several,
+)
 from simscaleai.tools.figures.scenes import contact_sheet, plot_env
 from simscaleai.tools.figures.style import check_target, save_or_show
 from simscaleai.tools.figures.tiles import compose
@@ -74,10 +80,7 @@ def plot_training_runs(runs: Sequence[str | Path]) -> Figure:
     Raises:
       UserError: a run does not exist, or is one of reinforcement learning.
     """
-    found = find_runs(runs)
-    if len(found) == 1:
-        return plot_training(found[0])
-    return plot_several(found, TRAINING, "optimizer steps")
+    return _plot_runs(runs, plot_training, TRAINING, "optimizer steps")
 
 
 def plot_rl_runs(runs: Sequence[str | Path]) -> Figure:
@@ -89,10 +92,17 @@ def plot_rl_runs(runs: Sequence[str | Path]) -> Figure:
     Raises:
       UserError: a run does not exist, or is one on a dataset.
     """
+    return _plot_runs(runs, plot_rl, REINFORCEMENT, "environment steps")
+
+
+def _plot_runs(
+    runs: Sequence[str | Path],
+    plot_one: Callable[[Path], Figure],
+    panels: Sequence[Panel],
+    xlabel: str,
+) -> Figure:
     found = find_runs(runs)
-    if len(found) == 1:
-        return plot_rl(found[0])
-    return plot_several(found, REINFORCEMENT, "environment steps")
+    return plot_one(found[0]) if len(found) == 1 else plot_several(found, panels, xlabel)
 
 
 @converted

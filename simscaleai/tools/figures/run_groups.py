@@ -1,7 +1,7 @@
 """Figures of several runs: each recipe as the mean over its seeds, with a band.
 
-    plot_several(["runs/a", "runs/b"])          # two recipes, or two seeds of one
-    plot_several(["runs/sweep"])                # all runs of a folder
+    runs = find_runs(["runs/a", "runs/sweep"])  # a run, and all runs of a folder
+    plot_several(runs, TRAINING, "optimizer steps")
 
 Runs whose settings differ in nothing but the seed are one recipe. The band is the range of its seeds.
 """
@@ -110,18 +110,18 @@ def recipes(runs: Sequence[Metrics]) -> dict[str, list[Metrics]]:
 
 
 @styled
-def plot_several(names: Sequence[str | Path], panels: Sequence[Panel], xlabel: str) -> Figure:
+def plot_several(paths: Sequence[Path], panels: Sequence[Panel], xlabel: str) -> Figure:
     """Plot metrics of several runs, as means over seeds; the legend is below the panels.
 
     Args:
-      names: as of `find_runs`.
+      paths: folders of the runs, as of `find_runs`.
       panels: what to draw; metrics that no run recorded are left out.
       xlabel: what the steps are.
 
     Raises:
       UserError: a run does not exist, or recorded nothing of this kind.
     """
-    groups = recipes([read_metrics(path) for path in find_runs(names)])
+    groups = recipes([read_metrics(path) for path in paths])
     runs = [run for group in groups.values() for run in group]
     used = [panel for panel in panels if any(run.get(*panel.names) for run in runs)]
     if not used:
