@@ -106,7 +106,7 @@ class Worker:
         self.job = job
         self._env: Any = None
         self._policy: Any = None
-        self._recorder = _recorder(job)
+        self._recorder: EpisodeRecorder
 
     def run(
         self, indices: Sequence[int], report: Report, stop: Callable[[], bool] = lambda: False
@@ -152,11 +152,8 @@ class Worker:
             sentences = self._env.contract.instructions
             self._policy = SwitchedInstructions(self._policy, sentences, self.job.max_steps)
         # kept for all calls: its buffers are large, and new memory is slow to touch
-        self._recorder = _recorder(self.job)
-
-
-def _recorder(job: Job) -> EpisodeRecorder:
-    return EpisodeRecorder(job.max_steps, job.next_obs, job.expert_labels)
+        job = self.job
+        self._recorder = EpisodeRecorder(job.max_steps, job.next_obs, job.expert_labels)
 
 
 def batch_width(count: int, limit: int) -> int:

@@ -104,8 +104,10 @@ class EpisodeRecorder(Recorder):
     def _store_obs(self, prefix: str, obs: Mapping[str, Array]) -> None:
         """Copy the observations of this step; an image that has two names, such as `image`, once."""
         for key, value in obs.items():
-            same = next(k for k, v in obs.items() if v is value)
-            if same == key or value.ndim < 4:
+            same = key
+            if value.ndim >= 4:  # (n, H, W, C)
+                same = next(k for k, v in obs.items() if v is value)
+            if same == key:
                 self._store(prefix + key, value)
             else:
                 self._same[prefix + key] = prefix + same
