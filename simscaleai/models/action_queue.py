@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-_NEVER = -(
-    2**62
-)  # actions executed of the chunk of an env without an episode, which is not due for a new one
+# Actions executed of the chunk of an env without an episode, which is so never due for a new one.
+_NEVER = -(2**62)
 
 
 class ActionQueue:

@@ -158,7 +158,7 @@ def test_a_loop_that_is_left_takes_no_further_step() -> None:
 
 
 class Resting:
-    """Notes which envs it acts for: those that it was not told to rest."""
+    """Notes which envs it acts for: all but those that rest."""
 
     def __init__(self) -> None:
         self.awake: list[int] = []

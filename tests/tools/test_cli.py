@@ -105,8 +105,8 @@ def test_help_shows_defaults_and_where_all_settings_are(capsys, monkeypatch) -> 
 
 def test_errors_name_flags_where_a_command_has_no_settings() -> None:
     params = typer.main.get_command(app).commands["eval"].params
-    told = with_flags("env_name is 'x' and n_episodes=3; not env_name.y or 'env_name'.", params)
-    assert told == "--env-name is 'x' and --n-episodes=3; not env_name.y or 'env_name'."
+    shown = with_flags("env_name is 'x' and n_episodes=3; not env_name.y or 'env_name'.", params)
+    assert shown == "--env-name is 'x' and --n-episodes=3; not env_name.y or 'env_name'."
     params = typer.main.get_command(app).commands["train"].params
     assert with_flags("max_steps is 0.", params) == "max_steps is 0."
 

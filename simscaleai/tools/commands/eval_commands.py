@@ -195,6 +195,13 @@ def _next(found: Sequence[Metrics]) -> list[str]:
     if len(found) != 1 or not found[0]["failure_stages"]:
         return []
     result = found[0]
+    # viz-video could not show these episodes
+    if (
+        result.get("env_kwargs")
+        or result["phrasings"] != "train"
+        or result.get("every_instruction")
+    ):
+        return []
     words = ["simscale", "viz-video", "--policy", result["checkpoint"]]
     if result["trained_on"] != result["env_name"]:
         words += ["--env-name", result["env_name"]]
@@ -202,12 +209,6 @@ def _next(found: Sequence[Metrics]) -> list[str]:
     for flag in ("seed", "robot", "randomize", "instruction"):
         if result.get(flag):
             words += [f"--{flag}", str(result[flag])]
-    if (
-        result.get("env_kwargs")
-        or result["phrasings"] != "train"
-        or result.get("every_instruction")
-    ):
-        return []
     return [shlex.join([*words, "--only", "failures", "--save", "failures.mp4"])]
 
 

@@ -49,7 +49,7 @@ def viz_live(
         int, typer.Option(min=0, max=65535, help="Port to serve at; 0 selects a free one.")
     ] = 8080,
 ) -> None:
-    """Watch a policy control the arm, in a window or a browser, where it can be told what to do."""
+    """Watch a policy control the arm, in a window, or in a browser with a field for instructions."""
     # viewers are optional, and are imported by the command alone
     from simscaleai.tools.live import view_live
 

@@ -109,7 +109,7 @@ class Player:
     def say(self, sentence: str | None) -> None:
         """Give the present and all further episodes an instruction.
 
-        The policy is told at once, and the scene stays as it is. None restores the task's own instructions,
+        The policy gets it at once, and the scene stays as it is. None restores the task's own instructions,
         from the next episode on.
 
         Raises:

@@ -139,12 +139,12 @@ class Panel:
     async def _tell(self, connection: ServerConnection) -> None:
         from websockets.exceptions import ConnectionClosed
 
-        told: PanelState | None = None
+        sent: PanelState | None = None
         with contextlib.suppress(ConnectionClosed):
             while True:
-                if self.state != told:
-                    told = self.state
-                    await connection.send(json.dumps(asdict(told)))
+                if self.state != sent:
+                    sent = self.state
+                    await connection.send(json.dumps(asdict(sent)))
                 await asyncio.sleep(_PERIOD)
 
     async def _listen(self, connection: ServerConnection) -> None:

@@ -104,8 +104,8 @@ def test_a_person_tells_the_policy_what_to_do_and_changes_it(server: Any) -> Non
         first = state(talk)
         assert first["policies"] == ["scripted", "random"] and first["listens"]
         talk.send(json.dumps({"instruction": " pick up\tthe BLUE <b>cube</b> "}))
-        told = state(talk, instruction="pick up the BLUE <b>cube</b>")
-        assert told["note"] == ""
+        answer = state(talk, instruction="pick up the BLUE <b>cube</b>")
+        assert answer["note"] == ""
         talk.send(json.dumps({"instruction": "have a cube"}))
         assert "not counted" in state(talk, instruction="have a cube")["note"]
         talk.send(json.dumps({"policy": 1}))
