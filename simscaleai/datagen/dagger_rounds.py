@@ -24,7 +24,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from simscaleai.datagen.generator import generate_dataset
 from simscaleai.datagen.merge import merge_datasets
 from simscaleai.datagen.recipe import differences
 from simscaleai.datagen.rewriting import check_output, source_hash
-from simscaleai.datagen.unfinished import Interrupted, other_run
+from simscaleai.datagen.unfinished import Interrupted, made_before, other_run
 from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.json_types import JsonDict
 from simscaleai.rollout.policies import policy_sha256, resolve_policy
@@ -211,7 +211,7 @@ class _Rounds:
     def at_work(self, settings: JsonDict, *, resume: bool, overwrite: bool) -> Iterator[None]:
         """Lock the folder for a run of `settings`, unless something is in its way."""
         started = resume and self._settings.exists()
-        if not started:
+        if not (started and self._merged_here()):
             check_output(self.output, [self.dataset], overwrite=overwrite)
         if self.folder.exists() and not (started or overwrite):
             raise ExistingFileError(
@@ -257,8 +257,9 @@ class _Rounds:
             **self.drive,
             **self.speed,
         )
-        if not (self.policy(number) / _FINAL).exists():
-            self._learn(number, title, announce)
+        trained = (self.policy(number) / _FINAL).exists()
+        if not trained or (number == self.rounds and not self._merged_here()):
+            self._learn(number, title, announce, trained=trained)
         return {
             "round": number,
             "policy": str(driver),
@@ -268,23 +269,40 @@ class _Rounds:
             "content_hash": made["content_hash"],
         }
 
-    def _learn(self, number: int, title: str, announce: Callable[[str], None]) -> None:
-        """Train the policy of a round on the first dataset and all rounds so far."""
+    def _learn(
+        self, number: int, title: str, announce: Callable[[str], None], *, trained: bool
+    ) -> None:
+        """Merge the first dataset and all rounds so far, and train on it, unless that is done."""
         last = number == self.rounds
         merged = self.output if last else self.folder / "merged.h5"
         parts = [self.dataset, *(self._labeled(k) for k in range(1, number + 1))]
         show = self.speed["show_progress"]
         # a merged file that is there may be that of the round before
         result = merge_datasets(parts, merged, overwrite=True, show_progress=show)
-        announce(f"{title}: training on {result['total_episodes']} episodes.")
-        try:
-            self.train(merged, self.policy(number))
-        except KeyboardInterrupt:
-            raise Interrupted(
-                f"Stopped in the training of round {number}; run the same command with --resume to go on."
-            ) from None
+        if not trained:
+            announce(f"{title}: training on {result['total_episodes']} episodes.")
+            try:
+                self.train(merged, self.policy(number))
+            except KeyboardInterrupt:
+                raise Interrupted(
+                    f"Stopped in the training of round {number}; run the same command with --resume to go on."
+                ) from None
         if last:
             (self.folder / "merged.h5").unlink(missing_ok=True)
+
+    def _merged_here(self) -> bool:
+        """Return whether the output is that of the rounds that are there, and nobody else's file."""
+        with suppress(UserError):  # there is none, or it is no dataset
+            recipe, _ = made_before(self.output)
+            merged = recipe.get("merged_from")
+            if isinstance(merged, list) and len(merged) > 1:
+                # not the first dataset: `_begin` says whether that is another one
+                return merged[1:] == [self._hash(k) for k in range(1, len(merged))]
+        return False
+
+    def _hash(self, number: int) -> str:
+        with open_dataset(self._labeled(number)) as data:
+            return source_hash(data)
 
     def _labeled(self, number: int) -> Path:
         return self.folder / f"round_{number}.h5"

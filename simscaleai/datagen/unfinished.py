@@ -55,7 +55,7 @@ def begin(
     if not (resume or overwrite):
         _refuse_existing(folder)
     if resume and output.exists() and not (overwrite and folder.exists()):
-        made, statistics = _made_before(output)
+        made, statistics = made_before(output)
         if not (found := differences(made, recipe)):
             folder.remove()
             return statistics
@@ -117,8 +117,12 @@ def publish(folder: ShardFolder) -> None:
     folder.remove()
 
 
-def _made_before(output: Path) -> tuple[JsonDict, JsonDict]:
-    """Return recipe and statistics of a dataset; empty for one of another tool."""
+def made_before(output: Path) -> tuple[JsonDict, JsonDict]:
+    """Return recipe and statistics of a dataset; empty for one of another tool.
+
+    Raises:
+      UserError: it cannot be read, or does not say how it was made.
+    """
     with open_dataset(output) as data:
         found = [data.attribute(name, "{}") for name in ("recipe", "statistics")]
         content = data.attribute("content_hash", "")

@@ -12,6 +12,8 @@ from simscaleai.guards import guarded
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.tools.train import train_run
+from simscaleai.training.compatibility import changes_learning
+from simscaleai.training.component_settings import COMPONENTS
 from simscaleai.training.run_config import RunConfig, load_run
 from simscaleai.training.train_config import TrainConfig
 
@@ -56,11 +58,17 @@ class Retraining:
         """The dataset that the checkpoint was trained on; "" if on none."""
         return self.run.data.path
 
+    @property
+    def deciding(self) -> JsonDict:
+        """The changes that change what is learned, and not how fast or what is shown of it."""
+        return {name: value for name, value in self.changes.items() if _decides(name)}
+
     def __call__(self, dataset: Path, folder: Path) -> dict[str, float]:
         """Train on `dataset` into `folder`, or resume the training there; return the last metrics."""
         return train_run(
             replace(
                 self.run,
+                name=None,  # its folder would come first
                 data=replace(self.run.data, path=str(dataset)),
                 checkpoints=replace(self.run.checkpoints, folder=str(folder), resume_from="auto"),
             )
@@ -79,3 +87,12 @@ def _settings(run: RunConfig) -> JsonDict:
         part = getattr(run, group)
         settings |= {f"{group}.{f.name}": getattr(part, f.name) for f in fields(part)}
     return settings
+
+
+def _decides(name: str) -> bool:
+    """Return whether a setting of `RunConfig`, by its dotted name, changes what is learned."""
+    group, _, key = name.partition(".")
+    if group in ("name", "eval"):  # where it is, and episodes that only watch
+        return False
+    component = COMPONENTS.get(group)
+    return changes_learning(component.flat_name(key) if component else name)

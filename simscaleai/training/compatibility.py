@@ -44,6 +44,11 @@ def other_settings(saved: JsonDict, own: JsonDict) -> list[str]:
     return [f"{k} {own[k]} (was {saved[k]})" for k in keys if own[k] != saved[k]]
 
 
+def changes_learning(name: str) -> bool:
+    """Return whether a setting of a component, named as in `TrainConfig`, changes what is learned."""
+    return name not in _SILENT
+
+
 def policy_differences(saved: JsonDict, own: JsonDict) -> list[str]:
     """Return the differences of two descriptions of a policy (`models.policy.describe`)."""
     if saved.get("model_name") != own.get("model_name"):

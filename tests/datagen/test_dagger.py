@@ -122,6 +122,17 @@ def test_rounds_accumulate_in_a_dataset_like_any_other(work):
     assert train.episodes == [10]  # the first round was not trained again
     with pytest.raises(UserError, match=r"training.*steps"):
         improve(train, resume=True, training={"steps": 7})
+    # an output that was lost is merged again, and one of somebody else is left alone
+    Path("d.h5").unlink()
+    assert improve(train, resume=True)["content_hash"] == whole
+    assert train.episodes == [10]
+    for theirs in ("first.h5", "d.h5.rounds/dagger.json"):
+        shutil.copy(theirs, "d.h5")
+        with pytest.raises(ExistingFileError, match=r"d\.h5 exists; .*--overwrite"):
+            improve(train, resume=True)
+        assert Path("d.h5").read_bytes() == Path(theirs).read_bytes()
+    assert improve(train, resume=True, overwrite=True)["content_hash"] == whole
+    assert train.episodes == [10]
     # the new rounds take nothing from earlier ones, even if it was lost what those were of
     Path("d.h5.rounds/dagger.json").write_text("{")
     with pytest.raises(UserError, match=r"dagger\.json is damaged"):
@@ -160,6 +171,23 @@ def test_the_command_trains_as_the_checkpoint_was_trained(work, capsys):
     again = Retraining.of("d.h5.rounds/policy_1").run
     assert (again.model["hidden_dim"], again.trainer.max_steps) == (8, 3)
     assert again.data.path == "d.h5" and again.checkpoints.folder == "checkpoints"
+
+
+def test_settings_of_speed_and_display_are_no_other_training(work):
+    words = [
+        "data.num_workers=1",
+        "trainer.log_every=5",
+        "log.show_progress=false",
+        "eval.env_episodes=2",
+    ]
+    fast = Retraining.of("clone", [*words, "name=mine", "trainer.lr=0.1", "model.hidden_dim=4"])
+    assert fast.deciding == {"optimizer.lr": 0.1, "model.hidden_dim": 4}
+    assert fast.changes.keys() > fast.deciding.keys()
+
+
+def test_a_name_among_the_settings_does_not_lead_away(work):
+    Retraining.of("clone", ["name=mine", "trainer.max_steps=2"])(Path("first.h5"), Path("here"))
+    assert Path("here/final.pt").exists() and not Path("runs").exists()
 
 
 def test_a_checkpoint_without_settings_of_training(tmp_path):

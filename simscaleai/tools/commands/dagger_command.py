@@ -94,7 +94,7 @@ def dagger(
         workers=workers,
         num_envs=num_envs,
         env_kwargs=env_settings(env, camera_pose),
-        training=training.changes,
+        training=training.deciding,
         resume=resume,
         overwrite=overwrite,
         announce=lambda sentence: echo(sentence, err=True),
