@@ -13,7 +13,6 @@ import re
 from pathlib import Path
 
 import yaml
-from omegaconf._utils import get_yaml_loader
 
 from simscaleai.errors import MissingFileError, UserError
 from simscaleai.guards import reason, regular_file
@@ -28,6 +27,34 @@ MAX_BITS = 63  # of an integer
 _LONG_INTEGER = re.compile(r"[-+]?[0-9_]{400,}")  # which Python itself may refuse to read
 # libyaml's parser is ten times as fast; some builds of PyYAML lack it.
 _PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads values as OmegaConf does: 1e-3 is a number, a date is text, and a key stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+        seen = set()
+        for key, _ in node.value:
+            if key.tag != yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG:
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"found duplicate key {key.value}", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    # the numbers of YAML 1.2 that YAML 1.1, which PyYAML reads, takes for text
+    re.compile(r"[-+]?[0-9]+(_[0-9]+)*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789."),
+)
 
 
 def read_yaml(path: str | Path) -> JsonValue:
@@ -70,7 +97,7 @@ def parse_yaml(text: str, source: str) -> JsonValue:
     try:
         # Cheap checks first: events before nodes, nodes before values.
         _check_events(text, source)
-        loader = get_yaml_loader()(text)
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return None

@@ -24,6 +24,9 @@ def test_what_settings_need_is_read(tmp_path: Path) -> None:
         "names": ["a", "b"],
         "none": None,
     }
+    # as OmegaConf reads the same words on the command line
+    text = "[1e5, -2_0.5E-3, 1.e3, 1_000, .5, 2026-01-02, 1e, e3]"
+    assert parse_yaml(text, "x") == [1e5, -0.0205, 1e3, 1000, 0.5, "2026-01-02", "1e", "e3"]
     assert parse_yaml("", "x") is None and parse_yaml("9223372036854775807", "x") == 2**63 - 1
     (tmp_path / "a.yaml").write_bytes(b"\xef\xbb\xbfseed: 1\n")
     assert read_yaml(tmp_path / "a.yaml") == {"seed": 1}
