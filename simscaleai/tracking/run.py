@@ -59,25 +59,31 @@ class Run:
         self.stop = StopSignals()
         self.saved: tuple[int, Path] | None = None
         self.notes: list[str] = []
+        self._at_work = False
 
     @contextmanager
     def at_work(self) -> Iterator[Run]:
-        """Hold the lock in the block.
+        """Hold the lock in the block, which may contain another one.
 
         Raises:
           UserError: another process uses the folder.
           CannotWriteError: the disk is full or the like; names the newest checkpoint.
         """
+        inside, self._at_work = self._at_work, True
         try:
             with self.lock:
                 yield self
         except CannotWriteError as error:
+            if inside:  # the outer block says it
+                raise
             # the user must know how much of the training survives
             kept = "There is no checkpoint yet; run the same command again."
             if self.saved is not None:
                 step, path = self.saved
                 kept = f"The checkpoint of step {step} is kept, {path}; resume with --resume auto."
             raise error.with_sentence(kept) from error
+        finally:
+            self._at_work = inside
 
     def newest(self, job: str | None = None) -> Path | None:
         """Return the newest checkpoint that can be read, equal in all processes; None if there is none.
