@@ -46,6 +46,7 @@ from simscaleai.storage.packed_episode import GZIP_LEVEL, Packed, pack_episode
 from simscaleai.storage.raw_hdf5 import MAX_EPISODES, RawArray, RawEpisodes
 from simscaleai.storage.sealed_index import seal, sealed_size
 from simscaleai.storage.stored_array import StoredArray, index_of
+from simscaleai.storage.vetting import trust
 
 _RAW_STEPS = 1000  # an array of one chunk then has less than a megabyte
 _BLOCK = 32  # episodes that are compressed together, or fewer
@@ -172,6 +173,8 @@ class EpisodeWriter:
         if table is not None:
             seal(self._path, *table)
             self.index_place = table[1], sealed_size(table[0])
+        if failed is None:
+            trust(self._path)
 
     def _finish(self) -> tuple[Index, int] | None:
         """Write masks and totals; return the index and the byte at which room for it is reserved."""

@@ -32,7 +32,7 @@ from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.hdf5 import MAX_IMAGE_BYTES
 from simscaleai.storage.manifest_table import COUNTS, check_table_size, statistics_text, table_rows
 from simscaleai.storage.shard_row import ShardRow
-from simscaleai.storage.vetting import vet_with
+from simscaleai.storage.vetting import trust, vet_with
 
 NAME = "manifest.parquet"
 VERSION = 1
@@ -126,6 +126,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     table = pa.table(columns).replace_schema_metadata({_ABOUT: about.encode()})
     with atomic_path(folder / NAME) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+        trust(temporary)
 
 
 def read_manifest(folder: Path, *, digests: bool = False) -> Manifest:

@@ -5,9 +5,9 @@ gigabytes, and the process that called it cannot stop it. Therefore a child proc
 object, reads every attribute and looks up every chunk, with limits on memory and on time without progress.
 If it fails, the file is refused.
 
-A file is vetted once per process, and again after it has changed. Files larger than `MAX_BYTES` are not
-vetted, which would take too long, nor are files on systems other than Linux, where a process with threads
-cannot be forked.
+A file is vetted once per process, and again after it has changed; one that this process has written itself,
+only after it has changed. Files larger than `MAX_BYTES` are not vetted, which would take too long, nor are
+files on systems other than Linux, where a process with threads cannot be forked.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ _GOOD, _TOO_LARGE = b"+", b"!"
 
 # {identity of a file: its problem, "" for none}
 _verdicts: dict[tuple[int, ...], str] = {}
+# identities without the time of the last rename, which follows: files written here and not yet read
+_own: set[tuple[int, ...]] = set()
 
 
 def vet(path: str | Path) -> None:
@@ -53,17 +55,28 @@ def vet_with(path: str | Path, parse: Callable[[], object]) -> None:
     _vet(path, lambda writer: parse())
 
 
+def trust(path: str | Path) -> None:
+    """Take a file that this process has just written as vetted, until it is changed."""
+    _own.add(_identity(os.stat(path))[:-1])
+
+
+def _identity(stat: os.stat_result) -> tuple[int, ...]:
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
 def _vet(path: str | Path, read: Callable[[int], object]) -> None:
     """Run `read` in a child process; it may write heartbeats to the descriptor that it is given."""
     try:
         stat = os.stat(path)
     except (OSError, ValueError):
         return  # the caller's attempt to open it reports the problem
-    identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    identity = _identity(stat)
     if stat.st_size > MAX_BYTES or sys.platform != "linux":
         return
     if identity not in _verdicts:
-        _verdicts[identity] = _problem(read)
+        own = identity[:-1] in _own
+        _own.discard(identity[:-1])  # once: from here on its whole identity counts
+        _verdicts[identity] = "" if own else _problem(read)
     if problem := _verdicts[identity]:
         raise UserError(
             f"{path} is damaged or hostile: reading its structure {problem}; the file is refused."

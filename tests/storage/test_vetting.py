@@ -15,6 +15,9 @@ import pytest
 
 from simscaleai.errors import UserError
 from simscaleai.storage import vetting
+from simscaleai.storage.atomic import atomic_path
+from simscaleai.storage.episode import Episode
+from simscaleai.storage.episode_writer import EpisodeWriter
 from simscaleai.storage.episodes import open_dataset
 from simscaleai.storage.vetting import vet
 
@@ -91,3 +94,23 @@ def test_a_changed_file_is_vetted_again(path: Path, monkeypatch: pytest.MonkeyPa
     path.touch()
     with pytest.raises(UserError, match="hangs"):
         vet(path)
+
+
+def test_what_this_process_wrote_is_vetted_once_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_episode: Callable[..., Episode]
+) -> None:
+    monkeypatch.setattr(vetting, "_problem", lambda path: "hangs")
+    path = tmp_path / "own.h5"
+    with atomic_path(path) as temporary, EpisodeWriter(temporary, None) as writer:
+        writer.add(0, make_episode(0))
+    for _ in range(2):
+        with open_dataset(path) as data:
+            assert len(data) == 1
+    with h5py.File(path, "r+") as file:
+        file["data/demo_0/rewards"][0] += 1
+    with pytest.raises(UserError, match="hangs"):
+        open_dataset(path)
+    # a file that takes its place
+    path.write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match="hangs"):
+        open_dataset(path)
