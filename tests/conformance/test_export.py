@@ -28,7 +28,13 @@ resume_run: Any = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(resume_run)
 
 
-@pytest.fixture(params=resume_run.MODELS)
+# actions at once, and step by step from noise; tracing a transformer takes seconds
+QUICK = {"bc", "flow"}
+
+
+@pytest.fixture(
+    params=[m if m in QUICK else pytest.param(m, marks=pytest.mark.slow) for m in resume_run.MODELS]
+)
 def policy(request: pytest.FixtureRequest, tmp_path: Path) -> ModelPolicy:
     """An untrained policy of each model, with the statistics of synthetic data."""
     torch.manual_seed(0)

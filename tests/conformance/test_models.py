@@ -122,23 +122,26 @@ def same_runs(folder: Path, stops: list[int]) -> None:
 STOPS = [1, 2, resume_run.EPOCH, resume_run.STEPS - 1]
 
 
+def test_resume_is_bit_exact(name: str, tmp_path: Path) -> None:
+    resume_run.whole_and_resumed(name, tmp_path, STOPS[1:2], 0)
+    same_runs(tmp_path, STOPS[1:2])
+
+
+# where a run stops, and who reads its data, is the same for every model; two processes are slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_resume_is_bit_exact(name: str, tmp_path: Path, workers: int) -> None:
+def test_resume_is_bit_exact_at_every_place(tmp_path: Path, workers: int) -> None:
     stops = STOPS if workers == 0 else STOPS[1:2]
-    resume_run.whole_and_resumed(name, tmp_path, stops, workers)
+    resume_run.whole_and_resumed("bc", tmp_path, stops, workers)
     same_runs(tmp_path, stops)
 
 
-@pytest.fixture(scope="module")
-def by_two(launch: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same of all models, by two processes."""
-    folder = tmp_path_factory.mktemp("by-two")
-    launch(2, SCRIPT, folder, 2, 0, timeout=300)
-    return folder
-
-
-def test_resume_of_two_processes_is_bit_exact(name: str, by_two: Path) -> None:
-    same_runs(by_two / name, [2])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resume_of_every_model_is_bit_exact_at_every_place(
+    name: str, tmp_path: Path, workers: int
+) -> None:
+    resume_run.whole_and_resumed(name, tmp_path, STOPS, workers)
+    same_runs(tmp_path, STOPS)
 
 
 @pytest.mark.slow

@@ -153,12 +153,17 @@ def succeed(simscale: Simscale, *words: str, **variables: str) -> str:
     return out
 
 
-def test_data_training_and_evaluation(simscale: Simscale, tmp_path: Path) -> None:
-    ours = "--import my_lab"
-    assert "good" in succeed(simscale, DATAGEN, ours)
+def test_data_by_two_workers(simscale: Simscale, tmp_path: Path) -> None:
+    assert "good" in succeed(simscale, DATAGEN, "--import my_lab")
     with h5py.File(tmp_path / "d.h5") as file:
         recorded = file["data"].attrs["env_args"]
         assert "simscaleai/MyReach-v0" in recorded and '"my_arm"' in recorded
+
+
+@pytest.mark.slow
+def test_data_training_and_evaluation(simscale: Simscale, tmp_path: Path) -> None:
+    ours = "--import my_lab"
+    succeed(simscale, DATAGEN, ours)
     succeed(simscale, TRAIN, ours)
     text = json.dumps(load_checkpoint(tmp_path / "checkpoints" / "final.pt"), default=str)
     assert "my_reach" in text and "my_lab" not in text  # names alone, and nothing to import
