@@ -46,7 +46,7 @@ def error_texts() -> list[ErrorText]:
         module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and node.args:
-                name = ast.unparse(node.func).rpartition(".")[2]
+                name = last_name(node.func)
                 if name in kinds:
                     found.append(ErrorText(name, module, words(node.args[0])))
                 elif name == UNKNOWN:
@@ -61,10 +61,15 @@ def error_classes(trees: list[ast.Module]) -> set[str]:
     nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     kinds = set(ROOTS)
     while True:
-        derived = {c.name for c in nodes if kinds & {ast.unparse(base) for base in c.bases}}
+        derived = {c.name for c in nodes if kinds & {last_name(base) for base in c.bases}}
         if derived <= kinds:
             return kinds
         kinds |= derived
+
+
+def last_name(node: ast.expr) -> str:
+    """`c` of `c` and of `a.b.c`; "" of anything else."""
+    return getattr(node, "id", getattr(node, "attr", ""))
 
 
 def words(node: ast.expr) -> str:

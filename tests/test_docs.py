@@ -5,6 +5,7 @@ them, except that episode and step counts are cut down. A YAML block that starts
 file; in a `console` block, what follows a command is what it prints. A block marked `no-run` is left out: it
 installs something, or needs what a test machine may not have.
 
+Of the pages, `README.md` and those of `QUICK` run in every test session; the others are slow.
 The tutorials build on each other and therefore run one after the other in one empty folder; so does the whole
 site in the order of its menu, which shows that no page needs a file to be absent that an earlier one writes.
 """
@@ -178,9 +179,15 @@ def run_page(
 
 
 ALONE = [page for page in PAGES if blocks(page) and page not in TUTORIALS]
+# README has the whole loop; a guide takes up to half a minute
+QUICK = ("README.md", "architecture.md", "deployment.md", "models.md", "simulation.md")
 
 
-@pytest.mark.parametrize("page", ALONE, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page",
+    [p if p.name in QUICK else pytest.param(p, marks=pytest.mark.slow) for p in ALONE],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
 def test_blocks_run(
     page: Path,
     tmp_path: Path,

@@ -115,10 +115,6 @@ def kill_saves(folder: Path, kills: int, rng: random.Random) -> list[str]:
     return moments
 
 
-def test_killed_while_saving(tmp_path: Path) -> None:
-    kill_saves(tmp_path, 3, random.Random(0))
-
-
 @pytest.mark.slow
 def test_killed_while_saving_twenty_times(tmp_path: Path) -> None:
     moments = kill_saves(tmp_path, 20, random.Random(1))

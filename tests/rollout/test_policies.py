@@ -54,6 +54,7 @@ def test_names_of_the_package() -> None:
     assert (policy_sha256("random"), policy_sha256("scripted")) == ("", "")
 
 
+@pytest.mark.slow
 def test_a_function_drives_a_dataset_by_any_number_of_workers(module: str, tmp_path: Path) -> None:
     name = f"{module}:toward"
     hashes = []

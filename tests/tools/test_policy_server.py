@@ -388,6 +388,7 @@ def test_no_server_is_one_sentence(refused: Callable[..., str]) -> None:
     refused(lambda: evaluate_source("ws://", settings), "cannot be reached")
 
 
+@pytest.mark.slow
 def test_the_command_serves_until_ctrl_c(checkpoint: Path) -> None:
     command = [
         sys.executable,

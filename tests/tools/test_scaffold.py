@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ from simscaleai.tools.scaffold import KINDS, write_package
 REPOSITORY = Path(__file__).parents[2]
 
 
-def run(project: Path, *words: str) -> str:
-    """Run Python in a package's folder; return what it printed."""
-    path = os.pathsep.join([str(REPOSITORY), str(project)])
+def run(project: Path, *words: str, others: Sequence[Path] = ()) -> str:
+    """Run Python in a package's folder, with `others` beside it; return what it printed."""
+    path = os.pathsep.join(map(str, [REPOSITORY, project, *others]))
     done = subprocess.run(
         [sys.executable, *words],
         cwd=project,
@@ -30,13 +31,17 @@ def run(project: Path, *words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_new_package_passes_its_own_tests(kind: str, tmp_path: Path) -> None:
-    commands = write_package(kind, f"my_{kind}5", tmp_path)
-    assert all(command.startswith("simscale ") for command in commands)
-    out = run(tmp_path / f"my_{kind}5", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
-    assert "2 passed" in out
-    assert [path.name for path in tmp_path.iterdir()] == [f"my_{kind}5"]  # nothing is left over
+def test_new_packages_pass_their_own_tests(tmp_path: Path) -> None:
+    """All of them in one process, which takes longer to start than to test."""
+    folders = [tmp_path / f"my_{kind}5" for kind in KINDS]
+    for kind, folder in zip(KINDS, folders, strict=True):
+        commands = write_package(kind, folder.name, tmp_path)
+        assert all(command.startswith("simscale ") for command in commands)
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    tests = [str(folder / "tests") for folder in folders]
+    out = run(folders[0], *words, *tests, others=folders[1:])
+    assert f"{2 * len(KINDS)} passed" in out
+    assert sorted(tmp_path.iterdir()) == sorted(folders)  # nothing is left over
 
 
 @pytest.mark.slow

@@ -213,6 +213,7 @@ assert not loaded, loaded
 """
 
 
+@pytest.mark.slow
 def test_cameras_need_no_opengl(tmp_path: Path) -> None:
     hidden = {"MUJOCO_GL", "PYOPENGL_PLATFORM", "DISPLAY", "WAYLAND_DISPLAY"}
     environment = {key: value for key, value in os.environ.items() if key not in hidden}

@@ -53,13 +53,26 @@ def as_file(path: Path, runs: dict[str, dict[str, Any]]) -> Path:
     return path
 
 
+def by_two(launch: Callable[..., Any], folder: Path, two: dict[str, dict[str, Any]]) -> Runs:
+    by_rank = launch(2, SCRIPT, as_file(folder / "two.json", two))
+    return folder, {name: [of_one[i] for of_one in by_rank] for i, name in enumerate(two)}
+
+
+PLAIN: dict[str, dict[str, Any]] = {"ddp": COMMON, "fsdp2": {**COMMON, **FSDP}}
+
+
+@pytest.fixture(scope="module")
+def plain_runs(launch: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Folder of a run by each strategy."""
+    return by_two(launch, tmp_path_factory.mktemp("plain"), PLAIN)
+
+
 @pytest.fixture(scope="module")
 def runs(launch: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Folder of all runs, and by their names what came of them in each process."""
     folder = tmp_path_factory.mktemp("runs")
     two: dict[str, dict[str, Any]] = {
-        "ddp": COMMON,
-        "fsdp2": {**COMMON, **FSDP},
+        **PLAIN,
         "blocks": {"blocks": True, **FSDP, **SHORT},
         "ddp-after-fsdp2": {**COMMON, "resume_from": "fsdp2/step_5"},
         "fsdp2-after-ddp": {**COMMON, **FSDP, "resume_from": "ddp/step_5.pt"},
@@ -80,8 +93,7 @@ def runs(launch: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -
         "misfit": {**FSDP, "resume_from": "blocks/final.pt"},
         "uneven": {"batch_size": 9},
     }  # fmt: skip
-    by_rank = launch(2, SCRIPT, as_file(folder / "two.json", two))
-    return folder, {name: [of_one[i] for of_one in by_rank] for i, name in enumerate(two)}
+    return by_two(launch, folder, two)
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +117,8 @@ def same_weights(a: Path, b: Path, exactly: bool = False) -> None:
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp2"])
-def test_the_course_is_that_of_one_process(runs: Runs, alone: Path, name: str) -> None:
-    folder = runs[0] / name
+def test_the_course_is_that_of_one_process(plain_runs: Runs, alone: Path, name: str) -> None:
+    folder = plain_runs[0] / name
     ours, theirs = records(folder), records(alone)
     assert [r["step"] for r in ours] == [r["step"] for r in theirs]  # written by one process only
     for a, b in zip(ours, theirs, strict=True):
@@ -121,12 +133,14 @@ def test_the_course_is_that_of_one_process(runs: Runs, alone: Path, name: str) -
     same_weights(folder / "final.pt", alone / "final.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ddp-after-fsdp2", "fsdp2-after-ddp"])
 def test_checkpoints_move_between_ddp_and_fsdp2(runs: Runs, alone: Path, name: str) -> None:
     same_weights(runs[0] / name / "final.pt", alone / "final.pt")
     assert [r["step"] for r in records(runs[0] / name) if "loss" in r] == list(range(6, 16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sgd-fsdp2", "sgd-fsdp2-resumed"])
 def test_another_optimizer_is_sharded_and_resumed_alike(runs: Runs, name: str) -> None:
     same_weights(runs[0] / name / "final.pt", runs[0] / "sgd/final.pt")
@@ -134,12 +148,14 @@ def test_another_optimizer_is_sharded_and_resumed_alike(runs: Runs, name: str) -
     assert all(set(of) == {"momentum_buffer"} for of in slots.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["ddp/step_10.pt", "fsdp2/step_10", "fsdp2/best.pt"])
 def test_one_process_goes_on_from_two(runs: Runs, alone: Path, start: str, tmp_path: Path) -> None:
     cases.make_trainer(tmp_path, resume_from=str(runs[0] / start), **COMMON).train()
     same_weights(tmp_path / "final.pt", alone / "final.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dropout-ddp", "dropout-fsdp2"])
 def test_two_processes_resume_bit_exactly(runs: Runs, name: str) -> None:
     """Each goes on with its own random state, or dropout would be another one."""
@@ -151,11 +167,13 @@ def test_two_processes_resume_bit_exactly(runs: Runs, name: str) -> None:
     }
 
 
+@pytest.mark.slow
 def test_blocks_of_a_model_are_put_together_by_themselves(runs: Runs, tmp_path: Path) -> None:
     cases.make_trainer(tmp_path, cases.Blocks(), **SHORT).train()
     same_weights(runs[0] / "blocks/final.pt", tmp_path / "final.pt")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_in_parts_is_a_policy(runs: Runs) -> None:
     obs = {"state": cases.DATA[0]["observations"]["state"][None].numpy()}
     one, other = (
@@ -165,6 +183,7 @@ def test_a_checkpoint_in_parts_is_a_policy(runs: Runs) -> None:
     assert one == pytest.approx(other, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_all_processes_end_together(runs: Runs) -> None:
     results = runs[1]
     for result in results["infinite"]:
@@ -201,10 +220,9 @@ def test_four_processes_go_on_from_two_and_two_from_four(
         same_weights(tmp_path / name / "final.pt", alone / "final.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for threads in /proc")
-@pytest.mark.parametrize(
-    ("strategy", "code"), [("ddp", 7), pytest.param("fsdp2", 0, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("strategy", "code"), [("ddp", 7), ("fsdp2", 0)])
 def test_the_end_waits_for_the_threads_that_send(strategy: str, code: int, tmp_path: Path) -> None:
     told = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     ended = subprocess.run(

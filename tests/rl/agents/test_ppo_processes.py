@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_agent(launch: Callable[..., Any], tmp_path: Path) -> None:
     one, other = launch(2, SCRIPT, tmp_path)
     for key in ("digest", "lr", "timesteps", "count", "digest_again"):

@@ -187,6 +187,7 @@ def robot_in(picture: NDArray[np.uint8]) -> bool:
     return bool(scene.std() > 15 and gray.mean() > 0.02 and brown.mean() > 0.05)
 
 
+@pytest.mark.slow
 def test_a_browser_shows_the_robot_and_it_moves(page: Any, tmp_path: Path) -> None:
     limit = time.monotonic() + PATIENCE
     first = page.picture()
