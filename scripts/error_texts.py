@@ -18,6 +18,7 @@ import ast
 import fnmatch
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ WORD = re.compile(r'"[^"]+"|\S+')
 ROOTS = {"UserError", "PolicyServerError"}  # and all classes derived from them
 UNKNOWN = "unknown_name"  # the function that makes the error for a name that is not known
 SLUG_WORDS = 8
+KINDS = (ast.Call, ast.ClassDef)  # what is looked at
 
 
 class ErrorText(NamedTuple):
@@ -37,14 +39,18 @@ class ErrorText(NamedTuple):
     text: str
 
 
+@cache
 def error_texts() -> list[ErrorText]:
     """Every text of the package, once for each module."""
-    trees = {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
-    kinds = error_classes(list(trees.values()))
+    nodes = {
+        path: [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, KINDS)]
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+    kinds = error_classes([n for of in nodes.values() for n in of if isinstance(n, ast.ClassDef)])
     found = []
-    for path, tree in trees.items():
+    for path, of_module in nodes.items():
         module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-        for node in ast.walk(tree):
+        for node in of_module:
             if isinstance(node, ast.Call) and node.args:
                 name = last_name(node.func)
                 if name in kinds:
@@ -56,9 +62,8 @@ def error_texts() -> list[ErrorText]:
     return [error for error in dict.fromkeys(found) if re.search(r"\w{3}", error.text)]
 
 
-def error_classes(trees: list[ast.Module]) -> set[str]:
+def error_classes(nodes: list[ast.ClassDef]) -> set[str]:
     """The names of `ROOTS` and of the classes that derive from them."""
-    nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     kinds = set(ROOTS)
     while True:
         derived = {c.name for c in nodes if kinds & {last_name(base) for base in c.bases}}
