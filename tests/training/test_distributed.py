@@ -1,4 +1,4 @@
-"""Training by two processes against the same training by one."""
+"""Training by two processes against the same training by one: slow, since each imports PyTorch."""
 
 from __future__ import annotations
 
@@ -53,26 +53,13 @@ def as_file(path: Path, runs: dict[str, dict[str, Any]]) -> Path:
     return path
 
 
-def by_two(launch: Callable[..., Any], folder: Path, two: dict[str, dict[str, Any]]) -> Runs:
-    by_rank = launch(2, SCRIPT, as_file(folder / "two.json", two))
-    return folder, {name: [of_one[i] for of_one in by_rank] for i, name in enumerate(two)}
-
-
-PLAIN: dict[str, dict[str, Any]] = {"ddp": COMMON, "fsdp2": {**COMMON, **FSDP}}
-
-
-@pytest.fixture(scope="module")
-def plain_runs(launch: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """Folder of a run by each strategy."""
-    return by_two(launch, tmp_path_factory.mktemp("plain"), PLAIN)
-
-
 @pytest.fixture(scope="module")
 def runs(launch: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Folder of all runs, and by their names what came of them in each process."""
     folder = tmp_path_factory.mktemp("runs")
     two: dict[str, dict[str, Any]] = {
-        **PLAIN,
+        "ddp": COMMON,
+        "fsdp2": {**COMMON, **FSDP},
         "blocks": {"blocks": True, **FSDP, **SHORT},
         "ddp-after-fsdp2": {**COMMON, "resume_from": "fsdp2/step_5"},
         "fsdp2-after-ddp": {**COMMON, **FSDP, "resume_from": "ddp/step_5.pt"},
@@ -93,7 +80,8 @@ def runs(launch: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -
         "misfit": {**FSDP, "resume_from": "blocks/final.pt"},
         "uneven": {"batch_size": 9},
     }  # fmt: skip
-    return by_two(launch, folder, two)
+    by_rank = launch(2, SCRIPT, as_file(folder / "two.json", two))
+    return folder, {name: [of_one[i] for of_one in by_rank] for i, name in enumerate(two)}
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +104,10 @@ def same_weights(a: Path, b: Path, exactly: bool = False) -> None:
         torch.testing.assert_close(one.get(key), other.get(key), **tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ddp", "fsdp2"])
-def test_the_course_is_that_of_one_process(plain_runs: Runs, alone: Path, name: str) -> None:
-    folder = plain_runs[0] / name
+def test_the_course_is_that_of_one_process(runs: Runs, alone: Path, name: str) -> None:
+    folder = runs[0] / name
     ours, theirs = records(folder), records(alone)
     assert [r["step"] for r in ours] == [r["step"] for r in theirs]  # written by one process only
     for a, b in zip(ours, theirs, strict=True):

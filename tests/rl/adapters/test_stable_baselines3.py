@@ -92,7 +92,7 @@ def test_ppo_learns_normalizes_saves_and_is_evaluated(tmp_path: Path) -> None:
     assert lengths == [4] * 4 and np.isfinite(rewards).all()
 
 
-@pytest.mark.parametrize("vector", [True, False])
+@pytest.mark.parametrize("vector", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_hindsight_replay_learns_from_other_goals(vector: bool) -> None:
     settings: dict[str, Any] = {**FAST, "max_episode_steps": 10}
     agent = DDPG(

@@ -28,7 +28,7 @@ def test_it_learns_reach() -> None:
     config = CEMConfig(n_steps=25, total_timesteps=64 * 25 * 20, relative_positions=True)
     config.state_keys = ["ee_pos", "target_pos"]
     env = make_vec_env(
-        "reach", 64, autoreset_mode="same_step", max_episode_steps=25, dt=0.005, reward="default"
+        "reach", 64, autoreset_mode="same_step", max_episode_steps=25, dt=0.01, reward="default"
     )
     agent = CEMAgent(11, 4, config)
     history = agent.train(env)

@@ -202,8 +202,9 @@ def test_an_agent_that_never_trained_predicts_saves_and_then_trains(tmp_path: Pa
         again.predict({key: value for key, value in obs.items() if key != "ee_pos"})
 
 
-@pytest.mark.parametrize("mode", ["same_step", "next_step"])
-@pytest.mark.parametrize("stop_after", [1, 3, 6])
+@pytest.mark.parametrize(
+    ("stop_after", "mode"), [(1, "same_step"), (3, "next_step"), (6, "same_step")]
+)
 def test_killed_and_resumed_it_is_the_same_run(mode: str, stop_after: int, tmp_path: Path) -> None:
     def env():
         return make_vec_env(

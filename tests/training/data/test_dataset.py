@@ -133,8 +133,7 @@ def test_images_are_float_and_channels_first(make_dataset: Make) -> None:
     assert data.state_dim == 7
 
 
-@pytest.mark.parametrize("cache_mb", [None, 0])
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize(("method", "cache_mb"), [("fork", None), ("fork", 0), ("spawn", 0)])
 def test_workers_open_the_file_themselves(
     make_dataset: Make, method: str, cache_mb: float | None
 ) -> None:
