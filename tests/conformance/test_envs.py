@@ -250,7 +250,7 @@ def test_finishing_beats_hovering_just_outside_success(name: str) -> None:
 
 def test_finishing_sooner_is_better(name: str) -> None:
     expert, solved = (values[:8] for values in of_expert(name))
-    slow, slow_solved = returns(name, lambda envs: Changed(envs, speed=0.5))
+    slow, slow_solved = returns(name, lambda envs: Changed(envs, speed=0.4))
     both = solved & slow_solved
     assert both.sum() >= 6
     assert (expert > slow)[both].all()
