@@ -238,6 +238,7 @@ def evaluate(folder: Path) -> None:
 
 def read_by_ray(folder: Path) -> None:
     """In a process with Ray: read the frames of an export, and a manifest."""
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # else it listens at all addresses
     import ray
 
     here = {"address": "local", "_node_ip_address": "127.0.0.1", "include_dashboard": False}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from simscaleai import plugins
@@ -55,6 +56,10 @@ class Ray:
                     ray.exceptions.OutOfMemoryError,
                 ) as error:
                     raise killed_too_often(item) from error
+                except ray.exceptions.RayError as error:  # a process of Ray's own has ended
+                    raise UserError(
+                        f"Ray failed at part {item} ({reason(error)}); run again with --resume."
+                    ) from error
                 yield result
 
     def close(self) -> None:
@@ -74,7 +79,7 @@ class Ray:
         settings: dict[str, Any] = {"runtime_env": {"env_vars": variables}, "log_to_driver": False}
         # a cluster has its own limits; here, Ray may use what --workers says and no more
         if self._address:
-            settings["address"] = self._address
+            self._init({**settings, "address": self._address})
         else:
             settings |= {
                 "address": "local",  # whatever RAY_ADDRESS says
@@ -82,6 +87,12 @@ class Ray:
                 "include_dashboard": False,
                 "_node_ip_address": "127.0.0.1",
             }
+            with _loopback():
+                self._init(settings)
+            self._check_loopback()
+        self._started = True
+
+    def _init(self, settings: dict[str, Any]) -> None:
         for further in reversed(range(_STARTS)):
             try:
                 self._ray.init(**settings, logging_level="ERROR")
@@ -91,7 +102,36 @@ class Ray:
                 # Ray gives itself half a minute, which a machine that is busy with other things exceeds
                 if not (further and "timed out" in str(error)):
                     raise UserError(f"Ray cannot be started or joined: {reason(error)}.") from error
-        self._started = True
+
+    def _check_loopback(self) -> None:
+        """Raise UserError if other machines reach the Ray that was started: it runs whatever they send."""
+        address = self._ray.util.get_node_ip_address()
+        if not address.startswith("127."):
+            self._ray.shutdown()
+            raise UserError(
+                f"Ray would listen at {address}, where other machines reach it; use another version of Ray"
+                " or name a cluster with ray:address=..."
+            )
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Let Ray listen at 127.0.0.1 if it is told to.
+
+    It replaces that by an address that other machines reach, except on Windows and macOS, where it does
+    without clusters.
+    """
+    try:
+        constants: Any = importlib.import_module("ray._private.ray_constants")
+    except ImportError:  # another version; `_check_loopback` sees what came of it
+        yield
+        return
+    before = getattr(constants, "ENABLE_RAY_CLUSTER", True)
+    constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
 
 
 def _call(task: Callable[[int], T], item: int, place: str) -> T:

@@ -7,8 +7,10 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 import types
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -114,14 +116,54 @@ def test_ray_gets_further_attempts_to_start(monkeypatch):
         init=init,
         is_initialized=lambda: False,
         shutdown=lambda: calls.append("shutdown"),
+        util=types.SimpleNamespace(get_node_ip_address=lambda: addresses.pop()),
     )
     monkeypatch.setitem(sys.modules, "ray", fake)
+    addresses = ["192.0.2.2", "127.0.0.1"]
     executor = Ray(2)
     executor._start()
     assert calls == ["init", "shutdown", "init", "shutdown", "init"]
     failures = iter([ValueError("no such address")])
     with pytest.raises(UserError, match=r"started or joined: no such address\.$"):
         executor._start()
+    # whoever reaches Ray may run what he likes
+    with pytest.raises(UserError, match=r"listen at 192\.0\.2\.2, where other machines"):
+        executor._start()
+    assert calls[-1] == "shutdown"
+
+
+def test_a_failure_of_ray_itself_is_one_sentence(monkeypatch):
+    class RayError(Exception):
+        pass
+
+    def get(reference):
+        raise RayError("The task's local raylet died. Check raylet.out.\nMore.")
+
+    others = ("RayTaskError", "WorkerCrashedError", "OutOfMemoryError")
+    fake = types.SimpleNamespace(
+        exceptions=types.SimpleNamespace(
+            RayError=RayError, **{name: type(name, (RayError,), {}) for name in others}
+        ),
+        is_initialized=lambda: True,
+        remote=lambda **options: lambda f: types.SimpleNamespace(remote=lambda *args: "reference"),
+        put=lambda task: task,
+        wait=lambda references, num_returns: (references, []),
+        get=get,
+    )
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    with pytest.raises(UserError, match=r"^Ray failed at part 3 \(The task.*died.*\); run again"):
+        list(Ray(1).run(square, [3]))
+
+
+@slow
+def test_no_other_machine_reaches_a_ray_that_was_started_here():
+    ray = pytest.importorskip("ray")
+    executor = Ray(1)
+    try:
+        assert list(executor.run(square, [3])) == [9]
+        assert {node["NodeManagerAddress"] for node in ray.nodes()} == {"127.0.0.1"}
+    finally:
+        executor.close()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="needs submitit")
@@ -176,7 +218,9 @@ def workers_of(name: str) -> list[int]:
                 )
             except OSError:
                 continue
-    sign = {"processes": b"spawn_main", "slurm": b"submitit.core._submit", "ray": b"ray::"}[name]
+    sign = {"processes": b"spawn_main", "slurm": b"submitit.core._submit", "ray": b"ray::_call"}[
+        name
+    ]
     found = []
     for pid in parents:
         above = pid
@@ -186,55 +230,89 @@ def workers_of(name: str) -> list[int]:
             words = Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             continue
-        if above == os.getpid() and sign in words and b"IDLE" not in words:
+        if above == os.getpid() and sign in words:
             found.append(pid)
     return found
 
 
+class Killer(threading.Thread):
+    """Kills workers of this process at random moments, every second time one that is writing a shard.
+
+    Never twice without a shard between: starting a worker takes longer than making a shard, and workers that
+    are killed before they can begin would be all that is tested.
+    """
+
+    KILLS = 20
+
+    def __init__(self, folder: Path, name: str) -> None:
+        super().__init__()
+        self._folder, self._name, self._rng = folder, name, random.Random(0)
+        self.stop = threading.Event()
+        self.kills = 0
+
+    def run(self) -> None:
+        last = 0
+        while self.kills < self.KILLS and not self.stop.wait(self._rng.uniform(0, 0.4)):
+            if (time_of_newest := self._newest_shard()) <= last:
+                continue
+            found = self._writing() if self.kills % 2 else workers_of(self._name)
+            if found and self._kill(self._rng.choice(found)):
+                last = max(time.time_ns(), time_of_newest)
+                self.kills += 1
+
+    def _newest_shard(self) -> int:
+        times = [0]
+        for path in self._folder.glob("shard-*.h5"):
+            with suppress(FileNotFoundError):
+                times.append(path.stat().st_mtime_ns)
+        return max(times)
+
+    def _writing(self) -> list[int]:
+        """Processes that have begun a shard: their numbers are in the names of temporary files."""
+        names = [path.name for path in self._folder.glob(".shard-*.tmp")]
+        return [pid for pid in workers_of(self._name) if any(f"-{pid}-" in n for n in names)]
+
+    def _kill(self, pid: int) -> bool:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+KILLED = {**SETTINGS, "policy_type": "random", "n_episodes": 16, "max_steps": 200}
+
+
 @slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-@pytest.mark.parametrize("name", ["processes", "slurm", "ray"])
-def test_killed_at_random_moments_loses_nothing(tmp_path, expected, name):
-    """A worker is killed at random moments: twenty times, or as often as the run is long enough for."""
-    import threading
-
-    rng, stop, kills = random.Random(0), threading.Event(), [0]
-
-    def killer() -> None:
-        while not stop.wait(rng.uniform(0.5, 2.0)) and kills[0] < 20:
-            if found := workers_of(name):
-                try:
-                    os.kill(rng.choice(found), signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-                kills[0] += 1
-
-    thread = threading.Thread(target=killer)
-    thread.start()
+# a job of SLURM is a Python of its own, so its work has to be longer
+@pytest.mark.parametrize(("name", "episodes"), [("processes", 1), ("slurm", 4), ("ray", 1)])
+def test_killed_at_random_moments_loses_nothing(tmp_path, name, episodes):
+    expected = generate_dataset(output_path=tmp_path / "whole.h5", **KILLED)["content_hash"]
+    text = {"slurm": "slurm:cluster=local"}.get(name, name)
+    killer, folder = Killer(tmp_path / "big", name), tmp_path / "big"
+    keeper = make(name, tmp_path)
+    if name == "ray":
+        keeper._start()  # once, and not for every run
+    killer.start()
     try:
-        texts = {"processes": "processes", "slurm": "slurm:cluster=local", "ray": "ray"}
-        for attempt in range(100):
+        for _ in range(100):
             try:
-                made = generate_dataset(
-                    output_path=tmp_path / "big",
-                    shard_episodes=1,
-                    workers=2,
-                    executor=texts[name],
-                    resume=True,
-                    **SETTINGS,
-                )
+                how = {"workers": 2, "executor": text, "shard_episodes": episodes, "resume": True}
+                made = generate_dataset(output_path=folder, **KILLED, **how)
             except UserError as error:  # the same shard was hit too often
                 assert "were killed" in str(error)
                 continue
-            assert made["content_hash"] == expected, attempt
-            if kills[0] >= 20:
+            assert made["content_hash"] == expected
+            if killer.kills == killer.KILLS:
                 break
-            for path in (tmp_path / "big").glob("shard-0000[0-9].h5"):
+            for path in sorted(folder.glob("shard-*.h5"))[:-1]:
                 path.unlink()  # to be made again, under fire
     finally:
-        stop.set()
-        thread.join()
-    assert kills[0] == 20
+        killer.stop.set()
+        killer.join()
+        keeper.close()
+    assert killer.kills == killer.KILLS
 
 
 SPREAD = [
