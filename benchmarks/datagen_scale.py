@@ -142,6 +142,8 @@ def opening(scale: float, folder: Path) -> Table:
 def child(folder: str) -> None:
     """Open a dataset and take three training steps; print seconds and megabytes as JSON."""
     began = clock()
+    import torch._dynamo  # noqa: F401  # what PyTorch's first optimizer imports
+
     from simscaleai.storage.episodes import open_dataset
     from simscaleai.training import TrainConfig, build_trainer
 

@@ -1,7 +1,7 @@
 """Compare data generation end to end with bare physics: control steps per second, in one run.
 
     python benchmarks/datagen_throughput.py
-    python benchmarks/datagen_throughput.py --shard-episodes 1000
+    python benchmarks/datagen_throughput.py --shard-episodes 1000 --workers 2
     python benchmarks/datagen_throughput.py --cameras wrist_cam,front_cam --env-name pick_place
 
 Bare physics is `mujoco.batch.Batch` alone on all cores, stepping through the recorded states and controls
@@ -73,7 +73,7 @@ def bare_rate(batch: Batch, rows: list[NDArray[np.float64]], substeps: int) -> f
 
 
 def datagen_rate(
-    env_name: str, episodes: int, folder: str, shard_episodes: int | None
+    env_name: str, episodes: int, folder: str, shard_episodes: int | None, workers: int
 ) -> tuple[float, float]:
     """Control steps per second of a whole call, and the mean length of an episode."""
     began = seconds()
@@ -86,6 +86,7 @@ def datagen_rate(
         overwrite=True,
         show_progress=False,
         shard_episodes=shard_episodes,
+        workers=workers,
     )
     return stats["total_steps"] / (seconds() - began), stats["mean_episode_length"]
 
@@ -167,6 +168,7 @@ def main() -> None:
         "--cpu", action="store_true", help="count seconds of the processor, where others use it too"
     )
     parser.add_argument("--shard-episodes", type=int, help="write shards of so many episodes")
+    parser.add_argument("--workers", type=int, default=1, help="processes; 1 runs in this one")
     args = parser.parse_args()
     if args.cpu:
         global seconds
@@ -183,7 +185,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             for _ in range(args.repeats):
                 bare.append(bare_rate(*physics))
-                rate, length = datagen_rate(env_name, episodes, folder, args.shard_episodes)
+                rate, length = datagen_rate(
+                    env_name, episodes, folder, args.shard_episodes, args.workers
+                )
                 datagen.append(rate)
         a, b = statistics.median(bare), statistics.median(datagen)
         values = (

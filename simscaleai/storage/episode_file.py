@@ -103,8 +103,10 @@ class EpisodeFile(EpisodeSource):
             if self.index is None
             else list(map(EpisodeMeta, names, *self.index.about()))
         )
+        self.lengths = np.array([e.length for e in self.episodes], np.int64)
+        self.instructions = [e.language for e in self.episodes]
         # its arrays stand for those of all, and an empty episode may have none
-        self.example = next((i for i, e in enumerate(self.episodes) if e.length), 0)
+        self.example = int(np.argmax(self.lengths > 0))
         self.contract = self._read_contract()
         paths = self._obs_paths(self.example)
         self._places = KeyPaths(self.contract, paths, self.images, self._obs, str(self.path))
@@ -185,7 +187,7 @@ class EpisodeFile(EpisodeSource):
                     del parts[key]
                 else:
                     parts[key].append(part)
-        lengths = np.array([self.episodes[i].length for i in episodes], np.int64)
+        lengths = self.lengths[np.asarray(episodes, np.int64)]
         starts = (np.cumsum(lengths) - lengths).tolist()
         return {key: join(parts[key], starts) if key in parts else None for key in keys}
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from simscaleai.array_types import Array
+from simscaleai.array_types import Array, IntArray
 from simscaleai.contract import EnvContract
 from simscaleai.storage.episode import IDENTITY, EpisodeMeta, array_checksum, episode_digest
 
@@ -48,6 +48,8 @@ class EpisodeSource(ABC):
       path: the file or the folder.
       images: {camera: observation} that images of another tool are read by; see `open_dataset`.
       episodes: what is known of each episode before its arrays are read.
+      lengths: (episodes,) steps of each.
+      instructions: of each, "" for none.
       obs_keys: names of the observations, sorted.
       contract: the environment that made the data; None where the dataset does not say.
       example: position of the first episode that has a step; 0 if there is none.
@@ -57,6 +59,8 @@ class EpisodeSource(ABC):
     path: Path
     images: dict[str, str]
     episodes: Sequence[EpisodeMeta]
+    lengths: IntArray
+    instructions: list[str]
     obs_keys: list[str]
     contract: EnvContract | None
     example: int
@@ -142,4 +146,5 @@ class EpisodeSource(ABC):
 
     def split(self, name: str) -> list[int]:
         """Return the sorted positions of a split's episodes with at least one step; see `Masks.split`."""
-        return [i for i in self.masks.split(name) if self.episodes[i].length]
+        positions = np.asarray(self.masks.split(name), np.int64)
+        return positions[self.lengths[positions] > 0].tolist()

@@ -88,7 +88,7 @@ class Layout:
         for i in np.flatnonzero(sizes > nbytes + nbytes // 1000 + _SLACK)[:1]:
             raise ChunkError(f"has a chunk of {sizes[i]} bytes for {nbytes[i]} bytes of values")
 
-    def decode(self, raw: bytes, skipped: int = 0, steps: int | None = None) -> Array:
+    def decode(self, raw: bytes | memoryview, skipped: int = 0, steps: int | None = None) -> Array:
         """Return the values of a stored chunk in native byte order, read-only.
 
         Args:
@@ -273,7 +273,7 @@ def _type_of(dtype: np.dtype[np.generic]) -> h5t.TypeID:
     return h5t.py_create(dtype, logical=True)
 
 
-def _inflate(packed: bytes, most: int) -> bytes:
+def _inflate(packed: bytes | memoryview, most: int) -> bytes:
     """Decompress `packed`; ChunkError if the result has more than `most` bytes."""
     stream = zlib.decompressobj()
     try:

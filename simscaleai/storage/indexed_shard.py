@@ -26,11 +26,12 @@ class IndexedShard:
       path: the shard.
       images: none.
       episodes: of the shard.
+      lengths: (episodes,) steps of each.
     """
 
     def __init__(self, path: Path, row: ShardRow, places: KeyPaths, index: Index) -> None:
         self.path, self.images, self._places, self._index = path, dict[str, str](), places, index
-        self.episodes = EpisodeTable([row], [0, len(row.lengths)])
+        self.episodes, self.lengths = EpisodeTable([row], [0, len(row.lengths)]), index.lengths
 
     @classmethod
     def find(cls, path: Path, row: ShardRow, contract: EnvContract | None) -> IndexedShard | None:

@@ -45,7 +45,6 @@ class ShardedDataset(EpisodeSource):
     Attributes:
       manifest: what the folder says of itself.
       starts: (shards + 1,) number of the first episode of each shard, and of all episodes.
-      lengths: (episodes,) steps of each episode.
     """
 
     def __init__(
@@ -74,6 +73,7 @@ class ShardedDataset(EpisodeSource):
         self.env_args: JsonDict = args
         self.starts = np.cumsum([0, *(len(row.lengths) for row in rows)])
         self.lengths: IntArray = np.concatenate([row.lengths for row in rows])
+        self.instructions = [text for row in rows for text in row.instructions]
         self.episodes = EpisodeTable(rows, self.starts.tolist())
         self.obs_keys = sorted(k.removeprefix(OBS) for k in self._arrays if k.startswith(OBS))
         self.example = 0  # no episode of a manifest is empty

@@ -29,6 +29,7 @@ from simscaleai.storage.episode_file import EpisodeFile, open_file
 from simscaleai.storage.hdf5_chunks import ChunkError, Chunks
 
 _SPAN_BYTES = 2**22  # read by a thread at a time
+_GAP_BYTES = 2**14  # between chunks: reading so much in vain takes no longer than another call
 
 
 class Columns(Protocol):
@@ -45,6 +46,10 @@ class Columns(Protocol):
     @property
     def episodes(self) -> Sequence[EpisodeMeta]:
         """Those of the file."""
+
+    @property
+    def lengths(self) -> IntArray:
+        """Steps of each, (episodes,)."""
 
     def columns(self, episodes: Sequence[int], keys: Sequence[str]) -> dict[str, Chunks | None]:
         """Return the chunks of some arrays; see `EpisodeFile.columns`."""
@@ -75,10 +80,11 @@ class StepReader:
         columns: Mapping[str, Chunks | None] | None = None,
     ) -> None:
         self.path, self.key, self._images = data.path, key, data.images
-        self.episodes = [i for i in episodes if data.episodes[i].length]
-        episodes = self.episodes
-        self._names = [data.episodes[i].name for i in episodes]
-        self._starts = np.cumsum([0, *(data.episodes[i].length for i in episodes)])
+        wanted = np.asarray(episodes, np.int64)
+        wanted = wanted[data.lengths[wanted] > 0]
+        self.episodes = episodes = wanted.tolist()
+        self._described = data.episodes
+        self._starts = np.concatenate([[0], np.cumsum(data.lengths[wanted])])
         columns = data.columns(episodes, [key]) if columns is None else columns
         self._chunks = self._checked(columns[key])
         self.shape, self.dtype = self._common_step(data)
@@ -175,22 +181,26 @@ class StepReader:
         stops = np.append(chunks.starts[1:], len(self))[chunk_slice].tolist()
         columns = (chunks.offsets, chunks.sizes, chunks.steps, chunks.starts)
         offsets, sizes, chunk_steps, starts = (column[chunk_slice].tolist() for column in columns)
-        for offset, size, steps, start, stop in zip(
-            offsets, sizes, chunk_steps, starts, stops, strict=True
-        ):
-            try:
-                values = decode(os.pread(file, size, offset), steps=steps)
-            except ChunkError as error:
-                raise self._refuse(error, start) from error
-            out[start:stop] = values[: stop - start]
+        for span in spans(chunks.offsets[chunk_slice], chunks.sizes[chunk_slice]):
+            first = offsets[span.start]
+            stored = memoryview(
+                os.pread(file, offsets[span.stop - 1] + sizes[span.stop - 1] - first, first)
+            )
+            for i in range(span.start, span.stop):
+                at, start = offsets[i] - first, starts[i]
+                try:
+                    values = decode(stored[at : at + sizes[i]], steps=chunk_steps[i])
+                except ChunkError as error:
+                    raise self._refuse(error, start) from error
+                out[start : stops[i]] = values[: stops[i] - start]
 
     def _refuse(self, error: ChunkError, step: int) -> UserError:
         """Return the error for a chunk that holds the given step."""
         episode = int(np.searchsorted(self._starts, step, "right")) - 1
+        name = self._described[self.episodes[episode]].name
         in_episode = step - self._starts[episode]
         return UserError(
-            f"{self.path}: {self.key!r} of {self._names[episode]}, step {in_episode} {error};"
-            " the file is refused."
+            f"{self.path}: {self.key!r} of {name}, step {in_episode} {error}; the file is refused."
         )
 
     def _read_by_hdf5(self, steps: IntArray, out: Array) -> None:
@@ -259,6 +269,16 @@ class StepReader:
                     f" {step[1]}, and the first episode of {steps[0][0]} {steps[0][1]}; validate the file."
                 )
         return steps[0]
+
+
+def spans(offsets: IntArray, sizes: IntArray) -> Iterator[slice]:
+    """Divide chunks into runs that lie close behind one another in the file, to be read at once."""
+    gaps = offsets[1:] - offsets[:-1] - sizes[:-1]
+    apart = (gaps < 0) | (gaps > _GAP_BYTES)
+    # and by place, so that none is long
+    apart |= np.diff(offsets // _SPAN_BYTES) != 0
+    cuts = [0, *(np.flatnonzero(apart) + 1).tolist(), len(offsets)]
+    return (slice(a, b) for a, b in itertools.pairwise(cuts) if a < b)
 
 
 def _identity(stat: os.stat_result) -> tuple[int, int, int]:

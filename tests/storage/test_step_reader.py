@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from simscaleai.errors import UserError
+from simscaleai.storage import step_reader
 from simscaleai.storage.episodes import open_dataset
 from simscaleai.storage.step_reader import StepReader
 
@@ -155,3 +156,13 @@ def test_no_episodes(path):
     rows = reader(path, ())
     assert len(rows) == 0 and rows.shape == (4, 6, 3)
     assert rows.read_all(2).shape == (0, 4, 6, 3)
+
+
+def test_chunks_are_read_at_once_where_they_lie_close_together():
+    offsets = np.array([100, 140, 30_000, 2**22 - 10, 2**22 + 5, 50])
+    sizes = np.array([40, 20, 10, 10, 10, 10])
+    found = [(s.start, s.stop) for s in step_reader.spans(offsets, sizes)]
+    # apart: 29,840 bytes between the second and the third, megabytes to the fourth, the border of 4 MiB
+    # before the fifth, and the sixth lies before it
+    assert found == [(0, 2), (2, 3), (3, 4), (4, 5), (5, 6)]
+    assert not list(step_reader.spans(offsets[:0], sizes[:0]))

@@ -28,6 +28,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
@@ -131,10 +132,10 @@ class TrajectoryDataset(BatchedDataset):
                 self.spec.obs, dict(privileged), self.spec.action_dim, len(sentences)
             )
             self.episodes = data.split(split)
-            described = data.episodes
-            lengths = [described[i].length for i in self.episodes]
-            self._language = [described[i].language for i in self.episodes]
-            counts = torch.tensor(lengths, dtype=torch.int64)
+            lengths = data.lengths[np.asarray(self.episodes, np.int64)]
+            said = data.instructions
+            self._language = [said[i] for i in self.episodes]
+            counts = torch.from_numpy(lengths)
             self._ends = counts.cumsum(0)  # (episodes,)
             self._starts = self._ends - counts
             self._blocks: Blocks | None = None
@@ -146,9 +147,9 @@ class TrajectoryDataset(BatchedDataset):
                 self._vectors, frames = self._of_shards(data, split, cache_mb)
             else:
                 assert isinstance(data, EpisodeFile)
-                self._vectors, frames = self._of_file(data, sum(lengths))
+                self._vectors, frames = self._of_file(data, int(lengths.sum()))
         if drawer is not None and drawn:
-            source = DrawnSteps(drawer, self.episodes, lengths)
+            source = DrawnSteps(drawer, self.episodes, lengths.tolist())
             frames |= {key: DrawnFrames(source, key) for key in drawn}
         self.draws = bool(drawn)
         self._privileged = list(privileged)
