@@ -40,7 +40,7 @@ from simscaleai.datagen.recipe import Recipe
 from simscaleai.datagen.shard_task import ShardTask
 from simscaleai.datagen.sharded_output import generate_shards
 from simscaleai.datagen.shards import ShardFolder
-from simscaleai.datagen.spawn import Order, end_if_imported_by_worker, order
+from simscaleai.datagen.spawn import end_if_imported_by_worker
 from simscaleai.datagen.unfinished import begin, keep_finished
 from simscaleai.datagen.worker_pool import Job
 from simscaleai.errors import UserError
@@ -49,6 +49,7 @@ from simscaleai.executors.executor import num_cpus
 from simscaleai.json_types import JsonDict
 from simscaleai.memory import require_memory
 from simscaleai.rollout.policies import resolve_policy
+from simscaleai.rollout.registered import Registered
 
 _EPISODE_BYTES = 500  # of an episode's summary, in memory while others run
 _WORKER_BYTES = 60 * 2**20  # of a process that has imported the package, before it steps anything
@@ -169,15 +170,15 @@ def generate_dataset(
     # workers of an executor may be other machines, whose memory is not known here
     if shard_episodes is None or executor is None:
         require_memory(_WORKER_BYTES * min(workers, n_episodes), f"workers={workers}")
-    # `order` raises for what spawned processes cannot have: here, before files are touched
-    ordered = order(job) if workers > 1 or executor else Order(job, {}, {}, {})
+    # raises for what other processes cannot have: here, before files are touched
+    registered = job.registered() if workers > 1 or executor else Registered()
     recipe = replace(make_recipe(job, n_episodes, valid_fraction), render=noted)
     environment = EnvContract.from_dict(recipe.environment)
     job = replace(job, num_envs=affordable_envs(num_envs, environment, max_steps))
     if shard_episodes is not None:
-        task = ShardTask(replace(ordered, job=job), recipe, output.absolute(), shard_episodes)
+        task = ShardTask(job, registered, recipe, output.absolute(), shard_episodes)
         engine = choose_executor(
-            executor, workers, task.count, task.folder, needs_main=task.order.needs_main
+            executor, workers, task.count, task.folder, needs_main=registered.needs_main
         )
         statistics = generate_shards(
             task, engine, resume=resume, overwrite=overwrite, show=show_progress

@@ -12,6 +12,7 @@ from simscaleai.datagen.shards import ShardWriter
 from simscaleai.datagen.worker_pool import Progress
 from simscaleai.executors.kept import Kept
 from simscaleai.json_types import JsonDict
+from simscaleai.rollout.registered import Registered
 from simscaleai.storage.episodes import EpisodeSource, open_dataset
 
 # Chunks of each worker: a killed one costs little, and all end at about the same time.
@@ -29,6 +30,7 @@ class RenderTask:
       settings: of the environment that differ from the recorded ones: cameras, engine.
       randomize, seed: see `render_dataset`.
       folder: where shards are written, an absolute path.
+      registered: what the caller has registered and the environment needs.
       chunks: positions of the episodes of each item.
     """
 
@@ -38,6 +40,7 @@ class RenderTask:
     randomize: str | None
     seed: int
     folder: Path
+    registered: Registered
     chunks: tuple[tuple[int, ...], ...] = ()
 
     def divided(self, episodes: Sequence[int], workers: int) -> RenderTask:
@@ -48,6 +51,7 @@ class RenderTask:
 
     def __call__(self, item: int) -> Progress:
         """Draw a chunk in this process; an episode that two workers have drawn counts once."""
+        self.registered.register()
         data, renderer = _open.get(replace(self, chunks=()))  # the same for all parts
         pending = ShardWriter(self.folder)
         successes = steps = 0

@@ -36,6 +36,7 @@ from simscaleai.datagen.worker_pool import Progress
 from simscaleai.errors import UserError
 from simscaleai.executors import Executor, choose_executor
 from simscaleai.json_types import JsonDict
+from simscaleai.rollout.registered import Registered
 from simscaleai.sim.factory import gym_id
 from simscaleai.sim.scene_cameras import scene_cameras
 from simscaleai.storage.atomic import atomic_path
@@ -123,9 +124,16 @@ def render_dataset(
                 bool(name) and renderer.drawn_model(name) != name for name in _models(data)
             )
             if made is None:
-                place = folder.path.absolute()
                 task = RenderTask(
-                    Path(dataset).absolute(), source_hash(data), settings, randomize, seed, place
+                    Path(dataset).absolute(),
+                    source_hash(data),
+                    settings,
+                    randomize,
+                    seed,
+                    folder.path.absolute(),
+                    Registered()
+                    if workers == 1 and executor is None
+                    else Registered.of(contract.env_name, contract.env_config.get("controller")),
                 )
                 crew = _Crew(task, output.absolute(), workers, executor)
                 made, todo = _make(data, renderer, folder, recipe, show_progress, crew)
@@ -202,7 +210,13 @@ class _Crew:
         """Have the episodes `todo` written to shards by workers."""
         task = self.task.divided(todo, self.workers)
         items = range(len(task.chunks))
-        executor = choose_executor(self.executor, self.workers, len(items), self.output)
+        executor = choose_executor(
+            self.executor,
+            self.workers,
+            len(items),
+            self.output,
+            needs_main=task.registered.needs_main,
+        )
         try:
             for progress in executor.run(task, items):
                 bar.add(progress)

@@ -47,7 +47,7 @@ def make_shard(task: ShardTask, number: int) -> ShardRow:
     Raises:
       UserError: the folder is gone, the disk is full, or too few episodes can be used.
     """
-    task.order.register()  # the user's own environments, in a process that has not run the script
+    task.registered.register()  # the user's own environments, in a process that has not run the script
     path = task.folder / shard_name(number)
     # not created here: a mount that is gone would be written to the disk below it
     if not task.folder.is_dir():
@@ -103,8 +103,8 @@ def _episodes(
     task: ShardTask, number: int, counts: dict[str, int]
 ) -> Iterator[tuple[int, Episode]]:
     """Run the episodes of a shard; yield (position in it, episode) as they end, and count attempts."""
-    job: Job = task.order.job
-    recipe, worker = task.recipe, _worker.get(job)
+    job, recipe = task.job, task.recipe
+    worker = _worker.get(job)
     texts = {k: getattr(recipe, k) for k in ("policy", "mujoco_version", "model_sha256")}
     waiting: Sequence[int] = task.indices(number)
     wanted, attempt = len(waiting), 0

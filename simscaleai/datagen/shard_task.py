@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simscaleai.datagen.recipe import Recipe
-from simscaleai.datagen.spawn import Order
+from simscaleai.datagen.worker_pool import Job
+from simscaleai.rollout.registered import Registered
 from simscaleai.storage.episode import split_episodes
 
 
@@ -15,13 +16,15 @@ class ShardTask:
     """Everything that the shards of a dataset are made from; it travels to workers.
 
     Attributes:
-      order: the job, and the user's own environments, models and robots that it needs.
+      job: what runs the episodes.
+      registered: what the caller has registered and the job needs.
       recipe: what decides the content.
       folder: of the dataset, an absolute path.
       shard_episodes: episodes of a shard; the last one may have fewer.
     """
 
-    order: Order
+    job: Job
+    registered: Registered
     recipe: Recipe
     folder: Path
     shard_episodes: int

@@ -24,12 +24,13 @@ from typing import Any, NamedTuple
 
 from simscaleai.datagen.recipe import episode_seed
 from simscaleai.datagen.shards import ShardWriter
-from simscaleai.datagen.spawn import Order, how_it_ended, order, spawn
+from simscaleai.datagen.spawn import how_it_ended, spawn
 from simscaleai.errors import UserError
 from simscaleai.json_types import JsonDict
 from simscaleai.rollout.episode_recorder import EpisodeRecorder
 from simscaleai.rollout.loop import ExplorationNoise, run_episodes
 from simscaleai.rollout.policies import make_policy
+from simscaleai.rollout.registered import Registered
 from simscaleai.rollout.switched_instructions import SwitchedInstructions
 from simscaleai.storage.episode import Episode
 
@@ -69,6 +70,10 @@ class Job:
     def wants(self, episode: Episode) -> bool:
         """Return whether an episode belongs in the dataset; never if its physics became unstable."""
         return not episode.diverged and (episode.success or not self.only_success)
+
+    def registered(self) -> Registered:
+        """Return what a worker needs of what the caller has registered; see `Registered.of`."""
+        return Registered.of(self.env_name, self.env_kwargs.get("controller"), self.policy_type)
 
 
 class Progress(NamedTuple):
@@ -169,8 +174,8 @@ class WorkerPool:
     """Several workers in processes of their own; the same interface as `Worker`."""
 
     def __init__(self, job: Job, count: int) -> None:
-        ordered = order(job)
-        self._members = [spawn(_serve, ordered) for _ in range(count)]
+        registered = job.registered()
+        self._members = [spawn(_serve, job, registered) for _ in range(count)]
         self._busy: dict[Connection, Any] = {}
 
     def run(self, indices: Sequence[int], report: Report) -> None:
@@ -249,14 +254,13 @@ def _send(pipe: Connection, message: list[int] | None) -> None:
         pipe.send(message)
 
 
-def _serve(pipe: Connection, order: Order) -> None:
+def _serve(pipe: Connection, job: Job, registered: Registered) -> None:
     """Main function of a worker process: receives lists of indices, sends progress and then None."""
     # Ctrl-C of a terminal reaches all processes; only the main one may act on it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        order.register()
-        job: Job = order.job
+        registered.register()
         if job.num_threads:  # read by torch when a policy imports it
             os.environ.setdefault("OMP_NUM_THREADS", str(job.num_threads))
         worker = Worker(job)

@@ -245,7 +245,10 @@ def _spread(
     size = settings.num_envs or max(1, min(-(-len(missing) // settings.workers), MAX_ENVS))
     task = EpisodeTask.of(runner.source, runner.spec, settings.device, size, missing)
     count, folder = len(task.chunks), place.absolute() / "eval"
-    return spread(task, choose_executor(settings.executor, settings.workers, count, folder))
+    executor = choose_executor(
+        settings.executor, settings.workers, count, folder, needs_main=task.registered.needs_main
+    )
+    return spread(task, executor)
 
 
 def _logged(results: Iterable[EpisodeResult], log: EpisodeLog | None) -> Iterator[EpisodeResult]:

@@ -18,6 +18,7 @@ from simscaleai.executors import Executor
 from simscaleai.executors.kept import Kept
 from simscaleai.rollout.outcomes import EpisodeResult
 from simscaleai.rollout.policy_source import PolicySource, find_policy_source
+from simscaleai.rollout.registered import Registered
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class EpisodeTask:
       spec: which episodes.
       device: where a checkpoint's model runs.
       num_envs: episodes that run at once.
+      registered: what the caller has registered and the policy or its environment needs.
       chunks: numbers of the episodes of each item, at most `num_envs`.
     """
 
@@ -36,6 +38,7 @@ class EpisodeTask:
     spec: EvalSpec
     device: str
     num_envs: int
+    registered: Registered
     chunks: tuple[tuple[int, ...], ...]
 
     @classmethod
@@ -53,10 +56,12 @@ class EpisodeTask:
         name = str(Path(name).absolute()) if Path(name).exists() else name
         starts = range(0, len(indices), num_envs)
         chunks = tuple(tuple(indices[start : start + num_envs]) for start in starts)
-        return cls(name, spec, device, num_envs, chunks)
+        registered = Registered.of(source.env_name, source.config.controller, source.name)
+        return cls(name, spec, device, num_envs, registered, chunks)
 
     def __call__(self, item: int) -> list[EpisodeResult]:
         """Run a chunk in this process."""
+        self.registered.register()
         runner = _runner.get(replace(self, chunks=()))  # the same for all parts
         return list(runner.run(self.chunks[item]))
 

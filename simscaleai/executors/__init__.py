@@ -105,10 +105,10 @@ def choose_executor(
       folder: that every worker sees; logs go beside it.
       needs_main: see `Processes`.
     """
-    if named is None:
-        if min(workers, items) <= 1:
-            return InProcess()
-        return Processes(min(workers, items), needs_main=needs_main)
+    if named is None and min(workers, items) <= 1:
+        return InProcess()
+    if named in (None, "processes"):
+        return Processes(max(1, min(workers, items)), needs_main=needs_main)
     if isinstance(named, str):
         # beside the folder, which holds nothing but what it is for
         logs = folder.with_name(f"{folder.name}.{named.partition(':')[0]}")

@@ -44,7 +44,7 @@ def run(folder: Path, how: str, text: str) -> tuple[int, str, str]:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,  # of a busy machine
     )
     left = {path.name for path in folder.glob("o.h5*")}
     assert left == ({"o.h5"} if ended.returncode == 0 else set())
@@ -86,3 +86,24 @@ def test_it_is_refused(tmp_path: Path, how: str, text: str, reason: str) -> None
     assert code == 1
     assert complaint.startswith("simscaleai.errors.UserError: Worker processes ")
     assert reason in complaint
+
+
+EVERYTHING = """
+    from simscaleai.datagen import generate_dataset
+    from simscaleai.datagen.rerender import render_dataset
+    from simscaleai.evaluation.evaluate_source import SourceEvaluation, evaluate_source
+    settings = dict(env_name="mine", n_episodes=4, num_envs=2, show_progress=False)
+    alone = evaluate_source("scripted", SourceEvaluation(**settings))
+    spread = evaluate_source("scripted", SourceEvaluation(**settings, workers=2, executor="processes"))
+    assert alone["episodes"] == spread["episodes"]
+    generate_dataset("mine", 4, "o.h5", "scripted", max_steps=3, show_progress=False)
+    render_dataset("o.h5", "r.h5", ["front_cam"], 16, workers=2, show_progress=False)
+    print("made", len(spread["episodes"]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", [CLASS, "from defines import Mine"], ids=["guarded", "imported"])
+def test_evaluation_and_drawing_too(tmp_path: Path, text: str) -> None:
+    text += REGISTER + 'if __name__ == "__main__":' + EVERYTHING
+    assert run(tmp_path, "file", text) == (0, "made 4\n", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from multiprocessing import Pipe
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ from simscaleai.datagen import worker_pool
 def test_no_worker_gets_an_empty_share(monkeypatch, count, shares):
     got = []
 
-    def spawn(main, order):
+    def spawn(main, job, registered):
         here, there = Pipe()
 
         def serve():
@@ -27,8 +28,7 @@ def test_no_worker_gets_an_empty_share(monkeypatch, count, shares):
         return None, here
 
     monkeypatch.setattr(worker_pool, "spawn", spawn)
-    monkeypatch.setattr(worker_pool, "order", lambda job: job)
-    pool = worker_pool.WorkerPool(None, 3)
+    pool = worker_pool.WorkerPool(SimpleNamespace(registered=lambda: None), 3)
     pool.run(list(range(count)), lambda progress: None)
     assert sorted(map(len, got), reverse=True) == shares
     assert sorted(index for share in got for index in share) == list(range(count))
