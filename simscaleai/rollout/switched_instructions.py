@@ -60,6 +60,11 @@ class SwitchedInstructions:
         self._steps += 1
         return self._policy.act(obs)
 
+    def rest(self, mask: BoolArray) -> None:
+        """Tell the policy, if it wants to know, that the envs in `mask` (n,) have no episode."""
+        if (rest := getattr(self._policy, "rest", None)) is not None:
+            rest(mask)
+
     def _given(self) -> list[str]:
         """Return the n instructions that the policy has at this step."""
         early = self._steps < self._switch

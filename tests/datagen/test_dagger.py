@@ -10,7 +10,6 @@ import pytest
 
 from simscaleai.datagen import Interrupted, dagger, generate_dataset, validate_dataset
 from simscaleai.errors import ExistingFileError, UserError
-from simscaleai.rollout.switched_instructions import SwitchedInstructions
 from simscaleai.sim import make_vec_env
 from simscaleai.storage.episodes import open_dataset
 from simscaleai.tools.cli import app
@@ -196,40 +195,6 @@ def test_a_checkpoint_without_settings_of_training(tmp_path):
     path = save_checkpoint(tmp_path / "final.pt", {"policy": {}, "ppo": {}})
     with pytest.raises(UserError, match="does not say how it was trained"):
         Retraining.of(path)
-
-
-class Noting:
-    """Notes the instructions that it has at every step."""
-
-    def __init__(self) -> None:
-        self.heard: list[list[str]] = []
-        self._now: list[str] = []
-
-    def reset(self, mask, seeds, instructions=None):
-        self._now = list(instructions)
-
-    def act(self, obs):
-        self.heard.append(list(self._now))
-        return np.zeros((len(self._now), 4), np.float32)
-
-
-def test_another_instruction_comes_first():
-    sentences = {"red": ("go to red", "red, please"), "blue": ("go to blue",)}
-    noting = Noting()
-    policy = SwitchedInstructions(noting, sentences, max_steps=40)
-    policy.reset(np.array([True, True]), [1, 2], ["red, please", "go to blue"])
-    for _ in range(12):
-        policy.act({})
-    first, second = ([heard[i] for heard in noting.heard] for i in (0, 1))
-    assert set(first) == {"go to blue", "red, please"} and first[0] == "go to blue"
-    assert set(second) - {"go to blue"} <= set(sentences["red"]) and second[0] != "go to blue"
-    # once in an episode, and its own from then on
-    assert first == sorted(first) and first[-1] == "red, please" and second[-1] == "go to blue"
-    alone = SwitchedInstructions(again := Noting(), sentences, max_steps=40)
-    alone.reset(np.array([True]), [2], ["go to blue"])
-    for _ in range(12):
-        alone.act({})
-    assert [heard[0] for heard in again.heard] == second  # of the seed alone
 
 
 def test_labels_of_switched_episodes_are_those_of_their_own_instruction(tmp_path):

@@ -66,7 +66,12 @@ class Policies:
         env = self._env if self._made == wanted else None
         if env is None:
             env = make_policy_env(source.env_name, source.config)
-        policy = source.policy(env)
+        try:
+            policy = source.policy(env)
+        except BaseException:
+            if env is not self._env:
+                env.close()
+            raise
         if env is not self._env:
             self.close()
             self._env, self._made = env, wanted
