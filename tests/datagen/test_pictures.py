@@ -65,6 +65,7 @@ def test_what_is_recorded(recorded):
         np.testing.assert_array_equal(value[0], obs[key])
 
 
+@pytest.mark.slow
 def test_the_same_for_two_workers(recorded, tmp_path):
     generate(tmp_path / "two.h5", workers=2, num_envs=1)
     assert content_hash(tmp_path / "two.h5") == content_hash(recorded)

@@ -75,7 +75,9 @@ def test_it_works(tmp_path: Path, how: str, text: str) -> None:
     ("how", "text", "reason"),
     [
         pytest.param("file", DEFINED, "under `if __name__ ==", id="unguarded"),
-        pytest.param("stdin", DEFINED, "a program that is no file", id="stdin"),
+        pytest.param(
+            "stdin", DEFINED, "a program that is no file", id="stdin", marks=pytest.mark.slow
+        ),
         pytest.param(
             "file", IN_FUNCTION, "inside a function", id="function", marks=pytest.mark.slow
         ),

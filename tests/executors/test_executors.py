@@ -327,7 +327,8 @@ SPREAD_IDS = ["process", "processes", "slurm", "ray"]
 @pytest.mark.parametrize("how", SPREAD, ids=SPREAD_IDS)
 def test_an_evaluation_has_the_same_results_from_every_engine(tmp_path, monkeypatch, how):
     monkeypatch.chdir(tmp_path)
-    settings = {"n_episodes": 5, "seed": 3, "show_progress": False, "env_kwargs": {"dt": 0.01}}
+    env_kwargs = {"dt": 0.01, "max_episode_steps": 40}
+    settings = {"n_episodes": 5, "seed": 3, "show_progress": False, "env_kwargs": env_kwargs}
 
     def evaluate(folder: str, **changes):
         made = SourceEvaluation(output_dir=folder, **{**settings, **changes})

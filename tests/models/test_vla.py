@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -99,14 +97,8 @@ def test_tokens_are_the_same_in_every_process() -> None:
     here = tokenize(["Pick up the cube.", "pick  UP the cube", "a b c d e f g h i"], 1000, 8)
     assert torch.equal(here[0], here[1])
     assert (here[0] != PADDING).sum() == 5 and (here[2] != PADDING).all()
-    code = (
-        "from simscaleai.models.language import tokenize;"
-        "print(tokenize(['Pick up the cube.'], 1000, 8).tolist())"
-    )
-    there = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    ).stdout
-    assert there.strip() == str(here[:1].tolist())
+    # and in every version, or an old checkpoint would read other words
+    assert here[0].tolist() == [1, 971, 54, 498, 300, 0, 0, 0]
 
 
 @pytest.mark.parametrize("preset", ["debug", "small", "film", "full"])
