@@ -76,10 +76,6 @@ class ActorCritic(nn.Module):
             action = action + noise * distribution.stddev
         return action, distribution.log_prob(action).sum(-1), value
 
-    def take_auxiliary_loss(self) -> torch.Tensor | None:
-        """Return a further loss of the last `evaluate_actions`; this network has none."""
-        return None
-
     def evaluate_actions(
         self, obs: torch.Tensor, actions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -163,6 +163,7 @@ class PixelActorCritic(ActorCritic):
         columns = torch.tensor(layout.columns(layout.actor_keys), dtype=torch.int64)
         self.register_buffer("actor_columns", columns, persistent=False)
         self._auxiliary_loss: torch.Tensor | None = None
+        self._detached = config.encoder_lr > 0
 
     def observations(self, obs: torch.Tensor) -> Tensors:
         """Return what the actor reads of flat observations (B, width): {"state", image keys}."""
@@ -190,7 +191,8 @@ class PixelActorCritic(ActorCritic):
             the K auxiliary targets, m; (B, width) without auxiliary targets.
         """
         encoded = self.actor.encoder(self.observations(obs))
-        mean = self.actor.head(encoded.features)  # (B, action_dim)
+        features = encoded.features.detach() if self._detached else encoded.features
+        mean = self.actor.head(features)  # (B, action_dim)
         if encoded.offsets is not None and torch.is_grad_enabled():
             raw = obs[:, self.layout.width :].unflatten(1, (-1, 3))  # (B, 1 + K, 3)
             names = (HAND, *self.layout.positions)
@@ -204,6 +206,15 @@ class PixelActorCritic(ActorCritic):
             )
             self._auxiliary_loss = outputs["loss"]
         return Normal(mean, self.log_std.exp(), validate_args=False), self.value(obs)
+
+    def imitation_loss(self, obs: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        """Return the mean of the squared error of actions (B, action_dim) in units of the noise, / 2.
+
+        It is the negative log-likelihood of the actions, but for a term of the noise, which reward decides.
+        Its gradient reaches the encoder too, which has to stay one that the head can read.
+        """
+        errors = (self.mean(obs) - actions) / self.log_std.detach().exp()
+        return errors.square().sum(-1).mean() / 2
 
     def take_auxiliary_loss(self) -> torch.Tensor | None:
         """Return the weighted loss of the positions in the last `forward` with gradients, once."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import gymnasium
 import numpy as np
@@ -26,10 +26,13 @@ from simscaleai.models.policy import ModelPolicy
 from simscaleai.observations import is_image
 from simscaleai.rl.agents.agent import register_agent
 from simscaleai.rl.agents.agent_config import AgentConfig
+from simscaleai.rl.agents.demonstrations import Demonstrations
 from simscaleai.rl.agents.pixel_actor_critic import PixelActorCritic, PixelExtractor, PixelLayout
 from simscaleai.rl.agents.pixel_ppo_config import PixelPPOConfig
 from simscaleai.rl.agents.ppo import PPOAgent
 from simscaleai.rl.agents.rollout_buffer import RolloutBuffer
+
+DEMONSTRATED = 4  # a minibatch comes with a fourth of its size in demonstrated steps
 
 
 @register_agent("pixel_ppo")
@@ -43,6 +46,7 @@ class PixelPPOAgent(PPOAgent):
     config_class = PixelPPOConfig
     config: PixelPPOConfig
     network: PixelActorCritic
+    _demonstrations: Demonstrations | None = None
 
     @classmethod
     def for_space(
@@ -81,6 +85,32 @@ class PixelPPOAgent(PPOAgent):
             )
         return PixelActorCritic(layout, action_dim, cast(PixelPPOConfig, config))
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        network, config = self.network, self.config
+        actor, critic = network.actor, (network.critic_features, network.critic)
+        # in the order of `network.parameters()`, by which checkpoints number them
+        parts = (
+            ([network.log_std], 0.0),
+            ([*actor.encoder.parameters()], config.encoder_lr),
+            ([*actor.head.parameters()], 0.0),
+            ([p for part in critic for p in part.parameters()], config.critic_lr),
+        )
+        return [{"params": p, **({"own_lr": lr} if lr > 0 else {})} for p, lr in parts]
+
+    def further_losses(self) -> list[torch.Tensor]:
+        config, losses = self.config, []
+        positions = self.network.take_auxiliary_loss()
+        if positions is not None and (self.warmed_up or config.encoder_lr > 0):
+            losses.append(positions)
+        left = 1 - self.timesteps / config.total_timesteps
+        if self._demonstrations is not None and (weight := config.demonstration_weight * left) > 0:
+            size = max(1, config.batch_size // DEMONSTRATED)
+            obs, actions = self._demonstrations.batch(size, self.generator)
+            flat = self.normalized(self.extractor(obs, True))
+            units = torch.from_numpy(self.actions.units(actions)).to(self.device)
+            losses.append(weight * self.network.imitation_loss(flat, units))
+        return losses
+
     @property
     def actor(self) -> BehaviorCloning:  # type: ignore[override] # it has an encoder and a head
         return self.network.actor
@@ -100,6 +130,9 @@ class PixelPPOAgent(PPOAgent):
         self.buffer = RolloutBuffer(
             self.config.n_steps, width, self.action_dim, str(self.device), num_envs
         )
+        if self.config.demonstrations:
+            shapes = self.layout.shapes
+            self._demonstrations = Demonstrations(self.config.demonstrations, shapes)
 
     @property
     def _raw_columns(self) -> list[int]:

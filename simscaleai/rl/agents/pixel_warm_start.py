@@ -8,6 +8,7 @@ vectors are changed so that both give the same actions.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -57,7 +58,9 @@ def continue_clone(
 def take_weights(agent: PixelPPOAgent, clone: ModelPolicy) -> None:
     """Copy the weights of a clone into the actor, for the agent's present statistics of observations."""
     actor = agent.actor
-    actor.load_state_dict(clone.model.state_dict())
+    model = cast(BehaviorCloning, clone.model)  # `_check` has seen it
+    actor.load_state_dict(model.state_dict())
+    _reorder_cameras(actor, model)
     columns = agent.layout.columns(agent.layout.actor_keys)
     if not columns:
         return
@@ -69,6 +72,30 @@ def take_weights(agent: PixelPPOAgent, clone: ModelPolicy) -> None:
     scale, shift = own_std / std, (own_mean - mean) / std
     for layer in _readers(actor):
         _fold(layer, scale.to(layer.weight), shift.to(layer.weight))
+
+
+@torch.no_grad()
+def _reorder_cameras(actor: BehaviorCloning, clone: BehaviorCloning) -> None:
+    """Give each camera of an actor with the weights of a clone, which has them in its order, its own ones.
+
+    The actor has its cameras in alphabetical order, and a clone in that of its settings.
+    """
+    keys, own = clone.encoder.image_keys, actor.encoder.image_keys
+    order = [keys.index(key) for key in own]  # own camera i is the clone's camera order[i]
+    if len(actor.encoder.images) > 1:  # else all cameras have the same encoder
+        for encoder, j in zip(actor.encoder.images, order, strict=True):
+            encoder.load_state_dict(clone.encoder.images[j].state_dict())
+    start = max(actor.encoder.state_dim, 0)
+    for layer in _readers(actor):
+        # after the vectors, each camera has as many columns
+        width = (clone.encoder.width - _auxiliary_width(clone) - start) // len(order)
+        blocks = layer.weight[:, start : start + width * len(order)].split(width, dim=1)
+        moved = torch.cat([blocks[j] for j in order], dim=1)
+        layer.weight[:, start : start + width * len(order)] = moved
+
+
+def _auxiliary_width(clone: BehaviorCloning) -> int:
+    return 0 if clone.encoder.auxiliary is None else clone.encoder.auxiliary.width
 
 
 def _readers(actor: BehaviorCloning) -> list[nn.Linear]:
@@ -108,7 +135,18 @@ def _check(agent: PixelPPOAgent, clone: ModelPolicy, env: GymEnv, source: str) -
             f"The policy in {source!r} has learned from {views}; give env.cameras the same sizes and"
             " fields of view."
         )
+    learned, wanted_keys = (_positions(model) for model in (clone.model, agent.actor))
+    if learned != wanted_keys:
+        raise UserError(
+            f"The policy in {source!r} predicts {', '.join(learned) or 'no positions'}, and the actor"
+            f" {', '.join(wanted_keys) or 'none'}; set agent.auxiliary to the same, in the same order."
+        )
     check_fit(agent.actor.state_dict(), clone.model.state_dict(), source)
+
+
+def _positions(model: BehaviorCloning) -> tuple[str, ...]:
+    """Return the names of the positions that a model predicts."""
+    return () if model.encoder.auxiliary is None else model.encoder.auxiliary.keys
 
 
 def _cameras(source: ModelPolicy | GymEnv) -> dict[str, str]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -103,7 +103,7 @@ class PPOAgent(MLPAgent):
             with within_memory(f"A network of hidden_dim={config.hidden_dim}"):
                 self.network = self.make_network(obs_dim, action_dim, config).to(self.device)
         self.optimizer = torch.optim.Adam(
-            self.network.parameters(), lr=config.lr, eps=1e-5, fused=self.device.type != "mps"
+            self.parameter_groups(), lr=config.lr, eps=1e-5, fused=self.device.type != "mps"
         )
         self.lr = config.lr
         self.return_rms = RunningMeanStd(1)
@@ -116,6 +116,19 @@ class PPOAgent(MLPAgent):
     @property
     def exploration_std(self) -> torch.Tensor:
         return self.network.log_std.detach().exp()
+
+    @property
+    def warmed_up(self) -> bool:
+        """Whether the policy learns, and not the critic alone."""
+        return self.updates >= self.config.critic_warmup
+
+    def further_losses(self) -> list[torch.Tensor]:
+        """Return what is added to the loss of a minibatch that the network has just evaluated."""
+        return []
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the optimizer's groups; one with "own_lr" keeps it, the others have `self.lr`."""
+        return [{"params": list(self.network.parameters())}]
 
     def begin(self, num_envs: int, resumed: bool) -> None:
         sizes = (self.config.n_steps, self.obs_dim, self.action_dim)
@@ -184,10 +197,10 @@ class PPOAgent(MLPAgent):
         for _ in range(config.n_epochs):
             # `_adapt_lr` may have changed the learning rate after the last epoch
             for group in self.optimizer.param_groups:
-                group["lr"] = self.lr
+                group["lr"] = group.get("own_lr", self.lr)
             batches = buffer.get_batches(config.batch_size, self.generator)
             epochs.append(torch.stack([self._optimize(batch) for batch in batches]))
-            if config.target_kl > 0 and self.updates >= config.critic_warmup:
+            if config.target_kl > 0 and self.warmed_up:
                 self._adapt_lr(float(epochs[-1][:, APPROX_KL].mean()))
         metrics = dict(zip(METRICS, torch.cat(epochs).mean(0).tolist(), strict=True))
         if not math.isfinite(metrics["policy_loss"] + metrics["value_loss"]):
@@ -227,10 +240,10 @@ class PPOAgent(MLPAgent):
 
         # L = L_pi + c_v L_V - c_e H[pi]
         loss = config.value_loss_coef * value_loss
-        auxiliary = self.network.take_auxiliary_loss()  # of the actor
-        if self.updates >= config.critic_warmup:
+        if self.warmed_up:
             loss = loss + policy_loss - config.entropy_coef * mean_entropy
-            loss = loss if auxiliary is None else loss + auxiliary
+        for further in self.further_losses():
+            loss = loss + further
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         all_reduce_gradients(self.network, self.processes)
@@ -267,7 +280,7 @@ class PPOAgent(MLPAgent):
         for name, module in own.items():
             check_fit(module.state_dict(), state[name], source)
         slots = state["optimizer"]["state"]
-        check_slots(slots, list(self.network.parameters()), source)
+        check_slots(slots, [p for g in self.parameter_groups() for p in g["params"]], source)
         lr = float(state["lr"])
         if not 0 <= lr < math.inf:
             raise UserError(f"The checkpoint {source!r} has the learning rate {lr}.")

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from simscaleai.datagen import generate_dataset
 from simscaleai.errors import UserError
 from simscaleai.models import create_model
 from simscaleai.models.normalization import Normalizer, Statistics
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.observations import ObsSpec
+from simscaleai.rl.agents.demonstrations import Demonstrations
 from simscaleai.rl.agents.pixel_actor_critic import PixelLayout
 from simscaleai.rl.agents.pixel_ppo import PixelPPOAgent
 from simscaleai.rl.agents.pixel_ppo_config import PixelPPOConfig
@@ -152,6 +154,100 @@ def save(policy: ModelPolicy, path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("settings", [{}, {"auxiliary": []}])
+def test_a_clone_may_have_its_cameras_in_any_order(
+    envs: Any, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    agent = make(envs, **settings)
+    clone = cloned(agent, cameras=["observer_cam", "front_cam"])
+    warm_start(agent, save(clone, tmp_path / "clone.pt"), envs)
+    obs, _ = envs.reset(seed=3)
+    wanted = clone.act(obs)
+    np.testing.assert_allclose(agent.predict(obs), wanted, atol=1e-5)
+    # each camera counts, and so the test sees when they are exchanged
+    swapped = {
+        "images/front_cam": obs["images/observer_cam"],
+        "images/observer_cam": obs["images/front_cam"],
+    }
+    assert np.abs(clone.act({**obs, **swapped}) - wanted).max() > 1e-3
+
+
+def test_the_encoder_learns_positions_alone_and_the_policy_at_its_own_rate(envs: Any) -> None:
+    agent = make(envs, encoder_lr=1e-3, critic_lr=1e-2, lr=1e-5, critic_warmup=1)
+    network = agent.network
+    groups = agent.optimizer.param_groups
+    # as checkpoints number them
+    assert all(
+        a is b
+        for a, b in zip(
+            (p for group in groups for p in group["params"]), network.parameters(), strict=True
+        )
+    )
+    obs, _ = envs.reset(seed=0)
+    log_prob, _, _ = network.evaluate_actions(
+        agent.normalized(agent.extractor(obs, True)), torch.zeros(2, 4)
+    )
+    log_prob.sum().backward()
+    assert all(p.grad is None for p in network.actor.encoder.parameters())
+    assert all(p.grad is not None for p in network.actor.head.parameters())
+
+    parts = {"head": network.actor.head, "encoder": network.actor.encoder, "critic": network.critic}
+
+    def moved() -> dict[str, float]:
+        before = {name: [p.clone() for p in part.parameters()] for name, part in parts.items()}
+        agent.config = replace(agent.config, total_timesteps=agent.timesteps + 8)
+        agent.train(envs)
+        return {
+            name: max(
+                (a - b).abs().max().item()
+                for a, b in zip(before[name], part.parameters(), strict=True)
+            )
+            for name, part in parts.items()
+        }
+
+    warming = moved()  # Adam moves by about its learning rate, once in each of 2 epochs x 2 batches
+    assert warming["head"] == 0 and warming["encoder"] > 1e-4 and warming["critic"] > 1e-3
+    later = moved()
+    assert 0 < later["head"] < 1e-4 and later["encoder"] > 1e-4 and later["critic"] > 1e-3
+    (problem,) = replace(CONFIG, encoder_lr=1e-3, auxiliary=[]).problems()
+    assert "encoder_lr is set, and auxiliary names no positions" in problem
+
+
+def test_demonstrations_are_imitated_beside_the_reward(envs: Any, tmp_path: Path) -> None:
+    path = tmp_path / "two.h5"
+    generate_dataset(
+        "reach",
+        2,
+        str(path),
+        max_steps=5,
+        domain_randomization=False,
+        cameras=[camera.name for camera in CAMERAS],
+        image_size=SIZE,
+        show_progress=False,
+        env_kwargs={"dt": 0.005},
+    )
+    agent = make(envs, demonstrations=str(path), demonstration_weight=2.0, critic_warmup=100)
+    agent.begin(2, False)
+    agent.timesteps = 4  # of 16: a quarter of the way, and so three quarters of the weight
+    obs, actions = Demonstrations(str(path), agent.layout.shapes).batch(
+        1, torch.Generator().manual_seed(7)
+    )
+    agent.generator.manual_seed(7)
+    (loss,) = agent.further_losses()
+    with torch.no_grad():
+        mean = agent.network.mean(agent.normalized(agent.extractor(obs, True)))
+    error = ((mean.numpy() - actions) ** 2).sum() / 2  # log_std is 0
+    assert loss.item() == pytest.approx(2.0 * 0.75 * error, rel=1e-4)
+    loss.backward()
+    assert all(p.grad is not None for p in agent.actor.head.parameters())
+    assert agent.network.log_std.grad is None
+
+    with pytest.raises(UserError, match="does not observe images/wrist_cam, which the agent reads"):
+        Demonstrations(str(path), {"images/wrist_cam": (16, 16, 3)})
+    with pytest.raises(UserError, match=r"in the shape \(16, 16, 3\), and the env"):
+        Demonstrations(str(path), {"images/front_cam": (32, 32, 3)})
+
+
 def test_it_starts_as_a_cloned_policy_acts(envs: Any, tmp_path: Path) -> None:
     agent = make(envs)
     clone = cloned(agent)
@@ -175,6 +271,8 @@ def test_a_policy_that_does_not_fit_is_refused(envs: Any, tmp_path: Path) -> Non
         warm_start(agent, save(cloned(agent, backbone_width=16), path), envs)
     with pytest.raises(UserError, match="model bc with single actions"):
         warm_start(agent, save(cloned(agent, action_horizon=4), path), envs)
+    with pytest.raises(UserError, match=r"predicts object_pos, and the actor target_pos"):
+        warm_start(agent, save(cloned(agent, auxiliary=["object_pos"]), path), envs)
     clone = cloned(agent)
     assert clone.spec is not None
     shapes = {k: v for k, v in clone.spec.shapes.items() if k != "ee_pos"} | {"hand": (3,)}
