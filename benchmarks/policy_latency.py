@@ -37,6 +37,7 @@ from simscaleai.tools.policy_server import PolicyServer
 
 STATE_DIM, IMAGE_SIZE = 28, 64
 CHUNKS = {"action_horizon": 8, "n_action_steps": 4}
+ONE_STEP = {"num_inference_steps": 1, "objective": "distilled"}
 CASES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("bc", "bc", {}),
     ("bc, 8 actions", "bc", CHUNKS),
@@ -44,7 +45,9 @@ CASES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("diffusion, DDIM 10", "diffusion", {"num_inference_steps": 10}),
     ("diffusion, DDPM 100", "diffusion", {"sampler": "ddpm"}),
     ("flow, 5 steps", "flow", {"num_inference_steps": 5}),
-    ("flow, 1 step", "flow", {"num_inference_steps": 1, "objective": "distilled"}),
+    ("flow, 1 step, transformer", "flow", ONE_STEP),
+    # that of configs/train/flow_one_step_200.yaml
+    ("flow, 1 step", "flow", {**ONE_STEP, "denoiser": "mlp", "n_obs_steps": 1}),
     ("vla:small", "vla:small", {}),
     (
         "vla:small, flow 5",

@@ -21,7 +21,7 @@ class DiffusionPolicy(ChunkSampler):
       n_action_steps: how many of them are executed before the next sample.
       n_obs_steps: observations that are read, the present one last.
       embed_dim, num_heads, num_layers, mlp_ratio, dropout: of the transformer.
-      cond_dim: width of the MLP that encodes observations for it.
+      cond_dim: width of the MLP that encodes observations for it, or of the denoising MLP.
       num_diffusion_steps, num_inference_steps, schedule, sampler: see `GaussianDiffusion`.
       use_image: also read observations["image"].
       cameras: read observations["images/<camera>"] of these instead.
@@ -29,6 +29,7 @@ class DiffusionPolicy(ChunkSampler):
       random_shift, color_jitter: augmentation of images, see `vision.Augmentation`.
       backbone, backbone_width, encoder_per_camera: of the image encoders, see `vision.ImageSettings`.
       auxiliary, auxiliary_weight: positions to predict while training, see `auxiliary.AuxiliaryPositions`.
+      denoiser: "transformer", or "mlp" of `num_layers` blocks of the width `cond_dim`, which is faster.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class DiffusionPolicy(ChunkSampler):
         encoder_per_camera: bool = True,
         auxiliary: list[str] | None = None,
         auxiliary_weight: float = 1.0,
+        denoiser: str = "transformer",
     ) -> None:
         # The encoder reads all steps at once: it needs their number for its width.
         super().__init__(
@@ -89,4 +91,5 @@ class DiffusionPolicy(ChunkSampler):
             n_obs_steps,
             TransformerSettings(embed_dim, num_heads, num_layers, mlp_ratio, dropout),
             cond_dim,
+            denoiser,
         )

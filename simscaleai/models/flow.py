@@ -49,6 +49,7 @@ class FlowPolicy(ChunkSampler):
         auxiliary: list[str] | None = None,
         auxiliary_weight: float = 1.0,
         objective: str = "rectified",
+        denoiser: str = "transformer",
     ) -> None:
         super().__init__(
             make_flow(objective, num_inference_steps),
@@ -75,4 +76,5 @@ class FlowPolicy(ChunkSampler):
             n_obs_steps,
             TransformerSettings(embed_dim, num_heads, num_layers, mlp_ratio, dropout),
             cond_dim,
+            denoiser,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,8 @@ from torch import nn
 
 from simscaleai.errors import UserError
 
+_thread = threading.local()  # "layers" that are in `inference` in this thread
+
 
 @contextmanager
 def inference(module: nn.Module) -> Iterator[None]:
@@ -17,17 +20,36 @@ def inference(module: nn.Module) -> Iterator[None]:
 
     Dropout and the like draw nothing, so that the global RNG state does not change.
     """
+    within: set[nn.Module] = getattr(_thread, "layers", set())
+    if module in within:  # the model of a policy that is acting
+        with torch.no_grad():
+            yield
+        return
+    layers = _layers(module)
     # Layer by layer: a fine-tuned model may have frozen layers in evaluation mode inside of a training one.
-    training = [m for m in module.modules() if m.training]
+    training = [layer for layer in layers if layer.training]
     # `module.eval()` would set all layers again at every action of a robot, for 0.1 ms.
     for layer in training:
         layer.training = False
+    _thread.layers = within.union(layers)
     try:
         with torch.no_grad():
             yield
     finally:
+        _thread.layers = within
         for layer in training:
             layer.training = True
+
+
+def _layers(module: nn.Module) -> list[nn.Module]:
+    """Return a module and all below it, a shared one as often as it is used.
+
+    `module.modules()` takes 1.5 times as long, as its generators are nested as deep as the layers are.
+    """
+    found = [module]
+    for layer in found:  # which grows meanwhile
+        found += [m for m in layer._modules.values() if m is not None]
+    return found
 
 
 def resolve_device(name: str) -> str:

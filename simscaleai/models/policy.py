@@ -244,7 +244,7 @@ class ModelPolicy(nn.Module):
             shape = self.declared.noise_shape
             drawn = [policy_noise(queue.seeds[i], int(queue.steps[i]), shape) for i in env_ids]
             noise = _padded(torch.from_numpy(np.stack(drawn)), size)  # (B, *noise_shape)
-            options["noise"] = noise.to(next(self.parameters()).device)
+            options["noise"] = noise.to(next(iter(inputs.values())).device)
         return self.chunks(inputs, **options)
 
     def _padded_instructions(

@@ -19,6 +19,7 @@ from simscaleai.training import TrainConfig, build_trainer
 from simscaleai.training.data.dataset import TrajectoryDataset
 
 PLANNERS = ["act", "diffusion", "flow"]
+MLP = {"denoiser": "mlp"}
 
 
 def make_policy(name: str, **kwargs: Any) -> ModelPolicy:
@@ -51,10 +52,12 @@ def rollout(policy: ModelPolicy, rows: list[int], steps: int = 7) -> np.ndarray:
     return np.stack(actions)
 
 
-@pytest.mark.parametrize("name", PLANNERS)
+@pytest.mark.parametrize(("name", "kwargs"), [*((name, {}) for name in PLANNERS), ("flow", MLP)])
 @pytest.mark.parametrize("ensemble", [None, 0.1])
-def test_a_row_is_the_same_alone_and_among_others(name: str, ensemble: float | None) -> None:
-    policy = make_policy(name, n_action_steps=2)
+def test_a_row_is_the_same_alone_and_among_others(
+    name: str, kwargs: dict[str, Any], ensemble: float | None
+) -> None:
+    policy = make_policy(name, n_action_steps=2, **kwargs)
     policy.temporal_ensemble = ensemble
     rows = list(range(12))
     assert len(rows) > SMALL_BATCH_SIZE

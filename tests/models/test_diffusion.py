@@ -7,10 +7,16 @@ from typing import Any
 import pytest
 import torch
 
+from simscaleai.errors import UserError
 from simscaleai.models import create_model
 
 ONE_STEP = {"objective": "distilled", "num_inference_steps": 1}
-MODELS: list[tuple[str, dict[str, Any]]] = [("diffusion", {}), ("flow", {}), ("flow", ONE_STEP)]
+MODELS: list[tuple[str, dict[str, Any]]] = [
+    ("diffusion", {}),
+    ("flow", {}),
+    ("flow", ONE_STEP),
+    ("flow", {**ONE_STEP, "denoiser": "mlp"}),
+]
 
 
 @pytest.mark.parametrize(("name", "kwargs"), MODELS)
@@ -59,3 +65,16 @@ def test_one_action_at_a_time_works_too() -> None:
     model: Any = create_model("diffusion:debug", action_horizon=1, n_action_steps=1, n_obs_steps=1)
     data = {"observations": {"state": torch.randn(2, 20)}, "actions": torch.rand(2, 4)}
     assert model(data)["predicted_actions"].shape == (2, 1, 4)
+
+
+def test_the_mlp_denoiser_runs_a_third_of_the_kernels() -> None:
+    obs = {"state": torch.randn(8, 20)}
+    counts = []
+    for denoiser in ("transformer", "mlp"):
+        model: Any = create_model("flow", n_obs_steps=1, denoiser=denoiser, **ONE_STEP)
+        with torch.profiler.profile() as profile:
+            model.predict(obs)
+        counts.append(sum(event.count for event in profile.key_averages()))
+    assert counts[1] < counts[0] / 3
+    with pytest.raises(UserError, match="denoiser 'unet'; known: mlp, transformer"):
+        create_model("flow", denoiser="unet")

@@ -10,6 +10,7 @@ from torch import nn
 from simscaleai.contract import EnvContract
 from simscaleai.errors import UserError
 from simscaleai.models import create_model
+from simscaleai.models.inference import inference
 from simscaleai.models.normalization import Normalizer, Statistics
 from simscaleai.models.policy import BATCH_SIZE, ModelPolicy
 from simscaleai.observations import ObsSpec
@@ -117,3 +118,18 @@ def test_checkpoints_that_hold_no_policy_are_clear_errors(tmp_path: Path) -> Non
     payload["policy"]["model_name"] = "gone"
     with pytest.raises(UserError, match=r"Unknown model 'gone'; known: .*bc"):
         ModelPolicy.from_checkpoint(save_checkpoint(path, payload))
+
+
+def test_a_model_that_acts_inside_of_a_policy_leaves_every_mode_as_it_was() -> None:
+    layers = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout(), nn.Dropout()))
+    layers[1][0].eval()  # a frozen layer
+    modes = [m.training for m in layers.modules()]
+    with inference(layers):
+        assert not any(m.training for m in layers.modules())
+        with inference(layers[1]):
+            assert not torch.is_grad_enabled()
+        assert not any(m.training for m in layers.modules()) and not torch.is_grad_enabled()
+    assert [m.training for m in layers.modules()] == modes and torch.is_grad_enabled()
+    with inference(layers[1]):  # by itself again
+        assert layers.training and not layers[1].training
+    assert [m.training for m in layers.modules()] == modes

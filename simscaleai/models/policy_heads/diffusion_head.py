@@ -68,8 +68,39 @@ class ResidualBlock(nn.Module):
         return self.skip(x) + self.net(x)
 
 
-class SamplingHead(nn.Module):
-    """An MLP of residual blocks over features, noise level and a noisy chunk.
+class DenoisingMLP(nn.Module):
+    """Residual blocks over features, noise level and a whole noisy chunk: few layers, all of them wide.
+
+    Args:
+      features: width of the features.
+      action_dim, action_horizon: of a chunk.
+      hidden_dim, n_layers: width and number of blocks.
+    """
+
+    def __init__(
+        self, features: int, action_dim: int, action_horizon: int, hidden_dim: int, n_layers: int
+    ) -> None:
+        super().__init__()
+        self.level = SinusoidalPosEmbed(LEVEL_DIM)
+        width = action_dim * action_horizon
+        self.input = nn.Linear(features + LEVEL_DIM + width, hidden_dim)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(hidden_dim, hidden_dim, hidden_dim) for _ in range(n_layers)
+        )
+        self.output = nn.Sequential(nn.LayerNorm(hidden_dim), nn.Linear(hidden_dim, width))
+
+    def denoise(self, x: torch.Tensor, level: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """x (B, L, A), level (B,), features (B or more, F) -> (B, L, A)."""
+        # A process may ask about the first chunks of a batch alone.
+        inputs = [features[: len(x)], self.level(level), x.flatten(1)]  # (B, ...) each
+        hidden = self.input(torch.cat(inputs, dim=-1))
+        for block in self.blocks:
+            hidden = block(hidden)
+        return self.output(hidden).view_as(x)
+
+
+class SamplingHead(DenoisingMLP):
+    """A `DenoisingMLP` with the process that it learns and samples by.
 
     Args:
       process: what it learns and how it samples.
@@ -90,17 +121,10 @@ class SamplingHead(nn.Module):
         n_layers: int,
         action_horizon: int,
     ) -> None:
-        super().__init__()
+        super().__init__(input_dim, action_dim, action_horizon, hidden_dim, n_layers)
         self.process = process
         self.action_horizon = action_horizon
         self.noise_shape = (process.draws, action_horizon, action_dim)
-        self.level = SinusoidalPosEmbed(LEVEL_DIM)
-        width = action_dim * action_horizon
-        self.input = nn.Linear(input_dim + LEVEL_DIM + width, hidden_dim)
-        self.blocks = nn.ModuleList(
-            ResidualBlock(hidden_dim, hidden_dim, hidden_dim) for _ in range(n_layers)
-        )
-        self.output = nn.Sequential(nn.LayerNorm(hidden_dim), nn.Linear(hidden_dim, width))
 
     def forward(
         self,
@@ -123,12 +147,7 @@ class SamplingHead(nn.Module):
         """
 
         def denoise(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-            # A process may ask about the first chunks of a batch alone.
-            inputs = [features[: len(x)], self.level(level), x.flatten(1)]  # (B, ...) each
-            hidden = self.input(torch.cat(inputs, dim=-1))
-            for block in self.blocks:
-                hidden = block(hidden)
-            return self.output(hidden).view_as(x)  # (B, L, A)
+            return self.denoise(x, level, features)
 
         if target_actions is not None:
             chunks = target_actions if target_actions.ndim == 3 else target_actions.unsqueeze(1)
