@@ -120,6 +120,10 @@ def _limit(error: Exception) -> str | None:
     place = getattr(error, "filename", None)  # of an OSError
     if (full := cannot_write(error, place or "a file")) is not None:
         return str(full)
+    if isinstance(error, PermissionError) and place is not None:
+        return (
+            f"{place}: {error.strerror}; choose another place, or change who may read and write it."
+        )
     if isinstance(error, OSError) and place is not None:
         return f"{place}: {error.strerror}."
     return None

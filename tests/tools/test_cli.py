@@ -300,7 +300,8 @@ def test_only_mistakes_are_caught(capsys, monkeypatch) -> None:
         return versions
 
     monkeypatch.setattr("simscaleai.tools.info.versions", fail(PermissionError(13, "Denied", "f")))
-    assert run(capsys, "info") == (2, "", "Error: f: Denied.\n")
+    sentence = "f: Denied; choose another place, or change who may read and write it."
+    assert run(capsys, "info") == (2, "", f"Error: {sentence}\n")
     monkeypatch.setattr("simscaleai.tools.info.versions", fail(UserError("Do this.")))
     assert run(capsys, "info") == (2, "", "Error: Do this.\n")
     monkeypatch.setattr("simscaleai.tools.info.versions", fail(ValueError("a defect")))
