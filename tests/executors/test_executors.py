@@ -242,11 +242,11 @@ class Killer(threading.Thread):
     are killed before they can begin would be all that is tested.
     """
 
-    KILLS = 20
+    KILLS = 10
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, seed: int) -> None:
         super().__init__()
-        self._folder, self._name, self._rng = folder, name, random.Random(0)
+        self._folder, self._name, self._rng = folder, name, random.Random(seed)
         self.stop = threading.Event()
         self.kills = 0
 
@@ -287,10 +287,11 @@ KILLED = {**SETTINGS, "policy_type": "random", "n_episodes": 16, "max_steps": 20
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 # a job of SLURM is a Python of its own, so its work has to be longer
 @pytest.mark.parametrize(("name", "episodes"), [("processes", 1), ("slurm", 4), ("ray", 1)])
-def test_killed_at_random_moments_loses_nothing(tmp_path, name, episodes):
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_at_random_moments_loses_nothing(tmp_path, name, episodes, seed):
     expected = generate_dataset(output_path=tmp_path / "whole.h5", **KILLED)["content_hash"]
     text = {"slurm": "slurm:cluster=local"}.get(name, name)
-    killer, folder = Killer(tmp_path / "big", name), tmp_path / "big"
+    killer, folder = Killer(tmp_path / "big", name, seed), tmp_path / "big"
     keeper = make(name, tmp_path)
     if name == "ray":
         keeper._start()  # once, and not for every run
