@@ -1,11 +1,13 @@
-"""Mutated LeRobot folders through import: python lerobot_folders.py FOLDER SEED COUNT [CASE]."""
+"""Mutated LeRobot folders through import and training: python lerobot_folders.py FOLDER SEED COUNT [CASE]."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -17,60 +19,107 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from mutations import Rng, mutate_bytes, mutate_tree, pick
 
-from simscaleai.datagen import export_dataset, import_dataset
+from simscaleai.datagen import dataset_info, export_dataset
+from simscaleai.datagen.imported_dataset import CACHE, imported_dataset
+from simscaleai.errors import UserError
+from simscaleai.training.data.dataset import TrajectoryDataset
+from simscaleai.training.data.loader import make_loader
 
-PARTS = (
-    "meta/info.json",
-    "meta/tasks.parquet",
-    "meta/simscale.parquet",
-    "meta/episodes/chunk-000/file-000.parquet",
-    "data/chunk-000/file-000.parquet",
-)
+OWN = "meta/simscale.parquet"
 
 
 @cache
-def original(folder: Path) -> dict[str, bytes]:
-    datasets.write(folder / "source.h5", plain=False)
-    export_dataset(folder / "source.h5", folder / "source", show_progress=False)
-    content = {name: (folder / "source" / name).read_bytes() for name in PARTS}
-    shutil.rmtree(folder / "source")
-    (folder / "source.h5").unlink()
-    return content
+def original(video: bool) -> dict[str, bytes]:
+    """{name: content} of the files of a folder."""
+    with tempfile.TemporaryDirectory() as temporary:
+        source, folder = Path(temporary, "source.h5"), Path(temporary, "source")
+        datasets.write(source, plain=False)
+        export_dataset(source, folder, video=video, show_progress=False)
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def make(rng: Rng, folder: Path) -> Path:
     path = folder / "evil"
     shutil.rmtree(path, ignore_errors=True)
-    for name, content in original(folder).items():
+    files = original(bool(rng.random() < 0.2))
+    for name, content in files.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_bytes(content)
     if rng.random() < 0.5:  # else anyone's folder
-        (path / "meta/simscale.parquet").unlink()
+        (path / OWN).unlink()
     for _ in range(int(rng.integers(1, 3))):
-        file = path / pick(rng, PARTS)
-        if not file.exists() or rng.random() < 0.1:
-            file.unlink(missing_ok=True)
-        elif rng.random() < 0.4:
-            file.write_bytes(mutate_bytes(rng, file.read_bytes()))
-        elif file.suffix == ".json":
-            file.write_text(json.dumps(mutate_tree(rng, json.loads(file.read_text()))))
-        else:
-            mutate_table(rng, file)
+        mutate(rng, path / pick(rng, list(files)))
     return path
+
+
+def mutate(rng: Rng, file: Path) -> None:
+    if not file.is_file() or rng.random() < 0.15:
+        replace(rng, file)
+    elif file.suffix not in (".json", ".parquet") or rng.random() < 0.4:
+        file.write_bytes(mutate_bytes(rng, file.read_bytes()))
+    elif file.suffix == ".json":
+        text = file.read_text()
+        file.write_text(json.dumps(mutate_tree(rng, json.loads(text))))
+    else:
+        mutate_table(rng, file)
+
+
+def replace(rng: Rng, file: Path) -> None:
+    """Put something else in the place of a file, or of its folder."""
+    if rng.random() < 0.2:
+        file = file.parent
+    if file.is_dir() and not file.is_symlink():
+        shutil.rmtree(file)
+    else:
+        file.unlink(missing_ok=True)
+    target = pick(rng, ["", "folder", "pipe", "/etc/passwd", "/etc", "../..", "x", "/dev/zero"])
+    with contextlib.suppress(FileNotFoundError):  # its folder has gone before
+        if target == "folder":
+            file.mkdir()
+        elif target == "pipe":
+            os.mkfifo(file)
+        elif target:
+            file.symlink_to(target)
 
 
 def mutate_table(rng: Rng, file: Path) -> None:
     """Change the values of one column to others that Arrow can hold."""
     with contextlib.suppress(pa.ArrowException, OSError, ValueError, TypeError, OverflowError):
-        table = pq.read_table(file)
+        table = pq.read_table(file, use_threads=False)
         k = int(rng.integers(table.num_columns))
         values = pa.array(mutate_tree(rng, table.column(k).to_pylist()))
         pq.write_table(table.set_column(k, table.column_names[k], values), file)
 
 
 def use(path: Path) -> None:
-    output = path.with_name("out.h5")
-    import_dataset(path, output, overwrite=True, show_progress=False)
+    """Import it as training does, look at both and learn; nothing is written but into the cache."""
+    before = _listing(path)
+    os.environ[CACHE] = str(path.parent / "cache")
+    refused: UserError | None = None
+    for way in (_learn, dataset_info):
+        try:
+            way(path)
+        except UserError as error:
+            refused = error
+    assert _listing(path) == before
+    assert {p.name for p in path.parent.iterdir()} <= {path.name, "cache"}
+    assert all(p.name.isdigit() for p in path.parent.parent.iterdir())
+    if refused is not None and not list(path.parent.rglob("cache/**/*.h5")):
+        raise refused
+
+
+def _learn(path: Path) -> None:
+    imported, _ = imported_dataset(path, show_progress=False)
+    dataset_info(imported)
+    for _ in make_loader(TrajectoryDataset(imported, include_language=True), 4):
+        pass
+
+
+def _listing(folder: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of all files."""
+    found = ((str(p.relative_to(folder)), p.lstat()) for p in sorted(folder.rglob("*")))
+    return [(name, about.st_size, about.st_mtime_ns) for name, about in found]
 
 
 if __name__ == "__main__":
