@@ -180,7 +180,7 @@ def run_page(
 
 ALONE = [page for page in PAGES if blocks(page) and page not in TUTORIALS]
 # README has the whole loop; a guide takes up to half a minute
-QUICK = ("README.md", "architecture.md", "deployment.md", "models.md", "simulation.md")
+QUICK = ("README.md", "architecture.md", "models.md", "simulation.md")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,11 @@ class SafeFile:
             self._file = h5py.File(self.path, "r")
             self.size = os.path.getsize(self.path)
         except Exception as error:  # as in `guards.guarded`
+            if zipfile.is_zipfile(self.path):
+                raise UserError(
+                    f"{self.path} is an archive, such as a checkpoint, and no dataset; give the file or"
+                    " folder that `simscale datagen` wrote."
+                ) from error
             raise UserError(
                 f"{self.path} cannot be read as an HDF5 file ({_first_line(error)}); it may be"
                 " incomplete or of another format."

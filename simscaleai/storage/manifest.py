@@ -141,6 +141,11 @@ def read_manifest(folder: Path, *, digests: bool = False) -> Manifest:
     """
     path = folder / NAME
     if not regular_file(path, "manifest").exists():
+        if (folder / "checkpoints").is_dir() or any(folder.glob("*.pt")):
+            raise MissingFileError(
+                f"{folder} holds checkpoints, and no dataset; give the file or folder that `simscale"
+                " datagen` wrote."
+            )
         raise MissingFileError(
             f"{folder} is a folder without {NAME}, so it is no dataset; name a file, or finish the folder"
             " with `simscale datagen ... --resume`."

@@ -69,7 +69,7 @@ def on_reset(envs: Any, seed: Any) -> Any:
 
 
 # 1,000 steps take seconds
-@pytest.mark.parametrize("steps", [120, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [60, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("name", "settings"),
     [

@@ -5,11 +5,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 import torch
 
 from simscaleai.errors import MissingFileError, UserError
 from simscaleai.storage.checkpoint import load_checkpoint, point_at, save_checkpoint
+from simscaleai.storage.episodes import open_dataset
 
 PAYLOAD: dict[str, Any] = {
     "step": 7,
@@ -144,3 +146,17 @@ def test_a_pointer_leads_to_a_checkpoint_beside_it(tmp_path: Path) -> None:
         (tmp_path / "text").write_text(text)
         with pytest.raises(UserError, match="not a readable checkpoint"):
             load_checkpoint(tmp_path / "text")
+
+
+def test_a_dataset_and_a_checkpoint_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    checkpoint = save_checkpoint(tmp_path / "a.pt", PAYLOAD)
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["data/demo_0/actions"] = [[0.0]]
+    with pytest.raises(
+        UserError, match=r"is a dataset \(HDF5\) and no checkpoint; give a checkpoint"
+    ):
+        load_checkpoint(tmp_path / "data.h5")
+    with pytest.raises(
+        UserError, match=r"a\.pt is an archive, such as a checkpoint, and no dataset"
+    ):
+        open_dataset(checkpoint)

@@ -65,6 +65,9 @@ def test_what_is_written_is_read(tmp_path):
 def test_a_folder_without_one_is_no_dataset(tmp_path):
     with pytest.raises(MissingFileError, match=rf"without {NAME}, so it is no dataset"):
         read_manifest(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(MissingFileError, match=r"holds checkpoints, and no dataset; give the file"):
+        read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,8 @@ def read_metrics(run: str | Path) -> Metrics:
                 steps, numbers = found.setdefault(name, ([], []))
                 steps.append(step)
                 numbers.append(float(value))
+    if not found and path.suffix != Path(METRICS_FILE).suffix:
+        raise UserError(f"{path} holds no metrics; give the folder or the name of a run.")
     if not found:
         raise UserError(f"{path} holds no numbers; the run stopped before it recorded any.")
     series = {name: Series(np.array(s), np.array(v)) for name, (s, v) in found.items()}

@@ -55,3 +55,6 @@ def test_mistakes(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("")
     with pytest.raises(UserError, match="holds no numbers"):
         read_metrics(tmp_path)
+    (tmp_path / "data.h5").write_bytes(b"\x89HDF")
+    with pytest.raises(UserError, match=r"data\.h5 holds no metrics; give the folder or the name"):
+        read_metrics(tmp_path / "data.h5")
