@@ -109,7 +109,7 @@ def worker_processes(process):
     return [int(c) for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_ctrl_c_stops_in_seconds_and_keeps_what_is_finished(tmp_path, expected, workers):
     output = tmp_path / "data.h5"
     process = start(output, workers)
