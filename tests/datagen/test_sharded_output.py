@@ -242,7 +242,7 @@ def test_two_runs_into_one_folder(output, monkeypatch):
 
 
 def test_validation_finds_a_manifest_that_is_not_true(output):
-    generate(output)
+    generate(output, 14)
     found = read_manifest(output, digests=True)
     row = found.rows[1]
     for change in (
