@@ -126,6 +126,7 @@ def test_ctrl_c_stops_in_seconds_and_keeps_what_is_finished(tmp_path, expected, 
     assert files(tmp_path) == ["data.h5"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_a_worker_that_dies_is_reported(tmp_path, expected):
     output = tmp_path / "data.h5"

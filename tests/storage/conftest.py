@@ -43,12 +43,12 @@ def _episode(i: int, steps: int = 5, **about) -> Episode:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def contract() -> EnvContract:
     return CONTRACT
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_episode():
     """A function of a number, `steps` and attributes to an `Episode` of `contract`."""
     return _episode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,18 +15,27 @@ from simscaleai.storage.episodes import EpisodeWriter, open_dataset
 from simscaleai.storage.index import NO_TABLE, Index
 from simscaleai.storage.sealed_index import seal
 from simscaleai.storage.step_reader import StepReader
+from simscaleai.storage.vetting import trust
 
 COUNT = 9
 KEYS = ("actions", "states", "obs/ee_pos", "obs/image")
 
 
-@pytest.fixture
-def path(tmp_path, contract, make_episode):
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, contract, make_episode):
     """Episodes of one chunk and of several."""
-    path = tmp_path / "x.h5"
+    path = tmp_path_factory.mktemp("written") / "x.h5"
     with EpisodeWriter(path, contract, seed=1) as writer:
         for i in reversed(range(COUNT)):
             writer.add(i, make_episode(i, steps=3 + i if i % 3 else 900, language=f"task {i % 2}"))
+    return path
+
+
+@pytest.fixture
+def path(written, tmp_path):
+    """A copy of them."""
+    path = Path(shutil.copy(written, tmp_path / "x.h5"))
+    trust(path)
     return path
 
 

@@ -11,6 +11,7 @@ import pytest
 from simscaleai.datagen.validate import validate_dataset
 from simscaleai.errors import UserError
 from simscaleai.models.policy import ModelPolicy
+from simscaleai.storage.vetting import trust
 from simscaleai.tools.visualize import plot_dataset, plot_trajectory
 from simscaleai.training import TrainConfig
 from simscaleai.training.training_run import train_policy
@@ -32,6 +33,7 @@ def train(tmp_path, monkeypatch):
                 demo["actions"] = unit if actions is None else actions
                 for key, value in obs.items():
                     demo[f"obs/{key}"] = value
+        trust("d.h5")
         config = TrainConfig(
             model,
             kwargs or {},
