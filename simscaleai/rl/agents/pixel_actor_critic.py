@@ -123,6 +123,8 @@ class PixelActorCritic(ActorCritic):
 
     Attributes:
       actor: a `BehaviorCloning` model, which a checkpoint rebuilds by name.
+      position_errors: {"<key>_error_cm": mean distance between predicted and true position} in the last
+        `forward` with gradients.
     """
 
     actor: BehaviorCloning  # type: ignore[assignment] # which has an encoder and a head
@@ -163,6 +165,7 @@ class PixelActorCritic(ActorCritic):
         columns = torch.tensor(layout.columns(layout.actor_keys), dtype=torch.int64)
         self.register_buffer("actor_columns", columns, persistent=False)
         self._auxiliary_loss: torch.Tensor | None = None
+        self.position_errors: Tensors = {}
         self._detached = config.encoder_lr > 0
 
     def observations(self, obs: torch.Tensor) -> Tensors:
@@ -205,6 +208,9 @@ class PixelActorCritic(ActorCritic):
                 {"observations": {}, "actions": mean, "privileged": positions},
             )
             self._auxiliary_loss = outputs["loss"]
+            self.position_errors = {
+                name: value for name, value in outputs.items() if name.endswith("_error_cm")
+            }
         return Normal(mean, self.log_std.exp(), validate_args=False), self.value(obs)
 
     def imitation_loss(self, obs: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,7 @@ from simscaleai.models.features import HAND
 from simscaleai.models.normalization import Normalizer, Statistics
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.observations import is_image
-from simscaleai.rl.agents.agent import register_agent
+from simscaleai.rl.agents.agent import Metrics, register_agent
 from simscaleai.rl.agents.agent_config import AgentConfig
 from simscaleai.rl.agents.demonstrations import Demonstrations
 from simscaleai.rl.agents.pixel_actor_critic import PixelActorCritic, PixelExtractor, PixelLayout
@@ -96,6 +96,12 @@ class PixelPPOAgent(PPOAgent):
             ([p for part in critic for p in part.parameters()], config.critic_lr),
         )
         return [{"params": p, **({"own_lr": lr} if lr > 0 else {})} for p, lr in parts]
+
+    def update(self) -> Metrics:
+        metrics = super().update()
+        if metrics:  # of the last minibatch
+            metrics |= {k: v.item() for k, v in self.network.position_errors.items()}
+        return metrics
 
     def further_losses(self) -> list[torch.Tensor]:
         config, losses = self.config, []

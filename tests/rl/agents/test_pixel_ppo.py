@@ -123,6 +123,7 @@ def test_a_checkpoint_acts_by_images_alone_and_resumes(envs: Any, tmp_path: Path
     agent = make(envs)
     history = agent.train(envs)
     assert agent.updates == 2 and np.isfinite(history["policy_loss"]).all()
+    assert len(history["target_pos_error_cm"]) == 2 and min(history["target_pos_error_cm"]) > 0
     agent.save(tmp_path / "agent.pt")
     policy = ModelPolicy.from_checkpoint(tmp_path / "agent.pt", "cpu")
     obs, _ = envs.reset(seed=5)
