@@ -26,6 +26,7 @@ from simscaleai.training.data.dataset import TrajectoryDataset
 from simscaleai.training.data.loader import make_loader
 
 OWN = "meta/simscale.parquet"
+OUTSIDE = "outside"  # a folder beside the damaged one, to which links lead
 
 
 @cache
@@ -48,39 +49,48 @@ def make(rng: Rng, folder: Path) -> Path:
         (path / name).write_bytes(content)
     if rng.random() < 0.5:  # else anyone's folder
         (path / OWN).unlink()
+    outside = folder / OUTSIDE
+    outside.mkdir(exist_ok=True)
+    (outside / "file").write_text("{}")
     for _ in range(int(rng.integers(1, 3))):
-        mutate(rng, path / pick(rng, list(files)))
+        name = pick(rng, list(files))
+        # nothing is written through a link that the first change made: it leads out
+        if (path / name).resolve() == path.resolve() / name:
+            mutate(rng, path / name, outside)
+    assert [p.read_text() for p in outside.iterdir()] == ["{}"]
     return path
 
 
-def mutate(rng: Rng, file: Path) -> None:
+def mutate(rng: Rng, file: Path, outside: Path) -> None:
     if not file.is_file() or rng.random() < 0.15:
-        replace(rng, file)
+        replace(rng, file, outside)
     elif file.suffix not in (".json", ".parquet") or rng.random() < 0.4:
         file.write_bytes(mutate_bytes(rng, file.read_bytes()))
     elif file.suffix == ".json":
-        text = file.read_text()
-        file.write_text(json.dumps(mutate_tree(rng, json.loads(text))))
+        with contextlib.suppress(ValueError):  # its bytes have been changed before
+            file.write_text(json.dumps(mutate_tree(rng, json.loads(file.read_text()))))
     else:
         mutate_table(rng, file)
 
 
-def replace(rng: Rng, file: Path) -> None:
+def replace(rng: Rng, file: Path, outside: Path) -> None:
     """Put something else in the place of a file, or of its folder."""
     if rng.random() < 0.2:
         file = file.parent
+    if not file.parent.is_dir():  # its folder has gone before
+        return
     if file.is_dir() and not file.is_symlink():
         shutil.rmtree(file)
     else:
         file.unlink(missing_ok=True)
-    target = pick(rng, ["", "folder", "pipe", "/etc/passwd", "/etc", "../..", "x", "/dev/zero"])
-    with contextlib.suppress(FileNotFoundError):  # its folder has gone before
-        if target == "folder":
-            file.mkdir()
-        elif target == "pipe":
-            os.mkfifo(file)
-        elif target:
-            file.symlink_to(target)
+    links = [str(outside), str(outside / "file"), "../..", "x", "/dev/zero"]
+    target = pick(rng, ["", "folder", "pipe", *links])
+    if target == "folder":
+        file.mkdir()
+    elif target == "pipe":
+        os.mkfifo(file)
+    elif target:
+        file.symlink_to(target)
 
 
 def mutate_table(rng: Rng, file: Path) -> None:
@@ -94,7 +104,8 @@ def mutate_table(rng: Rng, file: Path) -> None:
 
 def use(path: Path) -> None:
     """Import it as training does, look at both and learn; nothing is written but into the cache."""
-    before = _listing(path)
+    outside = path.parent / OUTSIDE
+    before = _listing(path), _listing(outside)
     os.environ[CACHE] = str(path.parent / "cache")
     refused: UserError | None = None
     for way in (_learn, dataset_info):
@@ -102,8 +113,8 @@ def use(path: Path) -> None:
             way(path)
         except UserError as error:
             refused = error
-    assert _listing(path) == before
-    assert {p.name for p in path.parent.iterdir()} <= {path.name, "cache"}
+    assert (_listing(path), _listing(outside)) == before
+    assert {p.name for p in path.parent.iterdir()} <= {path.name, OUTSIDE, "cache"}
     assert all(p.name.isdigit() for p in path.parent.parent.iterdir())
     if refused is not None and not list(path.parent.rglob("cache/**/*.h5")):
         raise refused
