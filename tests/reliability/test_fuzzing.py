@@ -80,6 +80,7 @@ engine.main(make, use)
 
 
 @linux
+@pytest.mark.slow
 def test_the_watchdog_would_notice(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(ENGINE.format(folder=str(SCRIPTS)))

@@ -41,6 +41,7 @@ def test_tensorboard_shows_the_values_and_forgets_what_is_made_again(tmp_path: P
     assert curves(tmp_path)["train/loss"] == [(1, 8.0)]
 
 
+@pytest.mark.slow
 def test_wandb_offline_makes_a_run_and_resuming_keeps_its_id(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
