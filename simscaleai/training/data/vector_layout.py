@@ -56,31 +56,32 @@ class VectorLayout:
         Raises:
           UserError: an array has another width, or values that are not finite.
         """
-        # views of the table: each array is written to its columns without another copy
+        # Views of the table: each array is written to its columns without another copy, and with NumPy, since
+        # a thread that reads ahead must not start threads of PyTorch's beside those that train.
         parts = {OBS + k: v for k, v in unflatten_state(tables["state"], self.obs).items()}
         parts["actions"] = tables["actions"]
         if self.requests:
             parts[LABELS] = tables["labels"]
         for key, part in parts.items():
-            part[:] = _as_table(read(key), part.shape, key, source)
+            part.numpy()[:] = _as_table(read(key), part.shape, key, source)
         for key in self.privileged:
             table = tables[f"privileged {key}"]
-            table[:] = _as_table(read(OBS + key), table.shape, OBS + key, source)
+            table.numpy()[:] = _as_table(read(OBS + key), table.shape, OBS + key, source)
         # one NaN would spread to all weights at the first step of the optimizer
         for name, values in tables.items():
-            if not values.isfinite().all():
+            if not np.isfinite(values.numpy()).all():
                 raise UserError(
                     f"{source}: {name} has NaN or infinite values; see `simscale validate`."
                 )
 
 
-def _as_table(values: Array, shape: torch.Size, key: str, source: Path) -> torch.Tensor:
+def _as_table(values: Array, shape: torch.Size, key: str, source: Path) -> Array:
     if values.size != math.prod(shape):
         raise UserError(
             f"{source}: {key!r} has steps of {math.prod(values.shape[1:])} numbers, and of {shape[1]} in the"
             " first episode; validate the dataset."
         )
-    return torch.from_numpy(values.reshape(shape).astype(np.float32, copy=False))
+    return values.reshape(shape)
 
 
 def empty_tables(layout: VectorLayout, steps: int) -> Tables:
