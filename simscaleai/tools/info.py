@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from simscaleai import plugins
+from simscaleai.executors.executor import num_cpus
 from simscaleai.tracking import run_info
 
 GL_BACKENDS = ("egl", "osmesa", "glfw")
+NO_DISPLAY = "no: there is no display or no OpenGL"
 PROBE_SECONDS = 60  # of processes that run side by side, perhaps on a busy machine
 COMPILE_SECONDS = 120  # the warp engine compiles its kernels for the first image on a machine
 
@@ -50,9 +52,7 @@ def versions() -> dict[str, str]:
 
 def devices() -> dict[str, str]:
     """Return {device: description}; imports torch, which takes seconds, only where it may find a device."""
-    # the cores that this process may use, which a container may limit
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found = {"cpu": f"{cores} cores", "cuda": "no", "mps": "no"}
+    found = {"cpu": f"{num_cpus()} cores", "cuda": "no", "mps": "no"}
     if not _built_for_devices():
         return found
     import torch
@@ -89,13 +89,18 @@ def render_engines() -> dict[str, str]:
 
     if not gl_packages():
         return {"gl": "not installed: pip install 'simscaleai[gl]'", "warp": _warp()}
-    with ThreadPoolExecutor() as pool:  # each waits for a process of its own
-        gl = {
-            f"gl ({backend})": pool.submit(_runs, _DRAW_GL, MUJOCO_GL=backend)
-            for backend in GL_BACKENDS
-        }
+    # each waits for a process of its own; one core is for warp, which takes as long as the others together
+    with ThreadPoolExecutor(max(1, num_cpus() - 1)) as pool:
+        gl = {f"gl ({backend})": pool.submit(_gl, backend) for backend in GL_BACKENDS}
         warp = _warp()
         return {name: future.result() for name, future in gl.items()} | {"warp": warp}
+
+
+def _gl(backend: str) -> str:
+    displays = ("DISPLAY", "WAYLAND_DISPLAY")
+    if backend == "glfw" and sys.platform == "linux" and not any(map(os.environ.get, displays)):
+        return NO_DISPLAY  # known without a second of trying
+    return _runs(_DRAW_GL, MUJOCO_GL=backend)
 
 
 def _warp() -> str:
@@ -133,5 +138,5 @@ def _runs(code: str, seconds: float = PROBE_SECONDS, **variables: str) -> str:
     if lines and "OpenGL" in done.stderr and lines[-1].startswith("AttributeError"):
         return "no: its library is not installed"  # PyOpenGL looked functions up in None
     if lines and "mjr_makeContext" in lines[-1]:  # MuJoCo found no OpenGL context
-        return "no: there is no display or no OpenGL"
+        return NO_DISPLAY
     return f"no: {lines[-1]}" if lines else f"no: exit code {done.returncode}"
