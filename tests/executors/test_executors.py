@@ -45,6 +45,13 @@ def make(name: str, folder: Path):
 ENGINES = ["process", "processes", *(pytest.param(n, marks=slow) for n in ("slurm", "ray"))]
 
 
+def needed(name: str) -> list[pytest.MarkDecorator]:
+    """Return the marks of a test that needs an optional engine."""
+    package = {"slurm": "submitit", "ray": "ray"}[name]
+    missing = importlib.util.find_spec(package) is None
+    return [slow, pytest.mark.skipif(missing, reason=f"needs {package}")]
+
+
 @pytest.mark.parametrize("name", ENGINES)
 def test_every_item_once_and_errors_end_the_run(tmp_path, name):
     executor = make(name, tmp_path)
@@ -197,8 +204,8 @@ def expected(tmp_path_factory) -> str:
     [
         {"executor": InProcess()},
         {"workers": 2},
-        pytest.param({"workers": 2, "executor": "slurm:cluster=local"}, marks=slow),
-        pytest.param({"workers": 2, "executor": "ray"}, marks=slow),
+        pytest.param({"workers": 2, "executor": "slurm:cluster=local"}, marks=needed("slurm")),
+        pytest.param({"workers": 2, "executor": "ray"}, marks=needed("ray")),
     ],
     ids=["process", "processes", "slurm", "ray"],
 )
@@ -319,8 +326,8 @@ def test_killed_at_random_moments_loses_nothing(tmp_path, name, episodes, seed):
 SPREAD = [
     {"executor": InProcess()},
     pytest.param({"workers": 2}, marks=slow),
-    pytest.param({"workers": 2, "executor": "slurm:cluster=local"}, marks=slow),
-    pytest.param({"workers": 2, "executor": "ray"}, marks=slow),
+    pytest.param({"workers": 2, "executor": "slurm:cluster=local"}, marks=needed("slurm")),
+    pytest.param({"workers": 2, "executor": "ray"}, marks=needed("ray")),
 ]
 SPREAD_IDS = ["process", "processes", "slurm", "ray"]
 
