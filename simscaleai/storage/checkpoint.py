@@ -33,7 +33,6 @@ from simscaleai.storage.sharded_checkpoint import (
 from simscaleai.tensor_types import TensorTree
 
 FORMAT_VERSION = 1
-_HDF5 = b"\x89HDF\r\n\x1a\n"  # the first bytes of such a file
 
 Payload: TypeAlias = dict[str, Any]
 """Content of a checkpoint: nested plain values and tensors by name, whose types the reader knows."""
@@ -174,7 +173,9 @@ def _check_archive(path: Path) -> None:
     except Exception:  # zipfile and pickletools raise a dozen types for damaged files
         problem = "it is cut short, damaged or of another kind"
     if problem:
-        if _is_hdf5(path):
+        import h5py  # only where a checkpoint is refused
+
+        if h5py.is_hdf5(path):
             raise UserError(
                 f"The file {str(path)!r} is a dataset (HDF5) and no checkpoint; give a checkpoint, or the"
                 " folder or name of a run."
@@ -183,14 +184,6 @@ def _check_archive(path: Path) -> None:
             f"The file {str(path)!r} is not a readable checkpoint: {problem};"
             " use another checkpoint of the run."
         )
-
-
-def _is_hdf5(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_HDF5)) == _HDF5
-    except OSError:
-        return False
 
 
 def _foreign_name(archive: zipfile.ZipFile) -> str | None:

@@ -45,8 +45,8 @@ class Demonstrations:
                     " demonstrations with the cameras and the task of the run."
                 )
             episodes = range(len(data.episodes))
-            steps = sum(data.episodes[i].length for i in episodes)
-            require_memory(steps * sum(map(math.prod, shapes.values())), f"The dataset {path}")
+            step_size = sum(map(math.prod, shapes.values()))
+            require_memory(int(data.lengths.sum()) * step_size, f"The dataset {path}")
 
             def read(key: str) -> Array:
                 return np.concatenate([data.read(i, key) for i in episodes])

@@ -55,12 +55,12 @@ class ShardedVectors(Vectors):
         if self._whole is not None and len(self._loaded) == len(self._reader.shard_steps):
             return take_rows(self._whole[name], steps)
         shards = self._reader.shard_of(flat)
-        order = np.argsort(shards, kind="stable")
-        used, begins = np.unique(shards[order], return_index=True)
         if self._whole is not None:
-            for shard in used.tolist():
+            for shard in np.unique(shards).tolist():
                 self._tables(shard)  # reads them, if they are not there
             return take_rows(self._whole[name], steps)
+        order = np.argsort(shards, kind="stable")
+        used, begins = np.unique(shards[order], return_index=True)
         # Shard by shard: the steps of a batch lie in those of one or two blocks. With NumPy, as these are
         # many small pieces, for which a call of PyTorch takes ten times as long.
         out = np.empty((len(flat), self._layout.widths[name]), np.float32)
