@@ -74,16 +74,31 @@ class EpisodeRecorder(Recorder):
         if self._next_obs:
             self._store_obs(NEXT_OBS, rollout.obs)
         self._step += 1
-        self.finished = [self._cut(rollout, env_id) for env_id in map(int, rollout.ended)]
+        self.finished = []
+        if len(rollout.ended):
+            success, _ = read_success(rollout.info, rollout.num_envs)
+            self.finished = [
+                self._cut(rollout, env_id, bool(success[env_id]))
+                for env_id in map(int, rollout.ended)
+            ]
 
-    def _cut(self, rollout: Rollout, env_id: int) -> Episode:
+    def _cut(self, rollout: Rollout, env_id: int, success: bool) -> Episode:
         """Copy what an env did since its episode began."""
         length = int(rollout.length[env_id])
         assert 0 < length <= self._max_steps, (length, self._max_steps)
-        # (length,) where the ring buffer has the steps of this episode
-        slots = (self._start[env_id] + np.arange(length)) % self._max_steps
-        # fancy indexing copies, so that later steps may overwrite the ring
-        columns = {key: buffer[slots, env_id] for key, buffer in self._buffers.items()}
+        # where the ring buffer has the steps of this episode: up to two slices
+        first = int(self._start[env_id]) % self._max_steps
+        left = first + length - self._max_steps  # steps after the end of the ring
+        # copies, so that later steps may overwrite the ring
+        if left <= 0:
+            columns = {
+                k: b[first : first + length, env_id].copy() for k, b in self._buffers.items()
+            }
+        else:
+            columns = {
+                k: np.concatenate([b[first:, env_id], b[:left, env_id]])
+                for k, b in self._buffers.items()
+            }
         columns |= {key: columns[same] for key, same in self._same.items()}
         return Episode(
             obs=_below(OBS, columns),
@@ -95,7 +110,7 @@ class EpisodeRecorder(Recorder):
             actions_by_instruction=columns.get(LABELS),
             index=int(rollout.episode[env_id]),
             seed=rollout.seeds[env_id],
-            success=bool(read_success(rollout.info, rollout.num_envs)[0][env_id]),
+            success=success,
             diverged=bool(rollout.info["diverged"][env_id]),
             language=rollout.instructions[env_id] if rollout.instructions else "",
             randomization=self._randomization[env_id],

@@ -20,7 +20,7 @@ from simscaleai.storage.obs_names import has_channel
 GZIP_LEVEL = 1  # higher levels save 1 % of a file of floats
 _VECTOR_CHUNK_BYTES = 64 * 1024
 # Of so few, gzip saves less than an array's header takes, and most of its time is the start.
-_SMALL_BYTES = 1024
+_SMALL_BYTES = 2048
 Packed = tuple[Episode, str, dict[str, tuple[Array, list[bytes]]]]
 """An episode, its checksum and {path in the file: (values, filtered chunks)}."""
 
