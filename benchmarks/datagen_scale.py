@@ -5,9 +5,9 @@
 engines  content hash of one file, and of shards made by one process, two processes, submitit (local) and Ray
 open     seconds and memory from opening a folder of 100,000 episodes to the third training step
 train    samples per second of `Trainer` from 100 shards and from one file with the same samples, in turns,
-         reading them included
-images   pick_place with two 64-pixel cameras in shards: episodes per second and memory, shard by shard, and
-         the share of the speed of drawing alone
+         reading them included, and the share of the time that was spent waiting for data
+images   pick_place with two 64-pixel cameras in shards, by two processes: episodes per second and memory in
+         each tenth of the run, and the share of the speed of drawing alone
 
 The data of `open` and `train` is synthetic: one shard is written and copied. `--scale` makes everything
 smaller; the tables say what was run.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import resource
 import shutil
 import subprocess
@@ -30,6 +31,7 @@ from statistics import median
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from train_throughput import waiting
 
 from simscaleai.contract import EnvContract
 from simscaleai.datagen import generate_dataset, sharded_output
@@ -182,7 +184,8 @@ def training(scale: float, folder: Path) -> Table:
     with EpisodeWriter(folder / "one.h5", CONTRACT) as writer:
         writer.add_all((i, synthetic(i % episodes, steps)) for i in range(shards * episodes))
 
-    def rate(path: Path, cache_mb: float | None, run: int) -> float:
+    def rate(path: Path, cache_mb: float | None, run: int) -> tuple[float, float]:
+        """Samples per second, and the share of the time spent waiting for them."""
         config = TrainConfig(
             dataset_path=str(path),
             max_steps=max(50, int(3000 * scale)),
@@ -190,13 +193,15 @@ def training(scale: float, folder: Path) -> Table:
             device="cpu",
             eval_every=0,
             cache_mb=cache_mb,
-            checkpoint_dir=str(folder / f"run-{run}"),
+            checkpoint_dir=str(folder / f"run-{run}-{path.stem}-{cache_mb}"),
             use_tensorboard=False,
             show_progress=False,
         )
         began = clock()  # a file is read when the trainer is built, shards by the first steps
         build_trainer(config).train()
-        return config.max_steps * BATCH / (clock() - began)
+        log = Path(config.checkpoint_dir)
+        spent = clock() - began
+        return config.max_steps * BATCH / spent, waiting(log, spent, config.max_steps)
 
     ways = {
         "one file, in memory": (folder / "one.h5", None),
@@ -204,83 +209,106 @@ def training(scale: float, folder: Path) -> Table:
         "100 shards, in blocks (cache_mb=0)": (folder / "shards", 0.0),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
+    waits: dict[str, list[float]] = {name: [] for name in ways}
     for run in range(3):
         for name, (path, cache_mb) in ways.items():
-            rates[name].append(rate(path, cache_mb, run))
+            found, waited = rate(path, cache_mb, run)
+            rates[name].append(found)
+            waits[name].append(waited)
     table = Table(
         "data",
         "samples/s",
         "share",
         "in each repeat",
-        title=f"train: {shards * episodes * steps:,} samples of states; bar: a share >= 0.95",
+        "waiting",
+        title=f"train: {shards * episodes * steps:,} samples of states; bars: a share >= 0.95 in memory,"
+        " waiting <= 5 % in blocks",
     )
     base = rates["one file, in memory"]
     for name, found in rates.items():
         shares = " ".join(f"{a / b:.2f}" for a, b in zip(found, base, strict=True))
-        table.add_row(name, f"{median(found):,.0f}", f"{median(found) / median(base):.3f}", shares)
+        share = f"{median(found) / median(base):.3f}"
+        waited = f"{100 * median(waits[name]):.1f} %"
+        table.add_row(name, f"{median(found):,.0f}", share, shares, waited)
     return table
 
 
 def images(scale: float, folder: Path) -> Table:
-    """A run of pick_place with images, shard by shard."""
-    count = max(2, round(20_000 * scale / 40))
+    """A run of pick_place with images by two processes, tenth by tenth."""
+    count = max(20, round(20_000 * scale / 40))
     cameras, size, per_shard = ("wrist_cam", "front_cam"), 64, 40
     moments: list[tuple[float, int, float]] = []
     add = sharded_output.ShardsInProgress.add
 
     def note(output, row):
-        moments.append((clock(), int(row.lengths.sum()), current_memory()))
+        moments.append((clock(), int(row.lengths.sum()), workers_memory()))
         add(output, row)
 
     sharded_output.ShardsInProgress.add = note
-    settings = {"cameras": cameras, "image_size": size, "policy_type": "scripted"}
-    generate_dataset(
-        "pick_place", 2, folder / "warm.h5", max_steps=5, show_progress=False, **settings
-    )
+    before = drawing_rate(cameras, size)
     began = clock()
     generate_dataset(
-        "pick_place", count * per_shard, folder / "big", shard_episodes=per_shard,
-        show_progress=False, **settings,
+        "pick_place", count * per_shard, folder / "big", policy_type="scripted", cameras=cameras,
+        image_size=size, shard_episodes=per_shard, workers=2, show_progress=False,
     )  # fmt: skip
     sharded_output.ShardsInProgress.add = add
-    drawing = drawing_rate(cameras, size)
-    times = np.diff([began, *(moment[0] for moment in moments)])
-    steps = np.array([moment[1] for moment in moments])
+    # the speed of the machine changes: the run against what was before and after it
+    drawing = (before + drawing_rate(cameras, size)) / 2
     table = Table(
-        "shard",
+        "shards",
         "episodes/s",
         "frames/s",
         "share of drawing alone",
-        "memory, MB",
-        title=f"images: {count * per_shard} episodes in shards of {per_shard}, two {size}-pixel cameras,"
-        f" one process; drawing alone {drawing:,.0f} frames/s; bar: a share >= 0.85",
+        "memory of both, MB",
+        title=f"images: {count * per_shard:,} episodes in shards of {per_shard}, two {size}-pixel cameras,"
+        f" two processes; drawing alone on both cores {drawing:,.0f} frames/s; bar: a share >= 0.85",
     )
-    for j in sorted({0, 1, count // 2, count - 2, count - 1}):
-        frames = 2 * steps[j] / times[j]
-        values = f"{frames:,.0f}", f"{frames / drawing:.2f}", f"{moments[j][2]:,.0f}"
-        table.add_row(str(j), f"{per_shard / times[j]:.2f}", *values)
-    total = 2 * steps.sum() / times.sum()
-    spread = f"{per_shard * len(times) / times.sum():.2f}"
-    table.add_row("all", spread, f"{total:,.0f}", f"{total / drawing:.2f}", "")
+    for tenth in [*np.array_split(np.arange(count), 10), np.arange(count)]:
+        first = moments[tenth[0] - 1][0] if tenth[0] else began
+        seconds = moments[tenth[-1]][0] - first
+        frames = 2 * sum(moments[j][1] for j in tenth) / seconds
+        table.add_row(
+            f"{tenth[0]} to {tenth[-1]}",
+            f"{per_shard * len(tenth) / seconds:.2f}",
+            f"{frames:,.0f}",
+            f"{frames / drawing:.2f}",
+            f"{max(moments[j][2] for j in tenth):,.0f}",
+        )
     return table
 
 
-def current_memory() -> float:
-    """Resident memory of this process now, MB."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
+def workers_memory() -> float:
+    """Resident memory of the processes that this one has started, now, MB."""
+    pages = 0
+    for process in multiprocessing.active_children():
+        pages += int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
 
 
 def drawing_rate(cameras: tuple[str, ...], size: int) -> float:
-    """Frames per second of drawing the same scene alone, as data generation does it."""
+    """Frames per second of drawing alone, on all cores, of what the expert's episodes look like."""
     from simscaleai.sim.scene_cameras import scene_cameras
 
-    env = make_vec_env("pick_place", 40, cameras=scene_cameras("pick_place", cameras, size))
-    env.reset(seed=0)
-    env.render_cameras(False, False)
-    began, rounds = clock(), 20
-    for _ in range(rounds):
-        env.render_cameras(False, False)
-    return rounds * 40 * len(cameras) / (clock() - began)
+    settings = {"domain_randomization": True, "autoreset_mode": "same_step"}
+    env = make_vec_env(
+        "pick_place", 40, cameras=scene_cameras("pick_place", cameras, size), **settings
+    )
+    expert, draw = env.task.expert(), env.core.render
+    frames, spent = 0, 0.0
+
+    def timed(depth, segmentation, changed=None):
+        nonlocal frames, spent
+        began = clock()
+        images = draw(depth, segmentation, changed)
+        spent += clock() - began
+        frames += len(cameras) * (40 if changed is None else len(changed))
+        return images
+
+    obs, _ = env.reset(seed=0)  # draws for the first time, which compiles
+    env.core.render = timed
+    for _ in range(60):  # two episodes and more
+        obs, *_ = env.step(expert.act(obs))
+    return frames / spent
 
 
 def main() -> None:

@@ -188,8 +188,8 @@ class TrajectoryDataset(BatchedDataset):
         # all shards of the first block are read before the first step
         least = max(1, min(BLOCK_BYTES // step_nbytes, BLOCK_SAMPLES))
         largest = int(reader.shard_steps.max(initial=1))
-        # the present block and the next one stay in memory whatever the budget is
-        needed = 2 * (least + largest) * 4 * sum(self._layout.widths.values())
+        # the present block and the one before stay in memory whatever the budget is
+        needed = (2 * (least + largest) + largest) * 4 * sum(self._layout.widths.values())
         vectors = ShardedVectors(self._layout, reader, split, cache_bytes(cache_mb), needed)
         # K samples of each step for K requests, one after the other
         samples = reader.shard_steps * max(self._layout.requests, 1)
