@@ -32,10 +32,11 @@ from typing import Any
 from simscaleai import seeding
 from simscaleai.contract import EnvContract
 from simscaleai.convert import converted, plain
+from simscaleai.datagen.dataset_output import DatasetOutput
 from simscaleai.datagen.generator import generate_dataset
 from simscaleai.datagen.merge import merge_datasets
 from simscaleai.datagen.recipe import differences
-from simscaleai.datagen.rewriting import check_output, source_hash
+from simscaleai.datagen.rewriting import source_hash
 from simscaleai.datagen.unfinished import Interrupted, made_before, other_run
 from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.json_types import JsonDict
@@ -212,7 +213,7 @@ class _Rounds:
         """Lock the folder for a run of `settings`, unless something is in its way."""
         started = resume and self._settings.exists()
         if not (started and self._merged_here()):
-            check_output(self.output, [self.dataset], overwrite=overwrite)
+            DatasetOutput(self.output, overwrite=overwrite).check([self.dataset])
         if self.folder.exists() and not (started or overwrite):
             raise ExistingFileError(
                 f"{self.folder} holds the rounds of an earlier run; go on with --resume or drop them with"

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from simscaleai.contract import EnvContract
 from simscaleai.convert import converted
-from simscaleai.datagen.rewriting import Choice, Rewrite, check_output, source_hash
+from simscaleai.datagen.dataset_output import DatasetOutput
+from simscaleai.datagen.rewriting import Choice, Rewrite, source_hash
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.episode import Episode
@@ -25,6 +26,7 @@ def edit_dataset(
     *,
     instructions: Mapping[str, str] | None = None,
     drop_obs: Sequence[str] = (),
+    shard_episodes: int | None = None,
     overwrite: bool = False,
     show_progress: bool = True,
 ) -> JsonDict:
@@ -32,7 +34,7 @@ def edit_dataset(
 
     Args:
       dataset: the dataset.
-      output_path: the file to write.
+      output_path, shard_episodes: the file or folder to write; see `merge_datasets`.
       instructions: {old: new}, whole sentences.
       drop_obs: observations to leave out, such as "images/wrist_cam".
       overwrite, show_progress: as in `merge_datasets`.
@@ -43,8 +45,8 @@ def edit_dataset(
     Raises:
       UserError: no episode has such an instruction or observation.
     """
-    output = Path(output_path)
-    check_output(output, [dataset], overwrite=overwrite)
+    output = DatasetOutput(Path(output_path), shard_episodes, overwrite)
+    output.check([dataset])
     renamed, dropped = dict(instructions or {}), list(drop_obs)
     if not renamed and not dropped:
         raise UserError("There is nothing to edit; give instructions or observations.")

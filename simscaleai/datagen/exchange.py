@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 from simscaleai.convert import converted
+from simscaleai.datagen.dataset_output import DatasetOutput, NewDataset
 from simscaleai.datagen.progress_bar import ProgressBar
-from simscaleai.datagen.rewriting import check_output
 from simscaleai.datagen.subtasks import SubtaskFinder
 from simscaleai.datagen.worker_pool import Progress
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.json_types import JsonDict
-from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.atomic_folder import atomic_folder
-from simscaleai.storage.episode import Episode
-from simscaleai.storage.episode_writer import EpisodeWriter
 from simscaleai.storage.episodes import open_dataset
 from simscaleai.storage.lerobot import layout
 from simscaleai.storage.lerobot.lerobot_folder import LeRobotFolder
@@ -108,6 +103,7 @@ def import_dataset(
     folder: str | Path,
     output_path: str | Path,
     *,
+    shard_episodes: int | None = None,
     overwrite: bool = False,
     show_progress: bool = True,
 ) -> JsonDict:
@@ -120,55 +116,38 @@ def import_dataset(
 
     Args:
       folder: with `meta/info.json`.
-      output_path: the file to write; its folder is created.
+      output_path: the file, or folder of shards, to write; its parent is created.
+      shard_episodes: write a folder of shards with so many episodes each.
       overwrite: replace an existing output.
       show_progress: draw a progress bar on stderr, if that is a terminal.
 
     Returns:
-      {"total_episodes", "total_steps", "output_path", "file_size_mb", "content_hash", "seconds"}.
+      {"total_episodes", "total_steps", "output_path", "file_size_mb", "content_hash", "seconds"}, and
+      "shards" of a folder.
 
     Raises:
       ExistingFileError: the output is there.
       UserError: the folder is no LeRobot dataset of version 3, damaged or refused.
     """
     began = time.perf_counter()
-    output = Path(output_path)
-    check_output(output, overwrite=overwrite)
+    output = DatasetOutput(Path(output_path), shard_episodes, overwrite)
+    output.check()
     source = LeRobotFolder(folder)
     reader = LeRobotReader(source)
+    lengths = [episode.length for episode in source.episodes]
     about = {"format": "lerobot", "fps": source.fps, "robot_type": source.robot_type}
-    with (
-        atomic_path(output) as temporary,
-        ProgressBar(len(source.episodes), show=show_progress) as bar,
-    ):
-        bar.start(())
-        writer = EpisodeWriter(
-            temporary,
-            reader.contract,
-            splits=reader.splits,
-            env_id=reader.env_id,
-            # Another recipe than that of the source: `datagen --resume` must not take one for the other.
-            attributes={"recipe": json.dumps({"imported_from": about}), **about},
-        )
-        with writer:
-            writer.add_all(_counted(reader, bar))
+    new = NewDataset(
+        lengths,
+        reader.contract,
+        reader.splits,
+        reader.env_id,
+        # Another recipe than that of the source: `datagen --resume` must not take one for the other.
+        {"recipe": json.dumps({"imported_from": about}), **about},
+    )
+    made = output.write(reader.episodes(), new, show=show_progress)
     return {
-        "total_episodes": len(source.episodes),
-        "total_steps": sum(episode.length for episode in source.episodes),
-        "output_path": str(output),
-        "file_size_mb": output.stat().st_size / 1e6,
-        "content_hash": writer.content_hash,
+        "total_episodes": len(lengths),
+        "total_steps": sum(lengths),
+        **made,
         "seconds": time.perf_counter() - began,
     }
-
-
-class _Source(Protocol):
-    """What yields episodes with their positions."""
-
-    def episodes(self) -> Iterator[tuple[int, Episode]]: ...
-
-
-def _counted(source: _Source, bar: ProgressBar) -> Iterator[tuple[int, Episode]]:
-    for position, episode in source.episodes():
-        yield position, episode
-        bar.add(Progress(1, int(episode.success), 1, len(episode)))

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simscaleai.convert import converted
-from simscaleai.datagen.rewriting import Choice, Rewrite, check_output, source_hash
+from simscaleai.datagen.dataset_output import DatasetOutput
+from simscaleai.datagen.rewriting import Choice, Rewrite, source_hash
 from simscaleai.datagen.subtasks import SubtaskFinder
 from simscaleai.errors import unknown_name
 from simscaleai.json_types import JsonDict
@@ -79,10 +80,13 @@ def filter_dataset(
     seeds: tuple[int, int] | None = None,
     split: str | None = None,
     invert: bool = False,
+    shard_episodes: int | None = None,
     overwrite: bool = False,
     show_progress: bool = True,
 ) -> JsonDict:
     """Write the episodes that meet all conditions, see `Conditions`; with `invert`, all others.
+
+    The output is a file, or a folder of shards with `shard_episodes`; see `merge_datasets`.
 
     Returns:
       as `merge_datasets`, without "copies".
@@ -91,8 +95,8 @@ def filter_dataset(
       ExistingFileError: the output is there.
       UserError: no episode is chosen, or a condition names what there is not.
     """
-    output = Path(output_path)
-    check_output(output, [dataset], overwrite=overwrite)
+    output = DatasetOutput(Path(output_path), shard_episodes, overwrite)
+    output.check([dataset])
     conditions = Conditions(success, min_length, max_length, instruction, stage, seeds, split)
     with open_dataset(dataset) as data:
         chosen = conditions.choose(data)

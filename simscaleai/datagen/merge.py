@@ -1,9 +1,9 @@
-"""Merge datasets of one environment into one file.
+"""Merge datasets of one environment into one.
 
     merge_datasets(["data/a.h5", "data/b.h5"], "data/both.h5")
 
-As all tools that rewrite datasets, it reads files or folders of shards, writes one new file and never changes
-its input.
+As all tools that rewrite datasets, it reads files or folders of shards, writes a new one of either and never
+changes its input.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from simscaleai.convert import converted
-from simscaleai.datagen.rewriting import Choice, Rewrite, check_output, source_hash
+from simscaleai.datagen.dataset_output import DatasetOutput
+from simscaleai.datagen.rewriting import Choice, Rewrite, source_hash
 from simscaleai.errors import UserError
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.episodes import EpisodeSource, open_dataset
@@ -24,24 +25,32 @@ def merge_datasets(
     datasets: Sequence[str | Path],
     output_path: str | Path,
     *,
+    shard_episodes: int | None = None,
     overwrite: bool = False,
     show_progress: bool = True,
 ) -> JsonDict:
-    """Write the episodes of several datasets of one environment to one file.
+    """Write the episodes of several datasets of one environment to one dataset.
 
     An episode that equals one before it is left out. Splits are those of the sources.
 
+    Args:
+      datasets: files or folders, two or more.
+      output_path: the file to write, or the folder with `shard_episodes`; as all tools that rewrite datasets.
+      shard_episodes: write a folder of shards with so many episodes each.
+      overwrite: replace an existing output.
+      show_progress: draw a progress bar on stderr, if that is a terminal.
+
     Returns:
       {"total_episodes", "total_steps", "mean_episode_length", "mean_reward", "success_rate",
-      "train_episodes", "valid_episodes", "output_path", "file_size_mb", "content_hash"}, as all tools that
-      rewrite datasets, and "copies", how many episodes were left out.
+      "train_episodes", "valid_episodes", "output_path", "file_size_mb", "content_hash"}, and "shards" of a
+      folder, as all tools that rewrite datasets; and "copies", how many episodes were left out.
 
     Raises:
       ExistingFileError: the output is there.
       UserError: the environments differ, with every difference, or a dataset cannot be read.
     """
-    output = Path(output_path)
-    check_output(output, datasets, overwrite=overwrite)
+    output = DatasetOutput(Path(output_path), shard_episodes, overwrite)
+    output.check(datasets)
     if len(datasets) < 2:
         raise UserError("Merging takes two datasets or more; name another one.")
     with ExitStack() as stack:

@@ -28,23 +28,19 @@ from numpy.typing import NDArray
 
 from simscaleai.array_types import FloatArray
 from simscaleai.convert import converted
-from simscaleai.datagen.progress_bar import ProgressBar
+from simscaleai.datagen.dataset_output import DatasetOutput, NewDataset
 from simscaleai.datagen.recorded_states import (
     BATCH,
     check_states,
     in_batches,
     recorded_contract,
 )
-from simscaleai.datagen.rewriting import check_output
-from simscaleai.datagen.worker_pool import Progress
 from simscaleai.errors import UserError
 from simscaleai.guards import guarded
 from simscaleai.json_types import JsonDict
 from simscaleai.sim.factory import gym_id, make_vec_env
 from simscaleai.sim.vector_env import TaskVectorEnv
-from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.episode import Episode
-from simscaleai.storage.episode_writer import EpisodeWriter
 from simscaleai.storage.episodes import EpisodeSource, open_dataset
 from simscaleai.storage.recorded_episode import read_episode
 
@@ -56,6 +52,7 @@ def relabel_dataset(
     dataset: str | Path,
     output_path: str | Path,
     *,
+    shard_episodes: int | None = None,
     overwrite: bool = False,
     show_progress: bool = True,
 ) -> JsonDict:
@@ -63,13 +60,14 @@ def relabel_dataset(
 
     Args:
       dataset: a file of `generate_dataset`.
-      output_path: the new file; its folder is created.
+      output_path: the new file, or folder of shards; its parent is created.
+      shard_episodes: write a folder of shards with so many episodes each.
       overwrite: replace an existing output.
       show_progress: draw a progress bar on stderr, if that is a terminal.
 
     Returns:
       {"total_episodes", "total_steps", "instructions" (how many each step has a label for), "output_path",
-      "file_size_mb", "content_hash", "seconds"}.
+      "file_size_mb", "content_hash", "seconds"}, and "shards" of a folder.
 
     Raises:
       ExistingFileError: the output is there.
@@ -77,8 +75,8 @@ def relabel_dataset(
         made, or the expert would not have acted as it was recorded.
     """
     began = time.perf_counter()
-    output = Path(output_path)
-    check_output(output, [dataset], overwrite=overwrite)
+    output = DatasetOutput(Path(output_path), shard_episodes, overwrite)
+    output.check([dataset])
     with open_dataset(dataset) as data:
         contract = recorded_contract(data, "relabeled")
         settings = {**contract.env_config, "cameras": []}  # images are copied
@@ -91,27 +89,19 @@ def relabel_dataset(
                 )
             check_states(data, env)
             labeler = _Labeler(data, env)
-            with (
-                atomic_path(output) as temporary,
-                ProgressBar(len(data), show=show_progress) as bar,
-            ):
-                bar.start(())
-                writer = EpisodeWriter(
-                    temporary,
-                    replace(contract, instructions=instructions),
-                    splits=data.splits(),
-                    env_id=gym_id(contract.env_name),
-                    attributes=_attributes(data),
-                )
-                with writer:
-                    writer.add_all(_with_progress(labeler.episodes(), bar))
+            about = NewDataset(
+                data.lengths.tolist(),
+                replace(contract, instructions=instructions),
+                data.splits(),
+                gym_id(contract.env_name),
+                _attributes(data),
+            )
+            made = output.write(labeler.episodes(), about, show=show_progress)
         return {
             "total_episodes": len(data),
-            "total_steps": sum(episode.length for episode in data.episodes),
+            "total_steps": int(data.lengths.sum()),
             "instructions": len(instructions),
-            "output_path": str(output),
-            "file_size_mb": output.stat().st_size / 1e6,
-            "content_hash": writer.content_hash,
+            **made,
             "seconds": time.perf_counter() - began,
         }
 
@@ -123,14 +113,6 @@ def _attributes(data: EpisodeSource) -> dict[str, str]:
     return {"recipe": json.dumps(recipe), "statistics": data.attribute("statistics", "{}")}
 
 
-def _with_progress(
-    episodes: Iterator[tuple[int, Episode]], bar: ProgressBar
-) -> Iterator[tuple[int, Episode]]:
-    for position, episode in episodes:
-        yield position, episode
-        bar.add(Progress(1, int(episode.success), 1, len(episode)))
-
-
 class _Labeler:
     """Labels the episodes of `data` in `env`, which has `BATCH` envs without cameras."""
 
@@ -140,12 +122,12 @@ class _Labeler:
         self._expert = env.task.expert()
         self._sentences = list(env.contract.instructions.values())
 
-    def episodes(self) -> Iterator[tuple[int, Episode]]:
-        """Yield (position, episode) of all episodes, with labels."""
+    def episodes(self) -> Iterator[Episode]:
+        """Yield all episodes with labels, in order."""
         for i, episode in enumerate(self._data.episodes):
             with guarded(f"{self._data.path}: {episode.name}", "run `simscale validate` on it"):
                 labeled = self._episode(i)
-            yield i, labeled
+            yield labeled
 
     def _episode(self, i: int) -> Episode:
         recorded = read_episode(self._data, i)

@@ -18,7 +18,8 @@ import numpy as np
 
 from simscaleai.array_types import ArrayDict
 from simscaleai.convert import converted
-from simscaleai.datagen.rewriting import Choice, Rewrite, check_output, source_splits
+from simscaleai.datagen.dataset_output import DatasetOutput
+from simscaleai.datagen.rewriting import Choice, Rewrite, source_splits
 from simscaleai.errors import UserError
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.episode import Episode, array_checksum
@@ -34,10 +35,13 @@ def repair_dataset(
     dataset: str | Path,
     output_path: str | Path,
     *,
+    shard_episodes: int | None = None,
     overwrite: bool = False,
     show_progress: bool = True,
 ) -> JsonDict:
-    """Write the sound episodes of a dataset to a new file.
+    """Write the sound episodes of a dataset to a new one.
+
+    The output is a file, or a folder of shards with `shard_episodes`; see `merge_datasets`.
 
     Returns:
       as `merge_datasets`, and "left_out" (how many episodes) and "reasons" {reason: how many}.
@@ -46,8 +50,8 @@ def repair_dataset(
       ExistingFileError: the output is there.
       UserError: the file itself cannot be opened, or no episode is sound.
     """
-    output = Path(output_path)
-    check_output(output, [dataset], overwrite=overwrite)
+    output = DatasetOutput(Path(output_path), shard_episodes, overwrite)
+    output.check([dataset])
     with open_dataset(dataset, use_index=False) as data:
         reasons: Counter[str] = Counter()
         layouts: dict[int, Layout] = {}

@@ -1,4 +1,4 @@
-"""Write chosen episodes of open datasets to a new file; the dataset tools are made of this.
+"""Write chosen episodes of open datasets to a new dataset; the dataset tools are made of this.
 
 The output appears whole or not at all, an input is never changed, and what a file says of itself (totals,
 statistics, splits, checksums, index) is computed anew.
@@ -10,17 +10,13 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from simscaleai.contract import EnvContract
-from simscaleai.datagen.progress_bar import ProgressBar
-from simscaleai.datagen.worker_pool import Progress
-from simscaleai.errors import ExistingFileError, UserError
+from simscaleai.datagen.dataset_output import DatasetOutput, NewDataset
+from simscaleai.errors import UserError
 from simscaleai.json_types import JsonDict
-from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.env_args import parse_env_args
 from simscaleai.storage.episode import Episode
-from simscaleai.storage.episode_writer import EpisodeWriter
 from simscaleai.storage.episodes import EpisodeSource
 from simscaleai.storage.recorded_episode import read_episode
 from simscaleai.storage.split_masks import SPLITS
@@ -41,13 +37,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """A file to write.
+    """A dataset to write.
 
     Attributes:
       choices: the episodes, dataset by dataset.
-      recipe: how the file was made, as JSON values.
-      splits: {mask: positions in the new file}; by default those of the sources.
-      contract: of the new file; by default that of the first source.
+      recipe: how the dataset was made, as JSON values.
+      splits: {mask: positions in the new dataset}; by default those of the sources.
+      contract: of the new dataset; by default that of the first source.
       change: applied to every episode before it is written.
     """
 
@@ -57,54 +53,43 @@ class Rewrite:
     contract: EnvContract | None = None
     change: Callable[[Episode], Episode] = field(default=lambda episode: episode)
 
-    def run(self, output: Path, *, show_progress: bool) -> JsonDict:
-        """Write the file; return what the tools return.
+    def run(self, output: DatasetOutput, *, show_progress: bool) -> JsonDict:
+        """Write the dataset; return what the tools return.
 
         Raises:
           UserError: there are no episodes, or one cannot be read.
         """
-        count = sum(len(choice.episodes) for choice in self.choices)
         first = self.choices[0].data
-        if not count:
+        lengths = [
+            choice.data.episodes[i].length for choice in self.choices for i in choice.episodes
+        ]
+        if not lengths:
             raise UserError(
                 f"No episode of {first.path} is chosen; nothing is written. `simscale data info` shows what"
                 " there is."
             )
         splits = source_splits(self.choices) if self.splits is None else self.splits
-        about = {name: first.attribute(name) for name in _CARRIED}
+        carried = {name: first.attribute(name) for name in _CARRIED}
         # before the output is begun: it reads every episode's rewards, and may fail there
         statistics = self._statistics(splits)
-        with atomic_path(output) as temporary, ProgressBar(count, show=show_progress) as bar:
-            bar.start(())
-            writer = EpisodeWriter(
-                temporary,
-                first.contract if self.contract is None else self.contract,
-                splits=splits,
-                env_id=parse_env_args(first.attribute("env_args", "{}")).get("env_name"),
-                attributes={
-                    # not the recipe of a source: `datagen --resume` must not take one for the other
-                    "recipe": json.dumps(self.recipe),
-                    "statistics": json.dumps(statistics),
-                    **{name: value for name, value in about.items() if value is not None},
-                },
-            )
-            with writer:
-                writer.add_all(self._episodes(bar))
-        return {
-            **statistics,
-            "output_path": str(output),
-            "file_size_mb": output.stat().st_size / 1e6,
-            "content_hash": writer.content_hash,
-        }
+        about = NewDataset(
+            lengths,
+            first.contract if self.contract is None else self.contract,
+            splits,
+            parse_env_args(first.attribute("env_args", "{}")).get("env_name"),
+            {
+                # not the recipe of a source: `datagen --resume` must not take one for the other
+                "recipe": json.dumps(self.recipe),
+                "statistics": json.dumps(statistics),
+                **{name: value for name, value in carried.items() if value is not None},
+            },
+        )
+        return statistics | output.write(self._episodes(), about, show=show_progress)
 
-    def _episodes(self, bar: ProgressBar) -> Iterator[tuple[int, Episode]]:
-        position = 0
+    def _episodes(self) -> Iterator[Episode]:
         for choice in self.choices:
             for i in choice.episodes:
-                episode = self.change(read_episode(choice.data, i))
-                yield position, episode
-                position += 1
-                bar.add(Progress(1, int(episode.success), 1, len(episode)))
+                yield self.change(read_episode(choice.data, i))
 
     def _statistics(self, splits: Splits) -> JsonDict:
         metas = [choice.data.episodes[i] for choice in self.choices for i in choice.episodes]
@@ -126,7 +111,7 @@ class Rewrite:
 
 
 def source_splits(choices: Sequence[Choice]) -> Splits:
-    """Return the masks of the sources, by positions in the new file."""
+    """Return the masks of the sources, by positions in the new dataset."""
     found: dict[str, list[int]] = {}
     start = 0
     for choice in choices:
@@ -141,21 +126,6 @@ def source_splits(choices: Sequence[Choice]) -> Splits:
             found.setdefault(name, []).extend(chosen)
         start += len(choice.episodes)
     return found
-
-
-def check_output(
-    output: Path, sources: Sequence[str | Path] = (), *, overwrite: bool = False
-) -> None:
-    """Raise UserError if `output` must not be written: it exists, or it is one of `sources`."""
-    if output.is_dir():
-        raise UserError(f"{output} is a folder; give the path of a file.")
-    # resolved: a link or a relative path may name the same file; --overwrite does not help here
-    if output.exists() and any(output.resolve() == Path(path).resolve() for path in sources):
-        raise UserError(f"{output} is the dataset itself; give another path for the output.")
-    if output.exists() and not overwrite:
-        raise ExistingFileError(
-            f"{output} exists; choose another output or replace it with --overwrite."
-        )
 
 
 def source_hash(data: EpisodeSource) -> str:

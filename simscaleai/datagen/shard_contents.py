@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,7 +39,7 @@ class ShardContents:
         if vector or key in ("actions", LABELS):
             self.vectors.setdefault(key, {})[position] = values
 
-    def statistics(self, splits: dict[str, list[int]]) -> SplitStatistics:
+    def statistics(self, splits: Mapping[str, Sequence[int]]) -> SplitStatistics:
         """Return the statistics of all vectors, in the order of the episodes."""
         return {
             name: {

@@ -9,9 +9,7 @@ travel: what comes back is the shard's row of the manifest.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,20 +19,17 @@ import numpy as np
 from simscaleai.contract import EnvContract
 from simscaleai.datagen.attempts import attempt_seed, most_attempts, too_few
 from simscaleai.datagen.shard_contents import ShardContents
+from simscaleai.datagen.shard_file import COUNTS, shard_row, write_shard_file
 from simscaleai.datagen.shard_task import ShardTask
 from simscaleai.datagen.worker_pool import Job, Worker
 from simscaleai.errors import UserError
 from simscaleai.executors.kept import Kept
 from simscaleai.observations import is_image
 from simscaleai.sim.factory import gym_id
-from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.episode import LABELS, OBS, Episode
 from simscaleai.storage.episode_file import open_file
-from simscaleai.storage.episode_writer import EpisodeWriter, fits_raw
 from simscaleai.storage.shard_row import ShardRow, shard_name
 
-# In the file of each shard, so that its row can be made again by reading it.
-_COUNTS = ("attempts", "attempt_successes", "diverged")
 # of this process: the environment of a job serves all its shards
 _worker: Kept[Job, Worker] = Kept(Worker, Worker.close)
 close_worker = _worker.close
@@ -54,21 +49,17 @@ def make_shard(task: ShardTask, number: int) -> ShardRow:
         raise UserError(
             f"The folder {task.folder} is gone; start again, or mount it again and resume."
         )
-    contents, counts = ShardContents(), dict.fromkeys(_COUNTS, 0)
-    with atomic_path(path) as temporary:
-        contract = EnvContract.from_dict(task.recipe.environment)
-        writer = EpisodeWriter(
-            temporary,
-            contract,
-            raw=fits_raw(contract, task.shard_episodes, task.recipe.max_steps),
-            splits=task.splits(number),
-            env_id=gym_id(task.recipe.environment["env_name"]),
-            attributes={"recipe": task.recipe.to_json()},
-        )
-        with writer:
-            writer.add_all(_noted(_episodes(task, number, counts), contents))
-            writer.set_attribute("statistics", json.dumps(counts))
-    return _row(path, task.splits(number), contents, writer.digests, counts, writer.index_place)
+    counts, recipe = dict.fromkeys(COUNTS, 0), task.recipe
+    return write_shard_file(
+        path,
+        _episodes(task, number, counts),
+        EnvContract.from_dict(recipe.environment),
+        task.splits(number),
+        env_id=gym_id(recipe.environment["env_name"]),
+        attributes={"recipe": recipe.to_json()},
+        max_steps=recipe.max_steps,
+        counts=counts,
+    )
 
 
 def read_row(path: Path, recipe: str | None = None) -> ShardRow:
@@ -93,10 +84,10 @@ def read_row(path: Path, recipe: str | None = None) -> ShardRow:
                     contents.add_array(i, key, file.read(i, key))
         digests = [file.digest(i) for i in range(len(file))]
         found = json.loads(file.attribute("statistics", "{}"))
-        counts = {name: int(found.get(name, 0)) for name in _COUNTS}
+        counts = {name: int(found.get(name, 0)) for name in COUNTS}
         splits = {name: file.split(name) for name in ("train", "valid")}
     with open_file(path) as file:
-        return _row(path, splits, contents, digests, counts, file.index_place)
+        return shard_row(path, splits, contents, digests, counts, file.index_place)
 
 
 def _episodes(
@@ -126,47 +117,3 @@ def _episodes(
                 else:
                     left_out.append(episode.index)
         waiting, attempt = sorted(left_out), attempt + 1
-
-
-def _noted(
-    episodes: Iterator[tuple[int, Episode]], contents: ShardContents
-) -> Iterator[tuple[int, Episode]]:
-    """Pass episodes on, and note what the row of the shard needs of them."""
-    for position, episode in episodes:
-        contents.add(position, episode)
-        yield position, episode
-
-
-def _row(
-    path: Path,
-    splits: dict[str, list[int]],
-    contents: ShardContents,
-    digests: Sequence[str],
-    counts: dict[str, int],
-    index_place: tuple[int, int],
-) -> ShardRow:
-    """Return the row of a finished shard."""
-    about = [contents.episodes[i] for i in range(len(contents.episodes))]
-    lengths, seeds, successes, instructions, rewards = zip(*about, strict=True)
-    valid = np.zeros(len(about), bool)
-    valid[splits["valid"]] = True
-    # of the file as it is on the disk, in blocks: a shard may be larger than memory
-    with open(path, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return ShardRow(
-        shard=path.name,
-        lengths=np.array(lengths, np.int64),
-        seeds=np.array(seeds, np.uint64),
-        successes=np.array(successes, bool),
-        instructions=list(instructions),
-        valid=valid,
-        nbytes=path.stat().st_size,
-        sha256=sha256,
-        digests=b"".join(map(bytes.fromhex, digests)),
-        statistics=contents.statistics(splits),
-        reward=math.fsum(rewards),
-        arrays=dict(sorted(contents.arrays.items())),
-        index_offset=index_place[0],
-        index_bytes=index_place[1],
-        **counts,
-    )

@@ -20,8 +20,7 @@ from simscaleai.sim.factory import gym_id
 from simscaleai.storage.atomic import SUFFIX
 from simscaleai.storage.disk import CannotWriteError
 from simscaleai.storage.env_args import env_args_text
-from simscaleai.storage.episode import combine_digests
-from simscaleai.storage.manifest import DIGEST_BYTES, NAME, Manifest, read_manifest, write_manifest
+from simscaleai.storage.manifest import NAME, Manifest, read_manifest, write_manifest
 from simscaleai.storage.shard_row import ShardRow, shard_number
 
 _UPDATE_SECONDS = 10.0
@@ -148,13 +147,8 @@ class ShardsInProgress:
                 " the same command with --resume."
             )
         rows = [self.rows[number] for number in sorted(self.rows)]
-        digests = (
-            row.digests[k : k + DIGEST_BYTES].hex()
-            for row in rows
-            for k in range(0, len(row.digests), DIGEST_BYTES)
-        )
         statistics = _statistics(rows)
-        content_hash = combine_digests(digests, self._about["env_args"])
+        content_hash = Manifest(rows, self._about).content_hash()
         self._about |= {"statistics": statistics, "content_hash": content_hash}
         self.write()
         nbytes = sum(row.nbytes for row in rows) + (self.folder / NAME).stat().st_size

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from simscaleai.convert import converted
-from simscaleai.datagen.rewriting import Choice, Rewrite, check_output, source_hash
+from simscaleai.datagen.dataset_output import DatasetOutput
+from simscaleai.datagen.rewriting import Choice, Rewrite, source_hash
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.episode import split_episodes
@@ -22,6 +23,7 @@ def split_dataset(
     valid_fraction: float = 0.1,
     seed: int = 0,
     by: str = "episode",
+    shard_episodes: int | None = None,
     overwrite: bool = False,
     show_progress: bool = True,
 ) -> JsonDict:
@@ -29,7 +31,7 @@ def split_dataset(
 
     Args:
       dataset: the dataset.
-      output_path: the file to write.
+      output_path, shard_episodes: the file or folder to write; see `merge_datasets`.
       valid_fraction: of the episodes, or of the instructions, for validation.
       seed: decides which.
       by: "episode", or "instruction" to hold whole instructions out.
@@ -42,8 +44,8 @@ def split_dataset(
         raise unknown_name("way to split", by, SPLIT_BY)
     if not 0 <= valid_fraction < 1:
         raise UserError(f"valid_fraction is {valid_fraction}; expected at least 0 and less than 1.")
-    output = Path(output_path)
-    check_output(output, [dataset], overwrite=overwrite)
+    output = DatasetOutput(Path(output_path), shard_episodes, overwrite)
+    output.check([dataset])
     with open_dataset(dataset) as data:
         everything = data.split("all")
         # units are episodes, or the instructions, each with its episodes

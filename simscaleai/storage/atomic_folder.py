@@ -30,7 +30,7 @@ def atomic_folder(final: str | Path, *, marker: str, overwrite: bool = False) ->
       CannotWriteError: the disk is full or the like.
     """
     final = Path(final)
-    _check_free(final, marker, overwrite)
+    check_free(final, marker, overwrite)
     temporary = temporary_for(final)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,8 @@ def atomic_folder(final: str | Path, *, marker: str, overwrite: bool = False) ->
         raise full from error
 
 
-def _check_free(final: Path, marker: str, overwrite: bool) -> None:
+def check_free(final: Path, marker: str, overwrite: bool) -> None:
+    """Raise ExistingFileError if `final` must not be replaced; see `atomic_folder`."""
     if not final.exists():
         return
     if not final.is_dir():

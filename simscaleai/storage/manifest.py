@@ -29,6 +29,7 @@ from simscaleai.json_types import JsonDict
 from simscaleai.observations import MAX_RANK
 from simscaleai.storage.array_statistics import ArrayStatistics
 from simscaleai.storage.atomic import atomic_path
+from simscaleai.storage.episode import combine_digests
 from simscaleai.storage.hdf5 import MAX_IMAGE_BYTES
 from simscaleai.storage.manifest_table import COUNTS, check_table_size, statistics_text, table_rows
 from simscaleai.storage.shard_row import ShardRow
@@ -58,6 +59,15 @@ class Manifest:
     def complete(self) -> bool:
         """Whether all shards have arrived."""
         return len(self.rows) == self.about.get("shards")
+
+    def content_hash(self) -> str:
+        """Return the content hash of the whole dataset: that of a file with the same episodes."""
+        digests = (
+            row.digests[k : k + DIGEST_BYTES].hex()
+            for row in self.rows
+            for k in range(0, len(row.digests), DIGEST_BYTES)
+        )
+        return combine_digests(digests, self.about["env_args"])
 
     def arrays(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
         """Return {key: (shape of a step, dtype)} of the arrays of every episode."""

@@ -280,3 +280,68 @@ def test_the_commands(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     run("filter", dataset, "--seeds", "5", "-o", tmp_path / "x.h5")
     assert "write FIRST:LAST" in capsys.readouterr().err
     assert not (tmp_path / "x.h5").exists()
+
+
+TOOLS: dict[str, Callable[..., dict]] = {
+    "filter": lambda source, out, **how: filter_dataset(source, out, max_length=99, **how),
+    "split": lambda source, out, **how: split_dataset(source, out, valid_fraction=0.3, **how),
+    "edit": lambda source, out, **how: edit_dataset(source, out, drop_obs=["pos"], **how),
+    "repair": lambda source, out, **how: repair_dataset(source, out, **how),
+    "merge": lambda source, out, **how: merge_datasets([source, source], out, **how),
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_folder_of_shards_has_the_content_of_the_file(
+    dataset: Path, tmp_path: Path, tool: str
+) -> None:
+    one = TOOLS[tool](dataset, tmp_path / "one.h5")
+    many = TOOLS[tool](dataset, tmp_path / "many", shard_episodes=4)
+    assert many["content_hash"] == one["content_hash"]
+    assert many["shards"] == 3  # 4, 4 and 2 of 10 episodes
+    report = validate_dataset(tmp_path / "many")
+    assert report.ok, report.errors
+    with open_dataset(tmp_path / "one.h5") as a, open_dataset(tmp_path / "many") as b:
+        assert a.splits() == b.splits()
+        assert [e.language for e in a.episodes] == [e.language for e in b.episodes]
+        assert dataset_info(tmp_path / "many")["environment"] == "point"
+        np.testing.assert_array_equal(a.read(9, "actions"), b.read(9, "actions"))
+    # and a folder is read as a file is
+    again = filter_dataset(tmp_path / "many", tmp_path / "again.h5", min_length=0)
+    assert again["content_hash"] == one["content_hash"]
+
+
+def test_what_a_folder_of_shards_cannot_hold_is_refused(dataset: Path, tmp_path: Path) -> None:
+    def refused(match: str) -> None:
+        with pytest.raises(UserError, match=match):
+            filter_dataset(dataset, tmp_path / "many", max_length=99, shard_episodes=4)
+        assert not (tmp_path / "many").exists()
+
+    with h5py.File(dataset, "r+") as file:
+        del file["data/demo_3"].attrs["seed"]
+    refused("Episode 3 does not record its seed.*write one file")
+    with h5py.File(dataset, "r+") as file:
+        file["data/demo_3"].attrs["seed"] = 103
+        names = [name.decode() for name in file["mask/train"][1:]]
+        del file["mask/train"]
+        file["mask/train"] = np.array(names, "S")
+    refused("for both or for neither; split them anew")
+    with h5py.File(dataset, "r+") as file:
+        file["mask/easy"] = file["mask/valid"][:]
+    refused("no masks but train and valid, and these episodes have easy")
+
+
+def test_a_folder_is_replaced_only_if_it_is_a_dataset(dataset: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(ExistingFileError, match="other files"):
+        repair_dataset(dataset, folder, shard_episodes=4, overwrite=True)
+    (folder / "notes.txt").unlink()
+    repair_dataset(dataset, folder, shard_episodes=4)
+    with pytest.raises(ExistingFileError, match="--overwrite"):
+        repair_dataset(dataset, folder, shard_episodes=5)
+    with pytest.raises(UserError, match="is the dataset itself"):
+        filter_dataset(folder, folder, max_length=99, shard_episodes=5, overwrite=True)
+    repair_dataset(dataset, folder, shard_episodes=5, overwrite=True)
+    assert sorted(p.name for p in folder.glob("*.h5")) == ["shard-00000.h5", "shard-00001.h5"]

@@ -14,6 +14,7 @@ from simscaleai.datagen import (
     Interrupted,
     content_hash,
     generate_dataset,
+    shard_file,
     shard_maker,
     sharded_output,
     validate_dataset,
@@ -137,15 +138,15 @@ def dying(monkeypatch):
     """A function that lets the run end with an error when shard `number` has been simulated."""
 
     def arm(number, error):
-        row = shard_maker._row
+        row = shard_file.shard_row
 
         def fail(path, *args):
             if path.name == SHARDS[number]:
                 raise error
             return row(path, *args)
 
-        monkeypatch.setattr(shard_maker, "_row", fail)
-        return lambda: monkeypatch.setattr(shard_maker, "_row", row)
+        monkeypatch.setattr(shard_file, "shard_row", fail)
+        return lambda: monkeypatch.setattr(shard_file, "shard_row", row)
 
     return arm
 

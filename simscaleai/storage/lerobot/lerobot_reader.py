@@ -1,7 +1,7 @@
 """Read the episodes of a LeRobot folder, ours or that of another program.
 
     folder = LeRobotFolder("data/lerobot")
-    for position, episode in LeRobotReader(folder).episodes():
+    for episode in LeRobotReader(folder).episodes():
         ...
 
 An episode is read whole, one at a time. What the folder does not say stays unknown: seeds, success and
@@ -67,8 +67,8 @@ class LeRobotReader:
                 name: [i for i, line in enumerate(lines) if name in line["masks"]] for name in masks
             }
 
-    def episodes(self) -> Iterator[tuple[int, Episode]]:
-        """Yield (position, episode) of all episodes, in order."""
+    def episodes(self) -> Iterator[Episode]:
+        """Yield all episodes, in order."""
         folder = self._folder
         videos = {
             name: VideoFrames(folder, name, feature.shape)
@@ -89,7 +89,7 @@ class LeRobotReader:
                         k: v.read(*about.videos[k], about.length) for k, v in videos.items()
                     }
                     episode = self._episode(i, about, columns)
-                yield i, episode
+                yield episode
         finally:
             for video in videos.values():
                 video.close()

@@ -37,6 +37,10 @@ SwitchInstructions = Annotated[
 # Other commands that write datasets have these too.
 Resume = Annotated[bool, typer.Option("--resume", help="Finish an interrupted run.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
+ShardEpisodes = Annotated[
+    int | None,
+    typer.Option(min=1, help="Write a folder of shards with so many episodes each."),
+]
 
 
 @app.command(
@@ -82,10 +86,7 @@ def datagen(
     ] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every episode.")] = 42,
     workers: Workers = 1,
-    shard_episodes: Annotated[
-        int | None,
-        typer.Option(min=1, help="Write a folder of shards with so many episodes each."),
-    ] = None,
+    shard_episodes: ShardEpisodes = None,
     executor: Executor = None,
     num_envs: Annotated[
         int, typer.Option(min=1, help="Environments that each process steps at once.")

@@ -9,7 +9,7 @@ import typer
 
 from simscaleai.errors import UserError
 from simscaleai.tools.app import Group, app, examples
-from simscaleai.tools.commands.data import Overwrite, check
+from simscaleai.tools.commands.data import Overwrite, ShardEpisodes, check
 from simscaleai.tools.commands.options import Dataset, names
 
 data = typer.Typer(
@@ -22,15 +22,18 @@ app.add_typer(data)
 
 # Every command takes `--output`: a tool that changed its input could lose the only copy.
 
-Output = Annotated[Path, typer.Option("--output", "-o", help="HDF5 file to write.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="HDF5 file, or folder of shards, to write.")
+]
 
 
 @data.command(
     epilog=examples("simscale data relabel data/old.h5 --output data/labeled.h5"),
 )
 def relabel(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="HDF5 file of episodes.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file to write.")],
+    dataset: Dataset,
+    output: Output,
+    shard_episodes: ShardEpisodes = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Add the expert's action for every instruction to a dataset.
@@ -40,7 +43,10 @@ def relabel(
     from simscaleai.datagen import relabel_dataset
     from simscaleai.tools.console import results
 
-    results("Relabeled", relabel_dataset(dataset, output, overwrite=overwrite))
+    results(
+        "Relabeled",
+        relabel_dataset(dataset, output, shard_episodes=shard_episodes, overwrite=overwrite),
+    )
     check(output)
 
 
@@ -53,17 +59,26 @@ def info(dataset: Dataset) -> None:
     results("Dataset", dataset_info(dataset))
 
 
-@data.command(epilog=examples("simscale data merge data/a.h5 data/b.h5 --output data/both.h5"))
+@data.command(
+    epilog=examples(
+        "simscale data merge data/a.h5 data/b.h5 --output data/both.h5",
+        "simscale data merge data/big data/more --shard-episodes 1000 --output data/all",
+    )
+)
 def merge(
     datasets: Annotated[list[Path], typer.Argument(metavar="DATASET", help="Two or more.")],
     output: Output,
+    shard_episodes: ShardEpisodes = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the episodes of several datasets of one environment to one file, each once."""
+    """Write the episodes of several datasets of one environment to one dataset, each once."""
     from simscaleai.datagen import merge_datasets
     from simscaleai.tools.console import results
 
-    results("Merged", merge_datasets(datasets, output, overwrite=overwrite))
+    results(
+        "Merged",
+        merge_datasets(datasets, output, shard_episodes=shard_episodes, overwrite=overwrite),
+    )
 
 
 @data.command(
@@ -95,6 +110,7 @@ def filter_(
     invert: Annotated[
         bool, typer.Option("--invert", help="Take the episodes that do not fit.")
     ] = False,
+    shard_episodes: ShardEpisodes = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write the episodes that meet all conditions."""
@@ -112,6 +128,7 @@ def filter_(
         seeds=None if seeds is None else _range(seeds),
         split=split,
         invert=invert,
+        shard_episodes=shard_episodes,
         overwrite=overwrite,
     )
     results("Filtered", result)
@@ -139,6 +156,7 @@ def split(
         str, typer.Option(help="episode, or instruction to hold whole instructions out.")
     ] = "episode",
     seed: Annotated[int, typer.Option(min=0, help="Decides which ones.")] = 0,
+    shard_episodes: ShardEpisodes = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a dataset with another split into training and validation."""
@@ -146,7 +164,13 @@ def split(
     from simscaleai.tools.console import results
 
     result = split_dataset(
-        dataset, output, valid_fraction=valid, by=by, seed=seed, overwrite=overwrite
+        dataset,
+        output,
+        valid_fraction=valid,
+        by=by,
+        seed=seed,
+        shard_episodes=shard_episodes,
+        overwrite=overwrite,
     )
     results("Split", result)
 
@@ -171,6 +195,7 @@ def edit(
             help="Observations to leave out, such as target_pos; may be repeated.",
         ),
     ] = None,
+    shard_episodes: ShardEpisodes = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a dataset with other instructions, or with fewer observations."""
@@ -185,17 +210,30 @@ def edit(
             raise UserError(f"--instruction {text!r} has no =; write OLD=NEW.")
         pairs[old] = new
     result = edit_dataset(
-        dataset, output, instructions=pairs, drop_obs=names(drop_obs), overwrite=overwrite
+        dataset,
+        output,
+        instructions=pairs,
+        drop_obs=names(drop_obs),
+        shard_episodes=shard_episodes,
+        overwrite=overwrite,
     )
     results("Edited", result)
 
 
 @data.command(epilog=examples("simscale data repair data/damaged.h5 --output data/sound.h5"))
-def repair(dataset: Dataset, output: Output, overwrite: Overwrite = False) -> None:
+def repair(
+    dataset: Dataset,
+    output: Output,
+    shard_episodes: ShardEpisodes = None,
+    overwrite: Overwrite = False,
+) -> None:
     """Write the sound episodes of a damaged dataset, with true totals, splits and hashes."""
     from simscaleai.datagen import repair_dataset
     from simscaleai.tools.console import results
 
     # the copy is checked, since what was damaged may be more than was found
-    results("Repaired", repair_dataset(dataset, output, overwrite=overwrite))
+    results(
+        "Repaired",
+        repair_dataset(dataset, output, shard_episodes=shard_episodes, overwrite=overwrite),
+    )
     check(output)

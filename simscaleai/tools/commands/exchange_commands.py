@@ -9,7 +9,7 @@ import typer
 
 from simscaleai.errors import UserError
 from simscaleai.tools.app import app, examples
-from simscaleai.tools.commands.data import Overwrite, check
+from simscaleai.tools.commands.data import Overwrite, ShardEpisodes, check
 
 # of `models.export`, whose import takes seconds
 POLICY_FORMATS = ("onnx", "torch-export")
@@ -130,7 +130,10 @@ def _export_policy(
 )
 def import_(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="LeRobot dataset of version 3.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="HDF5 file, or folder of shards, to write.")
+    ],
+    shard_episodes: ShardEpisodes = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Read a LeRobot dataset into a dataset of ours."""
@@ -138,5 +141,8 @@ def import_(
     from simscaleai.tools.console import results
 
     # data of another program: what training would refuse is shown now
-    results("Imported", import_dataset(folder, output, overwrite=overwrite))
+    results(
+        "Imported",
+        import_dataset(folder, output, shard_episodes=shard_episodes, overwrite=overwrite),
+    )
     check(output)

@@ -35,7 +35,7 @@ def folder(tmp_path: Path, contract, make_episode) -> Path:
 
 
 def read(folder: Path) -> list:
-    return [episode for _, episode in LeRobotReader(LeRobotFolder(folder)).episodes()]
+    return list(LeRobotReader(LeRobotFolder(folder)).episodes())
 
 
 def info(folder: Path, change: Callable[[dict], object]) -> None:
@@ -66,7 +66,7 @@ def test_without_our_table_the_folder_is_anyones(folder: Path, make_episode) -> 
     source = LeRobotFolder(folder)
     reader = LeRobotReader(source)
     assert source.own is None and reader.contract is None and source.fps == 20
-    (_, first), _ = reader.episodes()
+    first, _ = reader.episodes()
     assert set(first.obs) == {"state", "image"}
     assert np.array_equal(first.obs["state"], make_episode(0).obs["ee_pos"])
     assert first.unknown == ("seed", "success") and first.states is None
