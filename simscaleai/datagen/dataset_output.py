@@ -131,7 +131,8 @@ class DatasetOutput:
         whole_splits = split_episodes(count, 0, 0.1) if about.splits is None else about.splits
         _check_splits(whole_splits, count)
         valid = set(whole_splits.get("valid", ()))
-        alike = _alike(episodes)
+        first_episode = next(episodes)
+        alike = _alike(itertools.chain([first_episode], episodes))
         with atomic_folder(self.path, marker=NAME, overwrite=self.overwrite) as folder:
             rows = []
             for number, first in enumerate(range(0, count, shard_episodes)):
@@ -158,6 +159,7 @@ class DatasetOutput:
                 if about.contract is None
                 else env_args_text(about.contract, about.env_id),
                 "arrays": rows[0].arrays,
+                "unknown": _unknown(first_episode),
                 "shards": len(rows),
             }
             manifest = Manifest(rows, whole)
@@ -193,20 +195,25 @@ def _check_splits(splits: Mapping[str, Sequence[int]], count: int) -> None:
         )
 
 
-def _alike(episodes: Iterator[Episode]) -> Iterator[Episode]:
-    """Pass episodes on; UserError for one that a manifest cannot describe."""
-    keys: list[str] | None = None
+def _unknown(episode: Episode) -> list[str]:
+    """Return what an episode does not record, of that which a manifest lists."""
+    return [name for name in ("seed", "success") if name in episode.unknown]
+
+
+def _alike(episodes: Iterable[Episode]) -> Iterator[Episode]:
+    """Pass episodes on; UserError for one that differs from the first in what a manifest says of all."""
+    first: Episode | None = None
     for number, episode in enumerate(episodes):
-        if unknown := [name for name in ("seed", "success") if name in episode.unknown]:
+        first = first or episode
+        remedy = "in a folder of shards all have the same; write one file, or repair the dataset"
+        if differing := set(_unknown(episode)) ^ set(_unknown(first)):
             raise UserError(
-                f"Episode {number} does not record its {' and '.join(unknown)}, which a folder of shards"
-                " lists; write one file."
+                f"Episode {number} differs from the first in recording {' and '.join(sorted(differing))}, and"
+                f" {remedy}."
             )
-        found = list(episode.arrays())
-        keys = keys or found
-        if found != keys:
+        if differing := episode.arrays().keys() ^ first.arrays().keys():
             raise UserError(
-                f"Episode {number} has other arrays than the first ({', '.join({*found} ^ {*keys})}), and in"
-                " a folder of shards all have the same; write one file, or repair the dataset."
+                f"Episode {number} has other arrays than the first ({', '.join(sorted(differing))}), and"
+                f" {remedy}."
             )
         yield episode

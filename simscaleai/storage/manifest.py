@@ -49,7 +49,8 @@ class Manifest:
     Attributes:
       rows: in the order of their episodes.
       about: JSON values: "version", "env_args" (text), "arrays" {key: [shape of a step, dtype]}, "recipe",
-        "statistics", "content_hash", "shards" (how many there will be).
+        "statistics", "content_hash", "shards" (how many there will be), "unknown" (a list of "seed" and
+        "success", where no episode records it: its column is then of zeros).
     """
 
     rows: list[ShardRow]

@@ -70,11 +70,12 @@ class ShardedDataset(EpisodeSource):
             args = parse_env_args(str(self.manifest.about.get("env_args", "{}")))
             contract = args.get("contract")
             self.contract = EnvContract.from_dict(contract) if isinstance(contract, dict) else None
+            unknown = [str(name) for name in self.manifest.about.get("unknown", [])]
         self.env_args: JsonDict = args
         self.starts = np.cumsum([0, *(len(row.lengths) for row in rows)])
         self.lengths: IntArray = np.concatenate([row.lengths for row in rows])
         self.instructions = [text for row in rows for text in row.instructions]
-        self.episodes = EpisodeTable(rows, self.starts.tolist())
+        self.episodes = EpisodeTable(rows, self.starts.tolist(), unknown)
         self.obs_keys = sorted(k.removeprefix(OBS) for k in self._arrays if k.startswith(OBS))
         self.example = 0  # no episode of a manifest is empty
         self._use_index = use_index

@@ -319,7 +319,7 @@ def test_what_a_folder_of_shards_cannot_hold_is_refused(dataset: Path, tmp_path:
 
     with h5py.File(dataset, "r+") as file:
         del file["data/demo_3"].attrs["seed"]
-    refused("Episode 3 does not record its seed.*write one file")
+    refused("Episode 3 differs from the first in recording seed.*write one file")
     with h5py.File(dataset, "r+") as file:
         file["data/demo_3"].attrs["seed"] = 103
         names = [name.decode() for name in file["mask/train"][1:]]
@@ -345,3 +345,14 @@ def test_a_folder_is_replaced_only_if_it_is_a_dataset(dataset: Path, tmp_path: P
         filter_dataset(folder, folder, max_length=99, shard_episodes=5, overwrite=True)
     repair_dataset(dataset, folder, shard_episodes=5, overwrite=True)
     assert sorted(p.name for p in folder.glob("*.h5")) == ["shard-00000.h5", "shard-00001.h5"]
+
+
+def test_what_no_episode_records_stays_unknown(dataset: Path, tmp_path: Path) -> None:
+    with h5py.File(dataset, "r+") as file:
+        for demo in file["data"].values():
+            del demo.attrs["seed"], demo.attrs["success"]
+    filter_dataset(dataset, tmp_path / "many", max_length=99, shard_episodes=4)
+    with open_dataset(tmp_path / "many") as data:
+        assert all(e.seed is None and e.success is None for e in data.episodes)
+    assert dataset_info(tmp_path / "many")["unknown_success"] == 10
+    assert validate_dataset(tmp_path / "many").ok
