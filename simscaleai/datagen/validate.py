@@ -32,7 +32,7 @@ class Report:
     Attributes:
       path: the file.
       episodes, steps: how much was read.
-      successes: episodes marked as successful.
+      successes, unknown_successes: episodes marked as successful, and those that do not say.
       content_hash: of what was read; "" if something could not be read.
       errors, warnings: one sentence each; `ok` is that there are no errors.
       findings: what the doctor asks about a sound dataset; see `dataset_doctor`.
@@ -42,6 +42,7 @@ class Report:
     episodes: int = 0
     steps: int = 0
     successes: int = 0
+    unknown_successes: int = 0
     content_hash: str = ""
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -85,6 +86,7 @@ def _validate(data: EpisodeSource) -> Report:
         episodes=len(data),
         steps=sum(e.length for e in data.episodes),
         successes=sum(bool(e.success) for e in data.episodes),
+        unknown_successes=sum(e.success is None for e in data.episodes),
         content_hash=found,
         errors=sentences(problems.errors),
         warnings=sentences(problems.warnings),

@@ -355,4 +355,5 @@ def test_what_no_episode_records_stays_unknown(dataset: Path, tmp_path: Path) ->
     with open_dataset(tmp_path / "many") as data:
         assert all(e.seed is None and e.success is None for e in data.episodes)
     assert dataset_info(tmp_path / "many")["unknown_success"] == 10
-    assert validate_dataset(tmp_path / "many").ok
+    report = validate_dataset(tmp_path / "many")
+    assert report.ok and report.unknown_successes == 10

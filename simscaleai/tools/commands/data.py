@@ -225,7 +225,9 @@ def check(dataset: Path) -> None:
     from simscaleai.tools.console import table
 
     report = validate_dataset(dataset)
-    found = f"{report.episodes} episodes, {report.steps} steps, {report.successes} successful"
+    known = report.episodes - report.unknown_successes
+    success = f"{report.successes} successful" if known else "success not recorded"
+    found = f"{report.episodes} episodes, {report.steps} steps, {success}"
     rows = [("content", found), ("hash", report.content_hash or "none")]
     # by severity: what is shown first is to be mended first
     rows += [("error", sentence) for sentence in report.errors]
