@@ -18,6 +18,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import TypeVar, get_type_hints
 
@@ -79,7 +81,9 @@ def _load(
     values: JsonDict,
 ) -> T:
     """Build `cls`, starting from `schema`: the class for its defaults, or an instance for its values."""
-    config = _structured(schema, "the defaults")
+    config = _defaults(schema) if isinstance(schema, type) else _structured(schema, "the defaults")
+    if overrides:  # which change it in place, where `_merge` makes a copy
+        config = deepcopy(config)
     if path is not None:
         config = _merge(cls, config, _renamed(cls, _read(Path(path)), str(path)), str(path))
     for word in overrides:
@@ -108,6 +112,12 @@ def _refuse_unknown_keywords(cls: type, names: Iterable[str]) -> None:
 def to_yaml(config: object) -> str:
     """Return a dataclass instance as YAML text that `load_config` reads back."""
     return OmegaConf.to_yaml(_structured(plain(config), "the configuration"))
+
+
+@cache
+def _defaults(cls: type) -> DictConfig:
+    """Return the defaults of a dataclass as a node that is not to be changed; making it takes long."""
+    return _structured(cls, "the defaults")
 
 
 def _structured(schema: object, source: str) -> DictConfig:

@@ -55,6 +55,14 @@ def test_nested_lists_and_dicts() -> None:
     assert load_config(Settings, lenses=[Lens("a"), {"name": "b"}]).lenses == [Lens("a"), Lens("b")]
 
 
+def test_what_is_changed_in_one_is_changed_in_no_other() -> None:
+    for overrides in ([], ["lenses.0.width=64", "extra.depth=3"]):
+        loaded = load_config(Settings, overrides=overrides)
+        loaded.lenses.append(Lens())
+        loaded.extra["more"] = 1
+    assert load_config(Settings) == Settings()
+
+
 def test_yaml_round_trip(tmp_path: Path) -> None:
     settings = Settings(rate=0.5, lenses=[Lens("a", 3)], seed=0, extra={"a": [1, None]})
     (tmp_path / "s.yaml").write_text(to_yaml(settings))

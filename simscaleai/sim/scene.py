@@ -7,7 +7,8 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from copy import copy
+from functools import cache, lru_cache
 from pathlib import Path
 
 import mujoco
@@ -64,7 +65,10 @@ def load_model(
     if not path.is_file():
         raise MissingFileError(f"There is no scene file {str(path)!r}; give an MJCF (.xml) file.")
     with guarded(f"The scene {str(path)!r}", "give an MJCF file that MuJoCo can compile"):
-        model = _compiled(path, robot, camera_poses or {})
+        if not camera_poses and _is_bundled(path) and (robot is None or _is_bundled(robot.path)):
+            model = copy(_compiled_once(path, robot))
+        else:
+            model = _compiled(path, robot, camera_poses or {})
     if newton_in_doubt(model):
         _warn_of_newton()
     model.opt.timestep = dt
@@ -78,6 +82,17 @@ def load_model(
     # friction has no position to return to.
     model.pair_solreffriction[of_pads] = (-1e-9, -STICK / dt)
     return model
+
+
+def _is_bundled(path: Path) -> bool:
+    """Return whether a file lies directly in `ASSETS`, whose files do not change while a program runs."""
+    return path.parent == ASSETS
+
+
+@lru_cache(maxsize=8)  # a few MB each
+def _compiled_once(path: Path, robot: Robot | None) -> mujoco.MjModel:
+    """Do what `_compiled` does, once for many environments; callers change copies of the model."""
+    return _compiled(path, robot, {})
 
 
 def _compiled(

@@ -14,6 +14,7 @@ from simscaleai.errors import MissingFileError
 from simscaleai.sim import SimConfig, make_env, make_vec_env
 from simscaleai.sim import scene as scene_module
 from simscaleai.sim.robots.panda import PANDA
+from simscaleai.sim.robots.robot import find_robot
 from simscaleai.sim.scene import ASSETS, check_timing, load_model, newton_in_doubt
 from simscaleai.sim.task_env import TaskEnv
 from simscaleai.sim.tasks.reach import Reach
@@ -63,6 +64,20 @@ def test_timestep_and_sticking_pairs_follow_dt() -> None:
         assert model.npair == 2
         # 1.9 of the slip speed is taken away per substep
         np.testing.assert_allclose(-model.pair_solreffriction[:, 1] * dt, 1.9)
+
+
+def test_what_is_changed_in_one_model_is_changed_in_no_other() -> None:
+    path = ASSETS / "pick_place.xml"
+    before = load_model(path, 0.005, PANDA)
+    changed = load_model(path, 0.005, PANDA)
+    changed.body_mass[:] *= 2
+    changed.opt.gravity[:] = 0
+    moved = load_model(path, 0.005, PANDA, {"front_cam": [0.0, 0.0, 1.0, 0.5, 0.0, 0.0]})
+    for model in (before, load_model(path, 0.005, PANDA), moved):
+        assert model.body_mass.sum() == pytest.approx(changed.body_mass.sum() / 2)
+        assert model.opt.gravity[2] == -9.81
+    assert not np.array_equal(before.camera("front_cam").pos, moved.camera("front_cam").pos)
+    assert load_model(path, 0.005, find_robot("ur5e")).nq != before.nq
 
 
 def test_a_users_own_pair_stays_as_it_is(scene: Callable[[str], str]) -> None:

@@ -111,6 +111,10 @@ class Robot:
                     f" {len(values)} {name}; give one for each joint."
                 )
 
+    def __hash__(self) -> int:
+        # mappings among the fields have no hash
+        return hash(self.name)
+
     @property
     def path(self) -> Path:
         """Path of the MJCF file."""
