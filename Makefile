@@ -2,6 +2,9 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
+# The tests start a hundred processes: without files of bytecode each of them compiles the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-all lint format bench docs clean
 
 demo: .venv/.installed  ## the whole loop on pick_place: demonstrations, training, 100 unseen episodes

@@ -5,6 +5,7 @@ Two threads that wait for each other on a busy machine make such tests ten times
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -19,6 +20,12 @@ import pytest
 from simscaleai.errors import UserError
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_finish() -> None:
+    """Take what the imports made out of garbage collection, which would look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ from simscaleai.rl.settings import RLConfig
 from simscaleai.sim import make_env
 from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.storage.episodes import open_dataset
+from simscaleai.tools.cli import main
 from simscaleai.training.run_config import load_run
 
 
@@ -92,15 +91,15 @@ def test_names_hold_no_commands_to_the_terminal() -> None:
     )
 
 
-def test_what_a_command_prints(tmp_path: Path) -> None:
+def test_what_a_command_prints(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A folder and a file with escapes, a line break and Rich's markup in their names."""
     folder = tmp_path / "[red]x\x1b[31m\n[bold]"
     folder.mkdir()
     (folder / "a.h5").write_bytes(b"no")
     for words in (["validate", str(folder / "a.h5")], ["eval", str(folder / "no.pt")]):
-        done = subprocess.run(
-            [sys.executable, "-m", "simscaleai.tools.cli", *words], capture_output=True, text=True
-        )
-        assert done.returncode == 2
-        assert "\x1b" not in done.stderr and len(done.stderr.splitlines()) == 1
-        assert "[red]x\\x1b[31m" in done.stderr
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        said = capfd.readouterr().err
+        assert ended.value.code == 2
+        assert "\x1b" not in said and len(said.splitlines()) == 1
+        assert "[red]x\\x1b[31m" in said

@@ -178,7 +178,7 @@ def test_reward_is_the_weighted_sum_of_terms_and_never_pays_to_linger(
     name: str, policy: str
 ) -> None:
     over = np.zeros(6, dtype=bool)
-    for envs, reward, terminated, _, info in episodes(name, POLICIES[policy], 60, 6):
+    for envs, reward, terminated, _, info in episodes(name, POLICIES[policy], 40, 6):
         weights, terms = envs.task.reward_weights, info["reward_terms"]
         assert set(terms) == set(weights) and weights["success"] > 0
         total = sum(weights[term] * terms[term] for term in weights)
@@ -236,8 +236,8 @@ def returns(name: str, policy: Any, n: int = 8) -> tuple[np.ndarray, np.ndarray]
 
 @cache
 def of_expert(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The same for 50 rows of the expert."""
-    return returns(name, POLICIES["expert"], n=50)
+    """The same for 25 rows of the expert."""
+    return returns(name, POLICIES["expert"], n=25)
 
 
 def test_finishing_beats_hovering_just_outside_success(name: str) -> None:
@@ -264,7 +264,7 @@ def test_a_seed_repeats_exactly_after_any_history(name: str, randomize: bool) ->
     fresh = make_env(name, domain_randomization=randomize, **FAST)
     used = make_env(name, domain_randomization=randomize, **FAST)
     for seed in (4, None, None):
-        rollout(used, seed, steps=40)
+        rollout(used, seed)
     used.reset()
     assert rollout(fresh, 7) == rollout(used, 7)
     # and so does what follows it
@@ -278,14 +278,13 @@ def test_seeds_and_episodes_differ(env: gymnasium.Env) -> None:
 
 def test_seed_of_the_configuration_is_used_for_the_first_reset(name: str) -> None:
     starts = []
+    plain, other = make_env(name, **FAST), make_env(name, seed=3, **FAST)
     for seed in (0, 5):
         configured = make_env(name, seed=seed, **FAST)
         start = as_list(configured.reset()[0])
-        assert start == as_list(make_env(name, **FAST).reset(seed=seed)[0])
+        assert start == as_list(plain.reset(seed=seed)[0])
         assert as_list(configured.reset()[0]) != start  # the next episode, not the seed again
-        assert as_list(configured.reset(seed=9)[0]) == as_list(
-            make_env(name, seed=3, **FAST).reset(seed=9)[0]
-        )
+        assert as_list(configured.reset(seed=9)[0]) == as_list(other.reset(seed=9)[0])
         starts.append(start)
         rows = make_vec_env(name, 2, seed=seed, dt=0.005).reset()[0]
         assert {k: v[0].tolist() for k, v in rows.items()} == start
@@ -321,7 +320,7 @@ def test_an_episode_is_truncated_at_its_limit(name: str) -> None:
 
 
 def test_the_expert_solves_it(name: str) -> None:
-    assert of_expert(name)[1].sum() >= 48
+    assert of_expert(name)[1].sum() >= 24
 
 
 def test_the_expert_remembers_nothing_between_steps(name: str) -> None:

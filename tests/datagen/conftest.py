@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from simscaleai import seeding
 from simscaleai.contract import EnvContract
-from simscaleai.datagen import generation_plan, worker_pool
+from simscaleai.datagen import generate_dataset, generation_plan, worker_pool
 
 
 class PointExpert:
@@ -101,9 +101,7 @@ class PointEnv(VectorEnv):
         }
 
 
-@pytest.fixture
-def point_env(monkeypatch):
-    """Every environment is a PointEnv; returns those that were made."""
+def make_point_envs(monkeypatch):
     made = []
 
     def make_env(job, num_envs):
@@ -113,6 +111,22 @@ def point_env(monkeypatch):
     monkeypatch.setattr(generation_plan, "make_env", make_env)
     monkeypatch.setattr(worker_pool, "make_env", make_env)
     return made
+
+
+@pytest.fixture
+def point_env(monkeypatch):
+    """Every environment is a PointEnv; returns those that were made."""
+    return make_point_envs(monkeypatch)
+
+
+@pytest.fixture(scope="package")
+def point_shards(tmp_path_factory):
+    """A folder of 40 episodes of PointEnv in shards of 12, to be copied, and its content hash."""
+    folder = tmp_path_factory.mktemp("shards") / "big"
+    with pytest.MonkeyPatch.context() as patch:
+        make_point_envs(patch)
+        made = generate_dataset("point", 40, folder, "scripted", shard_episodes=12, noise=0.1)
+    return folder, made["content_hash"]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from simscaleai.datagen.continuity import Continuity
 @pytest.mark.parametrize("policy", ["scripted", "random"])
 def test_what_we_generate_follows(tmp_path: Path, policy: str) -> None:
     path = tmp_path / "d.h5"
-    settings = {"env_kwargs": {"dt": 0.005}, "max_steps": 40, "randomize": "heavy"}
+    settings = {"env_kwargs": {"dt": 0.01}, "max_steps": 40, "randomize": "heavy"}
     generate_dataset("pick_place", 6, str(path), policy, noise=0.5, **settings)
     report = validate_dataset(path)
     assert report.ok and not any("jump" in text for text in report.warnings)
@@ -24,7 +24,7 @@ def test_what_we_generate_follows(tmp_path: Path, policy: str) -> None:
 
 def test_a_state_that_jumps(tmp_path: Path) -> None:
     path = tmp_path / "d.h5"
-    generate_dataset("reach", 2, str(path), env_kwargs={"dt": 0.005}, max_steps=10)
+    generate_dataset("reach", 2, str(path), env_kwargs={"dt": 0.01}, max_steps=10)
     with h5py.File(path, "r+") as file:
         file["data/demo_1/states"][5:, 4] += 1.0  # rad
     found = [text for text in validate_dataset(path).warnings if "states jump" in text]

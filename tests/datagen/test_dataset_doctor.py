@@ -132,7 +132,7 @@ def test_demonstrations_pass(tmp_path: Path) -> None:
         40,
         str(tmp_path / "reach.h5"),
         "scripted",
-        env_kwargs={"dt": 0.005},
+        env_kwargs={"dt": 0.01},
         show_progress=False,
     )
     assert validate_dataset(tmp_path / "reach.h5").findings == []

@@ -251,7 +251,7 @@ def test_what_a_dataset_says_of_itself(dataset: Path) -> None:
 def test_failed_episodes_by_stage_from_shards(tmp_path: Path) -> None:
     generate_dataset(
         "pick_place", 4, str(tmp_path / "random"), "random", max_steps=6, shard_episodes=2,
-        env_kwargs={"dt": 0.005}, show_progress=False,
+        env_kwargs={"dt": 0.01}, show_progress=False,
     )  # fmt: skip
     out = tmp_path / "out.h5"
     result = filter_dataset(tmp_path / "random", out, stage="never_reached")

@@ -19,7 +19,7 @@ SETTINGS = {
     "n_episodes": 7,
     "policy_type": "scripted",
     "max_steps": 6,
-    "env_kwargs": {"dt": 0.005},
+    "env_kwargs": {"dt": 0.01},
     "cameras": ["wrist_cam", "front_cam"],
     "image_size": 8,
     "show_progress": False,

@@ -38,7 +38,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image_size=16,
         depth=True,
         segmentation=True,
-        env_kwargs={"dt": 0.005},
+        env_kwargs={"dt": 0.01},
         show_progress=False,
     )
     return path

@@ -25,7 +25,7 @@ def labeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         policy_type="scripted",
         domain_randomization=False,
         noise=0.1,
-        env_kwargs={"dt": 0.005},
+        env_kwargs={"dt": 0.01},
         show_progress=False,
     )
     return output
@@ -74,7 +74,7 @@ def test_an_episode_keeps_its_instruction_for_any_batch(tmp_path):
             policy_type="scripted",
             domain_randomization=False,
             num_envs=num_envs,
-            env_kwargs={"dt": 0.005},
+            env_kwargs={"dt": 0.01},
             show_progress=False,
         )
         hashes.add(made["content_hash"])

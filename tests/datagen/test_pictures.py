@@ -18,7 +18,7 @@ from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.sim import make_env
 from simscaleai.storage.episodes import open_dataset
 
-pytest.importorskip("mujoco_warp", reason="the ray tracer is not installed")
+pytest.importorskip("warp", reason="the ray tracer is not installed")
 
 CAMERAS = ["wrist_cam", "front_cam"]
 LOOKS = {"depth": True, "segmentation": True}

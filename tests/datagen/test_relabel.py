@@ -20,7 +20,7 @@ Change = Callable[[h5py.Group], None]
 
 
 def generate(output: Path, task: str = "reach_color", **settings: object) -> Path:
-    env_kwargs = {"dt": 0.005, **settings}
+    env_kwargs = {"dt": 0.01, **settings}
     generate_dataset(
         task,
         4,

@@ -34,6 +34,13 @@ def output(tmp_path):
     return tmp_path / "data" / "big"
 
 
+@pytest.fixture
+def made(output, point_shards):
+    """What `generate(output)` leaves; returns its content hash."""
+    shutil.copytree(point_shards[0], output)
+    return point_shards[1]
+
+
 def generate(output, n=40, **changes):
     settings = {"policy_type": "scripted", "shard_episodes": 12, "noise": 0.1}
     return generate_dataset("point", n, output, **settings | changes)
@@ -63,8 +70,8 @@ def test_shards_hold_what_one_file_holds(output, tmp_path):
         assert sorted(file["data"]) == ["demo_0", "demo_1", "demo_2", "demo_3"]
 
 
+@pytest.mark.usefixtures("made")
 def test_the_row_of_a_shard_can_be_read_from_it(output):
-    generate(output)
     for row in read_manifest(output, digests=True).rows:
         found = read_row(output / row.shard)
         assert vars(found).keys() == vars(row).keys()
@@ -98,8 +105,8 @@ def test_unstable_episodes_are_replaced(output, unstable):
     assert not output.with_name("other").exists()
 
 
+@pytest.mark.usefixtures("made")
 def test_what_is_there_is_not_touched(output, tmp_path):
-    generate(output)
     before = (output / SHARDS[0]).stat().st_mtime_ns
     with pytest.raises(ExistingFileError, match=r"holds a dataset; .*--resume"):
         generate(output)
@@ -168,8 +175,7 @@ def test_ctrl_c_keeps_finished_shards(output, dying):
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone", "orphan"])
-def test_damaged_shards_are_made_again(output, damage, capfd):
-    expected = generate(output)["content_hash"]
+def test_damaged_shards_are_made_again(output, made, damage, capfd):
     path = output / SHARDS[1]
     if damage == "cut":
         os.truncate(path, path.stat().st_size // 2)
@@ -182,9 +188,9 @@ def test_damaged_shards_are_made_again(output, damage, capfd):
         rows = [row for row in mend.rows if row.shard != path.name]
         write_manifest(output, Manifest(rows, mend.about))
         os.truncate(path, path.stat().st_size // 2)
-    made = generate(output, resume=True)
-    assert made["content_hash"] == expected == content_hash(output)
-    assert made["resumed_episodes"] == 28
+    again = generate(output, resume=True)
+    assert again["content_hash"] == made == content_hash(output)
+    assert again["resumed_episodes"] == 28
     assert (SHARDS[1] in capfd.readouterr().err) == (damage != "gone")
 
 
@@ -258,8 +264,8 @@ def test_validation_finds_a_manifest_that_is_not_true(output):
         assert not report.ok, change
 
 
+@pytest.mark.usefixtures("made")
 def test_validation_of_every_shard(output):
-    generate(output)
     with h5py.File(output / SHARDS[2], "r+") as file:
         file["data/demo_1/rewards"][0] += 1
     errors = " ".join(validate_dataset(output).errors)

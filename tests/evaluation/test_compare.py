@@ -45,7 +45,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def short(*args: Any) -> Any:
         source = find_policy_source(*args)
-        return replace(source, config=replace(source.config, max_episode_steps=25, dt=0.005))
+        return replace(source, config=replace(source.config, max_episode_steps=25, dt=0.01))
 
     monkeypatch.setattr(compare, "find_policy_source", short)
 
@@ -183,7 +183,7 @@ def test_mistakes(run: Any, names: list[str], given: dict[str, Any], message: st
 def test_environments_that_differ_are_refused() -> None:
     first = find_policy_source("scripted", "reach")
     trained: Any = replace(first, model=object(), name="a")
-    slower = replace(trained, name="b", config=replace(trained.config, dt=0.005, cameras=[]))
+    slower = replace(trained, name="b", config=replace(trained.config, dt=0.01, cameras=[]))
     with pytest.raises(UserError, match=r"a and b act in environments that differ: dt 0.002 and"):
         same_environment([trained, slower])
     # cameras do not matter, and a policy without an environment takes that of the others

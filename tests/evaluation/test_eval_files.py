@@ -31,7 +31,7 @@ from simscaleai.storage.checkpoint import save_checkpoint
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     """An untrained policy for reach, one for each number."""
-    contract = make_env("reach", cameras=[], dt=0.005, max_episode_steps=5).contract
+    contract = make_env("reach", cameras=[], dt=0.01, max_episode_steps=5).contract
     spec = ObsSpec(contract.obs_shapes, contract.obs_dtypes)
     folder = tmp_path_factory.mktemp("policies")
 

@@ -36,7 +36,8 @@ Act = Callable[[dict[str, np.ndarray]], np.ndarray]
 
 
 def rows(name: str, n: int, **settings: Any) -> Any:
-    return make_vec_env(name, n, autoreset_mode="disabled", dt=0.005, **settings)
+    settings = {"autoreset_mode": "disabled", "dt": 0.01, **settings}
+    return make_vec_env(name, n, **settings)
 
 
 def still(obs: dict[str, np.ndarray]) -> np.ndarray:
@@ -58,10 +59,10 @@ def half_hearted(expert: Any) -> Act:
 )
 def test_one_environment_and_many_agree_exactly(name: str, mode: str) -> None:
     config = EvalConfig(n_episodes=7, max_steps=60, seed=3)
-    env = make_env(name, cameras=[], dt=0.005)
+    env = make_env(name, cameras=[], dt=0.01)
     act = half_hearted(env.task.expert())
     single = evaluate_policy(env, lambda obs: act({k: v[None] for k, v in obs.items()})[0], config)
-    many = evaluate_policy(make_vec_env(name, 3, autoreset_mode=mode, dt=0.005), act, config)
+    many = evaluate_policy(make_vec_env(name, 3, autoreset_mode=mode, dt=0.01), act, config)
     assert 0 < single["success_rate"] < 1  # so that both outcomes are compared
     assert single == many
     # and more rows than episodes
@@ -91,7 +92,7 @@ def test_result_is_documented_and_adds_up() -> None:
 
 
 def test_an_episode_is_what_the_environment_pays() -> None:
-    env = make_env("reach", cameras=[], dt=0.005)
+    env = make_env("reach", cameras=[], dt=0.01)
     expert = env.task.expert()
 
     def act(obs: dict[str, np.ndarray]) -> np.ndarray:
@@ -126,7 +127,7 @@ def test_no_episode_of_a_dataset_is_evaluated() -> None:
 
 
 def test_max_steps_ends_an_episode() -> None:
-    for env in (rows("reach", 2), make_env("reach", cameras=[], dt=0.005)):
+    for env in (rows("reach", 2), make_env("reach", cameras=[], dt=0.01)):
         result = evaluate_policy(env, still, EvalConfig(n_episodes=3, max_steps=7))
         assert [e["length"] for e in result["episodes"]] == [7, 7, 7]
     # the environment's own limit holds as well
@@ -177,7 +178,7 @@ def test_deterministic_is_passed_to_a_policy_that_takes_it() -> None:
 
 
 def stages(policy: Any, n: int = 8) -> dict[str, int]:
-    env = rows("pick_place", n)
+    env = rows("pick_place", n, dt=0.005)  # a grasp that holds
     act = policy(env.task.expert())
     result = evaluate_policy(env, act, EvalConfig(n_episodes=n, max_steps=80))
     assert result["success_rate"] == 0 and result["success_ci"][0] == 0
@@ -244,7 +245,7 @@ def reaches(color: str) -> Act:
 @pytest.mark.parametrize("mode", ["disabled", "same_step"])
 def test_episodes_are_counted_by_what_was_asked_for(mode: str) -> None:
     config = EvalConfig(n_episodes=16, max_steps=25, seed=1)
-    many = make_vec_env("reach_color", 4, autoreset_mode=mode, dt=0.005)
+    many = make_vec_env("reach_color", 4, autoreset_mode=mode, dt=0.01)
     result = evaluate_policy(many, reaches("green"), config)
     assert set(result) == KEYS | {"categories", "following"}
     assert set(result["categories"]) == set(COLORS)
@@ -256,7 +257,7 @@ def test_episodes_are_counted_by_what_was_asked_for(mode: str) -> None:
         wrong = {} if color == "green" else {"wrong_object": len(mine)}
         assert found["failure_stages"] == wrong
     assert result["success_rate"] == result["categories"]["green"]["n_episodes"] / 16
-    one = make_env("reach_color", cameras=[], dt=0.005)
+    one = make_env("reach_color", cameras=[], dt=0.01)
     assert evaluate_policy(one, reaches("green"), config) == result
 
 
@@ -265,7 +266,7 @@ def test_a_task_may_say_success_in_numbers(kind: Any, monkeypatch: Any) -> None:
     from simscaleai.sim.tasks.reach import Reach
 
     config = EvalConfig(n_episodes=4, max_steps=60, seed=3)
-    env = make_env("reach", cameras=[], dt=0.005)
+    env = make_env("reach", cameras=[], dt=0.01)
     expert = half_hearted(env.task.expert())
     wanted = evaluate_policy(rows("reach", 2), expert, config)
     measured = Reach.info
@@ -277,7 +278,7 @@ def test_a_task_may_say_success_in_numbers(kind: Any, monkeypatch: Any) -> None:
         },
     )
     assert evaluate_policy(rows("reach", 2), expert, config) == wanted
-    one = make_env("reach", cameras=[], dt=0.005)
+    one = make_env("reach", cameras=[], dt=0.01)
     act = lambda obs: expert({k: v[None] for k, v in obs.items()})[0]  # noqa: E731
     assert evaluate_policy(one, act, config) == wanted
 
@@ -286,7 +287,7 @@ def test_a_task_may_say_success_in_numbers(kind: Any, monkeypatch: Any) -> None:
 
 
 def test_unstable_physics_is_a_failure_with_a_stage_of_its_own() -> None:
-    env = make_env("reach", cameras=[], dt=0.005)
+    env = make_env("reach", cameras=[], dt=0.01)
     steps = []  # since the beginning; the first two episodes take eight
 
     def act(obs: dict[str, np.ndarray]) -> np.ndarray:

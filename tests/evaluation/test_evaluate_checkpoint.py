@@ -24,7 +24,7 @@ from simscaleai.storage.checkpoint import save_checkpoint
 
 
 def rows(name: str, n: int, **settings: Any) -> Any:
-    return make_vec_env(name, n, autoreset_mode="disabled", dt=0.005, **settings)
+    return make_vec_env(name, n, autoreset_mode="disabled", dt=0.01, **settings)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def checkpoint(tmp_path: Path) -> Callable[..., Path]:
     """An untrained policy for reach, as a training run leaves it."""
 
     def write(contract: bool = True, name: str = "bc", **kwargs: Any) -> Path:
-        about = make_env("reach", cameras=[], dt=0.005, max_episode_steps=20).contract
+        about = make_env("reach", cameras=[], dt=0.01, max_episode_steps=20).contract
         spec = ObsSpec(about.obs_shapes, about.obs_dtypes)
         torch.manual_seed(0)
         model = create_model(name, state_dim=20, **(kwargs or {"hidden_dim": 16, "n_layers": 1}))
@@ -94,7 +94,7 @@ class Listener(nn.Module):
 
 def test_each_row_is_told_its_own_sentence(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(registry._models, "_entries", {"test-listener": Listener})
-    contract = make_env("reach_color", cameras=[], dt=0.005, max_episode_steps=30).contract
+    contract = make_env("reach_color", cameras=[], dt=0.01, max_episode_steps=30).contract
     policy = ModelPolicy(create_model("test-listener"), contract=contract)
     payload = {"policy": policy.description(), "weights": dict(policy.state_dict())}
     path = save_checkpoint(tmp_path / "final.pt", payload)

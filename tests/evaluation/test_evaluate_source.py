@@ -35,7 +35,7 @@ def result(index: int, success: bool = True) -> EpisodeResult:
 def short(monkeypatch: pytest.MonkeyPatch) -> PolicySource:
     """The random policy, whose episodes take 12 steps, also for `evaluate_source`."""
     source = find_policy_source("random", "reach")
-    source = replace(source, config=replace(source.config, max_episode_steps=12, dt=0.005))
+    source = replace(source, config=replace(source.config, max_episode_steps=12, dt=0.01))
     monkeypatch.setattr(
         "simscaleai.evaluation.evaluate_source.find_policy_source", lambda *args: source
     )

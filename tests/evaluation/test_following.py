@@ -68,7 +68,7 @@ def test_shares_and_scenes_add_up() -> None:
 
 @pytest.mark.parametrize("name", ["reach_color", "pick_place_color"])
 def test_the_expert_follows_every_instruction(name: str) -> None:
-    envs = make_vec_env(name, 6, autoreset_mode="disabled", dt=0.005)
+    envs = make_vec_env(name, 6, autoreset_mode="disabled", dt=0.01)
     # the way to an object is enough here
     config = EvalConfig(n_episodes=4, max_steps=20, every_instruction=True)
     found = evaluate_policy(envs, envs.task.expert(), config)
@@ -82,7 +82,7 @@ def test_the_expert_follows_every_instruction(name: str) -> None:
 def test_a_policy_that_ignores_the_instruction_passes_no_scene() -> None:
     config = EvalConfig(n_episodes=4, max_steps=20, every_instruction=True)
     green = goes_to(lambda obs: obs["green_pos"])
-    envs = make_vec_env("reach_color", 4, autoreset_mode="same_step", dt=0.005)
+    envs = make_vec_env("reach_color", 4, autoreset_mode="same_step", dt=0.01)
     found = evaluate_policy(envs, green, config)["following"]
     # asked for three colors, it is right once in each of 4 scenes
     assert {k: (v["count"], v["n"]) for k, v in found.items()} == {
@@ -92,14 +92,14 @@ def test_a_policy_that_ignores_the_instruction_passes_no_scene() -> None:
         "strict": (0, 4),
         "strict_success": (0, 4),
     }
-    one = make_env("reach_color", cameras=[], dt=0.005)
+    one = make_env("reach_color", cameras=[], dt=0.01)
     assert evaluate_policy(one, green, config)["following"] == found
     # and afterwards episodes ask for what their seed draws
     assert one.task._asked is None and envs.task._asked is None
 
 
 def test_the_first_object_counts_and_staying_away_is_none() -> None:
-    envs = make_vec_env("reach_color", 1, autoreset_mode="disabled", dt=0.005)
+    envs = make_vec_env("reach_color", 1, autoreset_mode="disabled", dt=0.01)
     envs.task.ask("red")
     envs.reset(seed=0)
     info: Any = {}
@@ -168,7 +168,7 @@ class Greenish(nn.Module):
 
 def test_the_command_prints_and_writes_it(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.setattr(registry._models, "_entries", {"test-greenish": Greenish})
-    contract = make_env("reach_color", cameras=[], dt=0.005, max_episode_steps=25).contract
+    contract = make_env("reach_color", cameras=[], dt=0.01, max_episode_steps=25).contract
     policy = ModelPolicy(create_model("test-greenish"), contract=contract)
     payload = {"policy": policy.description(), "weights": dict(policy.state_dict())}
     path = save_checkpoint(tmp_path / "final.pt", payload)

@@ -290,10 +290,10 @@ def test_a_vector_environment_that_takes_one_seed() -> None:
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_our_environment_is_the_same_in_gymnasiums_vectors(mode: AutoresetMode) -> None:
     config = EvalConfig(n_episodes=3, max_steps=20, seed=1)
-    expert = make_vec_env("reach", 1, dt=0.005).task.expert()
+    expert = make_vec_env("reach", 1, dt=0.01).task.expert()
 
     def make() -> Any:
-        return make_env("reach", cameras=[], dt=0.005)
+        return make_env("reach", cameras=[], dt=0.01)
 
     wanted = evaluate_policy(make(), expert, config)
     found = evaluate_policy(SyncVectorEnv([make] * 2, autoreset_mode=mode), expert, config)

@@ -27,7 +27,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def short(*args: Any) -> Source:
         source = find_policy_source(*args)
-        return replace(source, config=replace(source.config, max_episode_steps=40, dt=0.005))
+        return replace(source, config=replace(source.config, max_episode_steps=40, dt=0.01))
 
     monkeypatch.setattr(stress, "find_policy_source", short)
 

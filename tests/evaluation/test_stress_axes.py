@@ -21,7 +21,7 @@ LOOKS = ("camera", "light", "colors", "image")  # axes that only images show
 
 
 def make(axis: str = "", level: float = 0.0, name: str = "pick_place_color", **given: Any) -> Any:
-    settings = {"autoreset_mode": "disabled", "dt": 0.005, "cameras": CAMERAS, **given}
+    settings = {"autoreset_mode": "disabled", "dt": 0.01, "cameras": CAMERAS, **given}
     env = make_vec_env(name, len(SEEDS), **settings)
     if axis:
         perturb(env, AXES[axis].perturbation(level))

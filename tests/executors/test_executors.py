@@ -187,7 +187,7 @@ SETTINGS = {
     "policy_type": "scripted",
     "noise": 0.3,
     "max_steps": 30,
-    "env_kwargs": {"dt": 0.005},
+    "env_kwargs": {"dt": 0.01},
     "show_progress": False,
 }
 

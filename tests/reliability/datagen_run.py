@@ -8,12 +8,12 @@ from simscaleai.datagen import generate_dataset, shards
 
 SETTINGS = {
     "env_name": "reach",
-    "n_episodes": 96,
+    "n_episodes": 64,
     "policy_type": "scripted",
     "noise": 0.3,
     "max_steps": 30,
     "num_envs": 8,
-    "env_kwargs": {"dt": 0.005},
+    "env_kwargs": {"dt": 0.01},
     "show_progress": False,
 }
 

@@ -53,7 +53,8 @@ def test_content_is_the_same_for_any_width_and_number_of_workers(tmp_path, env_n
         "policy_type": "scripted",
         "noise": 0.2,
         "max_steps": 30,
-        "env_kwargs": {"dt": 0.005},
+        "next_obs": True,
+        "env_kwargs": {"dt": 0.01},
         "show_progress": False,
     }
     hashes = {}

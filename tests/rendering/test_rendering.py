@@ -26,7 +26,7 @@ from simscaleai.rendering.render_state import RenderState, extrinsics, intrinsic
 from simscaleai.sim import CameraConfig, make_env, make_vec_env
 from simscaleai.sim.batch_sim import BatchSim
 
-pytest.importorskip("mujoco_warp", reason="the ray tracer is not installed")
+pytest.importorskip("warp", reason="the ray tracer is not installed")
 
 FRONT = CameraConfig("front_cam", 48, 32, fov=40)
 OVERHEAD = CameraConfig("overhead_cam", 32, 32, fov=29)
@@ -327,6 +327,7 @@ SHAPES = """
 
 def test_the_tracer_draws_as_that_of_mujoco_warp() -> None:
     """An independent tracer, over all shapes, lights and materials that ours knows."""
+    pytest.importorskip("mujoco_warp")
     model = mujoco.MjModel.from_xml_string(SHAPES)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
@@ -350,6 +351,7 @@ def test_the_tracer_draws_as_that_of_mujoco_warp() -> None:
 
 
 def test_what_the_tracer_does_not_know_is_drawn_by_mujoco_warp() -> None:
+    pytest.importorskip("mujoco_warp")
     ball = '<geom type="sphere" size=".3" pos="0 0 .3" material="grid"/></worldbody>'
     model = mujoco.MjModel.from_xml_string(SHAPES.replace("</worldbody>", ball))
     data = mujoco.MjData(model)

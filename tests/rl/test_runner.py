@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,16 +26,30 @@ def config(**changes: object) -> RLConfig:
         "name": "a",
         "num_envs": 4,
         "agent": {"name": "ppo", **agent},
-        "env": {"max_episode_steps": 6},
+        "env": {"max_episode_steps": 6, "dt": 0.01},
     }
     values |= {"eval_every": 2, "eval_episodes": 3, "use_tensorboard": False} | changes
     return RLConfig(**values, show_progress=False)  # type: ignore[arg-type]
 
 
-def test_a_run_leaves_its_agents_and_numbers(tmp_path: Path, monkeypatch) -> None:
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A folder with `runs/a` of `config()`, and what the run returned."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return folder, train_agent(config())
+
+
+@pytest.fixture
+def after_a_run(finished: tuple[Path, Any], tmp_path: Path, monkeypatch: Any) -> None:
+    """A working directory with a copy of it."""
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    done = train_agent(config())
-    folder = tmp_path / "runs/a"
+
+
+def test_a_run_leaves_its_agents_and_numbers(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, done = finished[0] / "runs/a", finished[1]
     names = {"best.pt", "last.pt", "final.pt", "metrics.jsonl", "config.yaml", "run_info.json"}
     assert {p.name for p in folder.iterdir()} == names
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -43,9 +59,8 @@ def test_a_run_leaves_its_agents_and_numbers(tmp_path: Path, monkeypatch) -> Non
     assert policy.contract is not None and policy.contract.env_name == "reach"
 
 
-def test_a_run_goes_on_and_an_old_one_is_moved_aside(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    train_agent(config())
+@pytest.mark.usefixtures("after_a_run")
+def test_a_run_goes_on_and_an_old_one_is_moved_aside() -> None:
     longer = config(resume_from="auto")
     longer.agent["total_timesteps"] = 160
     assert train_agent(longer)["timesteps"] == 160
@@ -125,15 +140,14 @@ def test_going_on_from_an_older_agent_moves_the_later_ones_aside(
     assert agents("runs/b")["best.pt"] == 96  # of what this folder has seen, the best
 
 
-def test_every_other_setting_is_named_and_nothing_changed(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    train_agent(config(eval_every=0))
+@pytest.mark.usefixtures("after_a_run")
+def test_every_other_setting_is_named_and_nothing_changed() -> None:
     before = {p: p.read_bytes() for p in Path("runs/a").iterdir()}
     short = {"max_episode_steps": 9, "dt": 0.005}
     for changes, agent, message in (
         ({"reward": "sparse"}, {}, ["reward is sparse, and default there"]),
         ({"reward": {"success": 2.0}}, {}, ["reward is {'success': 2.0}"]),
-        ({"env": short}, {}, ["max_episode_steps is 9, and 6", "dt is 0.005, and 0.002"]),
+        ({"env": short}, {}, ["max_episode_steps is 9, and 6", "dt is 0.005, and 0.01"]),
         ({"env_name": "reach_color", "num_envs": 8}, {}, ["env_name is", "num_envs is 8, and 4"]),
         ({"seed": 4}, {"gamma": 0.5}, ["agent.seed is 4, and 0", "agent.gamma is 0.5, and 0.99"]),
     ):
@@ -145,17 +159,15 @@ def test_every_other_setting_is_named_and_nothing_changed(tmp_path: Path, monkey
     assert {p: p.read_bytes() for p in Path("runs/a").iterdir()} == before
 
 
-def test_what_does_not_decide_the_result_may_differ(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    train_agent(config())
+@pytest.mark.usefixtures("after_a_run")
+def test_what_does_not_decide_the_result_may_differ() -> None:
     other = config(resume_from="auto", eval_every=1, eval_episodes=2, num_threads=1)
     other.agent |= {"total_timesteps": 128, "log_every": 1}
     assert train_agent(other)["timesteps"] == 128
 
 
-def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    train_agent(config())
+@pytest.mark.usefixtures("after_a_run")
+def test_a_folder_that_is_in_use_is_left_alone() -> None:
     before = agents()
     with RunLock(Path("runs/a")):
         for resume_from in (None, "auto"):
@@ -180,13 +192,12 @@ def test_the_final_agent_replaces_nothing_else(tmp_path: Path, monkeypatch) -> N
         train_agent(config(name="../b"))
 
 
-def test_mistakes_are_named_together(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("after_a_run")
+def test_mistakes_are_named_together() -> None:
     wrong = config(num_envs=0)
     wrong.agent["gamma"] = 2.0
     with pytest.raises(UserError, match=r"num_envs is 0.*gamma is 2\.0"):
         train_agent(wrong)
-    train_agent(config())
     other = config(resume_from="runs/a/final.pt")
     other.agent["hidden_dim"] = 32
     with pytest.raises(UserError, match=r"hidden_dim is 32, and 16 there"):

@@ -46,11 +46,15 @@ def layout(request) -> str:
     return request.param
 
 
+def written(path: Path, layout: str) -> Path:
+    for i in range(len(LENGTHS)):
+        write(path, i, frames(i), **OPTIONS[layout])
+    return path
+
+
 @pytest.fixture
 def path(tmp_path, layout) -> Path:
-    for i in range(len(LENGTHS)):
-        write(tmp_path / "x.h5", i, frames(i), **OPTIONS[layout])
-    return tmp_path / "x.h5"
+    return written(tmp_path / "x.h5", layout)
 
 
 def reader(path: Path, episodes=(0, 2, 3)) -> StepReader:
@@ -71,17 +75,17 @@ def test_rows_in_any_order(path, layout):
         np.testing.assert_array_equal(rows.read_all(threads), everything)
 
 
-def _first(rows: StepReader, results) -> None:
-    results.put((os.getpid(), rows.read(np.array([4, 0]))))
+def _first(readers: list[StepReader], results) -> None:
+    results.put((os.getpid(), [rows.read(np.array([4, 0])) for rows in readers]))
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_other_processes_open_the_file_themselves(path, method):
-    rows = reader(path)
-    expected = rows.read(np.array([4, 0]))  # a handle is open here now
+def test_other_processes_open_the_file_themselves(tmp_path, method):
+    readers = [reader(written(tmp_path / f"{layout}.h5", layout)) for layout in OPTIONS]
+    expected = [rows.read(np.array([4, 0])) for rows in readers]  # handles are open here now
     context = multiprocessing.get_context(method)
     results = context.SimpleQueue()
-    process = context.Process(target=_first, args=(rows, results))
+    process = context.Process(target=_first, args=(readers, results))
     process.start()
     pid, found = results.get()
     process.join()

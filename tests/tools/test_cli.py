@@ -210,7 +210,8 @@ def test_the_loop(capsys, tmp_path, monkeypatch) -> None:
     assert [len(found["episodes"]), found["seed"]] == [3, 1]
     assert all("never_reached" in out for e in found["episodes"] if not e["success"])
 
-    code, _, err = run(capsys, "eval", "checkpoints/final.pt", "--randomize", "--output", "random")
+    words = ["eval", "checkpoints/final.pt", "--n-episodes", "2", "--randomize"]
+    code, _, err = run(capsys, *words, "--output", "random")
     assert code == 0, err
     assert json.loads(Path("random/eval_info.json").read_text())["randomize"] == "default"
 

@@ -137,7 +137,7 @@ def test_a_large_matrix_is_left_to_the_user(train):
 def test_actions_beyond_one_are_learned_and_acted_in_their_range(train, model, capfd):
     eef = RNG.uniform(-1, 1, (STEPS, 2))
     actions = eef * (50, 0.5)
-    policy = train({"eef": eef}, model, actions=actions, max_steps=200, lr=1e-2, show_progress=True)
+    policy = train({"eef": eef}, model, actions=actions, max_steps=80, lr=2e-2, show_progress=True)
     assert "Actions leave [-1, 1]" in capfd.readouterr().err
     policy.reset(np.ones(STEPS, bool), range(STEPS))
     acted = policy.act({"eef": eef.astype(np.float32)})

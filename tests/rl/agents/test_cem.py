@@ -21,11 +21,11 @@ from simscaleai.sim import make_vec_env
 
 
 def envs(n: int = 4, **settings: object):
-    return make_vec_env("reach", n, autoreset_mode="same_step", max_episode_steps=10, **settings)
+    return make_vec_env("reach", n, autoreset_mode="same_step", max_episode_steps=10, dt=0.01, **settings)
 
 
 def test_it_learns_reach() -> None:
-    config = CEMConfig(n_steps=25, total_timesteps=64 * 25 * 20, relative_positions=True)
+    config = CEMConfig(n_steps=25, total_timesteps=64 * 25 * 14, relative_positions=True)
     config.state_keys = ["ee_pos", "target_pos"]
     env = make_vec_env(
         "reach", 64, autoreset_mode="same_step", max_episode_steps=25, dt=0.01, reward="default"

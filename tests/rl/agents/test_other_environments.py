@@ -102,7 +102,8 @@ def test_it_acts_in_the_box_in_training_and_afterwards(
 def test_it_learns_where_the_box_is_wide() -> None:
     """The best action is the upper bound, 50: after some updates the mean is far on the way."""
     env = Env(acting=spaces.Box(0, 50, (2,), np.float32))
-    agent = PPOAgent(3, 2, small(n_steps=64, total_timesteps=1024, lr=0.03, entropy_coef=0.0))
+    settings = {"n_steps": 64, "total_timesteps": 384, "batch_size": 32, "n_epochs": 3}
+    agent = PPOAgent(3, 2, small(**settings, lr=0.1, entropy_coef=0.0))
     agent.train(env)
     assert agent.predict(np.zeros(3)).mean() > 40  # 25 at the start
 
@@ -148,7 +149,7 @@ def test_other_actions_than_before_are_refused(tmp_path: Path) -> None:
 def test_observations_of_any_structure(space: Any, width: int, mode: AutoresetMode | None) -> None:
     make = [lambda: Env(space)] * 2
     env = make[0]() if mode is None else SyncVectorEnv(make, autoreset_mode=mode)
-    agent = PPOAgent(width, 2, small(total_timesteps=32))
+    agent = PPOAgent(width, 2, small(n_steps=8, n_epochs=1, total_timesteps=16))
     agent.train(env)
     one, many = make[0]().reset(seed=0)[0], env.reset(seed=0)[0]
     assert agent.predict(one).shape == (2,)

@@ -21,7 +21,7 @@ from simscaleai.tools.cli import main
 def evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> Any:
     """Run `simscale eval` with further words on an untrained policy; (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
-    contract = make_env("reach", cameras=[], dt=0.005, max_episode_steps=3).contract
+    contract = make_env("reach", cameras=[], dt=0.01, max_episode_steps=3).contract
     spec = ObsSpec(contract.obs_shapes, contract.obs_dtypes)
     statistics = {"state": Statistics.of(torch.randn(50, 20))}
     model = create_model("bc", state_dim=20, hidden_dim=16, n_layers=1)
