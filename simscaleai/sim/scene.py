@@ -89,7 +89,7 @@ def _is_bundled(path: Path) -> bool:
     return path.parent == ASSETS
 
 
-@lru_cache(maxsize=8)  # a few MB each
+@lru_cache(maxsize=16)  # a few MB each; every task with every robot
 def _compiled_once(path: Path, robot: Robot | None) -> mujoco.MjModel:
     """Do what `_compiled` does, once for many environments; callers change copies of the model."""
     return _compiled(path, robot, {})

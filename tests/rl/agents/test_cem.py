@@ -21,7 +21,9 @@ from simscaleai.sim import make_vec_env
 
 
 def envs(n: int = 4, **settings: object):
-    return make_vec_env("reach", n, autoreset_mode="same_step", max_episode_steps=10, dt=0.01, **settings)
+    return make_vec_env(
+        "reach", n, autoreset_mode="same_step", max_episode_steps=10, dt=0.01, **settings
+    )
 
 
 def test_it_learns_reach() -> None:
