@@ -39,6 +39,7 @@ from simscaleai.datagen.recipe import differences
 from simscaleai.datagen.rewriting import source_hash
 from simscaleai.datagen.unfinished import Interrupted, made_before, other_run
 from simscaleai.errors import ExistingFileError, UserError
+from simscaleai.executors.main_module import end_if_imported_by_worker
 from simscaleai.json_types import JsonDict
 from simscaleai.rollout.policies import policy_sha256, resolve_policy
 from simscaleai.sim.factory import make_vec_env
@@ -111,6 +112,7 @@ def dagger(
         dataset, or `resume` meets other arguments.
       Interrupted: Ctrl-C.
     """
+    end_if_imported_by_worker()
     began = time.perf_counter()
     if rounds < 1:
         raise UserError(f"rounds is {rounds}; at least 1 is allowed.")

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from simscaleai.contract import EnvContract
-from simscaleai.datagen.progress_bar import ProgressBar
+from simscaleai.datagen.progress_bar import EpisodeCounts, ProgressBar
 from simscaleai.datagen.shard_file import write_shard_file
-from simscaleai.datagen.worker_pool import Progress
 from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.atomic import atomic_path
@@ -101,7 +100,7 @@ class DatasetOutput:
           UserError: a folder of shards cannot hold them, or the disk is full.
         """
         with ProgressBar(len(about.lengths), show=show) as bar:
-            bar.start(())
+            bar.start()
             counted = _counted(episodes, bar)
             made = (
                 self._write_file(counted, about)
@@ -176,7 +175,7 @@ class DatasetOutput:
 def _counted(episodes: Iterable[Episode], bar: ProgressBar) -> Iterator[Episode]:
     for episode in episodes:
         yield episode
-        bar.add(Progress(1, int(episode.success), 1, len(episode)))
+        bar.add(EpisodeCounts(1, int(episode.success), 1))
 
 
 def _check_splits(splits: Mapping[str, Sequence[int]], count: int) -> None:

@@ -4,37 +4,61 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 from simscaleai.datagen.attempts import TooFewSuccesses, most_attempts, too_few
-from simscaleai.datagen.progress_bar import ProgressBar
+from simscaleai.datagen.file_task import FileTask
+from simscaleai.datagen.finished_episodes import FinishedEpisodes
+from simscaleai.datagen.job import Job
+from simscaleai.datagen.progress_bar import EpisodeCounts, ProgressBar
 from simscaleai.datagen.recipe import Recipe
-from simscaleai.datagen.shards import EpisodeSummary, ShardFolder
-from simscaleai.datagen.worker_pool import Job, Worker, WorkerPool
+from simscaleai.datagen.shards import EpisodeSummary
+from simscaleai.datagen.worker import kept_worker
+from simscaleai.executors import Executor, InProcess, choose_executor
+from simscaleai.rollout.registered import Registered
 
 
 def run_rounds(
-    job: Job, recipe: Recipe, workers: int, folder: ShardFolder, bar: ProgressBar
-) -> dict[int, EpisodeSummary]:
-    """Run the missing episodes in rounds; return the summaries of all finished ones."""
-    finished = folder.finished()
-    bar.start(finished.values())
-    pool: Worker | WorkerPool | None = None
+    job: Job,
+    registered: Registered,
+    recipe: Recipe,
+    workers: int,
+    finished: FinishedEpisodes,
+    bar: ProgressBar,
+) -> None:
+    """Run the episodes that are missing among the finished ones, in rounds, until none is."""
+    bar.start(EpisodeCounts.of(finished.summaries.values()))
+    place, executor = finished.folder.path.absolute(), None
     try:
-        while todo := _missing(recipe, finished):
+        while todo := _missing(recipe, finished.summaries):
+            task = FileTask(job, registered, place, todo, min(workers, len(todo)))
             # kept for later rounds: starting processes takes longer than a few replacements
-            if pool is None:
-                crew = min(workers, len(todo))
-                pool = Worker(job) if crew == 1 else WorkerPool(job, crew)
-            pool.run(todo, bar.add)
-            finished = folder.finished()
-            assert all(i in finished for i in todo)
+            if executor is None:
+                executor = choose_executor(
+                    None, workers, task.count, place, needs_main=registered.needs_main
+                )
+            _run(task, executor, finished, bar)
+            assert all(i in finished.summaries for i in todo)
     except TooFewSuccesses:
-        folder.remove()  # the same attempts would fail again
+        finished.folder.remove()  # the same attempts would fail again
         raise
-    finally:
-        if pool is not None:
-            pool.close()
-    return finished
+    finally:  # after Ctrl-C too: workers must not write to a folder that is unlocked
+        if executor is not None:
+            executor.close()
+        kept_worker.close()
+
+
+def _run(task: FileTask, executor: Executor, finished: FinishedEpisodes, bar: ProgressBar) -> None:
+    """Run the chunks of a task; the bar moves with each episode of this process, or part of another one."""
+    items = range(task.count)
+    if isinstance(executor, InProcess):
+        for _ in executor.run(partial(task, report=bar.add), items):
+            pass
+        finished.update()
+        return
+    with finished.shown_by(bar):
+        for _ in executor.run(task, items):
+            pass
 
 
 def _missing(recipe: Recipe, finished: Mapping[int, EpisodeSummary]) -> list[int]:

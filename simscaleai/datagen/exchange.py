@@ -12,9 +12,8 @@ from pathlib import Path
 
 from simscaleai.convert import converted
 from simscaleai.datagen.dataset_output import DatasetOutput, NewDataset
-from simscaleai.datagen.progress_bar import ProgressBar
+from simscaleai.datagen.progress_bar import EpisodeCounts, ProgressBar
 from simscaleai.datagen.subtasks import SubtaskFinder
-from simscaleai.datagen.worker_pool import Progress
 from simscaleai.errors import UserError, unknown_name
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.atomic_folder import atomic_folder
@@ -72,7 +71,7 @@ def export_dataset(
         atomic_folder(output, marker=_MARKERS[format], overwrite=overwrite) as temporary,
         ProgressBar(len(data), show=show_progress) as bar,
     ):
-        bar.start(())
+        bar.start()
         # subtasks need the simulator, which other exports do without
         finder = SubtaskFinder(data) if subtasks else None
         writer: LeRobotWriter | ZarrWriter
@@ -83,7 +82,7 @@ def export_dataset(
                 writer = LeRobotWriter(
                     data, temporary, video=video, fps=fps, subtasks=finder.find if finder else None
                 )
-            writer.write(lambda steps: bar.add(Progress(1, 0, 1, steps)))
+            writer.write(lambda steps: bar.add(EpisodeCounts(1, 0, 1)))
         finally:
             if finder is not None:
                 finder.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import mujoco
@@ -11,8 +12,9 @@ import numpy as np
 
 from simscaleai.contract import EnvContract
 from simscaleai.convert import plain
+from simscaleai.datagen.job import Job
 from simscaleai.datagen.recipe import Recipe, model_sha256
-from simscaleai.datagen.worker_pool import Job, make_env
+from simscaleai.datagen.worker import make_env
 from simscaleai.errors import UserError
 from simscaleai.json_types import JsonDict
 from simscaleai.memory import require_memory
@@ -20,6 +22,8 @@ from simscaleai.rollout.policies import policy_sha256
 from simscaleai.sim.scene_cameras import scene_cameras
 
 RECORDER_BYTES = 512 * 2**20  # of the observations of all unfinished episodes of one worker
+_EPISODE_BYTES = 500  # of an episode's summary, in memory while others run
+_WORKER_BYTES = 60 * 2**20  # of a process that has imported the package, before it steps anything
 
 
 def make_recipe(job: Job, n_episodes: int, valid_fraction: float) -> Recipe:
@@ -68,32 +72,44 @@ def _check_labels(job: Job, env: Any) -> None:
         )
 
 
-def noted_cameras(cameras: Sequence[str], image_size: int, more: bool) -> JsonDict:
-    """Return the cameras that a dataset of states notes; UserError for images that training cannot draw."""
-    if more:
-        raise UserError(
-            "states_only records no images, and training draws color; leave out depth and segmentation, and"
-            " draw them with `simscale render`."
-        )
-    return {"cameras": list(cameras), "image_size": image_size} if cameras else {}
+@dataclass(frozen=True)
+class Images:
+    """What images are recorded; see `generate_dataset`."""
+
+    cameras: Sequence[str]
+    size: int
+    depth: bool
+    segmentation: bool
 
 
 def env_settings(
-    env_name: str,
-    env_kwargs: Mapping[str, Any] | None,
-    cameras: Sequence[str],
-    image_size: int,
-    depth: bool,
-    segmentation: bool,
-) -> JsonDict:
-    """Return `env_kwargs` with the settings of the named cameras."""
-    settings: JsonDict = plain(env_kwargs or {})
-    if not cameras:
-        if depth or segmentation:
+    env_name: str, env_kwargs: Mapping[str, Any], images: Images, states_only: bool
+) -> tuple[JsonDict, JsonDict]:
+    """Return the settings of the environment, and with `states_only` which cameras the dataset notes.
+
+    Raises:
+      UserError: the scene has no such camera, or images are asked for that nobody will draw.
+    """
+    settings: JsonDict = plain(env_kwargs)
+    more = images.depth or images.segmentation
+    if not images.cameras:
+        if more:
             raise UserError("depth and segmentation need cameras; name some with cameras.")
-        return settings
-    settings["cameras"] = scene_cameras(env_name, cameras, image_size, **settings)
-    return {**settings, "observe_depth": depth, "observe_segmentation": segmentation}
+        return settings, {}
+    found = scene_cameras(env_name, images.cameras, images.size, **settings)
+    if states_only:
+        if more:
+            raise UserError(
+                "states_only records no images, and training draws color; leave out depth and segmentation,"
+                " and draw them with `simscale render`."
+            )
+        return settings, {"cameras": list(images.cameras), "image_size": images.size}
+    settings["cameras"] = found
+    return {
+        **settings,
+        "observe_depth": images.depth,
+        "observe_segmentation": images.segmentation,
+    }, {}
 
 
 def check_arguments(
@@ -115,6 +131,12 @@ def check_arguments(
     wrong = [rule for rule, holds in rules.items() if not holds]
     if wrong:
         raise UserError("Out of range: " + ", ".join(wrong) + ".")
+
+
+def check_memory(n_episodes: int, workers: int) -> None:
+    """Raise UserError if so many episodes, or worker processes of this machine, do not fit in memory."""
+    require_memory(_EPISODE_BYTES * n_episodes, f"n_episodes={n_episodes}", "make several datasets")
+    require_memory(_WORKER_BYTES * min(workers, n_episodes), f"workers={workers}")
 
 
 def affordable_envs(num_envs: int, environment: EnvContract, max_steps: int) -> int:

@@ -28,31 +28,29 @@ from simscaleai.contract import EnvContract
 from simscaleai.convert import converted
 from simscaleai.datagen.episode_rounds import run_rounds
 from simscaleai.datagen.finalize import finalize
+from simscaleai.datagen.finished_episodes import FinishedEpisodes
 from simscaleai.datagen.generation_plan import (
+    Images,
     affordable_envs,
     check_arguments,
+    check_memory,
     env_settings,
     make_recipe,
-    noted_cameras,
 )
+from simscaleai.datagen.job import Job
 from simscaleai.datagen.progress_bar import ProgressBar
 from simscaleai.datagen.recipe import Recipe
 from simscaleai.datagen.shard_task import ShardTask
 from simscaleai.datagen.sharded_output import generate_shards
 from simscaleai.datagen.shards import ShardFolder
-from simscaleai.datagen.spawn import end_if_imported_by_worker
 from simscaleai.datagen.unfinished import begin, keep_finished
-from simscaleai.datagen.worker_pool import Job
 from simscaleai.errors import UserError
 from simscaleai.executors import Executor, choose_executor
 from simscaleai.executors.executor import num_cpus
+from simscaleai.executors.main_module import end_if_imported_by_worker
 from simscaleai.json_types import JsonDict
-from simscaleai.memory import require_memory
 from simscaleai.rollout.policies import resolve_policy
 from simscaleai.rollout.registered import Registered
-
-_EPISODE_BYTES = 500  # of an episode's summary, in memory while others run
-_WORKER_BYTES = 60 * 2**20  # of a process that has imported the package, before it steps anything
 
 
 @converted
@@ -140,14 +138,9 @@ def generate_dataset(
     end_if_imported_by_worker()
     began = time.perf_counter()
     output = _output(output_path, shard_episodes, executor)
-    folder = ShardFolder(output)
     given = {**(env_kwargs or {}), **({} if robot is None else {"robot": robot})}
-    settings = env_settings(env_name, given, cameras, image_size, depth, segmentation)
-    noted: JsonDict = {}
-    if states_only:
-        # the first settings have checked the cameras; the episodes are run without any
-        noted = noted_cameras(cameras, image_size, depth or segmentation)
-        settings = env_settings(env_name, given, (), image_size, False, False)
+    images = Images(cameras, image_size, depth, segmentation)
+    settings, noted = env_settings(env_name, given, images, states_only)
     job = Job(
         env_name=env_name,
         env_kwargs=settings,
@@ -159,53 +152,53 @@ def generate_dataset(
         only_success=only_success,
         num_envs=num_envs,
         num_threads=0 if workers <= 1 else max(1, num_cpus() // workers),
-        folder=folder.path,
         next_obs=next_obs,
         expert_labels=expert_labels,
         switch_instructions=switch_instructions,
     )
     # all that can be wrong is found before the first file is written, or an old one replaced
     check_arguments(job, n_episodes, valid_fraction, workers, shard_episodes)
-    require_memory(_EPISODE_BYTES * n_episodes, f"n_episodes={n_episodes}", "make several datasets")
     # workers of an executor may be other machines, whose memory is not known here
-    if shard_episodes is None or executor is None:
-        require_memory(_WORKER_BYTES * min(workers, n_episodes), f"workers={workers}")
-    # raises for what other processes cannot have: here, before files are touched
+    check_memory(n_episodes, workers if shard_episodes is None or executor is None else 0)
+    # raises for what other processes cannot have
     registered = job.registered() if workers > 1 or executor else Registered()
     recipe = replace(make_recipe(job, n_episodes, valid_fraction), render=noted)
     environment = EnvContract.from_dict(recipe.environment)
     job = replace(job, num_envs=affordable_envs(num_envs, environment, max_steps))
-    if shard_episodes is not None:
+    how = {"resume": resume, "overwrite": overwrite, "show": show_progress}
+    if shard_episodes is None:
+        made = _make_file(job, registered, recipe, workers, output, **how)
+    else:
         task = ShardTask(job, registered, recipe, output.absolute(), shard_episodes)
         engine = choose_executor(
             executor, workers, task.count, task.folder, needs_main=registered.needs_main
         )
-        statistics = generate_shards(
-            task, engine, resume=resume, overwrite=overwrite, show=show_progress
-        )
-        return {**statistics, "output_path": str(output), "seconds": time.perf_counter() - began}
-    made = begin(folder, recipe.to_dict(), resume=resume, overwrite=overwrite)
-    resumed = n_episodes
-    if made is None:
-        made, resumed = _make_file(job, recipe, workers, folder, show_progress)
-    return {
-        **made,
-        "output_path": str(output),
-        "file_size_mb": output.stat().st_size / 1e6,
-        "resumed_episodes": resumed,
-        "seconds": time.perf_counter() - began,
-    }
+        made = generate_shards(task, engine, **how)
+    return {**made, "output_path": str(output), "seconds": time.perf_counter() - began}
 
 
 def _make_file(
-    job: Job, recipe: Recipe, workers: int, folder: ShardFolder, show: bool
-) -> tuple[JsonDict, int]:
-    """Run what is missing and write the file; return its statistics, and how many episodes were there."""
-    with keep_finished(folder), ProgressBar(recipe.n_episodes, show=show) as bar:
-        resumed = len(folder.finished())  # before this run adds its own
-        finished = run_rounds(job, recipe, workers, folder, bar)
-        bar.writing()
-        return finalize(recipe, folder, finished), resumed
+    job: Job,
+    registered: Registered,
+    recipe: Recipe,
+    workers: int,
+    output: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+    show: bool,
+) -> JsonDict:
+    """Run what is missing and write the file, unless it is complete; return its statistics."""
+    folder, resumed = ShardFolder(output), recipe.n_episodes
+    made = begin(folder, recipe.to_dict(), resume=resume, overwrite=overwrite)
+    if made is None:
+        with keep_finished(folder), ProgressBar(recipe.n_episodes, show=show) as bar:
+            finished = FinishedEpisodes(folder)
+            resumed = len(finished.summaries)  # before this run adds its own
+            run_rounds(job, registered, recipe, workers, finished, bar)
+            bar.writing()
+            made = finalize(recipe, folder, finished.summaries)
+    return {**made, "file_size_mb": output.stat().st_size / 1e6, "resumed_episodes": resumed}
 
 
 def _output(path: str | Path, shard_episodes: int | None, executor: str | Executor | None) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import NamedTuple, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -16,8 +17,24 @@ from rich.progress import (
 )
 
 from simscaleai.datagen.shards import EpisodeSummary
-from simscaleai.datagen.worker_pool import Progress as Done
 from simscaleai.terminal import can_draw
+
+
+class EpisodeCounts(NamedTuple):
+    """Counts of episodes that were run; `kept` are those that belong in the dataset."""
+
+    episodes: int = 0
+    successes: int = 0
+    kept: int = 0
+
+    @classmethod
+    def of(cls, summaries: Iterable[EpisodeSummary]) -> Self:
+        """Return the counts of some episodes."""
+        outcomes = [(each.success, each.kept) for each in summaries]
+        return cls(len(outcomes), sum(o[0] for o in outcomes), sum(o[1] for o in outcomes))
+
+
+_NONE = EpisodeCounts()
 
 
 class ProgressBar:
@@ -53,24 +70,23 @@ class ProgressBar:
     def __exit__(self, *exc: object) -> None:
         self._bar.stop()
 
-    def start(self, finished: Iterable[EpisodeSummary]) -> None:
+    def start(self, finished: EpisodeCounts = _NONE) -> None:
         """Begin to count time, from what an earlier run has finished."""
-        for episode in finished:
-            self._count(1, int(episode.success), int(episode.kept))
+        self._count(finished)
         self._began = time.monotonic()
 
-    def add(self, done: Done) -> None:
+    def add(self, done: EpisodeCounts) -> None:
         """Count episodes that were run."""
         self._run += done.episodes
-        self._count(done.episodes, done.successes, done.kept)
+        self._count(done)
 
     def writing(self) -> None:
         self._bar.update(self._task, description="writing the file")
 
-    def _count(self, episodes: int, successes: int, kept: int) -> None:
-        self._episodes += episodes
-        self._successes += successes
-        self._kept += kept
+    def _count(self, done: EpisodeCounts) -> None:
+        self._episodes += done.episodes
+        self._successes += done.successes
+        self._kept += done.kept
         seconds = max(time.monotonic() - self._began, 1e-3)
         self._bar.update(
             self._task,

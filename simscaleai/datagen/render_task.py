@@ -9,7 +9,6 @@ from pathlib import Path
 from simscaleai.datagen.episode_renderer import EpisodeRenderer
 from simscaleai.datagen.recorded_states import recorded_contract
 from simscaleai.datagen.shards import ShardWriter
-from simscaleai.datagen.worker_pool import Progress
 from simscaleai.executors.kept import Kept
 from simscaleai.json_types import JsonDict
 from simscaleai.rollout.registered import Registered
@@ -49,19 +48,14 @@ class RenderTask:
         starts = range(0, len(episodes), size)
         return replace(self, chunks=tuple(tuple(episodes[i : i + size]) for i in starts))
 
-    def __call__(self, item: int) -> Progress:
-        """Draw a chunk in this process; an episode that two workers have drawn counts once."""
+    def __call__(self, item: int) -> None:
+        """Draw a chunk in this process."""
         self.registered.register()
         data, renderer = _open.get(replace(self, chunks=()))  # the same for all parts
         pending = ShardWriter(self.folder)
-        successes = steps = 0
         for i in self.chunks[item]:
-            episode = renderer.episode(data, i)
-            pending.add(episode)
-            successes, steps = successes + int(episode.success), steps + len(episode)
+            pending.add(renderer.episode(data, i))
         pending.flush()
-        count = len(self.chunks[item])
-        return Progress(count, successes, count, steps)
 
 
 def _opened(task: RenderTask) -> tuple[EpisodeSource, EpisodeRenderer]:

@@ -26,15 +26,16 @@ from pathlib import Path
 
 from simscaleai.convert import converted
 from simscaleai.datagen.episode_renderer import EpisodeRenderer
-from simscaleai.datagen.progress_bar import ProgressBar
+from simscaleai.datagen.finished_episodes import FinishedEpisodes
+from simscaleai.datagen.progress_bar import EpisodeCounts, ProgressBar
 from simscaleai.datagen.recorded_states import check_states, recorded_contract
 from simscaleai.datagen.render_task import RenderTask, close_renderer
 from simscaleai.datagen.rewriting import source_hash
 from simscaleai.datagen.shards import ShardFolder, ShardWriter
 from simscaleai.datagen.unfinished import begin, keep_finished, publish
-from simscaleai.datagen.worker_pool import Progress
 from simscaleai.errors import UserError
 from simscaleai.executors import Executor, choose_executor
+from simscaleai.executors.main_module import end_if_imported_by_worker
 from simscaleai.json_types import JsonDict
 from simscaleai.rollout.registered import Registered
 from simscaleai.sim.factory import gym_id
@@ -95,6 +96,7 @@ def render_dataset(
         say in which environment it was made.
       Interrupted: Ctrl-C (a KeyboardInterrupt).
     """
+    end_if_imported_by_worker()
     began = time.perf_counter()
     output = Path(output_path)
     if output.exists() and output.resolve() == Path(dataset).resolve():
@@ -124,18 +126,18 @@ def render_dataset(
                 bool(name) and renderer.drawn_model(name) != name for name in _models(data)
             )
             if made is None:
-                task = RenderTask(
-                    Path(dataset).absolute(),
-                    source_hash(data),
-                    settings,
-                    randomize,
-                    seed,
-                    folder.path.absolute(),
-                    Registered()
-                    if workers == 1 and executor is None
-                    else Registered.of(contract.env_name, contract.env_config.get("controller")),
-                )
-                crew = _Crew(task, output.absolute(), workers, executor)
+                crew = None
+                if workers > 1 or executor is not None:
+                    task = RenderTask(
+                        Path(dataset).absolute(),
+                        source_hash(data),
+                        settings,
+                        randomize,
+                        seed,
+                        folder.path.absolute(),
+                        Registered.of(contract.env_name, contract.env_config.get("controller")),
+                    )
+                    crew = _Crew(task, output.absolute(), workers, executor)
                 made, todo = _make(data, renderer, folder, recipe, show_progress, crew)
         frames = len(cameras) * sum(data.episodes[i].length for i in todo)
         steps = sum(episode.length for episode in data.episodes)
@@ -161,20 +163,21 @@ def _make(
     folder: ShardFolder,
     recipe: JsonDict,
     show: bool,
-    crew: _Crew,
+    crew: _Crew | None,
 ) -> tuple[JsonDict, list[int]]:
-    """Draw what is missing and write the dataset.
+    """Draw what is missing, in this process or by a crew, and write the dataset.
 
     Return {"content_hash"} and the episodes that were drawn.
     """
     with keep_finished(folder), ProgressBar(len(data), show=show) as bar:
-        finished = folder.finished()
-        todo = [i for i in range(len(data)) if i not in finished]
-        bar.start(finished.values())
-        if crew.executor is None and crew.workers == 1:
+        finished = FinishedEpisodes(folder)
+        todo = [i for i in range(len(data)) if i not in finished.summaries]
+        bar.start(EpisodeCounts.of(finished.summaries.values()))
+        if crew is None:
             _draw(data, renderer, folder, todo, bar)
         else:
-            crew.draw(todo, bar)
+            with finished.shown_by(bar):
+                crew.draw(todo)
         bar.writing()
         return _finalize(data, renderer, folder, recipe), todo
 
@@ -192,7 +195,7 @@ def _draw(
         for i in todo:
             episode = renderer.episode(data, i)
             pending.add(episode)
-            bar.add(Progress(1, int(episode.success), 1, len(episode)))
+            bar.add(EpisodeCounts(1, int(episode.success), 1))
     finally:
         pending.flush()
 
@@ -206,7 +209,7 @@ class _Crew:
     workers: int
     executor: str | Executor | None
 
-    def draw(self, todo: Sequence[int], bar: ProgressBar) -> None:
+    def draw(self, todo: Sequence[int]) -> None:
         """Have the episodes `todo` written to shards by workers."""
         task = self.task.divided(todo, self.workers)
         items = range(len(task.chunks))
@@ -218,8 +221,8 @@ class _Crew:
             needs_main=task.registered.needs_main,
         )
         try:
-            for progress in executor.run(task, items):
-                bar.add(progress)
+            for _ in executor.run(task, items):
+                pass
         finally:  # after Ctrl-C too: workers must not write to a folder that is unlocked
             executor.close()
             close_renderer()

@@ -21,19 +21,13 @@ from simscaleai.datagen.attempts import attempt_seed, most_attempts, too_few
 from simscaleai.datagen.shard_contents import ShardContents
 from simscaleai.datagen.shard_file import COUNTS, shard_row, write_shard_file
 from simscaleai.datagen.shard_task import ShardTask
-from simscaleai.datagen.worker_pool import Job, Worker
+from simscaleai.datagen.worker import kept_worker
 from simscaleai.errors import UserError
-from simscaleai.executors.kept import Kept
 from simscaleai.observations import is_image
 from simscaleai.sim.factory import gym_id
 from simscaleai.storage.episode import LABELS, OBS, Episode
 from simscaleai.storage.episode_file import open_file
 from simscaleai.storage.shard_row import ShardRow, shard_name
-
-# of this process: the environment of a job serves all its shards
-_worker: Kept[Job, Worker] = Kept(Worker, Worker.close)
-close_worker = _worker.close
-"""Close the environment that this process keeps between two shards."""
 
 
 def make_shard(task: ShardTask, number: int) -> ShardRow:
@@ -95,7 +89,7 @@ def _episodes(
 ) -> Iterator[tuple[int, Episode]]:
     """Run the episodes of a shard; yield (position in it, episode) as they end, and count attempts."""
     job, recipe = task.job, task.recipe
-    worker = _worker.get(job)
+    worker = kept_worker.get(job)
     texts = {k: getattr(recipe, k) for k in ("policy", "mujoco_version", "model_sha256")}
     waiting: Sequence[int] = task.indices(number)
     wanted, attempt = len(waiting), 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from simscaleai.datagen.job import Job
 from simscaleai.datagen.recipe import Recipe
-from simscaleai.datagen.worker_pool import Job
 from simscaleai.rollout.registered import Registered
 from simscaleai.storage.episode import split_episodes
 

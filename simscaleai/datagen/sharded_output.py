@@ -12,13 +12,14 @@ Promises:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
-from simscaleai.datagen.progress_bar import ProgressBar
-from simscaleai.datagen.shard_maker import close_worker, make_shard
+from simscaleai.datagen.progress_bar import EpisodeCounts, ProgressBar
+from simscaleai.datagen.shard_maker import make_shard
 from simscaleai.datagen.shard_task import ShardTask
 from simscaleai.datagen.shards_in_progress import ShardsInProgress
-from simscaleai.datagen.worker_pool import Progress
+from simscaleai.datagen.worker import kept_worker
 from simscaleai.executors import Executor
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.disk import name_disk_errors
@@ -50,16 +51,15 @@ def generate_shards(
         resumed = sum(len(row.lengths) for row in output.rows.values())
         with output.kept(), ProgressBar(task.recipe.n_episodes, show=show) as bar:
             output.write()  # says what is being made, for --resume
-            for row in output.rows.values():
-                bar.add(_progress(row, run=0))
+            bar.start(_counts(output.rows.values()))
             missing = [j for j in range(task.count) if j not in output.rows]
             try:
                 for row in executor.run(partial(make_shard, task), missing):
                     output.add(row)
-                    bar.add(_progress(row, run=len(row.lengths)))
+                    bar.add(_counts([row]))
             finally:  # after Ctrl-C too: workers must not write to a folder that is unlocked
                 executor.close()
-                close_worker()
+                kept_worker.close()
             bar.writing()
             statistics = output.finish()
     finally:
@@ -67,6 +67,6 @@ def generate_shards(
     return {**statistics, "resumed_episodes": resumed}
 
 
-def _progress(row: ShardRow, run: int) -> Progress:
-    count = len(row.lengths)
-    return Progress(run, int(row.successes.sum()), count, int(row.lengths.sum()))
+def _counts(rows: Iterable[ShardRow]) -> EpisodeCounts:
+    each = [(row.attempts, row.attempt_successes, len(row.lengths)) for row in rows]
+    return EpisodeCounts(*map(sum, zip(*each, strict=True)))

@@ -124,14 +124,6 @@ class ShardFolder:
     def shards(self) -> list[Path]:
         return sorted(self.path.glob("*.npz"))
 
-    def finished(self) -> dict[int, EpisodeSummary]:
-        """Return {episode index: summary} over all shards."""
-        found: dict[int, EpisodeSummary] = {}
-        for shard in self.shards():
-            for episode in read_summaries(shard):
-                found.setdefault(episode.index, episode)
-        return found
-
     def episodes(self, wanted: Collection[int]) -> Iterator[Episode]:
         """Yield the episodes with the indices `wanted`, each once, shard by shard."""
         waiting = set(wanted)  # two shards may hold the same episode

@@ -3,7 +3,7 @@
     made = begin(folder, recipe, resume=True, overwrite=False)
     if made is None:
         with keep_finished(folder):
-            ...  # write the episodes that folder.finished() lacks to shards
+            ...  # write the episodes that FinishedEpisodes(folder) lacks to shards
             publish(folder)
 
 Promise: a file that is there is not touched unless asked, and then replaced only at the end; finished
@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from simscaleai.datagen.finished_episodes import FinishedEpisodes
 from simscaleai.datagen.recipe import differences
 from simscaleai.datagen.shards import ShardFolder
 from simscaleai.errors import ExistingFileError, UserError
@@ -91,18 +92,20 @@ def keep_finished(folder: ShardFolder) -> Iterator[None]:
             raise
         found = "No episode was saved yet; run the same command again."
         if folder.exists():
-            found = f"{len(folder.finished())} finished episodes are kept in {folder.path}; {go_on}"
+            found = f"{_kept(folder)}; {go_on}"
         raise error.with_sentence(found) from error
     except Exception:
         # a defect, perhaps in a task of the user's: nothing shall be in the way of the next try
         _drop_empty(folder)
         raise
     except KeyboardInterrupt:
-        raise Interrupted(
-            f"Stopped: {len(folder.finished())} finished episodes are kept in {folder.path}; {go_on}"
-        ) from None
+        raise Interrupted(f"Stopped: {_kept(folder)}; {go_on}") from None
     finally:
         folder.close()
+
+
+def _kept(folder: ShardFolder) -> str:
+    return f"{len(FinishedEpisodes(folder).summaries)} finished episodes are kept in {folder.path}"
 
 
 def _drop_empty(folder: ShardFolder) -> None:

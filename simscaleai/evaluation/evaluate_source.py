@@ -27,6 +27,7 @@ from simscaleai.evaluation.statistics import wilson_interval
 from simscaleai.evaluation.suite import MAX_ENVS, suite
 from simscaleai.evaluation.summary import Metrics, summarize
 from simscaleai.executors import Executor, choose_executor
+from simscaleai.executors.main_module import end_if_imported_by_worker
 from simscaleai.json_types import JsonDict
 from simscaleai.rollout.loop import Recorder
 from simscaleai.rollout.outcomes import EpisodeResult
@@ -106,6 +107,7 @@ def evaluate_source(
       UserError: there is no such policy, it does not fit the environment, or a setting is out of range.
       UnsavedResults: the files could not be written in the end; the error has the results.
     """
+    end_if_imported_by_worker()
     settings = settings or SourceEvaluation()
     _check(settings)
     spec = settings.spec

@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from simscaleai import seeding
 from simscaleai.contract import EnvContract
-from simscaleai.datagen import generate_dataset, generation_plan, worker_pool
+from simscaleai.datagen import generate_dataset, generation_plan, worker
 
 
 class PointExpert:
@@ -109,7 +109,7 @@ def make_point_envs(monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(generation_plan, "make_env", make_env)
-    monkeypatch.setattr(worker_pool, "make_env", make_env)
+    monkeypatch.setattr(worker, "make_env", make_env)
     return made
 
 

@@ -19,7 +19,7 @@ from simscaleai.datagen import (
     shards,
 )
 from simscaleai.datagen.recipe import episode_seed
-from simscaleai.datagen.worker_pool import batch_width
+from simscaleai.datagen.worker import batch_width
 from simscaleai.errors import ExistingFileError, MissingFileError, UserError
 from simscaleai.storage.disk import CannotWriteError
 from simscaleai.storage.episodes import open_dataset

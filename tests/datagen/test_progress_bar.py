@@ -8,7 +8,6 @@ import rich.console
 
 from simscaleai.datagen import progress_bar as progress
 from simscaleai.datagen.shards import EpisodeSummary
-from simscaleai.datagen.worker_pool import Progress
 
 
 def drawn(monkeypatch, kept):
@@ -19,8 +18,9 @@ def drawn(monkeypatch, kept):
 
     monkeypatch.setattr(progress, "Console", console)
     with progress.ProgressBar(10, show=True) as bar:
-        bar.start([EpisodeSummary(0, 1, False, 5, 0.0, "", {}, kept > 2)])
-        bar.add(Progress(3, 2, min(kept, 3), 40))
+        earlier = EpisodeSummary(0, 1, False, 5, 0.0, "", {}, kept > 2)
+        bar.start(progress.EpisodeCounts.of([earlier]))
+        bar.add(progress.EpisodeCounts(3, 2, min(kept, 3)))
     return screen.getvalue()
 
 

@@ -15,7 +15,7 @@ from simscaleai.datagen import (
     content_hash,
     generate_dataset,
     shards,
-    worker_pool,
+    worker,
 )
 from simscaleai.errors import ExistingFileError, UserError
 
@@ -41,7 +41,7 @@ def killed(output, point_env, monkeypatch):
 
     def run(error=Kill, **changes):
         monkeypatch.setattr(shards, "SHARD_EPISODES", 4)
-        make_env = worker_pool.make_env
+        make_env = worker.make_env
 
         def dying(job, n):
             env = make_env(job, n)
@@ -56,10 +56,10 @@ def killed(output, point_env, monkeypatch):
             env.step = count
             return env
 
-        monkeypatch.setattr(worker_pool, "make_env", dying)
+        monkeypatch.setattr(worker, "make_env", dying)
         with pytest.raises(error if error is Kill else Interrupted) as caught:
             generate(output, 40, num_envs=8, **changes)
-        monkeypatch.setattr(worker_pool, "make_env", make_env)
+        monkeypatch.setattr(worker, "make_env", make_env)
         return caught.value
 
     return run
@@ -176,14 +176,14 @@ def test_overwriting_keeps_the_old_file_until_the_new_one_is_complete(output, ki
 
 
 def test_a_second_process_on_the_same_output_is_refused(output, monkeypatch):
-    run_episodes = worker_pool.run_episodes
+    run_episodes = worker.run_episodes
 
     def meanwhile(*args, **kwargs):
         with pytest.raises(UserError, match="Another process is generating"):
             generate(output, 5, resume=True)
         return run_episodes(*args, **kwargs)
 
-    monkeypatch.setattr(worker_pool, "run_episodes", meanwhile)
+    monkeypatch.setattr(worker, "run_episodes", meanwhile)
     generate(output, 5)
 
 
@@ -222,15 +222,15 @@ def test_a_damaged_part_is_named_and_made_again(output, killed, damage, capfd):
 @pytest.mark.parametrize("shard_episodes", [None, 4])
 def test_a_defect_in_the_first_step_leaves_nothing_in_the_way(output, monkeypatch, shard_episodes):
     place = output if shard_episodes is None else output.with_suffix("")
-    make_env = worker_pool.make_env
+    make_env = worker.make_env
 
     def broken(job, n):
         env = make_env(job, n)
         env.step = lambda action: 1 / 0
         return env
 
-    monkeypatch.setattr(worker_pool, "make_env", broken)
+    monkeypatch.setattr(worker, "make_env", broken)
     with pytest.raises(ZeroDivisionError):
         generate(place, 8, shard_episodes=shard_episodes)
-    monkeypatch.setattr(worker_pool, "make_env", make_env)
+    monkeypatch.setattr(worker, "make_env", make_env)
     assert generate(place, 8, shard_episodes=shard_episodes)["total_episodes"] == 8

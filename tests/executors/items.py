@@ -19,6 +19,10 @@ def fail(item: int) -> int:
     return item
 
 
+def process_id(item: int) -> int:
+    return os.getpid()
+
+
 def die_once(folder: Path, item: int) -> int:
     """Kill the own process the first time that an odd item comes."""
     mark = folder / str(item)

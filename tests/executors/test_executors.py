@@ -6,6 +6,7 @@ import importlib
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -27,7 +28,7 @@ from simscaleai.executors import (
     Slurm,
     executor_from_text,
 )
-from tests.executors.items import die, die_once, fail, square
+from tests.executors.items import die, die_once, fail, process_id, square
 
 slow = pytest.mark.slow
 
@@ -80,6 +81,51 @@ def test_an_item_that_kills_every_worker_is_named():
             list(executor.run(die, [7]))
     finally:
         executor.close()
+
+
+def test_a_worker_that_is_killed_between_two_runs_is_replaced():
+    executor = Processes(1)
+    try:
+        [worker] = executor.run(process_id, [0])
+        os.kill(worker, signal.SIGKILL)
+        [other] = executor.run(process_id, [0])
+        assert other != worker
+    finally:
+        executor.close()
+
+
+STARTING = """
+import time
+from pathlib import Path
+from simscaleai.executors import Processes
+
+if __name__ == "__main__":
+    try:
+        list(Processes(2, needs_main=True).run(abs, range(2)))
+    except KeyboardInterrupt:
+        print("stopped")
+else:
+    Path("importing").touch()
+    time.sleep(0.5)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends Ctrl-C to a process group")
+def test_ctrl_c_while_workers_are_starting_ends_the_run_without_a_word(tmp_path):
+    (tmp_path / "program.py").write_text(STARTING)
+    process = subprocess.Popen(
+        [sys.executable, "program.py"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a group of its own, as of a terminal
+    )
+    while not (tmp_path / "importing").exists():
+        time.sleep(0.01)
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=60) == ("stopped\n", "")
 
 
 def test_closing_ends_the_workers():

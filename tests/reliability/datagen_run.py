@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from simscaleai import plugins
 from simscaleai.datagen import generate_dataset, shards
 
 SETTINGS = {
@@ -17,11 +18,10 @@ SETTINGS = {
     "show_progress": False,
 }
 
-shards.SHARD_EPISODES = (
-    4  # many, also of the workers: a kill hits between, and in the middle of one
-)
+shards.SHARD_EPISODES = 4  # many: a kill hits between, and in the middle of one
 
 if __name__ == "__main__":
+    plugins.request([__file__])  # so that workers have as many
     print("begin", flush=True)
     stats = generate_dataset(
         output_path=sys.argv[1], workers=int(sys.argv[2]), resume=True, **SETTINGS

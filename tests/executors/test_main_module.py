@@ -26,6 +26,23 @@ register_env("mine", Mine)
 """
 OWN = GENERATE.replace("NAME", "'mine'")
 DEFINED = CLASS + REGISTER + OWN
+SHARDS = DEFINED.replace("'mine', 4, \"o.h5\"", "'mine', 4, 'o.h5', shard_episodes=2")
+EVALUATION = (
+    CLASS
+    + REGISTER
+    + """
+from simscaleai.evaluation.evaluate_source import SourceEvaluation, evaluate_source
+settings = SourceEvaluation(env_name="mine", n_episodes=4, workers=2, executor="processes")
+evaluate_source("scripted", settings)
+"""
+)
+TASK = """
+from simscaleai.executors import Processes
+def double(item):
+    return 2 * item
+print("made", sum(Processes(2, needs_main=True).run(double, range(3))))
+"""
+FAILING = TASK.replace("print", "if __name__ != '__main__':\n    raise SystemExit(3)\nprint")
 GUARDED = CLASS + REGISTER + 'if __name__ == "__main__":' + OWN.replace("\n", "\n    ")
 IN_FUNCTION = (
     "def f():" + CLASS.replace("\n", "\n    ") + "return Mine\nMine = f()" + REGISTER + OWN
@@ -74,7 +91,16 @@ def test_it_works(tmp_path: Path, how: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("how", "text", "reason"),
     [
-        pytest.param("file", DEFINED, "under `if __name__ ==", id="unguarded"),
+        pytest.param("file", TASK, "under `if __name__ ==", id="any task"),
+        *(
+            pytest.param("file", text, "under `if __name__ ==", id=name, marks=pytest.mark.slow)
+            for name, text in {
+                "one file": DEFINED,
+                "shards": SHARDS,
+                "evaluation": EVALUATION,
+            }.items()
+        ),
+        pytest.param("file", FAILING, "ended by itself (exit code 3)", id="cannot be imported"),
         pytest.param(
             "stdin", DEFINED, "a program that is no file", id="stdin", marks=pytest.mark.slow
         ),
@@ -86,7 +112,7 @@ def test_it_works(tmp_path: Path, how: str, text: str) -> None:
 def test_it_is_refused(tmp_path: Path, how: str, text: str, reason: str) -> None:
     code, _, complaint = run(tmp_path, how, text)
     assert code == 1
-    assert complaint.startswith("simscaleai.errors.UserError: Worker processes ")
+    assert complaint.startswith("simscaleai.errors.UserError: ")
     assert reason in complaint
 
 
