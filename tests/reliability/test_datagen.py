@@ -135,6 +135,7 @@ def test_a_worker_that_is_killed_costs_nothing(tmp_path, expected, begun):
     if begun:
         wait_for_a_part(process, tmp_path)
     while len(found := worker_processes(process)) < 2:
+        assert process.poll() is None
         time.sleep(0.005)
     os.kill(found[1], signal.SIGKILL)
     printed, complaint = process.communicate(timeout=120)
