@@ -19,6 +19,7 @@ from simscaleai.datagen import (
     sharded_output,
     validate_dataset,
 )
+from simscaleai.datagen.progress_bar import ProgressBar
 from simscaleai.datagen.shard_maker import read_row
 from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.storage.disk import CannotWriteError
@@ -205,6 +206,21 @@ def test_a_full_disk_says_what_is_kept(output, dying, number):
     assert kept in str(caught.value)
     assert generate(output, resume=True)["shards"] == 4
     assert full.errno == errno.ENOSPC
+
+
+def test_the_bar_of_a_resumed_run_counts_each_episode_once(output, made, monkeypatch):
+    (output / SHARDS[1]).unlink()
+    drawn = []
+
+    class Bar(ProgressBar):
+        def __exit__(self, *exc):
+            [task] = self._bar.tasks
+            drawn.append((task.completed, task.fields["success"]))
+            super().__exit__(*exc)
+
+    monkeypatch.setattr(sharded_output, "ProgressBar", Bar)
+    generate(output, resume=True)
+    assert drawn == [(40, "100.0%")]
 
 
 def test_a_folder_that_cannot_be_written(output, monkeypatch):
