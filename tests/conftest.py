@@ -20,12 +20,14 @@ import pytest
 from simscaleai.errors import UserError
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+gc.disable()  # until all is imported, see below
 
 
 def pytest_collection_finish() -> None:
     """Take what the imports made out of garbage collection, which would look through it again and again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from simscaleai.models.registry import list_models, model_presets
 from simscaleai.rl import evaluate_checkpoint
 from simscaleai.rl.agents.ppo import PPOAgent, PPOConfig
 from simscaleai.rollout.policy_environment import image_shapes, policy_environment
-from simscaleai.sim import make_env, make_vec_env
+from simscaleai.sim import SimConfig, make_env, make_vec_env
 from simscaleai.training import TrainConfig, train_policy
 
 CAMERAS = ["front_cam", "wrist_cam"]
@@ -57,7 +58,18 @@ def test_a_model_trained_on_made_up_data_acts(
     env.close()
 
 
-def test_the_documented_pair_of_commands(tmp_path: Path) -> None:
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Episodes of evaluations take 10 steps."""
+
+    def environment(*args: Any, **kwargs: Any) -> tuple[str, SimConfig]:
+        name, config = policy_environment(*args, **kwargs)
+        return name, replace(config, max_episode_steps=10)
+
+    monkeypatch.setattr("simscaleai.rollout.policy_source.policy_environment", environment)
+
+
+def test_the_documented_pair_of_commands(tmp_path: Path, short: None) -> None:
     path = trained("vla:debug", {"image_size": 32}, tmp_path)
     with pytest.raises(UserError, match="--env-name"):
         evaluate_checkpoint(path, 1, device="cpu", show_progress=False)
