@@ -8,10 +8,13 @@ This process needs `simscaleai`, the other one `lerobot`; they share files only.
 statistics, delta timestamps and batches of three exports (images, videos, subtasks) by `LeRobotDataset`, and
 two folders that `LeRobotDataset.create` wrote, imported.
 
---evaluate PYTHON names an interpreter that has both; there `lerobot-train` learns for a few steps from an
-export, `lerobot-eval` runs the policy in the environments of `simscaleai.tools.envhub`, and `make_env` of an
-`env.py` is called as by a Hub repository. --ray PYTHON names one that has Ray, whose `ray.data.read_parquet`
-reads an export and a manifest. `docs/datasets.md` records versions and outcome.
+--evaluate PYTHON names an interpreter that has both (`pip install 'lerobot[training]' simscaleai`). There the
+`rollout` of `lerobot-eval` replays the recorded actions, and must show and count what the dataset says;
+`lerobot-train` learns for a few steps from an export; `lerobot-eval` runs the policy in the environments of
+`simscaleai.tools.envhub`; and `make_env` of an `env.py` is called as by a Hub repository.
+
+--ray PYTHON names one that has Ray, whose `ray.data.read_parquet` reads an export and a manifest.
+`docs/datasets.md` records versions and outcome.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ def write(folder: Path) -> None:
         3,
         str(path),
         policy_type="scripted",
+        domain_randomization=False,  # as `lerobot-eval` makes the environment
         cameras=CAMERAS,
         image_size=64,
         depth=True,
@@ -52,14 +56,17 @@ def write(folder: Path) -> None:
     export_dataset(path, folder / "images", show_progress=False)
     export_dataset(path, folder / "videos", video=True, show_progress=False)
     export_dataset(path, folder / "subtasks", subtasks=True, show_progress=False)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     shards = folder / "shards"
     generate_dataset("reach", 6, str(shards), "scripted", shard_episodes=2, show_progress=False)
     with open_dataset(path) as data:
         assert data.contract is not None
         vectors = [k for k in data.obs_keys if len(data.contract.obs_shapes[k]) == 1]
+        arrays["seeds"] = [episode.seed for episode in data.episodes]
+        arrays["tasks"] = [episode.language for episode in data.episodes]
         for i in range(len(data)):
             arrays[f"action_{i}"] = data.read(i, "actions")
+            arrays[f"reward_{i}"] = data.read(i, "rewards")
             arrays[f"state_{i}"] = np.concatenate([data.read(i, f"obs/{k}") for k in vectors], 1)
             for camera in CAMERAS:
                 arrays[f"{camera}_{i}"] = data.read(i, f"obs/images/{camera}")
@@ -187,10 +194,60 @@ make_env = partial(envhub.make_env, task="reach", cameras=("wrist_cam",))
 """
 
 
+def replayer(actions: list[np.ndarray], tasks: list[str]) -> Any:
+    """Return a policy for LeRobot that replays recorded episodes, and asserts that it is told their tasks."""
+    import torch
+
+    class Replay(torch.nn.Module):
+        def reset(self) -> None:
+            self.step = 0
+
+        def select_action(self, observation: dict[str, Any]) -> torch.Tensor:
+            assert observation["task"] == tasks
+            now = [episode[min(self.step, len(episode) - 1)] for episode in actions]
+            self.step += 1
+            return torch.from_numpy(np.stack(now))
+
+    return Replay()
+
+
+def check_replay(folder: Path) -> None:
+    """Replay by `rollout`: a policy is shown what the dataset has, and that is counted and recorded."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+    from lerobot.scripts.lerobot_eval import rollout
+
+    from simscaleai.tools.envhub.lerobot_config import SimScaleEnv
+
+    arrays = np.load(folder / "arrays.npz")
+    actions = [arrays[f"action_{i}"] for i in range(3)]
+    config = SimScaleEnv(task="pick_place", cameras=list(CAMERAS))
+    env = config.create_envs(3)["simscale"][0]
+    policy = replayer(actions, arrays["tasks"].tolist())
+    unchanged: list[Any] = [lambda it: it] * 4  # processors
+    options = {"return_observations": True, "env_features": config.features}
+    options |= {"seeds": arrays["seeds"].tolist(), "recording_dir": folder / "recorded"}
+    found = rollout(env, policy, *unchanged, **options)
+    env.close()
+    seen = {key: value.numpy() for key, value in found["observation"].items()}
+    for i, episode in enumerate(actions):
+        end = len(episode)
+        assert found["done"][i].numpy().argmax() == end - 1
+        reward = found["reward"][i, :end].numpy().astype(np.float32)
+        assert np.array_equal(reward, arrays[f"reward_{i}"])
+        assert not found["reward"][i, end:].any() and found["success"][i, end - 1]
+        assert np.array_equal(seen["observation.state"][i, :end], arrays[f"state_{i}"])
+        for camera in CAMERAS:
+            image = seen[f"observation.images.{camera}"][i, :end].transpose(0, 2, 3, 1) * 255
+            compare_images(image.round().astype(np.uint8), arrays[f"{camera}_{i}"], exact=True)
+        recorded = LeRobotDataset("local/recorded", root=folder / "recorded" / f"env_{i}")
+        assert np.array_equal([item["action"] for item in recorded], episode)
+
+
 def evaluate(folder: Path) -> None:
     """In a process with LeRobot and this package: train on an export, and act in our environments."""
     from lerobot.envs.utils import _call_make_env, _import_hub_module, _normalize_hub_result
 
+    check_replay(folder)
     binaries = Path(sys.executable).parent
     small = ("chunk_size=8", "n_action_steps=8", "dim_model=32", "n_heads=2", "dim_feedforward=32")
     shape = [f"--policy.{word}" for word in (*small, "n_encoder_layers=1", "use_vae=false")]
@@ -213,6 +270,7 @@ def evaluate(folder: Path) -> None:
         "--env.task=pick_place",
         f"--env.cameras=[{','.join(CAMERAS)}]",
         "--env.episode_length=10",
+        "--env.settings={dt: 0.005, render_engine: auto}",
     ]
     episodes = [
         "--eval.n_episodes=2",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -11,7 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from simscaleai.datagen import generate_dataset
 from simscaleai.sim import make_vec_env
 from simscaleai.storage.episodes import open_dataset
-from simscaleai.tools.envhub import make_env
+from simscaleai.tools.envhub import LeRobotEnv, make_env, vectorize
 
 SETTINGS = {"dt": 0.01, "max_episode_steps": 4}
 
@@ -71,18 +72,77 @@ def test_observations_are_those_of_an_exported_dataset(tmp_path, env: VectorEnv)
         np.testing.assert_array_equal(obs["pixels"]["front_cam"][:1], image)
 
 
-def test_a_solved_episode_is_a_success() -> None:
+def test_a_solved_episode_is_a_success_and_its_neighbour_is_none() -> None:
     expert_env = make_vec_env("reach", 1, dt=0.01)
-    made = make_env(1, task="reach", dt=0.01)
-    made.reset(seed=[5])
+    made = make_env(2, task="reach", dt=0.01)
+    made.reset(seed=[5, 6])
     expert = expert_env.task.expert()
     obs, _ = expert_env.reset(seed=5)
     expert.reset(np.ones(1, bool), [5])
     for _ in range(100):
         action = expert.act(obs)
         obs, *_ = expert_env.step(action)
-        _, _, terminated, _, info = made.step(action)
+        # no image is drawn where none is asked for
+        shown, _, terminated, _, info = made.step(np.concatenate([action, 0 * action]))
+        assert set(shown) == {"agent_pos"}
         if terminated[0]:
             break
-    assert info["final_info"]["is_success"][0]
+        assert info["is_success"].tolist() == [False, False]
+    assert info["final_info"]["is_success"].tolist() == [True, False]
     made.close()
+
+
+def test_environments_may_be_wrapped_as_lerobot_wraps_them() -> None:
+    """Its `FreezeAfterEpisodeEnd` repeats the last step of an environment until all have ended."""
+
+    class Repeated(gym.Wrapper):
+        last = None
+
+        def reset(self, *, seed=None, options=None):
+            if self.last is not None and not options:
+                return self.last[0], self.last[-1]
+            return self.env.reset(seed=seed, options=options)
+
+        def step(self, action):
+            if self.last is None:
+                obs, reward, terminated, truncated, info = self.env.step(action)
+                if terminated or truncated:
+                    self.last = (obs, 0.0, terminated, truncated, info)
+                return obs, reward, terminated, truncated, info
+            return self.last
+
+    lengths = iter((2, 4))
+
+    def make() -> gym.Env:
+        return Repeated(LeRobotEnv("reach", dt=0.01, max_episode_steps=next(lengths)))
+
+    made = vectorize(make, 2, use_async_envs=False)
+    made.reset(seed=[5, 6], options={"lerobot_new_rollout": True})
+    assert made.call("_max_episode_steps") == (2, 4)
+    assert all("target" in said for said in made.call("task_description"))
+    assert made.metadata["render_fps"] == 20
+    for step in range(4):
+        obs, reward, _, truncated, info = made.step(np.zeros((2, 4), np.float32))
+        assert truncated.tolist() == [step >= 1, step >= 3]
+        assert (reward[0] == 0) == (step > 1)
+        if truncated.any():
+            assert info["final_info"]["is_success"].tolist() == [False, False]
+            np.testing.assert_array_equal(obs["agent_pos"][0], info["final_obs"][0]["agent_pos"])
+    made.close()
+
+
+@pytest.mark.slow
+def test_processes_of_their_own_are_asked_the_same() -> None:
+    """What `lerobot-eval` does unless it is told otherwise."""
+    made = make_env(2, use_async_envs=True, task="reach", cameras=("front_cam",), image_size=16)
+    here = make_env(2, task="reach", cameras=("front_cam",), image_size=16)
+    obs, _ = made.reset(seed=[3, 4], options={"lerobot_new_rollout": True})
+    same, _ = here.reset(seed=[3, 4])
+    for name in ("_max_episode_steps", "task", "task_description"):
+        assert made.call(name) == here.call(name)
+    assert made.metadata["render_fps"] == 20
+    np.testing.assert_array_equal(obs["agent_pos"], same["agent_pos"])
+    np.testing.assert_array_equal(obs["pixels"]["front_cam"], same["pixels"]["front_cam"])
+    assert np.stack(made.call("render")).shape[0] == 2
+    made.close()
+    here.close()

@@ -15,7 +15,7 @@ exported dataset acts here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -133,6 +133,13 @@ def make_env(
       task, cameras, image_size, settings: see `LeRobotEnv`.
     """
     make = partial(LeRobotEnv, task, tuple(cameras), image_size, **settings)
+    return vectorize(make, n_envs, use_async_envs)
+
+
+def vectorize(
+    make: Callable[[], gym.Env[Any, Any]], n_envs: int, use_async_envs: bool
+) -> VectorEnv:
+    """Return n environments that `make` makes, each in a process of its own or all in this one."""
     # the info of the last step, where LeRobot looks for the success, is there in this mode alone
     mode = AutoresetMode.SAME_STEP
     if use_async_envs and n_envs > 1:
