@@ -12,6 +12,7 @@ from simscaleai.datagen import Interrupted, dagger, generate_dataset, validate_d
 from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.sim import make_vec_env
 from simscaleai.storage.episodes import open_dataset
+from simscaleai.storage.vetting import trust
 from simscaleai.tools.cli import app
 from simscaleai.tools.retrain import Retraining
 from simscaleai.training.train_config import TrainConfig
@@ -47,6 +48,7 @@ def start(tmp_path_factory):
 def work(start, tmp_path, monkeypatch):
     """A working directory with a copy of `start`."""
     shutil.copytree(start, tmp_path / "work")
+    trust(tmp_path / "work" / "first.h5")
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "work"
 

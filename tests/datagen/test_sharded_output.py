@@ -25,6 +25,7 @@ from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.storage.disk import CannotWriteError
 from simscaleai.storage.episodes import open_dataset
 from simscaleai.storage.manifest import Manifest, read_manifest, write_manifest
+from simscaleai.storage.vetting import trust
 
 pytestmark = pytest.mark.usefixtures("point_env")
 SHARDS = [f"shard-0000{j}.h5" for j in range(4)]
@@ -39,6 +40,8 @@ def output(tmp_path):
 def made(output, point_shards):
     """What `generate(output)` leaves; returns its content hash."""
     shutil.copytree(point_shards[0], output)
+    for path in output.iterdir():
+        trust(path)  # as of files that were just generated
     return point_shards[1]
 
 

@@ -74,7 +74,7 @@ def test_it_acts_in_the_box_in_training_and_afterwards(
 ) -> None:
     width = int(np.prod(space.shape))
     envs = [Env(acting=space) for _ in range(2)]
-    agent = PPOAgent(3, width, small(log_std_init=1.0))
+    agent = PPOAgent(3, width, small(log_std_init=1.0, n_epochs=1))
     agent.train(SyncVectorEnv([lambda e=e: e for e in envs]) if many else envs[0])
     taken = np.stack(envs[0].actions)
     assert taken.min() == space.low.min() and taken.max() == space.high.max()
