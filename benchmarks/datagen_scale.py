@@ -35,7 +35,7 @@ from train_throughput import waiting
 
 from simscaleai.contract import EnvContract
 from simscaleai.datagen import generate_dataset, sharded_output
-from simscaleai.datagen.shard_maker import read_row
+from simscaleai.datagen.shard_file import read_row
 from simscaleai.sim import make_vec_env
 from simscaleai.storage.env_args import env_args_text
 from simscaleai.storage.episode import Episode

@@ -35,6 +35,7 @@ _JSON = (
     "recipe",
     "statistics",
 )  # attributes that are JSON text in a file, and values in a manifest
+_REMEDY = "and in a folder of shards all have the same; write one file, or repair the dataset"
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class DatasetOutput:
     ) -> JsonDict:
         count = len(about.lengths)
         whole_splits = split_episodes(count, 0, 0.1) if about.splits is None else about.splits
-        _check_splits(whole_splits, count)
+        check_splits(whole_splits, count)
         valid = set(whole_splits.get("valid", ()))
         first_episode = next(episodes)
         alike = _alike(itertools.chain([first_episode], episodes))
@@ -178,7 +179,7 @@ def _counted(episodes: Iterable[Episode], bar: ProgressBar) -> Iterator[Episode]
         bar.add(EpisodeCounts(1, int(episode.success), 1))
 
 
-def _check_splits(splits: Mapping[str, Sequence[int]], count: int) -> None:
+def check_splits(splits: Mapping[str, Sequence[int]], count: int) -> None:
     """Raise UserError for masks that a manifest cannot hold: it has one flag for each episode."""
     remedy = "split them anew with `simscale data split`, or write one file"
     if others := sorted(splits.keys() - set(SPLITS)):
@@ -194,6 +195,13 @@ def _check_splits(splits: Mapping[str, Sequence[int]], count: int) -> None:
         )
 
 
+def other_arrays(number: int, differing: Iterable[str]) -> UserError:
+    """Return the error for an episode whose arrays are not those of the first one."""
+    return UserError(
+        f"Episode {number} has other arrays than the first ({', '.join(sorted(differing))}), {_REMEDY}."
+    )
+
+
 def _unknown(episode: Episode) -> list[str]:
     """Return what an episode does not record, of that which a manifest lists."""
     return [name for name in ("seed", "success") if name in episode.unknown]
@@ -204,15 +212,11 @@ def _alike(episodes: Iterable[Episode]) -> Iterator[Episode]:
     first: Episode | None = None
     for number, episode in enumerate(episodes):
         first = first or episode
-        remedy = "in a folder of shards all have the same; write one file, or repair the dataset"
         if differing := set(_unknown(episode)) ^ set(_unknown(first)):
             raise UserError(
-                f"Episode {number} differs from the first in recording {' and '.join(sorted(differing))}, and"
-                f" {remedy}."
+                f"Episode {number} differs from the first in recording {' and '.join(sorted(differing))},"
+                f" {_REMEDY}."
             )
         if differing := episode.arrays().keys() ^ first.arrays().keys():
-            raise UserError(
-                f"Episode {number} has other arrays than the first ({', '.join(sorted(differing))}), and"
-                f" {remedy}."
-            )
+            raise other_arrays(number, differing)
         yield episode

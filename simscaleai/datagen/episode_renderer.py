@@ -24,6 +24,8 @@ from simscaleai.sim.task_setup import task_randomizer
 from simscaleai.storage.episode import LABELS, OBS, Episode
 from simscaleai.storage.episodes import EpisodeSource
 
+_ORIGIN = ("policy", "mujoco_version", "model_sha256")
+
 
 class EpisodeRenderer:
     """Draws the episodes of datasets that `contract` made; `settings` are `SimConfig` fields.
@@ -64,8 +66,13 @@ class EpisodeRenderer:
             "model_sha256": model_sha256(self.env.model),
         }
 
+    def origin(self, data: EpisodeSource, i: int) -> JsonDict:
+        """Return what made episode i as attributes of its copy: policy, version, and the model drawn."""
+        found = {key: str(data.episode_attribute(i, key, "")) for key in _ORIGIN}
+        return {**found, "model_sha256": self.drawn_model(found["model_sha256"])}
+
     def episode(self, data: EpisodeSource, i: int) -> Episode:
-        """Return episode i of `data` with new images."""
+        """Return episode i of `data` with new images; `origin` is not in it."""
         name = f"{data.path}: {data.episodes[i].name}"
         with guarded(name, "run `simscale validate` on it"):
             return self._episode(data, i)

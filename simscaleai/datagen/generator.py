@@ -37,13 +37,14 @@ from simscaleai.datagen.generation_plan import (
     env_settings,
     make_recipe,
 )
+from simscaleai.datagen.generation_task import GenerationTask
 from simscaleai.datagen.job import Job
 from simscaleai.datagen.progress_bar import ProgressBar
 from simscaleai.datagen.recipe import Recipe
-from simscaleai.datagen.shard_task import ShardTask
-from simscaleai.datagen.sharded_output import generate_shards
+from simscaleai.datagen.sharded_output import make_shards
 from simscaleai.datagen.shards import ShardFolder
 from simscaleai.datagen.unfinished import begin, keep_finished
+from simscaleai.datagen.worker import kept_worker
 from simscaleai.errors import UserError
 from simscaleai.executors import Executor, choose_executor
 from simscaleai.executors.executor import num_cpus
@@ -114,7 +115,7 @@ def generate_dataset(
       next_obs: also record `next_obs`, the observation after each action, that after the last one included.
       robot: the name of a registered robot; by default that of `env_kwargs`, or the Panda.
       env_kwargs: further settings of the environment (`SimConfig` fields).
-      shard_episodes: write a folder of shards with so many episodes each; see `shard_maker`.
+      shard_episodes: write a folder of shards with so many episodes each; see `shard_task`.
       executor: what makes the shards: "processes", "slurm" or "ray", with options as in "ray:num_cpus=2", or
         an `executors.Executor`. By default this process, or `workers` processes.
       states_only: draw no images; `cameras` and `image_size` are noted, for training with `data.render`.
@@ -169,12 +170,21 @@ def generate_dataset(
     if shard_episodes is None:
         made = _make_file(job, registered, recipe, workers, output, **how)
     else:
-        task = ShardTask(job, registered, recipe, output.absolute(), shard_episodes)
+        task = GenerationTask(output.absolute(), shard_episodes, registered, job, recipe)
         engine = choose_executor(
             executor, workers, task.count, task.folder, needs_main=registered.needs_main
         )
-        made = generate_shards(task, engine, **how)
+        made = _make_folder(task, engine, **how)
     return {**made, "output_path": str(output), "seconds": time.perf_counter() - began}
+
+
+def _make_folder(task: GenerationTask, executor: Executor, **how: bool) -> JsonDict:
+    """Make the shards that are missing; return the statistics of the dataset."""
+    try:
+        statistics, made = make_shards(task, executor, **how)
+    finally:
+        kept_worker.close()
+    return {**statistics, "resumed_episodes": task.n_episodes - sum(len(r.lengths) for r in made)}
 
 
 def _make_file(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from simscaleai.datagen.shard_maker import read_row
+from simscaleai.datagen.shard_file import read_row
 from simscaleai.storage.manifest import read_manifest
 from simscaleai.storage.shard_row import ShardRow, SplitStatistics
 from simscaleai.storage.sharded_dataset import ShardedDataset
@@ -24,7 +24,7 @@ def manifest_problems(data: ShardedDataset) -> Iterator[tuple[str, str]]:
     if not data.manifest.complete:
         missing = data.manifest.about.get("shards", 0) - len(data.rows)
         yield (
-            f"{missing} shards are missing: finish the dataset with `simscale datagen ... --resume`",
+            f"{missing} shards are missing: run the command that writes the dataset with --resume",
             "",
         )
     for row in read_manifest(data.path, digests=True).rows:

@@ -8,8 +8,9 @@ splits and the other observations are copied. The state after the last action wa
 file has no `next_obs`.
 
 Promise: the cameras of a dataset give the images that it has, byte by byte (with the same engine and
-versions). The output appears whole or not at all, an existing file is not touched unless asked, and
-`resume=True` resumes a stopped run where it ended.
+versions). One file appears whole or not at all, and so does each shard of a folder (see `sharded_output`),
+with the same content. An existing file is not touched unless asked, and `resume=True` resumes a stopped run
+where it ended.
 
 Trap: a scene edited since recording is drawn as it is now. The new file then names the model that was drawn,
 and `edited_scene` in the result counts the episodes that were recorded with another one.
@@ -20,31 +21,39 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from simscaleai.contract import EnvContract
 from simscaleai.convert import converted
-from simscaleai.datagen.episode_renderer import EpisodeRenderer
 from simscaleai.datagen.finished_episodes import FinishedEpisodes
 from simscaleai.datagen.progress_bar import EpisodeCounts, ProgressBar
 from simscaleai.datagen.recorded_states import check_states, recorded_contract
-from simscaleai.datagen.render_task import RenderTask, close_renderer
+from simscaleai.datagen.render_shard_task import RenderShardTask, check_for_shards
+from simscaleai.datagen.render_task import (
+    OpenRendering,
+    Rendering,
+    RenderTask,
+    chunks_of,
+    kept_rendering,
+)
 from simscaleai.datagen.rewriting import source_hash
-from simscaleai.datagen.shards import ShardFolder, ShardWriter
+from simscaleai.datagen.sharded_output import make_shards
+from simscaleai.datagen.shards import ShardFolder
 from simscaleai.datagen.unfinished import begin, keep_finished, publish
 from simscaleai.errors import UserError
-from simscaleai.executors import Executor, choose_executor
+from simscaleai.executors import Executor, InProcess, choose_executor
 from simscaleai.executors.main_module import end_if_imported_by_worker
+from simscaleai.guards import guarded
 from simscaleai.json_types import JsonDict
 from simscaleai.rollout.registered import Registered
+from simscaleai.sim.base_env import CameraConfig
 from simscaleai.sim.factory import gym_id
 from simscaleai.sim.scene_cameras import scene_cameras
 from simscaleai.storage.atomic import atomic_path
 from simscaleai.storage.episode_writer import EpisodeWriter
 from simscaleai.storage.episodes import EpisodeSource, open_dataset
-
-_TEXTS = ("policy", "mujoco_version")
 
 
 @converted
@@ -64,12 +73,13 @@ def render_dataset(
     show_progress: bool = True,
     workers: int = 1,
     executor: str | Executor | None = None,
+    shard_episodes: int | None = None,
 ) -> JsonDict:
     """Write `dataset` again, with images of `cameras` in place of its own.
 
     Args:
-      dataset: a file of `generate_dataset`.
-      output_path: the new file; its folder is created.
+      dataset: a file or folder of `generate_dataset`.
+      output_path: the new file, or with `shard_episodes` the folder; the folders above it are created.
       cameras: names; the first gives `obs/image`, and of several each gives `obs/images/<camera>`.
       image_size: pixels per side.
       depth: also `obs/depth/<camera>`, float32 in m.
@@ -84,160 +94,178 @@ def render_dataset(
       workers: processes, or tasks of the executor that run at once; 1 draws in this process.
       executor: what draws: "processes", "slurm" or "ray", with options as in "ray:num_cpus=2", or an
         `executors.Executor`. The content is the same.
+      shard_episodes: write a folder of shards with so many episodes each; a task draws one shard.
 
     Returns:
       {"total_episodes", "total_steps", "frames" (images that this run drew, of one camera each),
       "frames_per_second", "output_path", "file_size_mb", "content_hash", "edited_scene",
-      "resumed_episodes", "seconds"}.
+      "resumed_episodes", "seconds"}, and "shards" of a folder.
 
     Raises:
       ExistingFileError: the output, or an unfinished run of it, is there.
-      UserError: an argument is wrong, `resume` meets a run of other arguments, or the dataset does not
-        say in which environment it was made.
+      UserError: an argument is wrong, `resume` meets a run of other arguments, the dataset does not say in
+        which environment it was made, or a folder of shards cannot hold its masks.
       Interrupted: Ctrl-C (a KeyboardInterrupt).
     """
     end_if_imported_by_worker()
     began = time.perf_counter()
     output = Path(output_path)
-    if output.exists() and output.resolve() == Path(dataset).resolve():
-        raise UserError(f"{output} is the dataset itself; give another path for the output.")
-    if not cameras:
-        raise UserError("No camera to render is named; give at least one, such as front_cam.")
-    if workers < 1:
-        raise UserError(f"workers is {workers}; it must be at least 1.")
-    folder = ShardFolder(output)
+    _check_arguments(Path(dataset), output, cameras, workers, shard_episodes)
     with open_dataset(dataset) as data:
         contract = recorded_contract(data, "rendered again")
-        # cameras are looked up in the scene of the dataset, without those that it was recorded with
-        settings = {**contract.env_config, "cameras": []}
         settings = {
-            "cameras": scene_cameras(contract.env_name, cameras, image_size, **settings),
+            "cameras": _cameras(contract, cameras, image_size),
             "observe_depth": depth,
             "observe_segmentation": segmentation,
             "render_engine": engine,
         }
-        with closing(EpisodeRenderer(contract, settings, randomize, seed)) as renderer:
-            check_states(data, renderer.env)
-            recipe = renderer.recipe(data)
-            made = begin(folder, recipe, resume=resume, overwrite=overwrite)
-            todo: list[int] = []
-            # by episode: a merged dataset may hold several models
-            edited = sum(
-                bool(name) and renderer.drawn_model(name) != name for name in _models(data)
-            )
-            if made is None:
-                crew = None
-                if workers > 1 or executor is not None:
-                    task = RenderTask(
-                        Path(dataset).absolute(),
-                        source_hash(data),
-                        settings,
-                        randomize,
-                        seed,
-                        folder.path.absolute(),
-                        Registered.of(contract.env_name, contract.env_config.get("controller")),
-                    )
-                    crew = _Crew(task, output.absolute(), workers, executor)
-                made, todo = _make(data, renderer, folder, recipe, show_progress, crew)
-        frames = len(cameras) * sum(data.episodes[i].length for i in todo)
-        steps = sum(episode.length for episode in data.episodes)
-        count = len(data)
-    seconds = time.perf_counter() - began
+        path = Path(dataset).absolute()
+        rendering = Rendering(path, source_hash(data), settings, randomize, seed)
+    registered = Registered()
+    if workers > 1 or executor is not None:
+        # raises for what other processes cannot have
+        registered = Registered.of(contract.env_name, contract.env_config.get("controller"))
+    run = _Run(rendering, registered, output, workers, executor, resume, overwrite, show_progress)
+    try:
+        opened = kept_rendering.get(rendering)
+        check_states(opened.data, opened.renderer.env)
+        if shard_episodes is None:
+            made, drawn = run.write_file(opened)
+        else:
+            made, drawn = run.write_folder(opened, shard_episodes)
+        count, steps = len(opened.data), int(opened.data.lengths.sum())
+        edited = _edited(opened)
+    finally:
+        kept_rendering.close()
+    frames, seconds = len(cameras) * sum(drawn), time.perf_counter() - began
     return {
         "total_episodes": count,
         "total_steps": steps,
         "frames": frames,
         "frames_per_second": frames / seconds,
         "output_path": str(output),
-        "file_size_mb": output.stat().st_size / 1e6,
-        "content_hash": made["content_hash"],
+        **made,
         "edited_scene": edited,
-        "resumed_episodes": count - len(todo),
+        "resumed_episodes": count - len(drawn),
         "seconds": seconds,
     }
 
 
-def _make(
-    data: EpisodeSource,
-    renderer: EpisodeRenderer,
-    folder: ShardFolder,
-    recipe: JsonDict,
-    show: bool,
-    crew: _Crew | None,
-) -> tuple[JsonDict, list[int]]:
-    """Draw what is missing, in this process or by a crew, and write the dataset.
-
-    Return {"content_hash"} and the episodes that were drawn.
-    """
-    with keep_finished(folder), ProgressBar(len(data), show=show) as bar:
-        finished = FinishedEpisodes(folder)
-        todo = [i for i in range(len(data)) if i not in finished.summaries]
-        bar.start(EpisodeCounts.of(finished.summaries.values()))
-        if crew is None:
-            _draw(data, renderer, folder, todo, bar)
-        else:
-            with finished.shown_by(bar):
-                crew.draw(todo)
-        bar.writing()
-        return _finalize(data, renderer, folder, recipe), todo
-
-
-def _draw(
-    data: EpisodeSource,
-    renderer: EpisodeRenderer,
-    folder: ShardFolder,
-    todo: Sequence[int],
-    bar: ProgressBar,
-) -> None:
-    """Write the episodes `todo` with their images to shards; finished ones are saved after an error too."""
-    pending = ShardWriter(folder.path)
-    try:
-        for i in todo:
-            episode = renderer.episode(data, i)
-            pending.add(episode)
-            bar.add(EpisodeCounts(1, int(episode.success), 1))
-    finally:
-        pending.flush()
-
-
 @dataclass(frozen=True)
-class _Crew:
-    """What draws the episodes; logs of a cluster go beside `output`."""
+class _Run:
+    """Writes what is missing of the output; see `render_dataset`."""
 
-    task: RenderTask
+    rendering: Rendering
+    registered: Registered
     output: Path
     workers: int
     executor: str | Executor | None
+    resume: bool
+    overwrite: bool
+    show: bool
 
-    def draw(self, todo: Sequence[int]) -> None:
-        """Have the episodes `todo` written to shards by workers."""
-        task = self.task.divided(todo, self.workers)
-        items = range(len(task.chunks))
-        executor = choose_executor(
-            self.executor,
-            self.workers,
-            len(items),
-            self.output,
-            needs_main=task.registered.needs_main,
-        )
+    def write_file(self, opened: OpenRendering) -> tuple[JsonDict, list[int]]:
+        """Write one file; return {"file_size_mb", "content_hash"} and the lengths of the drawn episodes."""
+        folder, drawn = ShardFolder(self.output), list[int]()
+        recipe, data = opened.renderer.recipe(opened.data), opened.data
+        made = begin(folder, recipe, resume=self.resume, overwrite=self.overwrite)
+        if made is None:
+            with keep_finished(folder), ProgressBar(len(data), show=self.show) as bar:
+                finished = FinishedEpisodes(folder)
+                todo = [i for i in range(len(data)) if i not in finished.summaries]
+                bar.start(EpisodeCounts.of(finished.summaries.values()))
+                self._draw(todo, finished, bar)
+                bar.writing()
+                content = _finalize(opened, folder, recipe)
+            drawn = [data.episodes[i].length for i in todo]
+        else:
+            content = made["content_hash"]
+        return {"file_size_mb": self.output.stat().st_size / 1e6, "content_hash": content}, drawn
+
+    def _draw(self, todo: Sequence[int], finished: FinishedEpisodes, bar: ProgressBar) -> None:
+        """Have the episodes `todo` drawn into parts."""
+        chunks = chunks_of(todo, self.workers)
+        place = finished.folder.path.absolute()
+        task, items = RenderTask(self.rendering, self.registered, place, chunks), range(len(chunks))
+        executor = self._executor(len(chunks))
         try:
-            for _ in executor.run(task, items):
-                pass
+            if isinstance(executor, InProcess):  # the bar moves with each episode
+                for _ in executor.run(partial(task, report=bar.add), items):
+                    pass
+            else:
+                with finished.shown_by(bar):
+                    for _ in executor.run(task, items):
+                        pass
         finally:  # after Ctrl-C too: workers must not write to a folder that is unlocked
             executor.close()
-            close_renderer()
+
+    def write_folder(
+        self, opened: OpenRendering, shard_episodes: int
+    ) -> tuple[JsonDict, list[int]]:
+        """Write a folder of shards; return what `write_file` does, and "shards"."""
+        check_for_shards(opened)
+        data = opened.data
+        task = RenderShardTask(
+            self.output.absolute(),
+            shard_episodes,
+            self.registered,
+            self.rendering,
+            len(data),
+            opened.renderer.recipe(data),
+            _statistics(data),
+        )
+        statistics, rows = make_shards(
+            task,
+            self._executor(task.count),
+            resume=self.resume,
+            overwrite=self.overwrite,
+            show=self.show,
+        )
+        made = {key: statistics[key] for key in ("file_size_mb", "content_hash", "shards")}
+        return made, [int(length) for row in rows for length in row.lengths]
+
+    def _executor(self, items: int) -> Executor:
+        # logs of a cluster go beside the output
+        return choose_executor(
+            self.executor,
+            self.workers,
+            items,
+            self.output.absolute(),
+            needs_main=self.registered.needs_main,
+        )
 
 
-def _finalize(
-    data: EpisodeSource, renderer: EpisodeRenderer, folder: ShardFolder, recipe: JsonDict
-) -> JsonDict:
-    """Write the dataset of all episodes; return {"content_hash"}."""
-    models = [renderer.drawn_model(name) for name in _models(data)]
+def _check_arguments(
+    dataset: Path,
+    output: Path,
+    cameras: Sequence[str],
+    workers: int,
+    shard_episodes: int | None,
+) -> None:
+    if output.exists() and output.resolve() == dataset.resolve():
+        raise UserError(f"{output} is the dataset itself; give another path for the output.")
+    if not cameras:
+        raise UserError("No camera to render is named; give at least one, such as front_cam.")
+    if workers < 1:
+        raise UserError(f"workers is {workers}; it must be at least 1.")
+    if shard_episodes is not None and shard_episodes < 1:
+        raise UserError(f"shard_episodes is {shard_episodes}; it must be at least 1.")
+
+
+def _cameras(contract: EnvContract, cameras: Sequence[str], image_size: int) -> list[CameraConfig]:
+    """Return cameras of the scene of a dataset, without those that it was recorded with."""
+    recorded = {**contract.env_config, "cameras": []}
+    return scene_cameras(contract.env_name, cameras, image_size, **recorded)
+
+
+def _finalize(opened: OpenRendering, folder: ShardFolder, recipe: JsonDict) -> str:
+    """Write the file of all episodes; return its content hash."""
+    data, renderer = opened.data, opened.renderer
     with atomic_path(folder.dataset) as temporary:
         writer = EpisodeWriter(
             temporary,
             renderer.contract,
-            splits=data.splits(),
+            splits=opened.splits,
             env_id=gym_id(renderer.contract.env_name),
             attributes={
                 "recipe": json.dumps(recipe, sort_keys=True),
@@ -246,18 +274,22 @@ def _finalize(
         )
         with writer:
             writer.add_all(
-                (e.index, replace(e, **_texts(data, e.index), model_sha256=models[e.index]))
+                (e.index, replace(e, **renderer.origin(data, e.index)))
                 for e in folder.episodes(range(len(data)))
             )
     publish(folder)
-    return {"content_hash": writer.content_hash}
+    return writer.content_hash
 
 
-def _texts(data: EpisodeSource, i: int) -> JsonDict:
-    """Return the attributes of an episode that shards do not hold."""
-    return {key: str(data.episode_attribute(i, key, "")) for key in _TEXTS}
+def _statistics(data: EpisodeSource) -> JsonDict:
+    """Return what a dataset says of its episodes."""
+    with guarded(f"{data.path}: the statistics", "run `simscale validate` on it"):
+        return dict(json.loads(data.attribute("statistics", "{}")))
 
 
-def _models(data: EpisodeSource) -> list[str]:
-    """Return the hash of the model that each episode was recorded with."""
-    return [str(data.episode_attribute(i, "model_sha256", "")) for i in range(len(data))]
+def _edited(opened: OpenRendering) -> int:
+    """Return how many episodes were recorded with another model than the one that is drawn."""
+    data, renderer = opened.data, opened.renderer
+    # by episode: a merged dataset may hold several models
+    names = [str(data.episode_attribute(i, "model_sha256", "")) for i in range(len(data))]
+    return sum(bool(name) and renderer.drawn_model(name) != name for name in names)

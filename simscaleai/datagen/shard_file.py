@@ -1,4 +1,4 @@
-"""Write the file of one shard, and make its row of the manifest."""
+"""Write or read the file of one shard, and make its row of the manifest."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ import numpy as np
 
 from simscaleai.contract import EnvContract
 from simscaleai.datagen.shard_contents import ShardContents
+from simscaleai.errors import UserError
+from simscaleai.observations import is_image
 from simscaleai.storage.atomic import atomic_path
-from simscaleai.storage.episode import Episode
+from simscaleai.storage.episode import LABELS, OBS, Episode
+from simscaleai.storage.episode_file import open_file
 from simscaleai.storage.episode_writer import EpisodeWriter, fits_raw
 from simscaleai.storage.shard_row import ShardRow
 
@@ -61,6 +64,34 @@ def write_shard_file(
             counted = dict.fromkeys(COUNTS, 0) | dict(counts or {})
             writer.set_attribute("statistics", json.dumps(counted))
     return shard_row(path, splits, contents, writer.digests, counted, writer.index_place)
+
+
+def read_row(path: Path, recipe: str | None = None) -> ShardRow:
+    """Return the row of a shard that is there, by reading all of it but the images.
+
+    Raises:
+      UserError: it is damaged, or was made by another recipe (JSON text) than the given one.
+    """
+    contents = ShardContents()
+    with open_file(path, use_index=False) as file:
+        if recipe is not None and file.attribute("recipe") != recipe:
+            raise UserError(f"{path} belongs to another dataset.")
+        for i, about in enumerate(file.episodes):
+            reward = float(np.sum(file.read(i, "rewards"), dtype=np.float64))
+            seed, success = int(about.seed or 0), bool(about.success)
+            contents.episodes[i] = (about.length, seed, success, about.language, reward)
+            for key in file.keys(i):
+                step_shape, dtype = file.shape(i, key)[1:], file.dtype(i, key)
+                if key != LABELS and is_image(key.removeprefix(OBS), step_shape, dtype):
+                    contents.arrays[key] = list(step_shape), dtype.name
+                else:
+                    contents.add_array(i, key, file.read(i, key))
+        digests = [file.digest(i) for i in range(len(file))]
+        found = json.loads(file.attribute("statistics", "{}"))
+        counts = {name: int(found.get(name, 0)) for name in COUNTS}
+        splits = {name: file.split(name) for name in ("train", "valid")}
+    with open_file(path) as file:
+        return shard_row(path, splits, contents, digests, counts, file.index_place)
 
 
 def shard_row(

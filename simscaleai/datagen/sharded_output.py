@@ -1,6 +1,6 @@
-"""Data generation into a folder of shards: which are missing, have them made, write the manifest.
+"""Make a dataset as a folder of shards: which are missing, have them made, write the manifest.
 
-    statistics = generate_shards(task, executor, resume=True, overwrite=False, show=False)
+    statistics, made = make_shards(task, executor, resume=True, overwrite=False, show=False)
 
 Promises:
 
@@ -13,13 +13,10 @@ Promises:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 
 from simscaleai.datagen.progress_bar import EpisodeCounts, ProgressBar
-from simscaleai.datagen.shard_maker import make_shard
 from simscaleai.datagen.shard_task import ShardTask
 from simscaleai.datagen.shards_in_progress import ShardsInProgress
-from simscaleai.datagen.worker import kept_worker
 from simscaleai.executors import Executor
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.disk import name_disk_errors
@@ -27,46 +24,52 @@ from simscaleai.storage.lock import FolderLock
 from simscaleai.storage.shard_row import ShardRow
 
 
-def generate_shards(
+def make_shards(
     task: ShardTask, executor: Executor, *, resume: bool, overwrite: bool, show: bool
-) -> JsonDict:
-    """Make the shards of a dataset that are missing; return its statistics.
+) -> tuple[JsonDict, list[ShardRow]]:
+    """Make the shards of a dataset that are missing.
 
     Returns:
-      {"total_episodes", ..., "content_hash", "shards", "resumed_episodes"}; see `generate_dataset`.
+      ({"total_episodes", ..., "shards", "content_hash", "file_size_mb"}, the rows of the shards that were
+      made); the statistics are of all shards.
 
     Raises:
       ExistingFileError: the folder holds a dataset, without `resume` and `overwrite`.
       UserError: it holds other things, or a dataset of other settings; or a shard cannot be made.
       Interrupted: Ctrl-C.
     """
-    output = ShardsInProgress(task)
+    output, made = ShardsInProgress(task), []
     output.check(resume=resume, overwrite=overwrite)
-    lock = FolderLock(task.folder, "generating", str(task.folder))
+    lock = FolderLock(task.folder, task.verb, str(task.folder))
     # the lock is a file in the folder: this is the first write, and the first that may fail
     with name_disk_errors(task.folder):
         lock.take()
     try:
         output.open(resume=resume, overwrite=overwrite)
-        resumed = sum(len(row.lengths) for row in output.rows.values())
-        with output.kept(), ProgressBar(task.recipe.n_episodes, show=show) as bar:
+        with output.kept(), ProgressBar(task.n_episodes, show=show) as bar:
             output.write()  # says what is being made, for --resume
             bar.start(_counts(output.rows.values()))
             missing = [j for j in range(task.count) if j not in output.rows]
             try:
-                for row in executor.run(partial(make_shard, task), missing):
+                for row in executor.run(task, missing):
                     output.add(row)
+                    made.append(row)
                     bar.add(_counts([row]))
             finally:  # after Ctrl-C too: workers must not write to a folder that is unlocked
                 executor.close()
-                kept_worker.close()
             bar.writing()
-            statistics = output.finish()
+            return output.finish(), made
     finally:
         lock.release()
-    return {**statistics, "resumed_episodes": resumed}
 
 
 def _counts(rows: Iterable[ShardRow]) -> EpisodeCounts:
-    each = [(row.attempts, row.attempt_successes, len(row.lengths)) for row in rows]
+    each = [_counts_of(row) for row in rows]
     return EpisodeCounts(*map(sum, zip(*each, strict=True)))
+
+
+def _counts_of(row: ShardRow) -> EpisodeCounts:
+    count = len(row.lengths)
+    if row.attempts == 0:  # nothing was simulated
+        return EpisodeCounts(count, int(row.successes.sum()), count)
+    return EpisodeCounts(row.attempts, row.attempt_successes, count)

@@ -9,9 +9,8 @@ from contextlib import contextmanager, suppress
 
 from rich.console import Console
 
-from simscaleai.contract import EnvContract
 from simscaleai.datagen.recipe import differences
-from simscaleai.datagen.shard_maker import read_row
+from simscaleai.datagen.shard_file import read_row
 from simscaleai.datagen.shard_task import ShardTask
 from simscaleai.datagen.unfinished import Interrupted
 from simscaleai.errors import ExistingFileError, UserError
@@ -38,8 +37,8 @@ class ShardsInProgress:
     def __init__(self, task: ShardTask) -> None:
         self.task, self.folder = task, task.folder
         self.rows: dict[int, ShardRow] = {}
-        contract = EnvContract.from_dict(task.recipe.environment)
-        self._settings = {"shard_episodes": task.shard_episodes, **task.recipe.to_dict()}
+        contract = task.contract
+        self._settings = {"shard_episodes": task.shard_episodes, **task.settings}
         self._about: JsonDict = {
             "env_args": env_args_text(contract, gym_id(contract.env_name)),
             "arrays": {},
@@ -104,7 +103,7 @@ class ShardsInProgress:
             row = listed.get(number)
             try:
                 if row is None:  # it arrived after the manifest was written
-                    row = read_row(path, self.task.recipe.to_json())
+                    row = read_row(path, self.task.recipe_text)
                     if len(row.lengths) != len(self.task.indices(number)):
                         raise UserError(f"{path} belongs to another dataset.")
                 elif path.stat().st_size != row.nbytes:
@@ -147,7 +146,9 @@ class ShardsInProgress:
                 " the same command with --resume."
             )
         rows = [self.rows[number] for number in sorted(self.rows)]
-        statistics = _statistics(rows)
+        own = _statistics(rows)
+        # again at the end: what is counted stands above what a source says of itself
+        statistics = {**own, **self.task.statistics(rows), **own}
         content_hash = Manifest(rows, self._about).content_hash()
         self._about |= {"statistics": statistics, "content_hash": content_hash}
         self.write()
@@ -186,7 +187,7 @@ class ShardsInProgress:
 
 
 def _ours(name: str) -> bool:
-    """Return whether data generation may have put a file of this name into the folder."""
+    """Return whether a run may have put a file of this name into the folder."""
     parts = name.removeprefix(".").split(".")
     temporary = name.endswith(SUFFIX) and ".".join(parts[:2]) in (NAME, *_shard_of(parts))
     return name in (NAME, _LOCK) or shard_number(name) is not None or temporary
@@ -198,20 +199,16 @@ def _shard_of(parts: Sequence[str]) -> list[str]:
 
 
 def _statistics(rows: Sequence[ShardRow]) -> JsonDict:
-    """Return statistics of all episodes, and of all attempts."""
+    """Return statistics of all episodes."""
     count = sum(len(row.lengths) for row in rows)
     steps = sum(int(row.lengths.sum()) for row in rows)
     valid = sum(int(row.valid.sum()) for row in rows)
-    attempts = sum(row.attempts for row in rows)
     return {
         "total_episodes": count,
         "total_steps": steps,
         "mean_episode_length": steps / count,
         "mean_reward": math.fsum(row.reward for row in rows) / count,
         "success_rate": sum(int(row.successes.sum()) for row in rows) / count,
-        "attempts": attempts,
-        "attempt_success_rate": sum(row.attempt_successes for row in rows) / max(attempts, 1),
-        "diverged": sum(row.diverged for row in rows),
         "train_episodes": count - valid,
         "valid_episodes": valid,
         "shards": len(rows),

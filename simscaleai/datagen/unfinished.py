@@ -52,7 +52,10 @@ def begin(
     """
     output = folder.output
     if output.is_dir():
-        raise UserError(f"{output} is a folder; give the path of the file to write.")
+        raise UserError(
+            f"{output} is a folder; give the path of the file to write, or write a folder of shards with"
+            " --shard-episodes 1000."
+        )
     if not (resume or overwrite):
         _refuse_existing(folder)
     if resume and output.exists() and not (overwrite and folder.exists()):

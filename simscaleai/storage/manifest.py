@@ -159,9 +159,9 @@ def read_manifest(folder: Path, *, digests: bool = False) -> Manifest:
             )
         raise MissingFileError(
             f"{folder} is a folder without {NAME}, so it is no dataset; name a file, or finish the folder"
-            " with `simscale datagen ... --resume`."
+            " with the command that writes it, and --resume."
         )
-    with guarded(f"The manifest {path}", "make it again with `simscale datagen ... --resume`"):
+    with guarded(f"The manifest {path}", "run the command that wrote the dataset with --resume"):
         # first the claims of the footer, then a child process reads all, and only then this one
         _parse(path, digests=False, check_only=True)
         vet_with(path, lambda: _parse(path, digests=digests))

@@ -60,10 +60,10 @@ class ShardedDataset(EpisodeSource):
         rows = self.rows = self.manifest.rows
         if not rows:
             raise UserError(
-                f"{path} holds no finished shard yet; resume `simscale datagen` with --resume."
+                f"{path} holds no finished shard yet; run the command that writes it with --resume."
             )
         with guarded(
-            f"The manifest of {path}", "make it again with `simscale datagen ... --resume`"
+            f"The manifest of {path}", "run the command that wrote the dataset with --resume"
         ):
             self._arrays = self.manifest.arrays()
             # one contract for the folder: the shards repeat it, and are not opened to compare
@@ -148,7 +148,7 @@ class ShardedDataset(EpisodeSource):
         """
         row = self.rows[shard]
         path = self.path / row.shard
-        remedy = "run the same `simscale datagen` with --resume, which makes it again"
+        remedy = "run the command that wrote the dataset with --resume, which makes it again"
         try:
             size = os.stat(path).st_size
         except OSError:

@@ -11,9 +11,9 @@ from simscaleai.datagen import (
     content_hash,
     generate_dataset,
     render_dataset,
-    rerender,
     validate_dataset,
 )
+from simscaleai.datagen.episode_renderer import EpisodeRenderer
 from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.sim import make_env
 from simscaleai.storage.episodes import open_dataset
@@ -86,19 +86,19 @@ def test_rendering_again_gives_what_was_recorded(recorded, tmp_path):
 def test_a_stopped_rendering_goes_on_where_it_ended(recorded, tmp_path, monkeypatch):
     output = tmp_path / "new.h5"
     whole = render_dataset(recorded, tmp_path / "whole.h5", ["front_cam"], 8)
-    draw, drawn = rerender.EpisodeRenderer.episode, []
+    draw, drawn = EpisodeRenderer.episode, []
 
     def stopping(painter, data, i):
         if i == 2:
             raise KeyboardInterrupt
         return draw(painter, data, i)
 
-    monkeypatch.setattr(rerender.EpisodeRenderer, "episode", stopping)
+    monkeypatch.setattr(EpisodeRenderer, "episode", stopping)
     with pytest.raises(Interrupted, match=r"2 finished episodes.*--resume to go on"):
         render_dataset(recorded, output, ["front_cam"], 8)
     assert not output.exists()
     monkeypatch.setattr(
-        rerender.EpisodeRenderer, "episode", lambda *args: drawn.append(args[2]) or draw(*args)
+        EpisodeRenderer, "episode", lambda *args: drawn.append(args[2]) or draw(*args)
     )
     with pytest.raises(ExistingFileError, match="--resume"):
         render_dataset(recorded, output, ["front_cam"], 8)

@@ -15,12 +15,13 @@ from simscaleai.datagen import (
     content_hash,
     generate_dataset,
     shard_file,
-    shard_maker,
     sharded_output,
     validate_dataset,
 )
+from simscaleai.datagen.generation_task import GenerationTask
 from simscaleai.datagen.progress_bar import ProgressBar
-from simscaleai.datagen.shard_maker import read_row
+from simscaleai.datagen.shard_file import read_row
+from simscaleai.datagen.shard_task import ShardTask
 from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.storage.disk import CannotWriteError
 from simscaleai.storage.episodes import open_dataset
@@ -240,30 +241,30 @@ def test_a_folder_that_cannot_be_written(output, monkeypatch):
 
 
 def test_a_folder_that_vanishes(output, monkeypatch):
-    make = shard_maker._episodes
+    make = GenerationTask.episodes
 
     def vanishing(task, number, counts):
         yield from make(task, number, counts)
         if number == 1:
             shutil.rmtree(task.folder)
 
-    monkeypatch.setattr(shard_maker, "_episodes", vanishing)
+    monkeypatch.setattr(GenerationTask, "episodes", vanishing)
     with pytest.raises((UserError, OSError)) as caught:
         generate(output)
     assert "\n" not in str(caught.value)
-    monkeypatch.setattr(shard_maker, "_episodes", make)
+    monkeypatch.setattr(GenerationTask, "episodes", make)
     assert generate(output, resume=True, overwrite=True)["shards"] == 4
 
 
 def test_two_runs_into_one_folder(output, monkeypatch):
-    make = sharded_output.make_shard
+    make = ShardTask.__call__
 
     def meanwhile(task, number):
         with pytest.raises(UserError, match="Another process is generating"):
             generate(output, resume=True)
         return make(task, number)
 
-    monkeypatch.setattr(sharded_output, "make_shard", meanwhile)
+    monkeypatch.setattr(ShardTask, "__call__", meanwhile)
     generate(output)
 
 

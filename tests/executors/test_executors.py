@@ -407,6 +407,9 @@ def test_images_are_the_same_from_every_engine(tmp_path, monkeypatch, how):
     spread = render_dataset("data.h5", "spread.h5", ["front_cam"], 16, **how)
     assert spread["content_hash"] == whole["content_hash"]
     assert not list(tmp_path.glob("*.parts"))
+    shards = render_dataset("data.h5", "shards", ["front_cam"], 16, shard_episodes=3, **how)
+    assert shards["content_hash"] == whole["content_hash"]
+    assert shards["shards"] == 2
 
 
 def test_a_dataset_that_was_replaced_is_drawn_anew(tmp_path, monkeypatch):

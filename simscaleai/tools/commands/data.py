@@ -154,10 +154,7 @@ def datagen(
     )
     results("Dataset", result)
     # what was written is read back at once: an error shows before hours of training
-    if shard_episodes is None:
-        check(Path(output))
-    else:  # reading a large dataset takes long
-        echo(f"Check it with: simscale validate {output}")
+    _check_new(Path(output), shard_episodes)
     finish(time.perf_counter() - start, shlex.join(["simscale", "train", "--dataset", str(output)]))
 
 
@@ -167,11 +164,14 @@ def datagen(
         "simscale render data/reach.h5 --cameras front_cam --output data/images.h5",
         "simscale render data/reach.h5 --cameras wrist_cam,front_cam --image-size 128 --depth -o new.h5",
         "simscale render data/big.h5 --cameras front_cam --output data/images.h5 --resume",
+        "simscale render data/big --cameras front_cam --shard-episodes 1000 --workers 8 -o data/images",
     ),
 )
 def render(
     dataset: Dataset,
-    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="HDF5 file, or folder of shards, to write.")
+    ],
     cameras: Cameras,
     image_size: ImageSize = 64,
     depth: Depth = False,
@@ -180,6 +180,7 @@ def render(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the randomized appearance.")] = 0,
     engine: Annotated[str, typer.Option(help="Render engine: auto, warp or gl.")] = "auto",
     workers: Workers = 1,
+    shard_episodes: ShardEpisodes = None,
     executor: Executor = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -205,10 +206,11 @@ def render(
         executor=executor,
         resume=resume,
         overwrite=overwrite,
+        shard_episodes=shard_episodes,
     )
     results("Rendered", result)
     # images of a broken driver are black, which the check finds
-    check(output)
+    _check_new(output, shard_episodes)
 
 
 @app.command(epilog=examples("simscale validate data/reach.h5"))
@@ -217,6 +219,14 @@ def validate(
 ) -> None:
     """Check a dataset; exit code 1 if it has errors."""
     check(dataset)
+
+
+def _check_new(output: Path, shard_episodes: int | None) -> None:
+    """Check a dataset that was written; of a folder say how, since reading a large one takes long."""
+    if shard_episodes is None:
+        check(output)
+    else:
+        echo(f"Check it with: simscale validate {output}")
 
 
 def check(dataset: Path) -> None:

@@ -163,7 +163,7 @@ class ShardedVectors(Vectors):
         if missing := [key for key in keys if key not in recorded]:
             raise UserError(
                 f"The manifest of {self._reader.path} has no statistics of {missing[0]!r}; make it again with"
-                " `simscale datagen ... --resume`."
+                " the command that wrote the dataset, and --resume."
             )
         parts = [recorded[key] for key in keys]
         fields = ("mean", "variance", "low", "high")
