@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from simscaleai.datagen.dataset_output import check_splits, other_arrays
 from simscaleai.datagen.render_task import OpenRendering, Rendering, kept_rendering
 from simscaleai.datagen.shard_task import ShardTask
+from simscaleai.errors import UserError
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.episode import Episode
 from simscaleai.storage.shard_row import ShardRow
@@ -40,7 +41,8 @@ class RenderShardTask(ShardTask):
 
     @property
     def settings(self) -> JsonDict:
-        return self.recipe
+        # a source that has no content hash may have grown
+        return {"n_episodes": self.total, **self.recipe}
 
     def splits(self, number: int) -> dict[str, list[int]]:
         return self.part(kept_rendering.get(self.rendering).splits, number)
@@ -62,11 +64,16 @@ class RenderShardTask(ShardTask):
 
 
 def check_for_shards(opened: OpenRendering) -> None:
-    """Raise UserError for a dataset that a manifest cannot describe: other masks, or differing arrays."""
+    """Raise UserError for a dataset that is not complete, or whose masks or arrays no manifest describes."""
     data = opened.data
-    check_splits(opened.splits, len(data))
     if isinstance(data, ShardedDataset):  # one manifest describes it already
+        if not data.manifest.complete:  # nothing would tell it from another one on --resume
+            raise UserError(
+                f"{data.path} is not complete; run the command that writes it with --resume, or render what"
+                " is there into one file, without --shard-episodes."
+            )
         return
+    check_splits(opened.splits, len(data))
     first = set(data.keys(0))
     for i in range(len(data)):
         if differing := first.symmetric_difference(data.keys(i)):

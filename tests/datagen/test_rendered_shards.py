@@ -27,7 +27,7 @@ from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.executors import InProcess, Processes
 from simscaleai.storage.disk import CannotWriteError
 from simscaleai.storage.episodes import open_dataset
-from simscaleai.storage.manifest import read_manifest
+from simscaleai.storage.manifest import Manifest, read_manifest, write_manifest
 from tests.executors.items import die_before
 
 pytest.importorskip("warp", reason="the ray tracer is not installed")
@@ -234,7 +234,7 @@ def test_a_dataset_that_changes_meanwhile_is_not_mixed(source, output, tmp_path,
         render(changing, output)
 
 
-def test_what_a_folder_of_shards_cannot_hold_is_refused(source, output, tmp_path):
+def test_what_a_folder_of_shards_cannot_hold_is_refused(places, source, output, tmp_path):
     other = shutil.copy(source, tmp_path / "demos.h5")
     with h5py.File(other, "r+") as file:
         file["mask/easy"] = file["mask/valid"][:]
@@ -247,6 +247,11 @@ def test_what_a_folder_of_shards_cannot_hold_is_refused(source, output, tmp_path
         file["data/demo_5/obs/more"] = np.zeros((3, 1))
     with pytest.raises(UserError, match="Episode 5 has other arrays than the first"):
         render(other, output)
+    unfinished = shutil.copytree(places / "demos", tmp_path / "demos")
+    found = read_manifest(unfinished, digests=True)
+    write_manifest(unfinished, Manifest(found.rows[:1], found.about))
+    with pytest.raises(UserError, match="is not complete; run the command that writes it"):
+        render(unfinished, output)
     assert not output.exists()
 
 
