@@ -28,13 +28,11 @@ from simscaleai.storage.env_args import env_args_text
 from simscaleai.storage.episode import Episode, split_episodes
 from simscaleai.storage.episode_writer import EpisodeWriter
 from simscaleai.storage.manifest import NAME, Manifest, write_manifest
-from simscaleai.storage.shard_row import shard_name
+from simscaleai.storage.shard_row import ShardRow, shard_name
 from simscaleai.storage.split_masks import SPLITS
 
-_JSON = (
-    "recipe",
-    "statistics",
-)  # attributes that are JSON text in a file, and values in a manifest
+# attributes that are JSON text in a file, and values in a manifest
+_JSON = ("recipe", "statistics")
 _REMEDY = "and in a folder of shards all have the same; write one file, or repair the dataset"
 
 
@@ -128,49 +126,57 @@ class DatasetOutput:
         self, episodes: Iterator[Episode], about: NewDataset, shard_episodes: int
     ) -> JsonDict:
         count = len(about.lengths)
-        whole_splits = split_episodes(count, 0, 0.1) if about.splits is None else about.splits
-        check_splits(whole_splits, count)
-        valid = set(whole_splits.get("valid", ()))
+        if not count:
+            raise UserError(
+                f"There are no episodes; a folder of shards {self.path} has at least one."
+            )
+        splits = split_episodes(count, 0, 0.1) if about.splits is None else about.splits
+        check_splits(splits, count)
         first_episode = next(episodes)
         alike = _alike(itertools.chain([first_episode], episodes))
         with atomic_folder(self.path, marker=NAME, overwrite=self.overwrite) as folder:
-            rows = []
-            for number, first in enumerate(range(0, count, shard_episodes)):
-                positions = range(first, min(first + shard_episodes, count))
-                splits: dict[str, list[int]] = {name: [] for name in SPLITS}
-                for i in positions:
-                    splits["valid" if i in valid else "train"].append(i - first)
-                row = write_shard_file(
-                    folder / shard_name(number),
-                    enumerate(itertools.islice(alike, len(positions))),
-                    about.contract,
-                    splits,
-                    env_id=about.env_id,
-                    attributes=about.attributes,
-                    max_steps=max(about.lengths[i] for i in positions),
-                )
-                rows.append(row)
-            whole = {
-                name: json.loads(value) if name in _JSON else value
-                for name, value in about.attributes.items()
-            }
+            rows = list(_shards(folder, alike, about, splits, shard_episodes))
+            contract, whole = about.contract, dict(about.attributes)
+            whole |= {name: json.loads(whole[name]) for name in _JSON if name in whole}
             whole |= {
-                "env_args": "{}"
-                if about.contract is None
-                else env_args_text(about.contract, about.env_id),
+                "env_args": "{}" if contract is None else env_args_text(contract, about.env_id),
                 "arrays": rows[0].arrays,
                 "unknown": _unknown(first_episode),
                 "shards": len(rows),
             }
-            manifest = Manifest(rows, whole)
-            whole["content_hash"] = manifest.content_hash()
-            write_manifest(folder, manifest)
+            whole["content_hash"] = Manifest(rows, whole).content_hash()
+            write_manifest(folder, Manifest(rows, whole))
             size = sum(path.stat().st_size for path in folder.iterdir())
         return {
             "file_size_mb": size / 1e6,
             "content_hash": whole["content_hash"],
             "shards": len(rows),
         }
+
+
+def _shards(
+    folder: Path,
+    episodes: Iterator[Episode],
+    about: NewDataset,
+    splits: Mapping[str, Sequence[int]],
+    shard_episodes: int,
+) -> Iterator[ShardRow]:
+    """Write the episodes shard by shard; yield the rows."""
+    count, valid = len(about.lengths), set(splits.get("valid", ()))
+    for number, first in enumerate(range(0, count, shard_episodes)):
+        positions = range(first, min(first + shard_episodes, count))
+        own: dict[str, list[int]] = {name: [] for name in SPLITS}
+        for i in positions:
+            own["valid" if i in valid else "train"].append(i - first)
+        yield write_shard_file(
+            folder / shard_name(number),
+            enumerate(itertools.islice(episodes, len(positions))),
+            about.contract,
+            own,
+            env_id=about.env_id,
+            attributes=about.attributes,
+            max_steps=max(about.lengths[i] for i in positions),
+        )
 
 
 def _counted(episodes: Iterable[Episode], bar: ProgressBar) -> Iterator[Episode]:
