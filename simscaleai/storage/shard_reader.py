@@ -111,9 +111,10 @@ class ShardReader:
         return self._readers[shard][key]
 
     def _make_readers(self, shard: int, keys: Sequence[str]) -> dict[str, StepReader]:
-        file, episodes = self.data.open_shard(shard), self._local[shard]
-        columns = file.columns(episodes, keys)
-        readers = {key: StepReader(file, episodes, key, columns) for key in keys}
+        episodes = self._local[shard]
+        with self.data.open_shard(shard) as file:
+            columns = file.columns(episodes, keys)
+            readers = {key: StepReader(file, episodes, key, columns) for key in keys}
         for key, reader in readers.items():
             # `read` fills one array from many shards, which must agree
             if (reader.shape, reader.dtype) != self.step(key):

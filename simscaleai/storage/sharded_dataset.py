@@ -13,7 +13,8 @@ from __future__ import annotations
 import bisect
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -163,29 +164,38 @@ class ShardedDataset(EpisodeSource):
             )
         return path
 
-    def open_shard(self, shard: int) -> IndexedShard | EpisodeFile:
-        """Return a shard whose values can be found without HDF5, or else the open file."""
+    @contextmanager
+    def open_shard(self, shard: int) -> Iterator[IndexedShard | EpisodeFile]:
+        """Open a shard for the block: one whose values can be found without HDF5, or else the file.
+
+        The file is a handle of its own, since threads read shards ahead of those that are used.
+        """
         path, row = self.shard_path(shard), self.rows[shard]
         if self._use_index and row.index_bytes:
             found = IndexedShard.find(path, row, self.contract)
             if found is not None:
-                return found
-        return self._file(shard)
+                yield found
+                return
+        with self._open_file(shard) as file:
+            yield file
 
     def _file(self, shard: int) -> EpisodeFile:
         """Return an open shard; it is closed when another one is opened."""
         if self._open is None or self._open[:2] != (os.getpid(), shard):
             self.close()
-            file = open_file(self.shard_path(shard), use_index=self._use_index)
-            # or episode i would be another one than the manifest says
-            if len(file) != len(self.rows[shard].lengths):
-                file.close()
-                raise UserError(
-                    f"The shard {file.path} has {len(file)} episodes, and {len(self.rows[shard].lengths)} in"
-                    " the manifest; validate the dataset."
-                )
-            self._open = os.getpid(), shard, file
+            self._open = os.getpid(), shard, self._open_file(shard)
         return self._open[2]
+
+    def _open_file(self, shard: int) -> EpisodeFile:
+        file = open_file(self.shard_path(shard), use_index=self._use_index)
+        # or episode i would be another one than the manifest says
+        if len(file) != len(self.rows[shard].lengths):
+            file.close()
+            raise UserError(
+                f"The shard {file.path} has {len(file)} episodes, and {len(self.rows[shard].lengths)} in the"
+                " manifest; validate the dataset."
+            )
+        return file
 
     def _at(self, i: int) -> tuple[EpisodeFile, int]:
         shard, local = self.shard_of(i)

@@ -110,7 +110,8 @@ def test_a_shard_cut_short(folder):
 def test_steps_of_all_shards_in_any_order(folder, make_episode, indexed):
     with open_dataset(folder, use_index=indexed) as data:
         reader = ShardReader(data, [0, 2, 5, 7, 8], ["obs/image", "actions"])
-        assert isinstance(data.open_shard(0), IndexedShard) == indexed
+        with data.open_shard(0) as shard:
+            assert isinstance(shard, IndexedShard) == indexed
     episodes = [make_episode(i, 2 + i) for i in (0, 2, 5, 7, 8)]
     images = np.concatenate([e.obs["image"] for e in episodes])
     actions = np.concatenate([e.actions for e in episodes])

@@ -52,8 +52,7 @@ class ShardedVectors(Vectors):
         shards = self._reader.shard_of(flat)
         # (B,) counted from the start of the shard
         local = flat - self._reader.starts[shards]
-        self._load(shards)
-        if not self._ring.missing(shards).any():
+        if self._load(shards):
             return self._ring.take(name, shards, local).view(*steps.shape, width)
         # There is not room for all at once: shard by shard.
         out = torch.empty(len(flat), width)
@@ -138,11 +137,11 @@ class ShardedVectors(Vectors):
         start, stop = self._reader.starts[shard : shard + 2].tolist()
         return self.take(name, torch.arange(start, stop))
 
-    def _load(self, shards: IntArray) -> None:
-        """Take the shards that are missing into the ring, one after the other."""
+    def _load(self, shards: IntArray) -> bool:
+        """Take the shards that are missing into the ring, in turn; return whether there is room for all."""
         missing = self._ring.missing(shards)
         if not missing.any():
-            return
+            return True
         if self._process != os.getpid():
             self._begin()
         for shard in np.unique(shards[missing]).tolist():
@@ -150,6 +149,7 @@ class ShardedVectors(Vectors):
             # one that no thread has begun is read here, and the thread goes on with the next
             tables = self._read(shard) if pending is None or pending.cancel() else pending.result()
             self._ring.put(shard, tables)
+        return not self._ring.missing(shards).any()
 
     def _read(self, shard: int) -> Tables:
         tables = empty_tables(self._layout, int(self._reader.shard_steps[shard]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -12,9 +14,13 @@ import torch
 
 from simscaleai.datagen import generate_dataset
 from simscaleai.errors import UserError
+from simscaleai.storage.episode_file import EpisodeFile
+from simscaleai.storage.episodes import open_dataset
+from simscaleai.storage.shard_reader import ShardReader
 from simscaleai.training.data import dataset
 from simscaleai.training.data.dataset import TrajectoryDataset
 from simscaleai.training.data.loader import make_loader
+from simscaleai.training.data.sharded_vectors import ShardedVectors
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +120,38 @@ def test_nan_in_a_shard_is_found_when_it_is_read(made, tmp_path):
         data = TrajectoryDataset(folder, split="all")
         with pytest.raises(UserError, match=r"shard-00002\.h5: actions has NaN"):
             data.read(torch.arange(len(data)))
+
+
+def test_shards_without_an_index_are_read_by_several_threads(made, monkeypatch):
+    columns = EpisodeFile.columns
+
+    def slow(self, *args):  # so that others open their shards in the meantime
+        time.sleep(0.02)
+        return columns(self, *args)
+
+    monkeypatch.setattr(EpisodeFile, "columns", slow)
+    keys = ["obs/joint_pos", "actions"]
+    with open_dataset(made / "big", use_index=False) as data:
+        reader = ShardReader(data, data.split("all"), keys)
+    expected = [reader.read_shard(j, keys) for j in range(6)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda k: reader.read_shard(k % 6, keys), range(24)))
+    for k, arrays in enumerate(found):
+        for key in keys:
+            np.testing.assert_array_equal(arrays[key], expected[k % 6][key])
+
+
+def test_a_loader_begins_to_read_before_it_is_asked(made, monkeypatch):
+    monkeypatch.setattr(dataset, "BLOCK_BYTES", 1)  # a block for each shard
+    announced = []
+    monkeypatch.setattr(
+        ShardedVectors, "announce", lambda self, shards: announced.append(list(shards))
+    )
+    data = TrajectoryDataset(made / "big", split="train", cache_mb=0)
+    make_loader(data, 8, shuffle=False)
+    assert announced == []  # one that evaluates may never be asked
+    loader = make_loader(data, 8)
+    first = announced[0]
+    assert len(first) == 2  # a block and the next
+    next(iter(loader))
+    assert announced[1] == first
