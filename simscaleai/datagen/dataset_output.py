@@ -2,7 +2,7 @@
 
     output = DatasetOutput(Path("data/good"), shard_episodes=1000)
     output.check(["data/all"])                  # before anything is read
-    output.write(episodes, NewDataset(...), show_progress=True)
+    output.write(episodes, NewDataset(...), show=True)
 
 The tools that change datasets and the import from other formats write through this. The output appears whole
 or not at all.
@@ -19,7 +19,7 @@ from typing import Any
 
 from simscaleai.contract import EnvContract
 from simscaleai.datagen.progress_bar import EpisodeCounts, ProgressBar
-from simscaleai.datagen.shard_file import write_shard_file
+from simscaleai.datagen.shard_file import split_part, write_shard_file
 from simscaleai.errors import ExistingFileError, UserError
 from simscaleai.json_types import JsonDict
 from simscaleai.storage.atomic import atomic_path
@@ -162,17 +162,14 @@ def _shards(
     shard_episodes: int,
 ) -> Iterator[ShardRow]:
     """Write the episodes shard by shard; yield the rows."""
-    count, valid = len(about.lengths), set(splits.get("valid", ()))
+    count = len(about.lengths)
     for number, first in enumerate(range(0, count, shard_episodes)):
         positions = range(first, min(first + shard_episodes, count))
-        own: dict[str, list[int]] = {name: [] for name in SPLITS}
-        for i in positions:
-            own["valid" if i in valid else "train"].append(i - first)
         yield write_shard_file(
             folder / shard_name(number),
             enumerate(itertools.islice(episodes, len(positions))),
             about.contract,
-            own,
+            split_part(splits, positions),
             env_id=about.env_id,
             attributes=about.attributes,
             max_steps=max(about.lengths[i] for i in positions),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import partial
 
 from simscaleai.datagen.attempts import TooFewSuccesses, most_attempts, too_few
 from simscaleai.datagen.file_task import FileTask
@@ -14,7 +13,7 @@ from simscaleai.datagen.progress_bar import EpisodeCounts, ProgressBar
 from simscaleai.datagen.recipe import Recipe
 from simscaleai.datagen.shards import EpisodeSummary
 from simscaleai.datagen.worker import kept_worker
-from simscaleai.executors import Executor, InProcess, choose_executor
+from simscaleai.executors import choose_executor
 from simscaleai.rollout.registered import Registered
 
 
@@ -37,7 +36,7 @@ def run_rounds(
                 executor = choose_executor(
                     None, workers, task.count, place, needs_main=registered.needs_main
                 )
-            _run(task, executor, finished, bar)
+            finished.run(task, executor, task.count, bar)
             assert all(i in finished.summaries for i in todo)
     except TooFewSuccesses:
         finished.folder.remove()  # the same attempts would fail again
@@ -46,19 +45,6 @@ def run_rounds(
         if executor is not None:
             executor.close()
         kept_worker.close()
-
-
-def _run(task: FileTask, executor: Executor, finished: FinishedEpisodes, bar: ProgressBar) -> None:
-    """Run the chunks of a task; the bar moves with each episode of this process, or part of another one."""
-    items = range(task.count)
-    if isinstance(executor, InProcess):
-        for _ in executor.run(partial(task, report=bar.add), items):
-            pass
-        finished.update()
-        return
-    with finished.shown_by(bar):
-        for _ in executor.run(task, items):
-            pass
 
 
 def _missing(recipe: Recipe, finished: Mapping[int, EpisodeSummary]) -> list[int]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from simscaleai.datagen.progress_bar import EpisodeCounts, ProgressBar
 from simscaleai.datagen.shards import EpisodeSummary, ShardFolder, read_summaries
 from simscaleai.errors import UserError
+from simscaleai.executors import Executor, InProcess
 
 _LOOK_SECONDS = 0.5  # workers write a part every few seconds
 
@@ -41,6 +43,22 @@ class FinishedEpisodes:
                     new.append(episode)
             self._read.add(part)
         return new
+
+    def run(
+        self, task: Callable[..., None], executor: Executor, count: int, bar: ProgressBar
+    ) -> None:
+        """Run `count` items of a task that writes parts and calls `report` with each episode.
+
+        The bar moves with every episode of this process, or with every part of another one.
+        """
+        if isinstance(executor, InProcess):
+            for _ in executor.run(partial(task, report=bar.add), range(count)):
+                pass
+            self.update()
+            return
+        with self.shown_by(bar):
+            for _ in executor.run(task, range(count)):
+                pass
 
     @contextmanager
     def shown_by(self, bar: ProgressBar) -> Iterator[None]:

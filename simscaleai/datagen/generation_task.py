@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from simscaleai.datagen.attempts import attempt_seed, most_attempts, too_few
 from simscaleai.datagen.job import Job
 from simscaleai.datagen.recipe import Recipe
+from simscaleai.datagen.shard_file import split_part
 from simscaleai.datagen.shard_task import ShardTask
 from simscaleai.datagen.worker import kept_worker
 from simscaleai.json_types import JsonDict
@@ -39,7 +40,7 @@ class GenerationTask(ShardTask):
     def splits(self, number: int) -> dict[str, list[int]]:
         recipe = self.recipe
         whole = split_episodes(recipe.n_episodes, recipe.seed, recipe.valid_fraction)
-        return self.part(whole, number)
+        return split_part(whole, self.indices(number))
 
     def max_steps(self, number: int) -> int:
         return self.recipe.max_steps

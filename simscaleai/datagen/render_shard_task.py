@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from simscaleai.datagen.dataset_output import check_splits, other_arrays
 from simscaleai.datagen.render_task import OpenRendering, Rendering, kept_rendering
+from simscaleai.datagen.shard_file import split_part
 from simscaleai.datagen.shard_task import ShardTask
 from simscaleai.errors import UserError
 from simscaleai.json_types import JsonDict
@@ -45,7 +46,7 @@ class RenderShardTask(ShardTask):
         return {"n_episodes": self.total, **self.recipe}
 
     def splits(self, number: int) -> dict[str, list[int]]:
-        return self.part(kept_rendering.get(self.rendering).splits, number)
+        return split_part(kept_rendering.get(self.rendering).splits, self.indices(number))
 
     def max_steps(self, number: int) -> int:
         episodes = kept_rendering.get(self.rendering).data.episodes

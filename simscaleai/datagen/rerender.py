@@ -22,7 +22,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from simscaleai.contract import EnvContract
@@ -43,7 +42,7 @@ from simscaleai.datagen.sharded_output import make_shards
 from simscaleai.datagen.shards import ShardFolder
 from simscaleai.datagen.unfinished import begin, keep_finished, publish
 from simscaleai.errors import UserError
-from simscaleai.executors import Executor, InProcess, choose_executor
+from simscaleai.executors import Executor, choose_executor
 from simscaleai.executors.main_module import end_if_imported_by_worker
 from simscaleai.guards import guarded
 from simscaleai.json_types import JsonDict
@@ -186,16 +185,10 @@ class _Run:
         """Have the episodes `todo` drawn into parts."""
         chunks = chunks_of(todo, self.workers)
         place = finished.folder.path.absolute()
-        task, items = RenderTask(self.rendering, self.registered, place, chunks), range(len(chunks))
+        task = RenderTask(self.rendering, self.registered, place, chunks)
         executor = self._executor(len(chunks))
         try:
-            if isinstance(executor, InProcess):  # the bar moves with each episode
-                for _ in executor.run(partial(task, report=bar.add), items):
-                    pass
-            else:
-                with finished.shown_by(bar):
-                    for _ in executor.run(task, items):
-                        pass
+            finished.run(task, executor, len(chunks), bar)
         finally:  # after Ctrl-C too: workers must not write to a folder that is unlocked
             executor.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from simscaleai.storage.episode import LABELS, OBS, Episode
 from simscaleai.storage.episode_file import open_file
 from simscaleai.storage.episode_writer import EpisodeWriter, fits_raw
 from simscaleai.storage.shard_row import ShardRow
+from simscaleai.storage.split_masks import SPLITS
 
 COUNTS = ("attempts", "attempt_successes", "diverged")
 """Of the episodes that were run to make a shard; in its file too, so that it yields its row again."""
@@ -92,6 +94,22 @@ def read_row(path: Path, recipe: str | None = None) -> ShardRow:
         splits = {name: file.split(name) for name in ("train", "valid")}
     with open_file(path) as file:
         return shard_row(path, splits, contents, digests, counts, file.index_place)
+
+
+def split_part(whole: Mapping[str, Sequence[int]], indices: range) -> dict[str, list[int]]:
+    """Return the part of a split that a shard of the episodes `indices` has, by positions in the shard.
+
+    Args:
+      whole: {"train" or "valid": positions in the dataset, sorted}.
+      indices: consecutive positions in the dataset.
+    """
+    first, stop = indices.start, indices.stop
+    own = {}
+    for name in SPLITS:
+        positions = whole.get(name, ())
+        there = positions[bisect_left(positions, first) : bisect_left(positions, stop)]
+        own[name] = [i - first for i in there]
+    return own
 
 
 def shard_row(

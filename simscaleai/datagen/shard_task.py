@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -90,14 +90,6 @@ class ShardTask(ABC):
         """Return the episodes of a shard."""
         first = number * self.shard_episodes
         return range(first, min(first + self.shard_episodes, self.n_episodes))
-
-    def part(self, whole: Mapping[str, Sequence[int]], number: int) -> dict[str, list[int]]:
-        """Return the part of a split of the whole dataset that is in a shard, by positions in it."""
-        indices = self.indices(number)
-        return {
-            name: [i - indices.start for i in positions if i in indices]
-            for name, positions in whole.items()
-        }
 
     def __call__(self, number: int) -> ShardRow:
         """Make shard `number` in this process and return its row.

@@ -37,6 +37,10 @@ SwitchInstructions = Annotated[
 # Other commands that write datasets have these too.
 Resume = Annotated[bool, typer.Option("--resume", help="Finish an interrupted run.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
+# every tool takes it: one that changed its input could lose the only copy
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="HDF5 file, or folder of shards, to write.")
+]
 ShardEpisodes = Annotated[
     int | None,
     typer.Option(min=1, help="Write a folder of shards with so many episodes each."),
@@ -169,9 +173,7 @@ def datagen(
 )
 def render(
     dataset: Dataset,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="HDF5 file, or folder of shards, to write.")
-    ],
+    output: Output,
     cameras: Cameras,
     image_size: ImageSize = 64,
     depth: Depth = False,

@@ -9,7 +9,7 @@ import typer
 
 from simscaleai.errors import UserError
 from simscaleai.tools.app import Group, app, examples
-from simscaleai.tools.commands.data import Overwrite, ShardEpisodes, check
+from simscaleai.tools.commands.data import Output, Overwrite, ShardEpisodes, check
 from simscaleai.tools.commands.options import Dataset, names
 
 data = typer.Typer(
@@ -19,12 +19,6 @@ data = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(data)
-
-# Every command takes `--output`: a tool that changed its input could lose the only copy.
-
-Output = Annotated[
-    Path, typer.Option("--output", "-o", help="HDF5 file, or folder of shards, to write.")
-]
 
 
 @data.command(

@@ -9,7 +9,7 @@ import typer
 
 from simscaleai.errors import UserError
 from simscaleai.tools.app import app, examples
-from simscaleai.tools.commands.data import Overwrite, ShardEpisodes, check
+from simscaleai.tools.commands.data import Output, Overwrite, ShardEpisodes, check
 
 # of `models.export`, whose import takes seconds
 POLICY_FORMATS = ("onnx", "torch-export")
@@ -130,9 +130,7 @@ def _export_policy(
 )
 def import_(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="LeRobot dataset of version 3.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="HDF5 file, or folder of shards, to write.")
-    ],
+    output: Output,
     shard_episodes: ShardEpisodes = None,
     overwrite: Overwrite = False,
 ) -> None:
