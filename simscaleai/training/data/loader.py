@@ -47,9 +47,6 @@ def make_loader(
         world_size=world_size,
         blocks=dataset.blocks,
     )
-    # Training reads a whole block before its first step: it is read while model and optimizer are made.
-    if shuffle and not workers:
-        order.announce()
     return DataLoader(
         # images travel as bytes, a quarter of the size, and become floats on the device
         dataset.as_stored(),

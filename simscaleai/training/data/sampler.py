@@ -106,11 +106,6 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
         """Start the next pass in `epoch`, after `position` samples (of all processes) of it."""
         self.epoch, self.position = epoch, position
 
-    def announce(self) -> None:
-        """Announce the shards that the next pass begins with, before it does."""
-        if self.blocks is not None:
-            next(self._blocks_from(self.position), None)
-
     def __len__(self) -> int:
         """Batches of a whole epoch."""
         return -(-self.num_samples // self.global_batch)

@@ -20,7 +20,6 @@ from simscaleai.storage.shard_reader import ShardReader
 from simscaleai.training.data import dataset
 from simscaleai.training.data.dataset import TrajectoryDataset
 from simscaleai.training.data.loader import make_loader
-from simscaleai.training.data.sharded_vectors import ShardedVectors
 
 
 @pytest.fixture(scope="module")
@@ -139,19 +138,3 @@ def test_shards_without_an_index_are_read_by_several_threads(made, monkeypatch):
     for k, arrays in enumerate(found):
         for key in keys:
             np.testing.assert_array_equal(arrays[key], expected[k % 6][key])
-
-
-def test_a_loader_begins_to_read_before_it_is_asked(made, monkeypatch):
-    monkeypatch.setattr(dataset, "BLOCK_BYTES", 1)  # a block for each shard
-    announced = []
-    monkeypatch.setattr(
-        ShardedVectors, "announce", lambda self, shards: announced.append(list(shards))
-    )
-    data = TrajectoryDataset(made / "big", split="train", cache_mb=0)
-    make_loader(data, 8, shuffle=False)
-    assert announced == []  # one that evaluates may never be asked
-    loader = make_loader(data, 8)
-    first = announced[0]
-    assert len(first) == 2  # a block and the next
-    next(iter(loader))
-    assert announced[1] == first
