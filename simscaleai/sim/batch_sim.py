@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+from weakref import WeakSet
+
 import mujoco
 import numpy as np
 from mujoco.batch import MODEL_FIELDS, Batch
@@ -13,6 +17,18 @@ from simscaleai.sim.physics import BAD, FIELDS, MuJoCoSim
 # derived fields up to velocities, as `mj_step1` computes for `SingleSim`
 _STAGE = mujoco.mjtStage.mjSTAGE_VEL.value
 _NO_STAGE = mujoco.mjtStage.mjSTAGE_NONE.value
+
+_batches: WeakSet[Batch] = WeakSet()
+
+
+def _keep_for_ever() -> None:
+    """Never delete the present batches: the threads that a batch then waits for do not exist in a fork."""
+    for batch in list(_batches):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(batch))
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_keep_for_ever)
 
 _Pickled = tuple[dict[str, object], ArrayDict, FloatArray, IntArray]
 """Attributes, model fields of the envs (n, ...), physics (n, d), warnings (n, number of warnings, 2)."""
@@ -28,6 +44,7 @@ class BatchSim(MuJoCoSim):
 
     def _bind(self) -> None:
         self.batch = Batch(self.model, self.n, self._num_threads)
+        _batches.add(self.batch)
         for name in FIELDS:
             setattr(self, name, self.batch.bind(name))
         # a model without activations or mocap bodies has no such field to bind

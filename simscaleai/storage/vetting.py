@@ -13,6 +13,7 @@ files on systems other than Linux, where a process with threads cannot be forked
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import select
 import signal
@@ -141,6 +142,7 @@ def _child(read: Callable[[int], object], writer: int) -> None:
     """Do everything that the parent may do with the file, within limits."""
     import resource  # Windows has no such module
 
+    gc.disable()  # what it would delete may wait for threads, of which a fork has none
     faulthandler.disable()  # the parent reports a crash
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)

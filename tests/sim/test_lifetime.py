@@ -98,3 +98,28 @@ def test_memory_of_the_process_does_not_grow() -> None:
     )
     # The allocator alone makes the size swing by about 20 MiB; one environment has 15.
     assert float(ran.stdout) < 40  # MiB, for 400 environments
+
+
+FORKS = """
+import gc, os, sys
+from simscaleai.sim import make_vec_env
+
+envs = make_vec_env("reach", 2)
+envs.reset(seed=0)
+envs.circle = envs
+held = make_vec_env("reach", 2)
+gc.disable()
+del envs
+if (child := os.fork()) == 0:
+    gc.collect()
+    held = None
+    sys.exit()
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_does_not_wait_for_threads_that_it_does_not_have() -> None:
+    """A garbage collection in the worker of a data loader, for example, deletes what nobody uses any more."""
+    command = [sys.executable, "-W", "ignore", "-c", FORKS]
+    assert subprocess.run(command, capture_output=True, timeout=60).stdout == b"0\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -114,3 +115,22 @@ def test_what_this_process_wrote_is_vetted_once_it_has_changed(
     path.write_bytes(path.read_bytes())
     with pytest.raises(UserError, match="hangs"):
         open_dataset(path)
+
+
+class Waits:
+    """Like an object with threads: outside the process that made it, its deletion never ends."""
+
+    def __init__(self) -> None:
+        self.process, self.circle = os.getpid(), self
+
+    def __del__(self) -> None:
+        while os.getpid() != self.process:
+            time.sleep(1)
+
+
+def test_the_child_deletes_no_objects_of_its_parent(path: Path) -> None:
+    gc.collect()
+    Waits()
+    many: list[object] = []
+    # enough new objects for an automatic garbage collection
+    vetting.vet_with(path, lambda: many.extend([] for _ in range(100_000)))
