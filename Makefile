@@ -10,8 +10,11 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: .venv/.installed  ## the whole loop on pick_place: demonstrations, training, 100 unseen episodes
 	.venv/bin/python -m simscaleai.tools.cli demo
 
+# A test that hangs is named, with where each thread is, and fails, while the others go on.
+TIME_LIMIT = -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true
+
 test: lint  ## linters, types and the fast tests
-	.venv/bin/python -m pytest -n 2 --dist worksteal -m "not slow"
+	.venv/bin/python -m pytest -n 2 --dist worksteal $(TIME_LIMIT) -m "not slow"
 
 test-all: lint  ## every test
 	.venv/bin/python -m pytest

@@ -5,16 +5,18 @@ Two threads that wait for each other on a busy machine make such tests ten times
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 
 from simscaleai.errors import UserError
@@ -28,6 +30,31 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+@functools.cache
+def _registries() -> list[dict[str, Any]]:
+    """What is known by name in this process."""
+    from simscaleai.models.registry import _models
+    from simscaleai.rl.agents.agent import _agents
+    from simscaleai.sim.factory import _ENVS
+    from simscaleai.sim.robots.controllers import _CONTROLLERS
+    from simscaleai.sim.robots.robot import _ROBOTS
+    from simscaleai.training.optimizers import _optimizers
+    from simscaleai.training.schedules import _schedules
+
+    ours = (_models, _agents, _ENVS, _CONTROLLERS, _ROBOTS, _optimizers, _schedules)
+    return [gymnasium.registry, *(registry._entries for registry in ours)]
+
+
+@pytest.fixture(autouse=True)
+def scratch_registries() -> Iterator[None]:
+    """Names that a test registers are gone after it: any other test may come next in this process."""
+    before = [set(registry) for registry in _registries()]
+    yield
+    for registry, known in zip(_registries(), before, strict=True):
+        for name in registry.keys() - known:
+            del registry[name]
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from simscaleai.datagen import (
     worker,
 )
 from simscaleai.errors import ExistingFileError, UserError
+from tests import forked
+from tests.datagen.point_env import make_point_envs
 
 pytestmark = pytest.mark.usefixtures("point_env")
 
@@ -84,7 +86,19 @@ def test_resume_of_only_success_fills_holes(output, killed, tmp_path):
     assert generate(output, 40, resume=True, **settings)["content_hash"] == expected
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def _die_before_an_operation(k, output, settings):
+    """Generate; the process vanishes right before its k-th change of the disk, with the exit code 9."""
+    countdown = itertools.count(k, -1)
+    with pytest.MonkeyPatch.context() as patch:
+        make_point_envs(patch)
+        patch.setattr(shards, "SHARD_EPISODES", 4)
+        for name in ("fsync", "replace", "unlink", "rmdir", "mkdir"):
+            patch.setattr(os, name, _deadly(getattr(os, name), countdown))
+        generate(output, **settings)
+        os._exit(0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs fork")
 @pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
 def test_death_before_any_file_operation(output, tmp_path, monkeypatch, stride):
     """A process that vanishes right before its k-th change of the disk, for every k, or every 7th."""
@@ -92,14 +106,7 @@ def test_death_before_any_file_operation(output, tmp_path, monkeypatch, stride):
     settings = {"n": 12, "num_envs": 8, "show_progress": False}
     expected = generate(tmp_path / "whole.h5", **settings)["content_hash"]
     for k in itertools.count(0, stride):
-        child = os.fork()
-        if child == 0:
-            countdown = itertools.count(k, -1)
-            for name in ("fsync", "replace", "unlink", "rmdir", "mkdir"):
-                monkeypatch.setattr(os, name, _deadly(getattr(os, name), countdown))
-            generate(output, **settings)
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
+        code = forked.exit_code(_die_before_an_operation, k, output, settings)
         stray = [p.name for p in output.parent.iterdir()] if output.parent.exists() else []
         assert len(stray) <= 3
         if output.exists():
@@ -108,9 +115,9 @@ def test_death_before_any_file_operation(output, tmp_path, monkeypatch, stride):
         assert stats["content_hash"] == content_hash(output) == expected
         assert [p.name for p in output.parent.iterdir()] == ["point.h5"]
         output.unlink()
-        if os.waitstatus_to_exitcode(status) == 0:
+        if code == 0:
             break
-        assert os.waitstatus_to_exitcode(status) == 9
+        assert code == 9
     assert k > 20  # 12 episodes in 3 parts: that many operations there were
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from simscaleai.errors import UserError
-from simscaleai.models import create_model, registry
+from simscaleai.models import create_model, register_model
 from simscaleai.models.normalization import Normalizer, Statistics
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.observations import ObsSpec
@@ -93,7 +93,7 @@ class Listener(nn.Module):
 
 
 def test_each_row_is_told_its_own_sentence(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(registry._models, "_entries", {"test-listener": Listener})
+    register_model("test-listener")(Listener)
     contract = make_env("reach_color", cameras=[], dt=0.01, max_episode_steps=30).contract
     policy = ModelPolicy(create_model("test-listener"), contract=contract)
     payload = {"policy": policy.description(), "weights": dict(policy.state_dict())}

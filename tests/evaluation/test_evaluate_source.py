@@ -22,6 +22,7 @@ from simscaleai.evaluation.policy_runner import EvalSpec, PolicyRunner
 from simscaleai.rollout.outcomes import EpisodeResult
 from simscaleai.rollout.policy_source import PolicySource, find_policy_source
 from simscaleai.sim import make_vec_env
+from tests import forked
 
 QUIET: dict[str, Any] = {"show_progress": False, "env_name": "reach", "device": "cpu"}
 
@@ -31,15 +32,17 @@ def result(index: int, success: bool = True) -> EpisodeResult:
     return EpisodeResult(index, 7 * index, success, success, -1.25, 9, stage)
 
 
-@pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> PolicySource:
+def make_short(patch: pytest.MonkeyPatch) -> PolicySource:
     """The random policy, whose episodes take 12 steps, also for `evaluate_source`."""
     source = find_policy_source("random", "reach")
     source = replace(source, config=replace(source.config, max_episode_steps=12, dt=0.01))
-    monkeypatch.setattr(
-        "simscaleai.evaluation.evaluate_source.find_policy_source", lambda *args: source
-    )
+    patch.setattr("simscaleai.evaluation.evaluate_source.find_policy_source", lambda *args: source)
     return source
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> PolicySource:
+    return make_short(monkeypatch)
 
 
 def settings(**given: Any) -> SourceEvaluation:
@@ -222,53 +225,53 @@ def test_a_finished_evaluation_is_kept_on_request(tmp_path: Path) -> None:
     )
 
 
-def _killed(call: Callable[[], object], lines: int, part: float) -> bool:
-    """Call a function in a fork that is killed in a line of its log; return whether it was.
+def _random_policy(folder: Path) -> dict[str, Any]:
+    return evaluate_source("random", settings(n_episodes=24, output_dir=str(folder), num_envs=5))
+
+
+def _die_in_a_line(folder: Path, lines: int, part: float) -> None:
+    """Evaluate, and be killed in a line of the log.
 
     Args:
-      call: the function.
+      folder: of the evaluation.
       lines: that are written whole before.
       part: of the next line that is written, a share of its characters.
     """
-    child = os.fork()
-    if child == 0:
-        write, written = EpisodeLog._write_line, itertools.count()
+    write, written = EpisodeLog._write_line, itertools.count()
 
-        def die_in_a_line(self: EpisodeLog, values: Any) -> None:
-            if next(written) < lines:
-                return write(self, values)
-            line = json.dumps(values)
-            assert self._file is not None
-            self._file.write(line[: round(part * len(line))])
-            self._file.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
+    def die(self: EpisodeLog, values: Any) -> None:
+        if next(written) < lines:
+            return write(self, values)
+        line = json.dumps(values)
+        assert self._file is not None
+        self._file.write(line[: round(part * len(line))])
+        self._file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
 
-        EpisodeLog._write_line = die_in_a_line  # type: ignore[method-assign]
-        call()
-        os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EpisodeLog, "_write_line", die)
+        make_short(patch)
+        _random_policy(folder)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="kills by a signal")
 def test_killed_at_ten_random_moments_and_resumed(
     short: PolicySource, tmp_path: Path, caplog: Any
 ) -> None:
-    def run(folder: str) -> dict[str, Any]:
-        path = str(tmp_path / folder)
-        return evaluate_source("random", settings(n_episodes=24, output_dir=path, num_envs=5))
-
-    undisturbed, moments = run("a"), random.Random(0)
+    a, b = tmp_path / "a", tmp_path / "b"
+    undisturbed, moments = _random_policy(a), random.Random(0)
     recorded = []
     for _ in range(10):
-        assert _killed(lambda: run("b"), moments.randint(0, 3), moments.random())
-        log = next((tmp_path / "b").glob("*.jsonl"))
-        recorded.append(log.read_bytes().count(b"\n") - 1)
+        when = (moments.randint(0, 3), moments.random())
+        assert forked.exit_code(_die_in_a_line, b, *when) == -signal.SIGKILL
+        recorded.append(next(b.glob("*.jsonl")).read_bytes().count(b"\n") - 1)
     # killed before the first line and after it, and each time the episodes before are still there
     assert recorded == sorted(recorded) and 5 < recorded[-1] < 24
-    resumed = run("b")
+    resumed = _random_policy(b)
     assert "Resuming the evaluation" in caplog.text
     path = {"output_path": None}
     assert resumed | path == undisturbed | path
-    files = [sorted(p.name for p in (tmp_path / name).iterdir()) for name in "ab"]
+    files = [sorted(p.name for p in folder.iterdir()) for folder in (a, b)]
     assert files[0] == files[1] and len(files[0]) == 2
 
 

@@ -18,7 +18,7 @@ from simscaleai.errors import UserError
 from simscaleai.evaluation import EvalConfig, evaluate_checkpoint, evaluate_policy
 from simscaleai.evaluation.following import measure_following, run_every_instruction
 from simscaleai.evaluation.statistics import wilson_interval
-from simscaleai.models import create_model, registry
+from simscaleai.models import create_model, register_model
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.rollout.outcomes import EpisodeResult
 from simscaleai.sim import make_env, make_vec_env
@@ -167,7 +167,7 @@ class Greenish(nn.Module):
 
 
 def test_the_command_prints_and_writes_it(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
-    monkeypatch.setattr(registry._models, "_entries", {"test-greenish": Greenish})
+    register_model("test-greenish")(Greenish)
     contract = make_env("reach_color", cameras=[], dt=0.01, max_episode_steps=25).contract
     policy = ModelPolicy(create_model("test-greenish"), contract=contract)
     payload = {"policy": policy.description(), "weights": dict(policy.state_dict())}

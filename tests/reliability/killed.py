@@ -2,8 +2,8 @@
 
     kill_until_done("train", tmp_path, kills=20, seed=0)     # {digest of a result: how often}, kills
 
-Everything is imported once; each attempt is a fork that makes or continues the run of a folder, and is
-killed, with all that it has started, after a random part of the time that the whole takes.
+Everything is imported once; each attempt is a fork of what has imported it. It makes or continues the run of
+a folder, and is killed, with all that it has started, after a random part of the time that the whole takes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import random
 import signal
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +28,7 @@ from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.tools.sweep import run_sweep
 from simscaleai.training import TrainConfig
 from simscaleai.training.training_run import train_policy
+from tests import forked
 
 DATA: dict[str, Any] = {"n_episodes": 12, "max_steps": 20, "env_kwargs": {"dt": 0.005}}
 QUIET: dict[str, Any] = {"policy_type": "scripted", "show_progress": False}
@@ -144,44 +144,29 @@ def make_data(path: Path) -> Path:
     return path
 
 
+def _record(kind: str, folder: Path, data: Path) -> None:
+    """Make or continue the run of a folder, in a process group of its own; write its digest beside it."""
+    os.setsid()
+    os.dup2(os.open(folder.with_suffix(".log"), os.O_CREAT | os.O_WRONLY), 2)
+    os.dup2(2, 1)
+    torch.set_num_threads(1)
+    shards.SHARD_EPISODES = 4  # many: a kill hits between two of them, and in the middle of one
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.with_suffix(".digest").write_text(RUNS[kind](folder, data))
+
+
 def attempt(kind: str, folder: Path, data: Path, seconds: float | None = None) -> str | None:
     """The digest that a run in `folder` comes to; None if it was killed after `seconds`."""
-    here, there = os.pipe()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            os.setsid()
-            os.close(here)
-            os.dup2(os.open(folder.parent / f"{folder.name}.log", os.O_CREAT | os.O_WRONLY), 2)
-            os.dup2(2, 1)
-            torch.set_num_threads(1)
-            shards.SHARD_EPISODES = (
-                4  # many: a kill hits between two of them, and in the middle of one
-            )
-            folder.mkdir(parents=True, exist_ok=True)
-            os.write(there, RUNS[kind](folder, data).encode())
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    os.close(there)
-    ended = time.monotonic() + (600 if seconds is None else seconds)
-    code = None
-    while code is None and time.monotonic() < ended:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        code = os.waitstatus_to_exitcode(status) if pid else None
-        time.sleep(0.002)
+    process = forked.start(_record, kind, folder, data)
+    process.join(600 if seconds is None else seconds)
+    code = process.exitcode
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)  # what it has started, too
-    if code is None:
-        os.waitpid(child, 0)
-    with os.fdopen(here) as told:
-        result = told.read()
-    log = folder.parent / f"{folder.name}.log"
+        os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
+    process.kill()  # it may not yet have had a group
+    process.join()
+    log = folder.with_suffix(".log")
     assert code in (None, 0), f"{kind}: {log.read_text()[-3000:]}"
-    return result or None
+    return None if code is None else folder.with_suffix(".digest").read_text()
 
 
 def kill_until_done(kind: str, folder: Path, kills: int, seed: int) -> tuple[str, Counter[str]]:

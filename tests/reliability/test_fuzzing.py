@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import runpy
 import subprocess
 import sys
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests import forked
 
 SCRIPTS = Path(__file__).with_name("fuzzing")
 FAST = 6  # of each kind, and half as many folders
@@ -39,25 +40,21 @@ def fuzz(kind: str, seed: int, count: int, folder: Path) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+def _run_script(kind: str, seed: int, count: int, folder: Path) -> None:
+    sys.argv = [kind, str(folder), str(seed), str(count)]
+    try:
+        with (folder / "said.json").open("w") as out, contextlib.redirect_stdout(out):
+            runpy.run_path(str(SCRIPTS / f"{kind}.py"), run_name="__main__")
+    except BaseException:
+        (folder / "complaint.txt").write_text(traceback.format_exc())
+        raise
+
+
 def fuzz_in_a_fork(kind: str, seed: int, count: int, folder: Path) -> dict[str, Any]:
-    """The same in a copy of this process, which has imported what would take longer than the files do."""
-    said, complaint = folder / "said.json", folder / "complaint.txt"
-    child = os.fork()
-    if child == 0:  # it must never return into the tests
-        try:
-            for script in SCRIPTS.glob("*.py"):  # a package of the same name may be loaded
-                sys.modules.pop(script.stem, None)
-            sys.argv = [kind, str(folder), str(seed), str(count)]
-            with said.open("w") as out, contextlib.redirect_stdout(out):
-                runpy.run_path(str(SCRIPTS / f"{kind}.py"), run_name="__main__")
-            os._exit(0)
-        except BaseException:
-            complaint.write_text(traceback.format_exc())
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, complaint.read_text()[-3000:]
-    return json.loads(said.read_text())
+    """The same where everything is imported already, which would take longer than the files do."""
+    if forked.exit_code(_run_script, kind, seed, count, folder, seconds=280):
+        raise AssertionError((folder / "complaint.txt").read_text()[-3000:])
+    return json.loads((folder / "said.json").read_text())
 
 
 @linux

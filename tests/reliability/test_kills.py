@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-_spec = importlib.util.spec_from_file_location("killed", Path(__file__).with_name("killed.py"))
-assert _spec is not None and _spec.loader is not None
-killed: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(killed)
+from tests.reliability import killed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks")
 

@@ -1,26 +1,13 @@
-"""What the tests of simulation share: scratch registries and running an expert."""
+"""What the tests of simulation share: running an expert."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
-
-from simscaleai.sim import factory
-
-
-@pytest.fixture
-def scratch_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Names registered by the test are gone after it, from Gymnasium too."""
-    monkeypatch.setattr(factory._ENVS, "_entries", dict(factory._ENVS._entries))
-    known = set(gymnasium.registry)
-    yield
-    for name in set(gymnasium.registry) - known:
-        del gymnasium.registry[name]
 
 
 @pytest.fixture

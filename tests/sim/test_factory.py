@@ -116,7 +116,6 @@ class FarReach(Reach):
         return {**info, "success": info["distance"] < 0.1}
 
 
-@pytest.mark.usefixtures("scratch_registry")
 def test_a_registered_task_runs_alone_and_in_a_batch() -> None:
     register_env("test-far_reach", FarReach)
     assert "test-far_reach" in list_envs() and {"reach", "pick_place"} <= set(list_envs())
@@ -136,7 +135,6 @@ def test_a_registered_task_runs_alone_and_in_a_batch() -> None:
     assert isinstance(make_env("reach", cameras=[]), ReachEnv)
 
 
-@pytest.mark.usefixtures("scratch_registry")
 def test_a_registered_environment_runs_and_is_known_to_gymnasium(refused: Any) -> None:
     class Mine(gymnasium.Env):
         observation_space = gymnasium.spaces.Box(-1.0, 1.0, (1,))
@@ -153,7 +151,6 @@ def test_a_registered_environment_runs_and_is_known_to_gymnasium(refused: Any) -
     refused(lambda: make_vec_env("test-mine", 2), "'test-mine'", "Task", "SyncVectorEnv")
 
 
-@pytest.mark.usefixtures("scratch_registry")
 def test_a_taken_name_is_refused(refused: Callable[..., str]) -> None:
     class Other(FarReach):
         pass
@@ -165,7 +162,6 @@ def test_a_taken_name_is_refused(refused: Callable[..., str]) -> None:
     refused(lambda: register_env("test-mine", Other), "'test-mine'", "FarReach")
 
 
-@pytest.mark.usefixtures("scratch_registry")
 def test_a_name_that_gymnasium_cannot_take_leaves_nothing_behind(
     refused: Callable[..., str],
 ) -> None:
@@ -215,7 +211,7 @@ class PushEnv(BaseRobotEnv):
 
 
 @pytest.fixture
-def push(tmp_path: Path, scratch_registry: None, monkeypatch: pytest.MonkeyPatch) -> SimConfig:
+def push(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimConfig:
     """The settings that the registered environment `push` makes by itself."""
     (tmp_path / "push.xml").write_text(PENDULUM)
     own = PushConfig(str(tmp_path / "push.xml"), control_dt=0.1, max_episode_steps=30, cameras=[])

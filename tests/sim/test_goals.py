@@ -137,7 +137,6 @@ class NearGoal(GoalConditioned, Near):
         return norm((achieved - desired)[..., :2]) < 0.05
 
 
-@pytest.mark.usefixtures("scratch_registry")
 def test_a_task_of_a_users_own_gets_the_form() -> None:
     register_env("test-near_goal", NearGoal)
     envs = make_vec_env("test-near_goal", 2, autoreset_mode="disabled", **FAST)

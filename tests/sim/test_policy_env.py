@@ -80,7 +80,7 @@ class Unbounded(Pendulum):
 
 
 @pytest.fixture(autouse=True)
-def registered(scratch_registry: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pendulum.xml").write_text(XML)
     monkeypatch.setattr(Pendulum, "folder", tmp_path, raising=False)
     register_env(NAME, Pendulum)

@@ -113,7 +113,6 @@ def test_a_row_does_not_depend_on_how_many_there_are(name: str) -> None:
             vector = envs.step(np.stack([runs[r % ROWS][0][step] for r in range(envs.num_envs)]))
 
 
-@pytest.mark.usefixtures("scratch_registry")
 def test_what_a_task_remembers_is_the_same_in_a_row() -> None:
     class Counting(Reach):
         """Succeeds at every third step, and so at the start already."""

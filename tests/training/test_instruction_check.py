@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from simscaleai.datagen import generate_dataset
-from simscaleai.models import create_model, registry
+from simscaleai.models import create_model, register_model
 from simscaleai.models.policy import ModelPolicy
 from simscaleai.observations import ObsSpec
 from simscaleai.training import TrainConfig, train_policy
@@ -65,9 +65,9 @@ class Deaf(Talkative):
 
 
 @pytest.fixture(autouse=True)
-def models(monkeypatch: pytest.MonkeyPatch) -> None:
-    entries = {"test-talkative": Talkative, "test-deaf": Deaf}
-    monkeypatch.setattr(registry._models, "_entries", entries)
+def models() -> None:
+    register_model("test-talkative")(Talkative)
+    register_model("test-deaf")(Deaf)
 
 
 def policy(name: str, data: TrajectoryDataset) -> ModelPolicy:

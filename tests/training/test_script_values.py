@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from simscaleai.errors import UserError
-from simscaleai.models import create_model, registry
+from simscaleai.models import create_model, register_model
 from simscaleai.storage.checkpoint import load_checkpoint
 from simscaleai.training import TrainConfig, Trainer, train_policy
 
@@ -73,7 +73,7 @@ def test_a_model_that_cannot_be_saved_is_refused_before_the_first_step(
         def forward(self, batch: Any) -> Any:
             raise AssertionError("a step was made")
 
-    monkeypatch.setattr(registry._models, "_entries", {"mine": Mine})
+    register_model("mine")(Mine)
     with pytest.raises(UserError, match="layer"):
         train_policy(settings(tmp_path / "c", model_name="mine", model_kwargs={"layer": nn.Tanh}))
     assert not (tmp_path / "c").exists()

@@ -13,7 +13,6 @@ from simscaleai.sim import make_env, make_vec_env
 from simscaleai.sim.arrays import Array
 from simscaleai.sim.physics import Sim
 from simscaleai.sim.robots.controllers import (
-    _CONTROLLERS,
     IK_METHODS,
     MAX_DISPLACEMENT,
     EndEffectorController,
@@ -160,9 +159,8 @@ class HalfSpeed(EndEffectorController):
 
 
 @pytest.fixture
-def half_speed(monkeypatch: pytest.MonkeyPatch) -> str:
+def half_speed() -> str:
     """The name of `HalfSpeed`, registered until the end of the test."""
-    monkeypatch.setattr(_CONTROLLERS, "_entries", dict(_CONTROLLERS._entries))
     register_controller("half_speed", HalfSpeed)
     return "half_speed"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,7 @@ DH = (
 
 
 @pytest.fixture
-def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Robots registered by the test are gone after it."""
-    monkeypatch.setattr(robots._ROBOTS, "_entries", dict(robots._ROBOTS._entries))
-    yield
-
-
-@pytest.fixture
-def other(tmp_path: Path, scratch: None) -> Robot:
+def other(tmp_path: Path) -> Robot:
     """A registered robot of a user: another name for everything, no site, and angles in degrees."""
     text = (robots.ASSETS / "ur5e.xml").read_text()
     text = re.sub(r"<!--.*?-->", "", text, flags=re.S)
@@ -135,7 +128,7 @@ def test_a_robot_says_one_number_for_each_joint(refused: Callable[..., str]) -> 
     refused(lambda: replace(PANDA, home=(0.0, 1.0)), "'panda'", "7 arm_joints", "2 home")
 
 
-def test_what_a_robot_lacks(scratch: None, refused: Callable[..., str], tmp_path: Path) -> None:
+def test_what_a_robot_lacks(refused: Callable[..., str], tmp_path: Path) -> None:
     refused(lambda: PANDA.pose("folded"), "'panda'", "folded", "near")
     register_robot(replace(PANDA, name="nowhere", mjcf=tmp_path / "none.xml"))
     with pytest.raises(MissingFileError, match=r"none\.xml"):
@@ -147,7 +140,7 @@ def test_what_a_robot_lacks(scratch: None, refused: Callable[..., str], tmp_path
     refused(lambda: make_env("reach", robot="wrong"), "'wrong'", "joint9")
 
 
-def test_a_name_is_taken_once(scratch: None, refused: Callable[..., str]) -> None:
+def test_a_name_is_taken_once(refused: Callable[..., str]) -> None:
     register_robot(PANDA)  # the same again
     assert find_robot("panda") is PANDA
     refused(lambda: register_robot(replace(UR5E, name="panda")), "panda", "taken")

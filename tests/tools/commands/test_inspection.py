@@ -30,11 +30,10 @@ class Failing(Theirs):
 def test_a_faulty_class_hides_no_other(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(factory._ENVS, "_entries", dict(factory._ENVS._entries))
     monkeypatch.setattr(factory, "_register_with_gymnasium", lambda: None)
     for name, cls in (("theirs", Theirs), ("failing", Failing)):
         register_env(name, cls)
-    factory._ENVS._entries["gone"] = "no_such_module:Env"
+    factory._ENVS.register("gone", "no_such_module:Env")
     with pytest.raises(SystemExit) as ended:
         main(["list-envs"])
     assert ended.value.code in (0, None)
