@@ -43,9 +43,9 @@ from simscaleai.storage.episode_writer import EpisodeWriter
 
 EPISODES = {"reach": 2000, "pick_place": 1000}
 BARS = {"reach": 0.7, "pick_place": 0.85}  # of shards
-WIDTH = 64
-RECORDED_EPISODES = 256
-BARE_SECONDS = 3.0  # of each measurement, at least
+WIDTH = 256  # as many as data generation steps at once
+RECORDED_EPISODES = 512
+BARE_SECONDS = 6.0  # of each measurement, at least
 seconds = time.perf_counter
 
 

@@ -71,7 +71,7 @@ def dagger(
     randomize: str | None = None,
     switch_instructions: bool = False,
     workers: int = 1,
-    num_envs: int = 64,
+    num_envs: int = 256,
     env_kwargs: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     resume: bool = False,

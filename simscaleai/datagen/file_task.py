@@ -21,7 +21,7 @@ from simscaleai.rollout.registered import Registered
 
 # Rounds of `num_envs` episodes in a chunk. At its end envs are idle, which few chunks make rare; a worker
 # that is killed repeats its chunk, which a short one makes cheap.
-_ROUNDS = 8
+_ROUNDS = 2
 
 
 @dataclass(frozen=True)

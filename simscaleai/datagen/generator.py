@@ -69,7 +69,7 @@ def generate_dataset(
     noise: float = 0.0,
     valid_fraction: float = 0.1,
     workers: int = 1,
-    num_envs: int = 64,
+    num_envs: int = 256,
     resume: bool = False,
     overwrite: bool = False,
     show_progress: bool = True,

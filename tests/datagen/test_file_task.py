@@ -23,7 +23,7 @@ from simscaleai.rollout.registered import Registered
     ],
 )
 def test_chunks_are_equal_and_each_worker_has_as_many(tmp_path, count, workers, sizes) -> None:
-    job: Any = SimpleNamespace(num_envs=4)
+    job: Any = SimpleNamespace(num_envs=16)
     missing = range(3, 3 + count)
     task = FileTask(cast(Any, job), Registered(), tmp_path, missing, workers)
     chunks = [task.chunk(item) for item in range(task.count)]

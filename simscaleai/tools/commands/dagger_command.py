@@ -63,7 +63,7 @@ def dagger(
     workers: Annotated[int, typer.Option(min=1, help="Number of processes that drive.")] = 1,
     num_envs: Annotated[
         int, typer.Option(min=1, help="Environments that each process steps at once.")
-    ] = 64,
+    ] = 256,
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:

@@ -94,7 +94,7 @@ def datagen(
     executor: Executor = None,
     num_envs: Annotated[
         int, typer.Option(min=1, help="Environments that each process steps at once.")
-    ] = 64,
+    ] = 256,
     cameras: Cameras = None,
     image_size: ImageSize = 64,
     depth: Depth = False,
