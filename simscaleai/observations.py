@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import EllipsisType
 from typing import Protocol, TypeVar
 
@@ -99,12 +100,13 @@ class ObsSpec:
             raise UserError(f"obs_dtypes lacks {', '.join(missing)}; the file is damaged.")
         return cls(shapes, dtypes)
 
-    @property
+    # cached: a loader asks for each batch
+    @cached_property
     def state_keys(self) -> list[str]:
         """Keys of the vectors that make up `state`, in order."""
         return [k for k in self.shapes if not self._is_image(k)]
 
-    @property
+    @cached_property
     def image_keys(self) -> list[str]:
         """Keys of the images, in order."""
         return [k for k in self.shapes if self._is_image(k)]
@@ -112,7 +114,7 @@ class ObsSpec:
     def _is_image(self, key: str) -> bool:
         return is_image(key, self.shapes[key], self.dtypes.get(key, np.float32))
 
-    @property
+    @cached_property
     def state_dim(self) -> int:
         """Width of `state`; a matrix counts by its entries."""
         return sum(math.prod(self.shapes[k]) for k in self.state_keys)

@@ -2,7 +2,8 @@
 
     ring = ShardTables(layout, sizes, rows=300_000)
     ring.put(7, tables)                                    # of shard 7
-    ring.take("state", shards, steps)                      # steps[i] counts from the start of shards[i]
+    rows = ring.rows(shards, steps)                        # steps[i] counts from the start of shards[i]
+    ring.take("state", rows)
 
 A batch of a shuffled dataset has steps of many shards. One gather from one table is as fast for them as for a
 file in memory, where a call for each shard takes longer than the training step that it feeds.
@@ -55,9 +56,12 @@ class ShardTables:
         self._held.append(shard)
         self._end += size
 
-    def take(self, name: str, shards: IntArray, steps: IntArray) -> torch.Tensor:
-        """Return steps (B,) of shards (B,) that are there, (B, d)."""
-        rows = torch.from_numpy(self._first[shards] + steps)
+    def rows(self, shards: IntArray, steps: IntArray) -> torch.Tensor:
+        """Return where steps (B,) of shards (B,) that are there lie, (B,), until the next `put`."""
+        return torch.from_numpy(self._first[shards] + steps)
+
+    def take(self, name: str, rows: torch.Tensor) -> torch.Tensor:
+        """Return rows of a table, (B, d)."""
         return self._tables[name].index_select(0, rows)
 
     def _drop_before(self, stop: int) -> None:

@@ -35,6 +35,8 @@ class ShardedVectors(Vectors):
         block wait for the next one, and the end of a ring may be too short for a shard.
     """
 
+    _found: tuple[torch.Tensor, torch.Tensor | None]  # the newest steps that were asked for; their rows
+
     def __init__(
         self, layout: VectorLayout, reader: ShardReader, split: str, budget: int, least: int
     ) -> None:
@@ -42,25 +44,35 @@ class ShardedVectors(Vectors):
         step_nbytes = 4 * sum(layout.widths.values())
         self._rows = min(max(budget, least) // step_nbytes, len(reader))
         self._begin()
-        self._ring = self._empty_ring()
+        self._empty()
 
     def __len__(self) -> int:
         return len(self._reader)
 
     def take(self, name: str, steps: torch.Tensor) -> torch.Tensor:
-        flat, width = steps.reshape(-1).numpy(), self._layout.widths[name]
-        shards = self._reader.shard_of(flat)
-        # (B,) counted from the start of the shard
-        local = flat - self._reader.starts[shards]
-        if self._load(shards):
-            return self._ring.take(name, shards, local).view(*steps.shape, width)
+        width = self._layout.widths[name]
+        # state and actions of a batch are of the same steps, which are looked up once
+        if steps is not self._found[0]:
+            self._found = steps, self._find(steps)
+        rows = self._found[1]
+        if rows is not None:
+            return self._ring.take(name, rows).view(*steps.shape, width)
         # There is not room for all at once: shard by shard.
+        flat = steps.reshape(-1)
+        shards = self._reader.shard_of(flat.numpy())
         out = torch.empty(len(flat), width)
         for shard in np.unique(shards).tolist():
-            which = np.flatnonzero(shards == shard)
-            self._load(shards[which])
-            out[which] = self._ring.take(name, shards[which], local[which])
+            which = torch.from_numpy(np.flatnonzero(shards == shard))
+            out[which] = self.take(name, flat[which])
         return out.view(*steps.shape, width)
+
+    def _find(self, steps: torch.Tensor) -> torch.Tensor | None:
+        """Return the rows of the ring in which steps lie, (number of steps,); None if they have no room."""
+        flat = steps.reshape(-1).numpy()
+        shards = self._reader.shard_of(flat)
+        if not self._load(shards):
+            return None
+        return self._ring.rows(shards, flat - self._reader.starts[shards])
 
     def announce(self, shards: Iterable[int]) -> None:
         """Begin to read shards in the background, in this order, whose steps are needed next."""
@@ -121,7 +133,7 @@ class ShardedVectors(Vectors):
     def __setstate__(self, state: StateDict) -> None:
         self.__dict__.update(state)
         self._begin()
-        self._ring = self._empty_ring()
+        self._empty()
 
     def _begin(self) -> None:
         self._process = os.getpid()
@@ -129,8 +141,9 @@ class ShardedVectors(Vectors):
         # one thread, so that shards are read in the order in which they are needed
         self._threads = ThreadPoolExecutor(1, "simscaleai-shards")
 
-    def _empty_ring(self) -> ShardTables:
-        return ShardTables(self._layout, self._reader.shard_steps, self._rows)
+    def _empty(self) -> None:
+        self._ring = ShardTables(self._layout, self._reader.shard_steps, self._rows)
+        self._found = torch.empty(0, dtype=torch.int64), None
 
     def _shard(self, shard: int, name: str) -> torch.Tensor:
         """Return a table of a shard, (steps, d)."""

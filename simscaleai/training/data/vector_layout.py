@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ class VectorLayout:
     action_dim: int
     requests: int = 0
 
-    @property
+    @cached_property
     def widths(self) -> dict[str, int]:
         """{table: d}."""
         named = {f"privileged {k}": math.prod(shape) for k, shape in self.privileged.items()}
@@ -43,7 +44,7 @@ class VectorLayout:
             named["labels"] = self.requests * self.action_dim  # (K, A) of a step, flattened
         return {"state": self.obs.state_dim, "actions": self.action_dim, **named}
 
-    @property
+    @cached_property
     def keys(self) -> list[str]:
         """The arrays of a dataset that are read."""
         vectors = dict.fromkeys([*self.obs.state_keys, *self.privileged])

@@ -20,7 +20,8 @@ def tables(shard: int) -> dict[str, torch.Tensor]:
 
 
 def taken(ring: ShardTables, shards: list[int], steps: list[int]) -> list[float]:
-    return ring.take("state", np.array(shards, int), np.array(steps, int))[:, 0].tolist()
+    rows = ring.rows(np.array(shards, int), np.array(steps, int))
+    return ring.take("state", rows)[:, 0].tolist()
 
 
 def test_steps_of_several_shards_are_taken_in_any_order():

@@ -54,7 +54,7 @@ def sharded(request, made, monkeypatch):
     )
     vectors = data._vectors
     vectors._rows = 100  # room for two of the six shards
-    vectors._ring = vectors._empty_ring()
+    vectors._empty()
     return data
 
 
@@ -65,6 +65,10 @@ def test_samples_are_those_of_the_file(made, sharded):
     assert_same(whole.read(steps), sharded.read(steps))
     sent = pickle.loads(pickle.dumps(sharded))
     assert_same(whole.read(steps[:7]), sent.read(steps[:7]))
+    for data in (whole, sharded):
+        data.seq_len = data.obs_steps = 1  # state and actions are of the same steps
+    for part in (steps, *steps.split(5)):
+        assert_same(whole.read(part), sharded.read(part))
 
 
 def test_statistics_are_those_of_the_file(made, sharded):
