@@ -51,6 +51,8 @@ def start(loader: Any) -> Iterator[Any]:
     """`iter(loader)`, whose processes are killed when the program ends."""
     if not getattr(loader, "num_workers", 0):
         return iter(loader)
+    # of those that have ended before, the exit codes say nothing about an error from now on
+    _started.difference_update([p for p in _started if p.exitcode is not None])
     # the difference afterwards is this loader's workers, whichever others the program has
     before = set(active_children())
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -33,13 +34,10 @@ SIZE = (500, 560)
 PATIENCE = 60.0  # s for the browser, which draws without a GPU, beside other tests
 
 
-@pytest.fixture(scope="module")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, running: Callable[..., Any]
-) -> Iterator[tuple[subprocess.Popen[str], str]]:
+@contextlib.contextmanager
+def serve(running: Callable[..., Any], home: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """(the process, its URL)"""
     command = [sys.executable, "-m", "simscaleai.tools.cli", "viz-live", "--web", "--port", "0"]
-    home = tmp_path_factory.mktemp("home")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     command += ["--env-name", "pick_place_color", "--policy", "scripted", "--policy", "random"]
     with running([*command, "--speed", "0.5"], home, **pipes) as process:
@@ -54,6 +52,12 @@ def server(
         yield process, found[1]
 
 
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory, running: Callable[..., Any]) -> Iterator[str]:
+    with serve(running, tmp_path_factory.mktemp("home")) as (_, address):
+        yield address
+
+
 def status(url: str, **headers: str) -> int:
     """The HTTP status of a GET."""
     request = urllib.request.Request(url, headers=headers)
@@ -64,8 +68,7 @@ def status(url: str, **headers: str) -> int:
         return error.code
 
 
-def test_the_page_comes_from_here_and_goes_to_its_own_alone(server: Any) -> None:
-    _, url = server
+def test_the_page_comes_from_here_and_goes_to_its_own_alone(url: str) -> None:
     state = url.replace("http", "ws") + "state?sid=test"
     assert status(url) == status(url + "web_client.wasm") == status(url + "model") == 200
     assert status(url, Host="evil.example") == 403
@@ -80,8 +83,7 @@ def test_the_page_comes_from_here_and_goes_to_its_own_alone(server: Any) -> None
         pass
 
 
-def test_nothing_on_the_page_comes_from_elsewhere(server: Any) -> None:
-    _, url = server
+def test_nothing_on_the_page_comes_from_elsewhere(url: str) -> None:
     for file in ("", "panel.js", "index.html", "web_client.js"):
         with urllib.request.urlopen(url + file, timeout=10) as response:
             addresses = re.findall(r"https?://[\w.-]+", response.read().decode())
@@ -98,8 +100,7 @@ def state(talk: Any, **wanted: Any) -> dict[str, Any]:
         assert time.monotonic() < limit, found
 
 
-def test_a_person_tells_the_policy_what_to_do_and_changes_it(server: Any) -> None:
-    _, url = server
+def test_a_person_tells_the_policy_what_to_do_and_changes_it(url: str) -> None:
     with connect(url.replace("http", "ws") + "talk", origin=url.rstrip("/")) as talk:
         first = state(talk)
         assert first["policies"] == ["scripted", "random"] and first["listens"]
@@ -135,8 +136,7 @@ def test_a_person_tells_the_policy_what_to_do_and_changes_it(server: Any) -> Non
         "x" * 5000,
     ],
 )
-def test_other_messages_end_their_connection_and_nothing_else(server: Any, message: Any) -> None:
-    _, url = server
+def test_other_messages_end_their_connection_and_nothing_else(url: str, message: Any) -> None:
     with connect(url.replace("http", "ws") + "talk") as talk:
         talk.send(message)
         with pytest.raises(ConnectionClosedError):
@@ -145,8 +145,7 @@ def test_other_messages_end_their_connection_and_nothing_else(server: Any, messa
     assert status(url) == 200
 
 
-def test_the_panel_answers_to_its_own_page_alone(server: Any) -> None:
-    _, url = server
+def test_the_panel_answers_to_its_own_page_alone(url: str) -> None:
     with pytest.raises(InvalidStatus, match="403"):
         connect(url.replace("http", "ws") + "talk", origin="http://evil.example")
     assert status(url + "talk") == 426
@@ -156,8 +155,7 @@ def test_the_panel_answers_to_its_own_page_alone(server: Any) -> None:
         assert response.headers.get_all("Cross-Origin-Embedder-Policy") == ["require-corp"]
 
 
-def test_other_interfaces_are_closed(server: Any) -> None:
-    _, url = server
+def test_other_interfaces_are_closed(url: str) -> None:
     port = urlsplit(url).port
     assert port is not None
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as other:
@@ -166,9 +164,9 @@ def test_other_interfaces_are_closed(server: Any) -> None:
 
 
 @pytest.fixture
-def page(server: Any, new_page: Callable[..., Any]) -> Any:
+def page(url: str, new_page: Callable[..., Any]) -> Any:
     shown = new_page(*SIZE)
-    shown.open(server[1])
+    shown.open(url)
     return shown
 
 
@@ -200,12 +198,14 @@ def test_a_browser_shows_the_robot_and_it_moves(page: Any, tmp_path: Path) -> No
         moved = (np.abs(middle(page.picture()) - middle(first)).max(-1) > 40).mean()
 
 
-def test_ctrl_c_stops_it(server: Any) -> None:
-    running, url = server
-    with connect(url.replace("http", "ws") + "state?sid=late"):  # somebody watches
-        running.send_signal(signal.SIGINT)
-        assert running.wait(15) == 0
-    assert re.fullmatch(r"\d+ of \d+ episodes succeeded\.\n", running.stdout.read())
+def test_ctrl_c_stops_it(running: Callable[..., Any], tmp_path: Path) -> None:
+    with serve(running, tmp_path) as (process, url):
+        with connect(url.replace("http", "ws") + "state?sid=late"):  # somebody watches
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        assert process.stdout is not None
+        printed = process.stdout.read()
+    assert re.fullmatch(r"\d+ of \d+ episodes succeeded\.\n", printed)
     with socket.create_server(("127.0.0.1", urlsplit(url).port)):
         pass  # the port is free
 
