@@ -35,7 +35,8 @@ class ShardedVectors(Vectors):
         block wait for the next one, and the end of a ring may be too short for a shard.
     """
 
-    _found: tuple[torch.Tensor, torch.Tensor | None]  # the newest steps that were asked for; their rows
+    # the newest steps that were asked for, and their rows
+    _found: tuple[torch.Tensor, torch.Tensor | None]
 
     def __init__(
         self, layout: VectorLayout, reader: ShardReader, split: str, budget: int, least: int
