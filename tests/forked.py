@@ -14,14 +14,7 @@ from typing import Any
 from simscaleai.executors.main_module import without_main
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    [
-        "simscaleai.evaluation.evaluate_source",
-        "simscaleai.rl.training",
-        "simscaleai.tools.cli",
-        "simscaleai.training.training_run",
-    ]
-)
+_CONTEXT.set_forkserver_preload(["tests.imported"])
 
 
 def start(function: Callable[..., object], *args: Any) -> ForkServerProcess:
