@@ -6,20 +6,28 @@ ever: for a lock that another thread held, or for threads that it has not inheri
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 from collections.abc import Callable
-from multiprocessing.context import ForkServerProcess
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simscaleai.executors.main_module import without_main
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.imported"])
+if TYPE_CHECKING:
+    # which Windows does not have
+    from multiprocessing.context import ForkServerContext, ForkServerProcess
+
+
+@functools.cache
+def _server() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.imported"])
+    return context
 
 
 def start(function: Callable[..., object], *args: Any) -> ForkServerProcess:
     """Begin `function(*args)`; the function is found again by its module and name."""
-    process = _CONTEXT.Process(target=function, args=args)
+    process = _server().Process(target=function, args=args)
     with without_main():
         process.start()
     return process
