@@ -43,7 +43,7 @@ from simscaleai.storage.episode_writer import EpisodeWriter
 
 EPISODES = {"reach": 2000, "pick_place": 1000}
 BARS = {"reach": 0.7, "pick_place": 0.85}  # of shards
-WIDTH = 256  # as many as data generation steps at once
+WIDTH = 256  # environments that are stepped at once, by bare physics too
 RECORDED_EPISODES = 512
 BARE_SECONDS = 6.0  # of each measurement, at least
 seconds = time.perf_counter
@@ -88,6 +88,7 @@ def datagen_rate(
         episodes,
         str(Path(folder) / (f"{env_name}.h5" if shard_episodes is None else env_name)),
         policy_type="scripted",
+        num_envs=WIDTH,
         domain_randomization=False,
         overwrite=True,
         show_progress=False,

@@ -99,9 +99,9 @@ def _die_before_an_operation(k, output, settings):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs fork")
-@pytest.mark.parametrize("stride", [9, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
 def test_death_before_any_file_operation(output, tmp_path, monkeypatch, stride):
-    """A process that vanishes right before its k-th change of the disk, for every k, or every 9th."""
+    """A process that vanishes right before its k-th change of the disk, for every k, or every 7th."""
     monkeypatch.setattr(shards, "SHARD_EPISODES", 4)
     settings = {"n": 12, "num_envs": 8, "show_progress": False}
     expected = generate(tmp_path / "whole.h5", **settings)["content_hash"]

@@ -116,7 +116,7 @@ def test_ctrl_c_stops_in_seconds_and_keeps_what_is_finished(tmp_path, expected, 
     process = start(output, workers)
     wait_for_a_part(process, tmp_path)
     process.send_signal(signal.SIGINT)
-    _, complaint = process.communicate(timeout=30)
+    _, complaint = process.communicate(timeout=10)
     assert process.returncode != 0
     assert "--resume to go on" in complaint
     assert not output.exists()

@@ -20,7 +20,7 @@ import pytest
 from tests import forked
 
 SCRIPTS = Path(__file__).with_name("fuzzing")
-FAST = 5  # of each kind, and half as many folders
+FAST = 6  # of each kind, and half as many folders
 SLOW = {
     "datasets": 5000,
     "checkpoints": 4000,

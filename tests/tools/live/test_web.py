@@ -202,7 +202,7 @@ def test_ctrl_c_stops_it(running: Callable[..., Any], tmp_path: Path) -> None:
     with serve(running, tmp_path) as (process, url):
         with connect(url.replace("http", "ws") + "state?sid=late"):  # somebody watches
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0
+            assert process.wait(15) == 0
         assert process.stdout is not None
         printed = process.stdout.read()
     assert re.fullmatch(r"\d+ of \d+ episodes succeeded\.\n", printed)
